@@ -1,0 +1,14 @@
+"""Errors that a user can mend: their text is the one line that the command line prints."""
+
+
+class UserError(Exception):
+    """Something outside the program is wrong; the message says what, and what to do."""
+
+
+class ImageError(Exception):
+    """One image cannot be used. reason: from ``schemas.tables.REASONS``; detail: one line without paths of this machine."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
