@@ -6,7 +6,7 @@ class UserError(Exception):
 
 
 class ImageError(Exception):
-    """One image cannot be used. reason: from ``schemas.tables.REASONS``; detail: one line without paths of this machine."""
+    """One image cannot be used. reason: from ``schemas.tables.REASONS``; detail: one line, relative paths only."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason, detail)

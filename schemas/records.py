@@ -21,7 +21,7 @@ class Click(NamedTuple):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class PartMask:
-    """An annotated part of an object. parent_id: the part_id of the part that contains it, None for the object itself."""
+    """An annotated part of an object. parent_id: part_id of the part around it, None for the object itself."""
 
     part_id: str
     label: str

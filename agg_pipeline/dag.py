@@ -1,0 +1,229 @@
+"""Runs shards on a Dask cluster: the only module that knows Dask; what the tasks do is in ``shard``.
+
+Each shard is a chain of tasks. In every worker process two named executors take them: ``model`` (one thread, which owns
+the network) and ``cpu``, so that the model never waits for run lengths or Parquet. A chain stays in the process that
+loaded its images, because Dask runs a task where its input is, and arrays are passed on by reference.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
+
+import cv2
+import dask
+import torch
+from distributed import Client, Future, LocalCluster, Worker, WorkerPlugin, as_completed, get_worker
+from distributed.scheduler import KilledWorker
+
+from agg_pipeline import shard as stages_of
+from agg_pipeline.database import Json, write_shard
+from agg_pipeline.rows import tables
+from agg_pipeline.shard import Shard, ShardTask
+from agg_pipeline.storage import Store
+from schemas.errors import UserError
+from schemas.records import Interaction, Prediction
+
+PLUGIN = "agg-model"
+SHARDS_IN_FLIGHT = 2
+STAGES = ("load", "mask_engine", "postprocess", "complement", "granularity", "write")
+T = TypeVar("T")
+
+
+class TimedModel(Protocol):
+    """A click model that adds up the seconds of its forwards."""
+
+    forward_seconds: float
+
+    def predict(self, interactions: Sequence[Interaction]) -> list[Prediction]:
+        """See ``stages.click_model.ClickModel``."""
+        ...
+
+
+OpenModel = Callable[[], TimedModel]
+"""Makes the model in a worker process; must be picklable."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """Busy seconds of a shard by stage, and of these the seconds in model forwards."""
+
+    stages: dict[str, float] = field(default_factory=dict)
+    forwards: float = 0.0
+
+    def plus(self, stage: str, seconds: float, forwards: float = 0.0) -> Times:
+        """These times and those of one more stage."""
+        return Times(self.stages | {stage: seconds}, self.forwards + forwards)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished shard."""
+
+    task: ShardTask
+    sidecar: Json
+    times: Times
+
+
+class ModelPlugin(WorkerPlugin):
+    """Gives a worker its model and the two executors, also when Dask has just replaced a dead one."""
+
+    name = PLUGIN
+
+    def __init__(self, open_model: OpenModel, threads: int) -> None:
+        self.open_model = open_model
+        self.threads = threads
+
+    def setup(self, worker: Worker) -> None:
+        """Called by Dask in every worker process."""
+        cv2.setNumThreads(1)
+        set_threads = torch.set_num_threads
+        model_thread = ThreadPoolExecutor(1, "agg-model", initializer=set_threads, initargs=(self.threads,))
+        worker.executors["model"] = model_thread
+        worker.executors["cpu"] = ThreadPoolExecutor(1, "agg-cpu", initializer=set_threads, initargs=(1,))
+        self.model = model_thread.submit(self.open_model).result()
+
+
+def _load(task: ShardTask) -> tuple[Shard, Times]:
+    started = time.perf_counter()
+    return stages_of.load(task), Times().plus("load", time.perf_counter() - started)
+
+
+def _with_model(name: str, stage: Callable[[Shard, TimedModel], Shard], state: tuple[Shard, Times]) -> Any:
+    model = get_worker().plugins[PLUGIN].model
+    before, started = model.forward_seconds, time.perf_counter()
+    result = stage(state[0], model)
+    return result, state[1].plus(name, time.perf_counter() - started, model.forward_seconds - before)
+
+
+def _without_model(name: str, stage: Callable[[Shard], Shard], state: tuple[Shard, Times]) -> Any:
+    started = time.perf_counter()
+    return stage(state[0]), state[1].plus(name, time.perf_counter() - started)
+
+
+def _write(store: Store, config_hash: str, state: tuple[Shard, Times]) -> tuple[Json, Times]:
+    started = time.perf_counter()
+    shard, times = state
+    sidecar = write_shard(store, shard.task.index, len(shard.task.entries), config_hash, tables(shard))
+    return sidecar, times.plus("write", time.perf_counter() - started)
+
+
+def _submit(client: Client, task: ShardTask, store: Store, config_hash: str, write: bool = True) -> Future:
+    """Submit a shard's chain; the future of its last task. Without ``write`` the chain leaves no trace."""
+
+    def submit(name: str, executor: str, function: Callable[..., Any], *args: Any) -> Future:
+        key = f"{name}-{task.index:05d}-{len(task.entries)}-{next(_attempts)}"
+        with dask.annotate(executor=executor):
+            return client.submit(function, *args, key=key, pure=False)
+
+    state = submit("load", "cpu", _load, task)
+    state = submit("mask_engine", "model", _with_model, "mask_engine", stages_of.run_mask_engine, state)
+    state = submit("postprocess", "cpu", _without_model, "postprocess", stages_of.run_postprocess, state)
+    state = submit("complement", "cpu", _without_model, "complement", stages_of.run_complement, state)
+    state = submit("granularity", "model", _with_model, "granularity", stages_of.run_granularity, state)
+    if write:
+        return submit("write", "cpu", _write, store, config_hash, state)
+    return submit("forget", "cpu", _forget, state)
+
+
+def _forget(state: tuple[Shard, Times]) -> None:
+    del state
+
+
+def _count() -> Iterator[int]:
+    number = 0
+    while True:
+        yield number
+        number += 1
+
+
+_attempts = _count()
+
+
+def run_shards(client: Client, tasks: Sequence[ShardTask], store: Store, config_hash: str) -> Iterator[Done]:
+    """Make shards and yield each as it is finished, in any order, at most two per worker at a time.
+
+    A shard whose worker died again and again is looked into at the end: its images are tried one by one, and the
+    shard is made without those that kill their worker. An exception of a stage ends the run.
+    """
+    waiting = deque(tasks)
+    flying: dict[Future, ShardTask] = {}
+    suspects: list[ShardTask] = []
+    finished = as_completed()
+    while waiting or flying:
+        while waiting and len(flying) < SHARDS_IN_FLIGHT * max(1, len(client.nthreads())):
+            task = waiting.popleft()
+            future = _submit(client, task, store, config_hash)
+            flying[future] = task
+            finished.add(future)
+        future = next(finished)
+        task = flying.pop(future)
+        try:
+            yield Done(task, *future.result())
+        except KilledWorker:
+            suspects.append(task)
+    for task in suspects:
+        yield _without_culprits(client, task, store, config_hash)
+
+
+def _without_culprits(client: Client, task: ShardTask, store: Store, config_hash: str) -> Done:
+    culprits = set()
+    for entry in task.entries:
+        try:
+            _submit(client, replace(task, entries=(entry,)), store, config_hash, write=False).result()
+        except KilledWorker:
+            culprits.add(entry.image_id)
+    task = replace(task, excluded=frozenset(culprits))
+    try:
+        return Done(task, *_submit(client, task, store, config_hash).result())
+    except KilledWorker:
+        raise UserError(
+            f"the worker of shard {task.index} dies again and again, though each of its images passes alone; "
+            "is there enough memory? Fewer images per shard or smaller batches need less"
+        ) from None
+
+
+@contextmanager
+def cluster(scheduler: str | None, workers: int, threads: int, open_model: OpenModel) -> Iterator[Client]:
+    """A client of an existing Dask cluster (``scheduler``: its address), or of one with local worker processes."""
+    settings = {
+        # Stealing would move a chain away from its arrays; the rest keeps Dask quiet and its workers' threads ours.
+        "distributed.scheduler.work-stealing": False,
+        "distributed.nanny.pre-spawn-environ": {
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            "OPENBLAS_NUM_THREADS": 1,
+            "MALLOC_TRIM_THRESHOLD_": 65536,
+        },
+    }
+    with dask.config.set(settings):
+        if scheduler is not None:
+            client = _connect(scheduler)
+        else:
+            local = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=SHARDS_IN_FLIGHT,
+                memory_limit=0,
+                dashboard_address=None,
+                silence_logs="CRITICAL",
+            )
+            client = Client(local)
+        try:
+            client.register_plugin(ModelPlugin(open_model, threads))
+            yield client
+        finally:
+            client.close()
+            if scheduler is None:
+                local.close(timeout=5)
+
+
+def _connect(scheduler: str) -> Client:
+    try:
+        return Client(scheduler, timeout="10s")
+    except (OSError, TimeoutError, ValueError) as error:
+        raise UserError(f"no Dask scheduler answers at {scheduler}: {error}") from error

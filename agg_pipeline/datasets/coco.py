@@ -1,0 +1,149 @@
+"""COCO: any instance JSON with its images; crowd regions are ignored pixels, every other annotation is an object."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from agg_pipeline.datasets.dataset import Dataset, fingerprint
+from agg_pipeline.datasets.images import check_size, read_image
+from agg_pipeline.rle import decode
+from agg_pipeline.storage import Store
+from schemas.crop import MaskCrop, crop_mask
+from schemas.errors import ImageError, UserError
+from schemas.records import ImageEntry, ImageRecord, ObjectMask
+
+LICENCE = "images: Flickr terms of use, see each image; annotations: CC BY 4.0"
+HOMEPAGE = "https://cocodataset.org"
+CITATION = "Lin et al.: Microsoft COCO: Common Objects in Context. ECCV 2014"
+
+
+def open_coco(root: str, split: str) -> Dataset:
+    """List ``annotations/instances_<split>.json`` below the root, or the JSON file that ``split`` names."""
+    store = Store(root)
+    path = split if split.endswith(".json") else f"annotations/instances_{split}.json"
+    if not store.exists():
+        raise UserError(f"data root {root} does not exist; coco is looked for there")
+    try:
+        content = store.read(path)
+    except FileNotFoundError:
+        raise UserError(f"{root}/{path} does not exist; give the split's name or the JSON file's path below {root}") from None
+    images, annotations, categories, licences = _parsed(content, f"{root}/{path}")
+    folder, sizes = _image_folder(store, split, [image["file_name"] for image in images])
+    of_image: dict[Any, list[dict[str, Any]]] = {}
+    for annotation in annotations:
+        of_image.setdefault(annotation["image_id"], []).append(annotation)
+    entries = [
+        ImageEntry(
+            str(image["id"]),
+            f"{folder}{image['file_name']}",
+            sizes.get(image["file_name"], 0),
+            {
+                "size": (image["height"], image["width"]),
+                "licence": licences.get(image.get("license"), LICENCE),
+                "objects": [_payload(annotation, categories) for annotation in of_image.get(image["id"], [])],
+            },
+        )
+        for image in images
+    ]
+    entries.sort(key=lambda entry: entry.image_id)
+    if len({entry.image_id for entry in entries}) < len(entries):
+        raise UserError(f"{root}/{path} gives two images the same id")
+    name = split.rsplit("/", 1)[-1].removesuffix(".json")
+    return Dataset(
+        "coco",
+        name,
+        LICENCE,
+        CITATION,
+        HOMEPAGE,
+        tuple(entries),
+        fingerprint(entries, [content]),
+        partial(_read, root),
+    )
+
+
+def _parsed(content: bytes, path: str) -> tuple[list[Any], list[Any], dict[Any, str], dict[Any, str]]:
+    try:
+        truth = json.loads(content)
+        categories = {category["id"]: str(category["name"]) for category in truth.get("categories", [])}
+        licences = {licence["id"]: str(licence["name"]) for licence in truth.get("licenses", [])}
+        images, annotations = truth["images"], truth["annotations"]
+        for image in images:
+            _ = image["id"], image["file_name"], image["height"], image["width"]
+        for annotation in annotations:
+            _ = annotation["id"], annotation["image_id"], annotation["segmentation"]
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} is not JSON: {error}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is no COCO instance file: {error!r} is missing or of another kind") from error
+    if not images:
+        raise UserError(f"{path} lists no image")
+    return images, annotations, categories, licences
+
+
+def _payload(annotation: dict[str, Any], categories: dict[Any, str]) -> dict[str, Any]:
+    return {
+        "id": int(annotation["id"]),
+        "category": categories.get(annotation.get("category_id")),
+        "crowd": bool(annotation.get("iscrowd", 0)),
+        "segmentation": annotation["segmentation"],
+    }
+
+
+def _image_folder(store: Store, split: str, names: list[str]) -> tuple[str, dict[str, int]]:
+    """The first of the usual folders that holds the first image, and the sizes of the files in it."""
+    name = split.rsplit("/", 1)[-1].removesuffix(".json").removeprefix("instances_")
+    candidates = [f"{name}/", f"images/{name}/", "images/", ""]
+    for folder in candidates:
+        if store.exists(f"{folder}{names[0]}"):
+            sub = names[0].rpartition("/")[0]
+            sizes = store.sizes(f"{folder}{sub}")
+            return folder, {f"{sub}/{file}" if sub else file: size for file, size in sizes.items()}
+    looked = ", ".join(f"{store.url}/{folder}" for folder in candidates)
+    raise UserError(f"image {names[0]} was not found; looked in {looked}")
+
+
+def _read(root: str, entry: ImageEntry) -> ImageRecord:
+    pixels, sha256 = read_image(Store(root), entry.path)
+    truth = entry.annotation
+    check_size(truth["size"], pixels, f"the size given for image {entry.image_id}")
+    height, width = pixels.shape[:2]
+    objects: list[ObjectMask] = []
+    crowd = np.zeros((height, width), np.bool_)
+    for annotation in sorted(truth["objects"], key=lambda a: a["id"]):
+        mask = _mask(annotation, height, width)
+        if annotation["crowd"]:
+            crowd |= mask.full()
+        else:
+            objects.append(ObjectMask(annotation["id"], annotation["category"], mask))
+    ignore = crop_mask(crowd, height, width) if crowd.any() else None
+    return ImageRecord(entry.image_id, entry.path, sha256, truth["licence"], pixels, tuple(objects), ignore)
+
+
+def _mask(annotation: dict[str, Any], height: int, width: int) -> MaskCrop:
+    """The mask of polygons, or of a compressed or uncompressed RLE."""
+    what = f"annotation {annotation['id']}"
+    segmentation = annotation["segmentation"]
+    if isinstance(segmentation, dict) and tuple(segmentation.get("size", ())) != (height, width):
+        size = "x".join(map(str, segmentation.get("size", ())))
+        raise ImageError("size_mismatch", f"{what} is {size}, its image {height}x{width} (rows x columns)")
+    try:
+        return crop_mask(decode(_counts(segmentation, height, width), height, width), height, width)
+    except (TypeError, KeyError, ValueError) as error:
+        raise ImageError("unreadable_annotation", f"{what} has no readable segmentation: {error}") from error
+
+
+def _counts(segmentation: Any, height: int, width: int) -> bytes:
+    if isinstance(segmentation, list):
+        # pycocotools would take a polygon of four numbers for a box.
+        if not segmentation or any(len(polygon) < 6 or len(polygon) % 2 for polygon in segmentation):
+            raise ValueError("a polygon of fewer than three points")
+        return bytes(coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))["counts"])
+    counts = segmentation["counts"]
+    if isinstance(counts, list):
+        return bytes(coco_mask.frPyObjects(segmentation, height, width)["counts"])
+    return counts.encode() if isinstance(counts, str) else bytes(counts)

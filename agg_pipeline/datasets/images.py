@@ -1,0 +1,76 @@
+"""Reading image files of every common colour mode, and label maps as object masks."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from scipy.ndimage import find_objects
+
+from agg_pipeline.storage import Store
+from schemas.crop import MaskCrop, crop_mask
+from schemas.errors import ImageError
+
+MAX_DENSE_ID = 65535
+
+
+def read_image(store: Store, path: str) -> tuple[NDArray[np.uint8], str]:
+    """The (H, W, 3) uint8 RGB pixels of an image file as stored (no EXIF rotation) and the file's sha256.
+
+    Grey, palette, CMYK and 16-bit images are converted; transparency is dropped. ImageError: unreadable_image.
+    """
+    try:
+        content = store.read(path)
+    except FileNotFoundError:
+        raise ImageError("unreadable_image", f"{path} does not exist") from None
+    try:
+        with warnings.catch_warnings():
+            # A decompression bomb is an error, other remarks of the decoder do not concern the user.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content)) as image:
+                pixels = _rgb(image)
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        message = "cannot identify the image file" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise ImageError("unreadable_image", f"{path}: {message}") from error
+    return pixels, hashlib.sha256(content).hexdigest()
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith("I") or image.mode == "F":
+        # 16 bits a pixel (or more): the full range is scaled to 8 bits, where PIL would clip it.
+        grey = np.asarray(image).astype(np.float64)
+        grey8 = np.clip(np.rint(grey / 257.0), 0, 255).astype(np.uint8)
+        return np.repeat(grey8[..., None], 3, axis=2)
+    return np.array(image.convert("RGB"))
+
+
+def instance_masks(labels: NDArray[np.integer[Any]]) -> list[tuple[int, MaskCrop]]:
+    """(id, mask) of every id > 0 in a (H, W) label map, in order of the ids; one pass over the frame."""
+    height, width = labels.shape
+    present = np.unique(labels)
+    ids = present[present > 0]
+    if ids.size and ids[-1] > MAX_DENSE_ID:
+        # Ids are sparse in some sets; the box search below needs a list as long as the largest.
+        labels = np.searchsorted(present, labels)
+        boxes = find_objects(labels)
+        pairs = [(int(i), n, boxes[n - 1]) for n, i in enumerate(present) if i > 0]
+    else:
+        boxes = find_objects(labels)
+        pairs = [(int(i), int(i), boxes[i - 1]) for i in ids]
+    masks = []
+    for instance, label, (rows, cols) in pairs:
+        masks.append((instance, crop_mask(labels[rows, cols] == label, height, width, rows.start, cols.start)))
+    return masks
+
+
+def check_size(mask_size: tuple[int, ...], pixels: NDArray[np.uint8], what: str) -> None:
+    """ImageError (size_mismatch) if a mask's (height, width) is not the image's."""
+    height, width = pixels.shape[:2]
+    if tuple(mask_size) != (height, width):
+        size = "x".join(map(str, mask_size))
+        raise ImageError("size_mismatch", f"{what} is {size}, its image {height}x{width} (rows x columns)")

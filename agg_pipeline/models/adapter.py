@@ -1,0 +1,140 @@
+"""GraCo adapter: ten granularity vectors and low-rank updates (LoRA) of two projections of every block's attention."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from schemas.errors import UserError
+
+if TYPE_CHECKING:
+    from agg_pipeline.models.simpleclick import SimpleClick
+
+BINS = 10
+ALPHA = 1.0
+TABLE_KEY = "backbone.gra_embed.weight"
+# The 2025 release also holds a second branch, for text phrases; it takes no part in clicks.
+PHRASE_KEY = re.compile(r"backbone\.blocks\.\d+\.attn\.qkv\.lora_[AB]2|phrase_encoder\.phrase2gra_proj\.(weight|bias)")
+
+Projections = Literal["qk", "qv"]
+
+
+def granularity_bin(granularity: float | None, released: bool = False) -> int:
+    """Bin index 0..9 of a granularity in [0, 1], -1 for None (protocol, section 1).
+
+    clip(round(10 g), 1, 10) - 1 with half-even rounding in float64; released: trunc(clip(10 g - 1, 0, 9)).
+    """
+    if granularity is None:
+        return -1
+    if released:
+        return int(min(max(10 * granularity - 1, 0.0), 9.0))
+    return min(max(round(10 * granularity), 1), BINS) - 1
+
+
+class Adapter(nn.Module):
+    """Granularity table and LoRA of a whole model; see ``attach_adapter``.
+
+    projections: the two thirds of the fused qkv projection that are updated: "qk" (paper) or "qv" (released files).
+    Parameters, float32: table (10, dim); per block lora_A (2 rank, dim) and lora_B (2 dim, rank). Rows [:rank] of A
+    belong to rows [:dim] of B and the first projection, the others to the second.
+    """
+
+    def __init__(self, dim: int, depth: int, rank: int = 8, projections: Projections = "qk") -> None:
+        super().__init__()
+        if projections not in get_args(Projections):
+            raise ValueError(f"projections must be 'qk' or 'qv', not {projections!r}")
+        self.dim, self.depth, self.rank = dim, depth, rank
+        self.projections: Projections = projections
+        self.table = nn.Parameter(torch.zeros(BINS, dim))
+        self.lora_A = nn.ParameterList(torch.zeros(2 * rank, dim) for _ in range(depth))
+        self.lora_B = nn.ParameterList(torch.zeros(2 * dim, rank) for _ in range(depth))
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Start of training: A Gaussian with std 1/rank, B zero (no update yet), table N(0, 1)."""
+        with torch.no_grad():
+            self.table.normal_(generator=generator)
+            for a, b in zip(self.lora_A, self.lora_B, strict=True):
+                a.normal_(std=1 / self.rank, generator=generator)
+                b.zero_()
+
+    def embed(self, bins: Tensor) -> Tensor:
+        """Vectors added to the patch tokens: int64 bins (B,), -1 for none (zeros), to (B, 1, dim)."""
+        return (self.table[bins.clamp(min=0)] * (bins >= 0).unsqueeze(1)).unsqueeze(1)
+
+    def adapt(self, block: int, weight: Tensor) -> Tensor:
+        """The block's fused (3 dim, dim) qkv weight plus alpha/rank B A on the two projections."""
+        a = self.lora_A[block].unflatten(0, (2, self.rank))
+        b = self.lora_B[block].unflatten(0, (2, self.dim))
+        first, second = (ALPHA / self.rank * torch.bmm(b, a)).unbind()
+        untouched = torch.zeros_like(first)
+        thirds = (first, second, untouched) if self.projections == "qk" else (first, untouched, second)
+        return weight + torch.cat(thirds)
+
+    def released_state(self) -> dict[str, Tensor]:
+        """The tensors under the key names of released files."""
+        state = {TABLE_KEY: self.table.detach()}
+        for block in range(self.depth):
+            state[_lora_key(block, "A")] = self.lora_A[block].detach()
+            state[_lora_key(block, "B")] = self.lora_B[block].detach()
+        return state
+
+
+def _lora_key(block: int, factor: str) -> str:
+    return f"backbone.blocks.{block}.attn.qkv.lora_{factor}"
+
+
+def is_adapter_state(state: Mapping[str, Tensor]) -> bool:
+    """Whether tensors are an adapter's and not a whole model's."""
+    return TABLE_KEY in state and "backbone.patch_embed.proj.weight" not in state
+
+
+def adapter_from_state(state: Mapping[str, Tensor], projections: Projections) -> Adapter:
+    """Adapter from tensors under released key names, any float dtype; the phrase branch of the 2025 release is left out.
+
+    Raises UserError naming the first key that is missing, unexpected or of another shape.
+    """
+    kept = {key: value for key, value in state.items() if not PHRASE_KEY.fullmatch(key)}
+    if TABLE_KEY not in kept or kept[TABLE_KEY].ndim != 2:
+        raise UserError(f"not a GraCo adapter: {TABLE_KEY} is missing or not a table")
+    dim = kept[TABLE_KEY].shape[1]
+    depth = sum(key.endswith(".attn.qkv.lora_A") for key in kept)
+    first = kept.get(_lora_key(0, "B"))
+    if first is None or first.ndim != 2:
+        raise UserError(f"not a GraCo adapter: {_lora_key(0, 'B')} is missing or not a matrix")
+    adapter = Adapter(dim, depth, first.shape[1], projections)
+    expected = adapter.released_state()
+    check_tensors(kept, {key: value.shape for key, value in expected.items()}, "adapter")
+    with torch.no_grad():
+        for key, value in expected.items():
+            value.copy_(kept[key])
+    return adapter
+
+
+def check_tensors(state: Mapping[str, Tensor], expected: Mapping[str, torch.Size], what: str) -> None:
+    """Raise UserError at the first key, in the order of ``expected``, that is missing or of another shape, else at the first unexpected one."""
+    for key, shape in expected.items():
+        if key not in state:
+            raise UserError(f"not a {what}: {key} of shape {tuple(shape)} is missing")
+        if state[key].shape != shape:
+            raise UserError(f"not a {what}: {key} has shape {tuple(state[key].shape)} instead of {tuple(shape)}")
+    for key in state:
+        if key not in expected:
+            raise UserError(f"not a {what}: unexpected {key} of shape {tuple(state[key].shape)}")
+
+
+def attach_adapter(model: SimpleClick, adapter: Adapter | None) -> None:
+    """Let the model run with the adapter (its parameters stay the adapter's), or without one.
+
+    Raises UserError if the adapter is for another width or depth.
+    """
+    if adapter is not None:
+        ours, theirs = (model.arch.dim, model.arch.depth), (adapter.dim, adapter.depth)
+        if ours != theirs:
+            raise UserError(
+                f"the adapter is for {theirs[1]} blocks of width {theirs[0]}, but {model.arch.name} has {ours[1]} of {ours[0]}"
+            )
+    model.adapter = adapter

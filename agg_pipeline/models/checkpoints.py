@@ -1,0 +1,212 @@
+"""Files of models and adapters: released ``.pth`` (read without running code from them) and safetensors of our own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
+
+from agg_pipeline.models.adapter import (
+    Adapter,
+    Projections,
+    adapter_from_state,
+    check_tensors,
+    is_adapter_state,
+)
+from agg_pipeline.models.simpleclick import ARCHITECTURES, Architecture, SimpleClick, resize_positions
+from schemas.errors import UserError
+
+FORMAT = "agg-model-1"
+METADATA = "agg"
+# Classes that released files name in their config; they are replaced by stand-ins that do nothing.
+FOREIGN = ("isegm.", "torch.nn.")
+# Present in released files, used by no computation. fc_norm and head are remains of the backbone's pre-training.
+UNUSED = ("backbone.cls_token", "backbone.fc_norm.", "backbone.head.", "head.up_conv1.", "head.up_conv2.")
+
+# Settings of released files under which the network would be another one.
+SETTINGS = {"use_disks": True, "norm_radius": 5, "with_prev_mask": True, "upsample": "x1"}
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointInfo:
+    """What a model was loaded from. input_size: that of the loaded model, pixels a side. sha256: of the file, hex."""
+
+    architecture: str
+    input_size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterInfo:
+    """What an adapter was loaded from. sha256: of the file, hex."""
+
+    projections: Projections
+    rank: int
+    sha256: str
+
+
+def default_checkpoint() -> Path:
+    """The xtiny model that ships with the package (trained at 224)."""
+    return Path(__file__).parent / "weights" / "xtiny224.safetensors"
+
+
+def load_click_model(path: str | Path, input_size: int | None = None) -> tuple[SimpleClick, CheckpointInfo]:
+    """Click model (float32, CPU, eval mode) of a released ``.pth`` or of our safetensors; the content decides which.
+
+    input_size: pixels a side, by default that of the file; for another one the positions are interpolated.
+    Raises UserError, one line, if the file cannot be used.
+    """
+    path = Path(path)
+    file = _read(path)
+    if is_adapter_state(file.tensors):
+        raise UserError(f"{path} holds a GraCo adapter, not a click model; give it as the adapter")
+    try:
+        model = _model_from_state(file, input_size)
+    except (UserError, ValueError) as error:
+        raise UserError(f"{path}: {error}") from None
+    return model, CheckpointInfo(model.arch.name, model.input_size, file.sha256)
+
+
+def save_click_model(path: str | Path, model: SimpleClick, half: bool = True) -> None:
+    """Write the model (without adapter) as safetensors, fp16 if ``half``; same model, same bytes."""
+    state = {key: value for key, value in model.state_dict().items() if not key.startswith("adapter.")}
+    metadata = {"kind": "click model", "architecture": model.arch.name, "input_size": model.input_size}
+    _write(Path(path), state, metadata, torch.float16 if half else torch.float32)
+
+
+def load_adapter(path: str | Path) -> tuple[Adapter, AdapterInfo]:
+    """Adapter (float32, CPU) of a released ``.pth`` (query and value) or of our safetensors.
+
+    Raises UserError, one line, if the file cannot be used.
+    """
+    path = Path(path)
+    file = _read(path)
+    if "backbone.patch_embed.proj.weight" in file.tensors:
+        raise UserError(f"{path} holds a click model, not a GraCo adapter; give it as the checkpoint")
+    try:
+        adapter = adapter_from_state(file.tensors, file.metadata.get("projections", "qv"))
+    except (UserError, ValueError) as error:
+        raise UserError(f"{path}: {error}") from None
+    return adapter, AdapterInfo(adapter.projections, adapter.rank, file.sha256)
+
+
+def save_adapter(path: str | Path, adapter: Adapter) -> None:
+    """Write the adapter as float32 safetensors under released key names; same adapter, same bytes."""
+    metadata = {"kind": "adapter", "projections": adapter.projections}
+    _write(Path(path), adapter.released_state(), metadata, torch.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """Content of a file. metadata: of our own files. settings: what a released file says about its model."""
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+    settings: dict[str, Any]
+    sha256: str
+
+
+def _model_from_state(file: _File, input_size: int | None) -> SimpleClick:
+    state = {key: value.float() for key, value in file.tensors.items() if not key.startswith(UNUSED)}
+    arch = _nearest_architecture(state)
+    positions = state.get("backbone.pos_embed", torch.empty(0))
+    grid = math.isqrt(max(0, positions.shape[1] - 1)) if positions.ndim == 3 else 0
+    if grid * grid + 1 != positions.numel() // arch.dim:
+        grid = arch.grid(arch.input_size)  # the comparison of shapes below then names the position embedding
+    with torch.device("meta"):
+        model = SimpleClick(arch, grid * arch.patch)
+    expected = {key: value.shape for key, value in model.state_dict().items()}
+    check_tensors(state, expected, f"SimpleClick {arch.name}")
+    for name, value in (("num_heads", arch.heads), *SETTINGS.items()):
+        if file.settings.get(name, value) != value:
+            raise UserError(f"made with {name} = {file.settings[name]!r}; only {value!r} is supported for {arch.name}")
+    model = SimpleClick(arch, input_size or grid * arch.patch)
+    state["backbone.pos_embed"] = resize_positions(state["backbone.pos_embed"], model.grid)
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def _nearest_architecture(state: Mapping[str, Tensor]) -> Architecture:
+    """The architecture that shares most of width, depth and patch size with the tensors."""
+    weight = state.get("backbone.patch_embed.proj.weight")
+    dim, patch = (weight.shape[0], weight.shape[-1]) if weight is not None and weight.ndim == 4 else (0, 0)
+    depth = sum(key.startswith("backbone.blocks.") and key.endswith(".attn.qkv.weight") for key in state)
+    return max(
+        ARCHITECTURES.values(), key=lambda arch: (arch.dim == dim) + (arch.depth == depth) + (arch.patch == patch)
+    )
+
+
+def _read(path: Path) -> _File:
+    try:
+        with path.open("rb") as stream:
+            magic = stream.read(4)
+            stream.seek(0)
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    if magic == b"PK\x03\x04":
+        tensors, settings = _read_pickled(path)
+        return _File(tensors, {}, settings, sha256)
+    try:
+        with safe_open(path, "pt") as reader:
+            tensors = {key: reader.get_tensor(key) for key in reader.keys()}
+            metadata = json.loads((reader.metadata() or {}).get(METADATA, "{}"))
+    except (SafetensorError, json.JSONDecodeError):
+        raise UserError(f"{path} is neither a .pth checkpoint nor safetensors, or it is truncated") from None
+    return _File(tensors, metadata, {}, sha256)
+
+
+def _read_pickled(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """State dict and model settings of a released file; never runs code from it, nor imports what it names."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            foreign = get_unsafe_globals_in_checkpoint(path)
+            refused = sorted(name for name in foreign if not name.startswith(FOREIGN))
+            if refused:
+                raise UserError(f"{path} is refused: it names {refused[0]}, which is no part of a model")
+            with safe_globals([(_stand_in(name), name) for name in foreign]):
+                content = torch.load(path, map_location="cpu", weights_only=True)
+        except UserError:
+            raise
+        except Exception:  # a damaged archive or pickle can fail in any way
+            raise UserError(f"{path} is truncated, damaged or not a checkpoint") from None
+    state = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path} is not a released checkpoint: it has no state_dict of tensors")
+    return state, _settings(content.get("config"))
+
+
+def _stand_in(name: str) -> type:
+    """An inert class under a foreign class's name: takes any arguments and state, does nothing."""
+    def ignore(self: object, *_: object) -> None:
+        pass
+    return type(name.rpartition(".")[2], (), {"__init__": ignore, "__setstate__": ignore})
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    """Plain values among ``config["params"]`` entries, each {"type", "value", "specified"}, nested ones flattened."""
+    params = config.get("params", {}) if isinstance(config, dict) else {}
+    values = {name: entry["value"] for name, entry in params.items() if isinstance(entry, dict) and "value" in entry}
+    nested = [value for value in values.values() if isinstance(value, dict)]
+    return {name: value for group in (values, *nested) for name, value in group.items()}
+
+
+def _write(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, Any], dtype: torch.dtype) -> None:
+    tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in state.items()}
+    # One entry only: safetensors writes several in an order that changes from run to run.
+    text = json.dumps({"format": FORMAT, **metadata}, sort_keys=True)
+    path.write_bytes(safetensors.torch.save(tensors, {METADATA: text}))

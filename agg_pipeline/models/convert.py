@@ -1,0 +1,28 @@
+"""Rewrite a checkpoint as safetensors: ``python -m agg_pipeline.models.convert IN OUT`` (fp16, unused tensors dropped)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from agg_pipeline.models.checkpoints import load_click_model, save_click_model
+from schemas.errors import UserError
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("--full", is_flag=True, help="Keep float32 instead of fp16.")
+def convert(source: Path, target: Path, full: bool) -> None:
+    """Write the click model in SOURCE (.pth or .safetensors) to TARGET as safetensors."""
+    try:
+        model, info = load_click_model(source)
+    except UserError as error:
+        raise click.ClickException(str(error)) from None
+    save_click_model(target, model, half=not full)
+    click.echo(f"{target}: {info.architecture}, input {info.input_size}, {target.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    convert()

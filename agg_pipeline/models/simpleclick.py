@@ -1,0 +1,351 @@
+"""SimpleClick: a plain vision transformer, a simple feature pyramid and a small head (protocol, section 1).
+
+Between the patch embedding and the last resize, maps are pixel-major: (B, pixels, channels). 1x1 and 2x2 stride-2
+convolutions are then plain matrix products, and the order of the pixels matters only where neighbours are joined.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from agg_pipeline.models.adapter import Adapter
+
+CLICK_RADIUS = 5
+WINDOW = 224
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """Sizes of a SimpleClick model. input_size: side of the square input, in pixels, that it is published for."""
+
+    name: str
+    dim: int
+    depth: int
+    heads: int
+    patch: int
+    neck_out: tuple[int, int, int, int]
+    head_channels: int
+    input_size: int = 448
+
+    @property
+    def global_blocks(self) -> frozenset[int]:
+        """Indices of the blocks that attend to the whole grid: the last of each group."""
+        group = 6 if self.depth == 12 else self.depth // 4
+        return frozenset(range(group - 1, self.depth, group))
+
+    def grid(self, input_size: int) -> int:
+        """Patches a side of an input of this side. Raises ValueError for a size that patches or windows do not tile."""
+        grid, rest = divmod(input_size, self.patch)
+        if grid < 2 or rest or grid % self.windows(grid):
+            raise ValueError(f"{self.name} cannot take {input_size}x{input_size}: patches of {self.patch} in windows of {WINDOW}")
+        return grid
+
+    def windows(self, grid: int) -> int:
+        """Attention windows a side."""
+        return max(1, grid // (WINDOW // self.patch))
+
+
+ARCHITECTURES = {
+    arch.name: arch
+    for arch in (
+        Architecture("xtiny", 160, 8, 4, 16, (96, 192, 288, 384), 128),
+        Architecture("base", 768, 12, 12, 16, (128, 256, 512, 1024), 256),
+        Architecture("large", 1024, 24, 16, 16, (192, 384, 768, 1536), 256),
+        Architecture("huge", 1280, 32, 16, 14, (240, 480, 960, 1920), 256),
+    )
+}
+
+
+def disk_maps(clicks: Sequence[tuple[float, float, bool]], height: int, width: int) -> Tensor:
+    """Click maps: 1 within 5 px of a click, else 0.
+
+    clicks: (row, col, positive), float coordinates in pixels of the network's input; both negative: not drawn.
+    Returns (2, height, width) float32: positive disks, negative disks.
+    """
+    maps = np.zeros((2, height, width), np.float32)
+    reach = CLICK_RADIUS + 1
+    for row, col, positive in clicks:
+        if row < 0 and col < 0:
+            continue
+        top, left = max(0, math.floor(row) - reach), max(0, math.floor(col) - reach)
+        rows = np.arange(top, min(height, math.ceil(row) + reach + 1), dtype=np.float32)
+        cols = np.arange(left, min(width, math.ceil(col) + reach + 1), dtype=np.float32)
+        distance = np.square(rows - np.float32(row))[:, None] + np.square(cols - np.float32(col))
+        window = maps[0 if positive else 1, top : top + len(rows), left : left + len(cols)]
+        window[distance <= CLICK_RADIUS**2] = 1
+    return torch.from_numpy(maps)
+
+
+def resize_positions(pos_embed: Tensor, grid: int) -> Tensor:
+    """Position embedding (1, 1 + n * n, dim) for a grid x grid input: bicubic, the class token's entry kept."""
+    side = math.isqrt(pos_embed.shape[1] - 1)
+    if side == grid:
+        return pos_embed
+    positions = pos_embed[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    resized = F.interpolate(positions, size=(grid, grid), mode="bicubic", align_corners=False)
+    return torch.cat((pos_embed[:, :1], resized.flatten(2).transpose(1, 2)), dim=1)
+
+
+class PatchEmbed(nn.Module):
+    """Convolution of a patch-sized kernel and stride: (B, 3, H, W) to (B, grid * grid, dim), row-major."""
+
+    def __init__(self, dim: int, patch: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, dim, patch, patch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens: Tensor = self.proj(x).flatten(2).transpose(1, 2)
+        return tokens
+
+
+class PixelLinear(nn.Module):
+    """1x1 convolution of a pixel-major map: (B, P, c_in) to (B, P, c_out)."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(nn.Conv2d(c_in, c_out, 1).weight.detach())
+        self.bias = nn.Parameter(torch.zeros(c_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.flatten(1), self.bias)
+
+
+class Split(nn.Module):
+    """Transposed 2x2 stride-2 convolution: (B, P, c_in) to (B, 4 P, c_out), the 4 children of a pixel in a row."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(nn.ConvTranspose2d(c_in, c_out, 2, 2).weight.detach())
+        self.bias = nn.Parameter(torch.zeros(c_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight.permute(2, 3, 1, 0).flatten(0, 2)
+        return F.linear(x, weight, self.bias.repeat(4)).view(x.shape[0], -1, len(self.bias))
+
+
+class Merge(nn.Module):
+    """2x2 stride-2 convolution of a square map in row-major order: (B, P, c_in) to (B, P / 4, c_out)."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(nn.Conv2d(c_in, c_out, 2, 2).weight.detach())
+        self.bias = nn.Parameter(torch.zeros(c_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        half = math.isqrt(x.shape[1]) // 2
+        quads = x.unflatten(1, (2 * half, 2 * half)).unflatten(2, (half, 2)).unflatten(1, (half, 2))
+        quads = quads.permute(0, 1, 3, 2, 4, 5).flatten(3).flatten(1, 2)
+        return F.linear(quads, self.weight.permute(0, 2, 3, 1).flatten(1), self.bias)
+
+
+class MapNorm(nn.Module):
+    """GroupNorm(1, C), eps 1e-5, of a pixel-major map: statistics over pixels and channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Seen as (B, C, 1, P) in channels-last order: the one fast kernel for these statistics.
+        normed = F.group_norm(x.unsqueeze(1).permute(0, 3, 1, 2), 1, self.weight, self.bias, 1e-5)
+        return normed.permute(0, 2, 3, 1).squeeze(1)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention: (B, N, dim) to (B, N, dim)."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, qkv_weight: Tensor) -> Tensor:
+        q, k, v = F.linear(x, qkv_weight, self.qkv.bias).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed: Tensor = self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return mixed
+
+
+class Mlp(nn.Module):
+    """Two layers of ratio 4 with GELU."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, 4 * dim)
+        self.fc2 = nn.Linear(4 * dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        return out
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block; attention stays within each of ``windows`` consecutive runs of tokens."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = Attention(dim, heads)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp = Mlp(dim)
+
+    def forward(self, x: Tensor, windows: int, qkv_weight: Tensor) -> Tensor:
+        batch, tokens, dim = x.shape
+        inner = self.norm1(x).view(batch * windows, tokens // windows, dim)
+        x = x + self.attn(inner, qkv_weight).view(batch, tokens, dim)
+        x = x + self.mlp(self.norm2(x))
+        return x
+
+
+class Backbone(nn.Module):
+    """Patch embedding of the image, position embedding and blocks."""
+
+    def __init__(self, arch: Architecture, grid: int) -> None:
+        super().__init__()
+        self.patch_embed = PatchEmbed(arch.dim, arch.patch)
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid * grid, arch.dim))  # entry 0 is the class token's, unused
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        self.blocks = nn.ModuleList(Block(arch.dim, arch.heads) for _ in range(arch.depth))
+
+
+class Neck(nn.Module):
+    """Simple feature pyramid: maps of 1/4, 1/8, 1/16 and 1/32 from the 1/16 map, all pixel-major."""
+
+    def __init__(self, arch: Architecture) -> None:
+        super().__init__()
+        dim, out = arch.dim, arch.neck_out
+        c4, c8, c32 = max(2 * out[0], dim // 2), max(out[1], dim // 2), max(out[3], 2 * dim)
+        self.down_4 = nn.Sequential(
+            Split(dim, c4),
+            MapNorm(c4),
+            nn.GELU(),
+            Split(c4, c4 // 2),
+            MapNorm(c4 // 2),
+            PixelLinear(c4 // 2, out[0]),
+            MapNorm(out[0]),
+            nn.GELU(),
+        )
+        self.down_8 = nn.Sequential(
+            Split(dim, c8), MapNorm(c8), PixelLinear(c8, out[1]), MapNorm(out[1]), nn.GELU()
+        )
+        self.down_16 = nn.Sequential(PixelLinear(dim, out[2]), MapNorm(out[2]), nn.GELU())
+        self.down_32 = nn.Sequential(
+            Merge(dim, c32), MapNorm(c32), PixelLinear(c32, out[3]), MapNorm(out[3]), nn.GELU()
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.down_4(x), self.down_8(x), self.down_16(x), self.down_32(x)
+
+
+class ConvReLU(nn.Module):
+    """1x1 convolution and ReLU of a pixel-major map."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.conv = PixelLinear(c_in, c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.conv(x), inplace=True)
+
+
+class Head(nn.Module):
+    """Fuses the pyramid into logits of the 1/4 map, (B, 1, 4 grid, 4 grid)."""
+
+    def __init__(self, arch: Architecture) -> None:
+        super().__init__()
+        channels = arch.head_channels
+        self.conv_seg = PixelLinear(channels, 1)
+        self.convs = nn.ModuleList(ConvReLU(c_in, channels) for c_in in arch.neck_out)
+        self.fusion_conv = ConvReLU(4 * channels, channels)
+
+    def forward(self, pyramid: Sequence[Tensor], grid: int) -> Tensor:
+        # A 1x1 convolution commutes with bilinear resizing: fuse each scale at its own resolution, then add.
+        fusion = self.fusion_conv.conv
+        weights = fusion.weight.flatten(1).chunk(4, dim=1)
+        fused = [F.linear(conv(x), weight) for x, conv, weight in zip(pyramid, self.convs, weights, strict=True)]
+        coarse = grid // 2
+        maps = [unsplit(fused[0], grid, 2), unsplit(fused[1], grid, 1), unsplit(fused[2], grid, 0), unsplit(fused[3], coarse, 0)]
+        total = maps[0].add_(fusion.bias)
+        for x in maps[1:]:
+            resized = F.interpolate(x.permute(0, 3, 1, 2), size=total.shape[1:3], mode="bilinear", align_corners=False)
+            total += resized.permute(0, 2, 3, 1)
+        total = F.relu(total, inplace=True)
+        if self.training:
+            total = F.dropout2d(total.permute(0, 3, 1, 2), 0.1).permute(0, 2, 3, 1)
+        logits: Tensor = self.conv_seg(total)
+        return logits.permute(0, 3, 1, 2)
+
+
+def unsplit(x: Tensor, grid: int, levels: int) -> Tensor:
+    """Spatial map (B, side, side, C) from (B, P, C), the pixels of a grid x grid map split ``levels`` times."""
+    x = x.unflatten(1, (grid, grid) + 2 * levels * (2,))
+    order = (0, *range(1, x.ndim - 1, 2), *range(2, x.ndim - 1, 2), x.ndim - 1)
+    return x.permute(order).reshape(x.shape[0], grid << levels, grid << levels, -1)
+
+
+class SimpleClick(nn.Module):
+    """The click model. Key names are those of released checkpoints without the unused tensors."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, arch: Architecture, input_size: int | None = None) -> None:
+        """input_size: side of the square input in pixels, the architecture's by default. Raises ValueError if it cannot be tiled."""
+        super().__init__()
+        self.arch = arch
+        self.input_size = input_size or arch.input_size
+        self.grid = arch.grid(self.input_size)
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+        self.adapter: Adapter | None = None
+        self.patch_embed_coords = PatchEmbed(arch.dim, arch.patch)
+        self.backbone = Backbone(arch, self.grid)
+        self.neck = Neck(arch)
+        self.head = Head(arch)
+
+    def forward(self, image: Tensor, coords: Tensor, bins: Tensor | None = None) -> Tensor:
+        """Logits of the foreground, (B, 1, H, W), for H = W = input_size.
+
+        image: (B, 3, H, W) float, RGB in [0, 1]. coords: (B, 3, H, W) float: previous mask (probability), positive disks,
+        negative disks. bins: (B,) int64 granularity bins 0..9 or -1 for none; needs an adapter, None: nothing is added.
+        """
+        if image.shape[2:] != (self.input_size, self.input_size):
+            raise ValueError(f"the input is {tuple(image.shape)}, the model takes {self.input_size}x{self.input_size}")
+        features = self.encode(self.embed(image, coords, bins))
+        # One image at a time the large maps stay in the cache; on a GPU, or with gradients, nothing is gained.
+        chunk = 1 if features.device.type == "cpu" and not torch.is_grad_enabled() else len(features)
+        logits = torch.cat([self.head(self.neck(part), self.grid) for part in features.split(chunk)])
+        return F.interpolate(logits, size=image.shape[2:], mode="bilinear", align_corners=True)
+
+    def embed(self, image: Tensor, coords: Tensor, bins: Tensor | None) -> Tensor:
+        """Patch tokens with positions, (B, grid * grid, dim), row-major."""
+        tokens = self.backbone.patch_embed((image - self.mean) / self.std) + self.patch_embed_coords(coords)
+        tokens = tokens + self.backbone.pos_embed[:, 1:]
+        if bins is None:
+            return tokens
+        if self.adapter is None:
+            raise ValueError("a granularity needs an adapter")
+        return tokens + self.adapter.embed(bins)
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        """The blocks: (B, grid * grid, dim) to the same, row-major."""
+        # Tokens stay in window order throughout: attention to the whole grid does not depend on their order.
+        side = self.arch.windows(self.grid)
+        inner = self.grid // side
+        x = tokens.unflatten(1, (side, inner, side, inner)).transpose(2, 3).flatten(1, 4)
+        for index, block in enumerate(self.backbone.blocks):
+            weight = block.attn.qkv.weight
+            if self.adapter is not None:
+                weight = self.adapter.adapt(index, weight)
+            x = block(x, 1 if index in self.arch.global_blocks else side * side, weight)
+        return x.unflatten(1, (side, side, inner, inner)).transpose(2, 3).flatten(1, 4)

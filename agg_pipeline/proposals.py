@@ -1,0 +1,190 @@
+"""``agg proposals run``: from a data set to a proposal database, resumable at every shard."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import torch
+
+from agg_pipeline import database
+from agg_pipeline.card import dataset_card
+from agg_pipeline.dag import Done, Times, cluster, run_shards
+from agg_pipeline.database import Json
+from agg_pipeline.datasets.dataset import Dataset
+from agg_pipeline.lock import owned
+from agg_pipeline.models.checkpoints import load_click_model
+from agg_pipeline.predictor import open_predictor
+from agg_pipeline.reader import DATABASE, ProposalDatabase, open_proposals
+from agg_pipeline.shard import ShardTask
+from agg_pipeline.storage import Store
+from schemas.config import PredictorConfig, ProposalsConfig
+from schemas.errors import UserError
+from schemas.tables import IMAGE_REASONS
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What does not change the result: where it goes, how much of it, and who does the work."""
+
+    out: str
+    limit_images: int | None = None
+    workers: int | None = None
+    scheduler: str | None = None
+    overwrite: bool = False
+    max_reject_share: float = 0.01
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is known when the work begins: shards in all and to do, images to do, worker processes."""
+
+    shards: int
+    finished: int
+    images: int
+    workers: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run leaves. times: of the shards that this run made."""
+
+    database: ProposalDatabase
+    manifest: Json
+    images_done: int
+    seconds: float
+    times: Times = field(default_factory=Times)
+
+    @property
+    def reject_share(self) -> float:
+        """Share of the images that fell out; those that legitimately have no object do not count as such."""
+        totals = self.manifest["totals"]
+        lost = sum(totals["rejects"].get(reason, 0) for reason in IMAGE_REASONS)
+        return float(lost / max(1, totals["planned_images"]))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Called when the work begins, and after every shard with the images in it."""
+
+    started: Callable[[Start], None]
+    advanced: Callable[[int], None]
+
+
+def model_facts(checkpoint: str, config: PredictorConfig) -> Json:
+    """Architecture, input size and file hash of a checkpoint; UserError if it cannot be used."""
+    _, info = load_click_model(checkpoint, config.input_size or None)
+    return {"architecture": info.architecture, "input_size": info.input_size, "sha256": info.sha256}
+
+
+def environment(config: PredictorConfig) -> Json:
+    """What else changes a bit of the result: kind of device, torch version."""
+    device = config.device
+    if device.startswith("cuda") and torch.cuda.is_available():
+        device = torch.cuda.get_device_name(device)
+    return {"device": device, "torch": torch.__version__}
+
+
+def default_workers(config: PredictorConfig) -> int:
+    """One process per GPU; on the CPU as many as its cores allow."""
+    if config.device != "cpu":
+        return 1
+    return max(1, (psutil.cpu_count(logical=True) or 1) // config.threads)
+
+
+def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: RunOptions, progress: Progress) -> Summary:
+    """Make what is missing of the database below ``options.out`` and finish it (manifest, sampling weights, card).
+
+    Raises UserError for everything a user can mend; shards that are finished by then stay, and the same call goes on.
+    """
+    if config.predictor.device.startswith("cuda") and options.scheduler is None and not torch.cuda.is_available():
+        raise UserError("device 'cuda' was asked for, but torch finds no GPU here; use --device cpu")
+    store = Store(options.out).below(DATABASE)
+    facts = model_facts(checkpoint, config.predictor)
+    plan = database.make_plan(dataset, facts, environment(config.predictor), config)
+    with _disk_errors(store), owned(store):
+        if options.overwrite:
+            database.overwrite(store)
+        if store.exists(database.PLAN):
+            database.refuse_other_plan(store, plan)
+        else:
+            database.refuse_foreign_files(store)
+            store.write_json(database.PLAN, plan)
+        database.remove_leftovers(store)
+        tasks = _tasks(dataset, config, options.limit_images)
+        found = database.sidecars(store)
+        missing = [
+            task
+            for task in tasks
+            if not database.is_finished(store, found.get(task.index), len(task.entries), plan["config_hash"])
+        ]
+        started = time.perf_counter()
+        times = Times()
+        workers = min(options.workers or default_workers(config.predictor), max(1, len(missing)))
+        images = sum(len(task.entries) for task in missing)
+        progress.started(Start(len(tasks), len(tasks) - len(missing), images, workers))
+        if missing:
+            open_model = partial(open_predictor, str(Path(checkpoint).resolve()), facts["sha256"], config.predictor)
+            with cluster(options.scheduler, workers, config.predictor.threads, open_model) as client:
+                for done in run_shards(client, missing, store, plan["config_hash"]):
+                    times = _added(times, done)
+                    progress.advanced(len(done.task.entries))
+        manifest = finish(store, plan)
+        seconds = time.perf_counter() - started
+    return Summary(open_proposals(options.out), manifest, images, seconds, times)
+
+
+def finish(store: Store, plan: Json) -> Json:
+    """Write manifest, sampling weights and dataset card from the shards that are there; returns the manifest."""
+    found = database.sidecars(store)
+    manifest = database.make_manifest(plan, found)
+    counts: Counter[tuple[str, int]] = Counter()
+    for index in found:
+        with store.open(f"proposals/{database.shard_name(index)}.parquet") as file:
+            table = pq.read_table(file, columns=["kind", "bin"])
+        counts.update(zip(table["kind"].to_pylist(), table["bin"].to_pylist(), strict=True))
+    sampling = database.parquet_bytes(database.sampling_table(counts))
+    for path, content in (
+        (database.SAMPLING_FILE, sampling),
+        (database.CARD, dataset_card(manifest).encode()),
+    ):
+        store.write(path, content)
+    store.write_json(database.MANIFEST, manifest)
+    return manifest
+
+
+def _tasks(dataset: Dataset, config: ProposalsConfig, limit: int | None) -> list[ShardTask]:
+    """The shards of the plan's first ``limit`` images; the last one may be cut."""
+    wanted = len(dataset.entries) if limit is None else min(limit, len(dataset.entries))
+    size = config.batch.images_per_shard
+    return [
+        ShardTask(n, dataset.name, dataset.entries[first : min(first + size, wanted)], dataset.read, config)
+        for n, first in enumerate(range(0, wanted, size))
+    ]
+
+
+def _added(times: Times, done: Done) -> Times:
+    stages = {stage: times.stages.get(stage, 0.0) + seconds for stage, seconds in done.times.stages.items()}
+    return Times(stages, times.forwards + done.times.forwards)
+
+
+@contextmanager
+def _disk_errors(store: Store) -> Iterator[None]:
+    """Full disks and missing permissions are the user's to mend, and nothing that is finished is lost."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        finished = len(store.files("shards"))
+        raise UserError(
+            f"cannot write below {store.url}: {error.strerror}; {finished} shards are finished, "
+            "the same command goes on from there"
+        ) from error

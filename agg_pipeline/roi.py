@@ -1,0 +1,65 @@
+"""Region of interest of an interaction: where the predictor zooms in (protocol, section 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from schemas.crop import Box, Crop, tight_box
+from schemas.records import Click, Interaction
+
+EXPANSION = 1.4
+MIN_SIDE = 200
+MIN_OVERLAP = 0.5
+THRESHOLD = 0.5
+
+
+def next_roi(interaction: Interaction) -> Box:
+    """The box of image pixels that the next prediction looks at; the previous one as long as it still fits."""
+    height, width = interaction.image.shape[:2]
+    proposed = _around_foreground(interaction.focus, interaction.clicks, height, width)
+    current = interaction.roi
+    if current is None or not _holds_clicks(current, interaction.clicks) or _overlap(proposed, current) < MIN_OVERLAP:
+        return proposed
+    return current
+
+
+def _around_foreground(focus: Crop[Any] | None, clicks: Sequence[Click], height: int, width: int) -> Box:
+    whole = Box(0, 0, height, width)
+    if focus is None:
+        return whole
+    tight = tight_box(focus.values > THRESHOLD)
+    if tight is None:
+        return whole
+    positive = np.array([(c.row, c.col) for c in clicks if c.positive]).reshape(-1, 2)
+    top, left = tight.top + focus.box.top, tight.left + focus.box.left
+    low = np.vstack([positive, [[top, left]]]).min(axis=0)
+    high = np.vstack([positive, [[top + tight.height - 1, left + tight.width - 1]]]).max(axis=0)
+    top, bottom = _expanded(int(low[0]), int(high[0]), height)
+    left, right = _expanded(int(low[1]), int(high[1]), width)
+    return Box(top, left, bottom - top + 1, right - left + 1)
+
+
+def _expanded(first: int, last: int, size: int) -> tuple[int, int]:
+    centre = 0.5 * (first + last)
+    half = 0.5 * max(EXPANSION * (last - first + 1), MIN_SIDE)
+    # Python rounds half to even, as the protocol asks.
+    return max(0, round(centre - half)), min(size - 1, round(centre + half))
+
+
+def _holds_clicks(roi: Box, clicks: Sequence[Click]) -> bool:
+    # The last row and column count as outside: the field's tools do so, and published numbers depend on it.
+    return all(
+        roi.top <= click.row < roi.bottom and roi.left <= click.col < roi.right for click in clicks if click.positive
+    )
+
+
+def _overlap(a: Box, b: Box) -> float:
+    return _interval_iou(a.top, a.bottom, b.top, b.bottom) * _interval_iou(a.left, a.right, b.left, b.right)
+
+
+def _interval_iou(a_first: int, a_last: int, b_first: int, b_last: int) -> float:
+    common = max(0, min(a_last, b_last) - max(a_first, b_first) + 1)
+    return common / (max(a_last, b_last) - min(a_first, b_first) + 1)

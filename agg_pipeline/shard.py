@@ -1,0 +1,139 @@
+"""The stages applied to one shard of images: what each Dask task does, without Dask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from schemas.config import ProposalsConfig
+from schemas.crop import area
+from schemas.errors import ImageError
+from schemas.records import ImageEntry, ImageRecord
+from stages.batches import batches
+from stages.click_model import ClickModel
+from stages.complement import add_complements
+from stages.granularity import Estimate, Query, choose_click, estimate
+from stages.mask_engine import Loop, Target, loop_length, random_click, simulate
+from stages.postprocess import ObjectProposals, Reject, postprocess, reject
+
+
+@dataclass(frozen=True, eq=False)
+class ShardTask:
+    """What a worker must know to make a shard. excluded: images that killed their worker and are not read again."""
+
+    index: int
+    dataset: str
+    entries: tuple[ImageEntry, ...]
+    read: Callable[[ImageEntry], ImageRecord]
+    config: ProposalsConfig
+    excluded: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSummary:
+    """What the database keeps of an image once its pixels are no longer needed."""
+
+    image_id: str
+    path: str
+    height: int
+    width: int
+    sha256: str
+    licence: str
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """A shard on its way through the stages; each stage fills the field that the next one reads and empties its own."""
+
+    task: ShardTask
+    images: tuple[ImageSummary, ...]
+    targets: tuple[Target, ...]
+    rejects: tuple[Reject, ...]
+    loops: tuple[Loop, ...] = ()
+    proposals: tuple[ObjectProposals, ...] = ()
+    estimates: tuple[Estimate, ...] = ()
+
+
+def load(task: ShardTask) -> Shard:
+    """Read the shard's images; what cannot be used becomes a reject."""
+    images: list[ImageSummary] = []
+    targets: list[Target] = []
+    rejects: list[Reject] = []
+    for entry in task.entries:
+        if entry.image_id in task.excluded:
+            rejects.append(Reject(entry.image_id, None, None, "load", "killed_worker"))
+            continue
+        try:
+            record = task.read(entry)
+        except ImageError as error:
+            rejects.append(Reject(entry.image_id, None, None, "load", error.reason, error.detail))
+            continue
+        images.append(
+            ImageSummary(record.image_id, record.path, record.height, record.width, record.sha256, record.licence)
+        )
+        if not record.objects:
+            rejects.append(Reject(entry.image_id, None, None, "load", "no_object"))
+        for instance in record.objects:
+            target = Target(record, instance)
+            reason = _why_skipped(target, task.config.min_box_fill)
+            if reason is None:
+                targets.append(target)
+            else:
+                rejects.append(reject(target, None, "load", reason))
+    return Shard(task, tuple(images), tuple(targets), tuple(rejects))
+
+
+def _why_skipped(target: Target, min_box_fill: float) -> str | None:
+    mask = target.object.mask
+    if area(mask) == 0:
+        return "empty_object"
+    return "sparse_object" if area(mask) < min_box_fill * mask.box.height * mask.box.width else None
+
+
+def _pixels(target: Target) -> int:
+    return target.image.height * target.image.width
+
+
+def run_mask_engine(shard: Shard, model: ClickModel) -> Shard:
+    """Multi-granularity loop simulation of every object, batch by batch."""
+    config, dataset = shard.task.config, shard.task.dataset
+    draw = random_click(config.seed, dataset, config.loop)
+    loops: list[Loop] = []
+    for batch in batches(shard.targets, _pixels, config.batch):
+        lengths = [loop_length(config.seed, dataset, target, config.loop) for target in batch]
+        loops += simulate(batch, lengths, model, config.loop, draw)
+    return replace(shard, loops=tuple(loops))
+
+
+def run_postprocess(shard: Shard) -> Shard:
+    """Clean and filter every object's candidates."""
+    config = shard.task.config
+    done = tuple(postprocess(loop, config.masks, config.seed, shard.task.dataset) for loop in shard.loops)
+    return replace(shard, loops=(), proposals=done)
+
+
+def run_complement(shard: Shard) -> Shard:
+    """Add the complements."""
+    config = shard.task.config
+    done = tuple(
+        add_complements(proposals, config.masks, config.seed, shard.task.dataset) for proposals in shard.proposals
+    )
+    return replace(shard, proposals=done)
+
+
+def run_granularity(shard: Shard, model: ClickModel) -> Shard:
+    """Estimate the granularity of every proposal, batch by batch; afterwards no pixels are held."""
+    config = shard.task.config
+    choose = choose_click(config.granularity, config.seed, shard.task.dataset)
+    estimates: list[Estimate] = []
+    for batch in batches(_queries(shard.proposals), lambda query: _pixels(query.target), config.batch):
+        estimates += estimate(batch, model, config.granularity, choose)
+    return replace(shard, estimates=tuple(estimates))
+
+
+def _queries(proposals: Sequence[ObjectProposals]) -> list[Query]:
+    queries = []
+    for of_object in proposals:
+        queries += [Query(of_object.target, "part", part) for part in of_object.parts]
+        queries += [Query(of_object.target, "complement", part) for part in of_object.complements]
+    return queries

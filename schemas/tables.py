@@ -1,0 +1,101 @@
+"""Arrow schemas of the proposal database, written down column by column, and the closed list of reject reasons."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+FORMAT_VERSION = 1
+
+KINDS = ("object", "part", "complement", "annotated")
+
+REASONS: dict[str, str] = {
+    "unreadable_image": "the image file is missing, truncated or of an unknown format",
+    "unreadable_annotation": "the annotation is missing, broken or lacks what it should hold",
+    "size_mismatch": "a mask has another size than its image",
+    "no_object": "the image has no object",
+    "killed_worker": "the process that worked on the image died again and again",
+    "empty_object": "the object's mask has no pixel",
+    "sparse_object": "the object fills too little of its bounding box",
+    "no_click": "no click far enough from the earlier ones was found, so the loop ended",
+    "empty": "no pixel is left of the mask",
+    "small": "the mask is smaller than the minimum area",
+    "equals_object": "the mask is the object again",
+    "duplicate": "the mask repeats an earlier proposal of the object",
+}
+
+IMAGE_REASONS = ("unreadable_image", "unreadable_annotation", "size_mismatch", "killed_worker")
+"""Reasons for which a whole image fell out; an image that legitimately has no object is not among them."""
+
+
+def _field(name: str, kind: pa.DataType, unit: str, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable, metadata={"unit": unit, "nullable": str(nullable).lower()})
+
+
+def _point(*extra: pa.Field) -> pa.DataType:
+    return pa.struct([pa.field("row", pa.int32(), False), pa.field("col", pa.int32(), False), *extra])
+
+
+_CLICK = _point()
+_CLICKS = pa.list_(pa.field("element", _point(pa.field("positive", pa.bool_(), False)), False))
+_BBOX = pa.struct([pa.field(name, pa.int32(), False) for name in ("x", "y", "w", "h")])
+
+PROPOSALS = pa.schema(
+    [
+        _field("proposal_id", pa.string(), "image:object:kind:step or part id; unique"),
+        _field("image_id", pa.string(), "id of the image in its data set"),
+        _field("instance_id", pa.int64(), "id of the object in its image"),
+        _field("category", pa.string(), "class of the object as published", nullable=True),
+        _field("kind", pa.string(), "object, part, complement or annotated"),
+        _field("step", pa.int32(), "t of the mask Y_t in the object's loop", nullable=True),
+        _field("parent_id", pa.string(), "proposal_id of the object's row, or of the part around", nullable=True),
+        _field("label", pa.string(), "name of an annotated part", nullable=True),
+        _field("height", pa.int32(), "pixels, of the image"),
+        _field("width", pa.int32(), "pixels, of the image"),
+        _field("rle", pa.binary(), "compressed COCO counts of the mask"),
+        _field("area", pa.int64(), "pixels"),
+        _field("bbox", _BBOX, "pixels: column, row, width, height of the mask's tight box"),
+        _field("scale", pa.float32(), "[0, 1], Eq. 4"),
+        _field("peak_proposal", pa.float32(), "probability: peak difference inside the mask", nullable=True),
+        _field("peak_object", pa.float32(), "probability: peak difference inside the object", nullable=True),
+        _field("semantic", pa.float32(), "[0, 1], Eq. 5"),
+        _field("granularity", pa.float32(), "[0, 1], Eq. 6"),
+        _field("bin", pa.int8(), "1..10, from the float64 granularity"),
+        _field("click", _CLICK, "pixels: the estimator's click", nullable=True),
+        _field("clicks", _CLICKS, "pixels: the simulated interaction that made the mask", nullable=True),
+    ]
+)
+
+IMAGES = pa.schema(
+    [
+        _field("image_id", pa.string(), "id of the image in its data set"),
+        _field("path", pa.string(), "relative to the root of the data set"),
+        _field("height", pa.int32(), "pixels"),
+        _field("width", pa.int32(), "pixels"),
+        _field("sha256", pa.string(), "hex, of the file; of the RGB bytes for generated images"),
+        _field("licence", pa.string(), "of the image, as published"),
+    ]
+)
+
+REJECTS = pa.schema(
+    [
+        _field("image_id", pa.string(), "id of the image in its data set"),
+        _field("instance_id", pa.int64(), "id of the object in its image", nullable=True),
+        _field("step", pa.int32(), "t of the mask Y_t in the object's loop", nullable=True),
+        _field("stage", pa.string(), "stage that dropped it"),
+        _field("reason", pa.string(), "from a closed list"),
+        _field("detail", pa.string(), "what was found, in words", nullable=True),
+    ]
+)
+
+SAMPLING = pa.schema(
+    [
+        _field("kind", pa.string(), "object, part, complement or annotated"),
+        _field("bin", pa.int8(), "1..10"),
+        _field("count", pa.int64(), "rows of this kind and bin"),
+        _field("share", pa.float64(), "rows of this bin, of any kind, over all rows"),
+        _field("weight", pa.float64(), "1 / share: proportional to the sampling probability of a row"),
+    ]
+)
+
+FILES: dict[str, pa.Schema] = {"proposals": PROPOSALS, "images": IMAGES, "rejects": REJECTS}
+"""The tables of every shard, by the name of their folder."""

@@ -1,0 +1,43 @@
+"""Complement expansion (Section 3.2): what a proposal leaves of its object is a proposal, too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from schemas.config import MaskConfig
+from schemas.crop import area
+from schemas.numbers import round_to_tenth
+from stages.morphology import minus, opened
+from stages.postprocess import (
+    ObjectProposals,
+    Proposal,
+    Reject,
+    component_draw,
+    one_component,
+    reject,
+    why_dropped,
+)
+
+
+def add_complements(proposals: ObjectProposals, config: MaskConfig, seed: int, dataset: str) -> ObjectProposals:
+    """Add the complement inside the object of every kept proposal; drop those that ``why_dropped`` names.
+
+    A complement is opened against slivers and cut down to one component; its holes stay: filling a ring would give
+    the object back. It has the step and the clicks of its proposal.
+    """
+    target = proposals.target
+    object_mask = target.object.mask
+    kept: list[Proposal] = []
+    rejects: list[Reject] = []
+    for part in proposals.parts:
+        mask = opened(minus(object_mask, part.mask), config.opening)
+        mask = one_component(mask, config, component_draw(target, "complement", part.step, seed, dataset))
+        earlier = [other.mask for other in (*proposals.parts, *kept)]
+        reason = why_dropped(mask, object_mask, earlier, config)
+        if reason is None and round_to_tenth(area(mask) / area(object_mask)) < config.min_rounded_complement:
+            reason = "small"
+        if reason is None:
+            kept.append(Proposal(part.step, part.clicks, mask))
+        else:
+            rejects.append(reject(target, part.step, "complement", reason))
+    return replace(proposals, complements=tuple(kept), rejects=(*proposals.rejects, *rejects))

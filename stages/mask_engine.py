@@ -1,0 +1,153 @@
+"""Mask engine: the multi-granularity loop simulation of Section 3.2 (Eq. 1-2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from schemas.config import LoopConfig
+from schemas.crop import MaskCrop, area, threshold
+from schemas.records import Click, ImageRecord, Interaction, ObjectMask, Prediction
+from stages.click_model import ClickModel
+from stages.draws import index, uniforms
+
+THRESHOLD = 0.5
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Target:
+    """An object to be parsed, with its image."""
+
+    image: ImageRecord
+    object: ObjectMask
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Candidate:
+    """The mask Y_t > 0.5 of one step of an object's loop, before post-processing, and the clicks that made it."""
+
+    step: int
+    clicks: tuple[Click, ...]
+    mask: MaskCrop
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Loop:
+    """What the simulation of one object gave. ended: why it stopped before its drawn length, None if it did not."""
+
+    target: Target
+    candidates: tuple[Candidate, ...]
+    ended: str | None
+    ended_step: int
+
+
+DrawClick = Callable[[Target, int, MaskCrop, tuple[Click, ...]], Click | None]
+"""(target, step, current mask, earlier clicks) -> the next click, or None if none can be drawn.
+
+At step 0 the current mask is the object and the click is positive; later it is Y_{t-1} > 0.5 and the click negative.
+"""
+
+
+def loop_length(seed: int, dataset: str, target: Target, config: LoopConfig) -> int:
+    """Number N of iterations after Y_0, uniform in min_negatives..max_negatives."""
+    choices = config.max_negatives - config.min_negatives + 1
+    draw = uniforms(seed, dataset, target.image.image_id, target.object.instance_id, "loop-length", 0, 1)
+    return config.min_negatives + index(draw[0], choices)
+
+
+def random_click(seed: int, dataset: str, config: LoopConfig) -> DrawClick:
+    """The click simulator: a uniform pixel of the current mask that is not too close to earlier clicks."""
+
+    def draw(target: Target, step: int, mask: MaskCrop, clicks: tuple[Click, ...]) -> Click | None:
+        pixels = np.flatnonzero(mask.values)
+        box = target.object.mask.box
+        closest = config.min_distance * math.hypot(box.height, box.width)
+        numbers = uniforms(
+            seed, dataset, target.image.image_id, target.object.instance_id, "click", step, config.max_draws
+        )
+        for number in numbers:
+            row, col = divmod(int(pixels[index(number, pixels.size)]), mask.box.width)
+            row, col = row + mask.box.top, col + mask.box.left
+            if all(math.hypot(row - c.row, col - c.col) >= closest for c in clicks):
+                return Click(row, col, step == 0)
+        return None
+
+    return draw
+
+
+@dataclass(slots=True)
+class _State:
+    target: Target
+    steps: int
+    interaction: Interaction
+    candidates: list[Candidate]
+    ended: str | None = None
+    ended_step: int = 0
+
+
+def simulate(
+    targets: Sequence[Target],
+    lengths: Sequence[int],
+    model: ClickModel,
+    config: LoopConfig,
+    draw_click: DrawClick,
+) -> list[Loop]:
+    """Run the loops of a batch of objects side by side, one forward for all that still run.
+
+    lengths: N of each target; Y_0..Y_N are predicted. The first input has the object mask as mask prompt and one
+    positive click (Eq. 1); each later one the last probability map and one more negative click (Eq. 2).
+    A loop ends early at an empty mask or where no click can be drawn. Targets must have non-empty masks.
+    """
+    states = [_first(target, length, config, draw_click) for target, length in zip(targets, lengths, strict=True)]
+    for step in range(max(lengths, default=0) + 1):
+        running = [state for state in states if state.ended is None and step <= state.steps]
+        if step > 0:
+            for state in running:
+                _add_click(state, step, config, draw_click)
+            running = [state for state in running if state.ended is None]
+        if not running:
+            break
+        for state, prediction in zip(running, model.predict([s.interaction for s in running]), strict=True):
+            _record(state, step, prediction)
+    return [
+        Loop(state.target, tuple(_kept(state.candidates, config)), state.ended, state.ended_step) for state in states
+    ]
+
+
+def _first(target: Target, length: int, config: LoopConfig, draw_click: DrawClick) -> _State:
+    mask = target.object.mask
+    click = draw_click(target, 0, mask, ())
+    if click is None:
+        raise ValueError("the first click has no earlier one to be too close to")
+    focus = mask if config.focus_on_prompt else None
+    return _State(target, length, Interaction(target.image.pixels, (click,), prompt=mask, focus=focus), [])
+
+
+def _add_click(state: _State, step: int, config: LoopConfig, draw_click: DrawClick) -> None:
+    current = state.candidates[-1].mask
+    if area(current) < config.min_mask_area:
+        return
+    if area(current) == 0:
+        state.ended, state.ended_step = "empty", step - 1
+        return
+    clicks = state.interaction.clicks
+    click = draw_click(state.target, step, current, clicks)
+    if click is None:
+        state.ended, state.ended_step = "no_click", step
+        return
+    state.interaction = replace(state.interaction, clicks=(*clicks, click))
+
+
+def _record(state: _State, step: int, prediction: Prediction) -> None:
+    mask = threshold(prediction.probability, THRESHOLD)
+    state.candidates.append(Candidate(step, state.interaction.clicks, mask))
+    state.interaction = replace(
+        state.interaction, prompt=prediction.probability, focus=prediction.probability, roi=prediction.roi
+    )
+
+
+def _kept(candidates: Sequence[Candidate], config: LoopConfig) -> Iterator[Candidate]:
+    yield from candidates if config.keep == "all" else candidates[-1:]

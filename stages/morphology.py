@@ -1,0 +1,78 @@
+"""Mask operations on the mask's own padded box, never on the frame. What lies outside of the image is background."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.crop import Crop, MaskCrop, area, crop_mask
+
+
+def fill_holes(mask: MaskCrop) -> MaskCrop:
+    """Fill the background that is not 4-connected to the outside of the mask."""
+    if area(mask) == 0:
+        return mask
+    # With a pixel of background all around, one flood from the corner reaches all of the outside.
+    padded = _padded(mask, 1)
+    cv2.floodFill(padded, None, (0, 0), (2,))
+    return Crop(mask.height, mask.width, mask.box, padded[1:-1, 1:-1] != 2)
+
+
+def cut(mask: MaskCrop, object_mask: MaskCrop) -> MaskCrop:
+    """The pixels of a mask that lie in the object."""
+    return _recropped(mask.window(object_mask.box) & object_mask.values, object_mask)
+
+
+def minus(object_mask: MaskCrop, mask: MaskCrop) -> MaskCrop:
+    """The pixels of the object that are not in the mask."""
+    return _recropped(object_mask.values & ~mask.window(object_mask.box), object_mask)
+
+
+def opened(mask: MaskCrop, side: int) -> MaskCrop:
+    """Morphological opening with a square of ``side`` pixels."""
+    if side == 1 or area(mask) == 0:
+        return mask
+    padded = cv2.morphologyEx(_padded(mask, side), cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
+    return _recropped(padded[side:-side, side:-side] > 0, mask)
+
+
+def components(mask: MaskCrop) -> list[MaskCrop]:
+    """The 8-connected components, the largest first; equally large ones in row-major order of their first pixel."""
+    if area(mask) == 0:
+        return []
+    count, labels = cv2.connectedComponents(mask.values.view(np.uint8), connectivity=8, ltype=cv2.CV_32S)
+    if count == 2:
+        return [mask]
+    sizes = np.bincount(labels.ravel(), minlength=count)
+    _, first = np.unique(labels, return_index=True)
+    if sizes[0] == 0:
+        first = np.concatenate([[0], first])
+    order = sorted(range(1, count), key=lambda label: (-sizes[label], first[label]))
+    return [_recropped(labels == label, mask) for label in order]
+
+
+def centre(mask: MaskCrop) -> tuple[int, int]:
+    """(row, col) of the first maximum, row-major, of the exact Euclidean distance transform of a non-empty mask."""
+    distance = cv2.distanceTransform(_padded(mask, 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    row, col = divmod(int(distance.argmax()), distance.shape[1])
+    return row - 1 + mask.box.top, col - 1 + mask.box.left
+
+
+def eroded(mask: MaskCrop, iterations: int) -> MaskCrop:
+    """Erosion by a 3x3 square, ``iterations`` times; unlike elsewhere here, the image's edges do not erode."""
+    box = mask.box
+    # OpenCV does not erode from the array's border, so background is added only where the mask ends inside the image.
+    top, bottom = int(box.top > 0), int(box.bottom < mask.height - 1)
+    left, right = int(box.left > 0), int(box.right < mask.width - 1)
+    padded = np.pad(mask.values.view(np.uint8), ((top, bottom), (left, right)))
+    values = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=iterations)
+    return _recropped(values[top : top + box.height, left : left + box.width] > 0, mask)
+
+
+def _padded(mask: MaskCrop, margin: int) -> NDArray[np.uint8]:
+    return np.pad(mask.values.view(np.uint8), margin)
+
+
+def _recropped(values: NDArray[np.bool_], like: MaskCrop) -> MaskCrop:
+    return crop_mask(values, like.height, like.width, like.box.top, like.box.left)
