@@ -96,15 +96,15 @@ def resize_positions(pos_embed: Tensor, grid: int) -> Tensor:
 
 
 class PatchEmbed(nn.Module):
-    """Convolution of a patch-sized kernel and stride: (B, 3, H, W) to (B, grid * grid, dim), row-major."""
+    """Convolution of a patch-sized kernel and stride: (B, 3, H, W) to (B, dim, grid, grid)."""
 
     def __init__(self, dim: int, patch: int) -> None:
         super().__init__()
         self.proj = nn.Conv2d(3, dim, patch, patch)
 
     def forward(self, x: Tensor) -> Tensor:
-        tokens: Tensor = self.proj(x).flatten(2).transpose(1, 2)
-        return tokens
+        patches: Tensor = self.proj(x)
+        return patches
 
 
 class PixelLinear(nn.Module):
@@ -329,8 +329,8 @@ class SimpleClick(nn.Module):
 
     def embed(self, image: Tensor, coords: Tensor, bins: Tensor | None) -> Tensor:
         """Patch tokens with positions, (B, grid * grid, dim), row-major."""
-        tokens = self.backbone.patch_embed((image - self.mean) / self.std) + self.patch_embed_coords(coords)
-        tokens = tokens + self.backbone.pos_embed[:, 1:]
+        patches = self.backbone.patch_embed((image - self.mean) / self.std) + self.patch_embed_coords(coords)
+        tokens = patches.flatten(2).transpose(1, 2).contiguous() + self.backbone.pos_embed[:, 1:]
         if bins is None:
             return tokens
         if self.adapter is None:

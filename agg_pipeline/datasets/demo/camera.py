@@ -14,7 +14,7 @@ KNEE, SHOULDER = np.float32(175), np.float32(0.45)
 def photograph(pixels: Floats, rng: np.random.Generator) -> NDArray[np.uint8]:
     """(3, H, W) float32 RGB in 0..255 to the (H, W, 3) uint8 image."""
     height, width = pixels.shape[1:]
-    exposure, balance = rng.uniform(0.92, 1.25), rng.uniform(0.94, 1.06, 3)
+    exposure, balance = rng.uniform(0.95, 1.3), rng.uniform(0.94, 1.06, 3)
     y = (np.arange(height, dtype=np.float32)[:, None] / np.float32(height) - np.float32(0.5)) ** 2
     x = (np.arange(width, dtype=np.float32) / np.float32(width) - np.float32(0.5)) ** 2
     vignette = 1 - np.float32(rng.uniform(0.1, 0.7)) * (x + y)

@@ -57,7 +57,7 @@ def figure(rng: np.random.Generator, mirrored: bool) -> Drawing:
     shoe = Material(leather, scaled(leather, 0.5), "speckle", 400.0, 0.4, 0.4)
     child = rng.uniform(0.0, 1.0)
     s, wide = 0.1 + 0.045 * child, rng.uniform(0.13, 0.19)
-    leg, trunk = 0.44 - 0.08 * child, 0.32 - 0.03 * child
+    leg, trunk = 0.47 - 0.08 * child, 0.31 - 0.03 * child
     hip, chin = -leg * 0.98, -leg - trunk
     lean = rng.uniform(-0.06, 0.06)
     shoulder = chin + 0.03

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 Points = NDArray[np.float64]
 Pieces = tuple[Points, ...]
 
+_TURN = np.linspace(-math.pi / 2, math.pi / 2, 7)
+HALF_CIRCLE = np.cos(_TURN)[:, None], np.sin(_TURN)[:, None]
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -90,12 +93,11 @@ def tube(path: Sequence[tuple[float, float]], radii: Sequence[float], samples: i
     """A tapered limb along a smooth path with the given radius at each of its points, as overlapping capsules."""
     spine = curve(np.column_stack((np.array(path, np.float64), np.array(radii, np.float64))), samples)
     centre, radius = spine[:, :2], np.abs(spine[:, 2])
-    step = np.diff(centre, axis=0)
-    heading = np.arctan2(step[:, 1], step[:, 0])[:, None]
-    half = np.linspace(-math.pi / 2, math.pi / 2, 7)[None]
-    back, front = heading + half + math.pi, heading + half
-    rear = centre[:-1, None] + radius[:-1, None, None] * np.stack((np.cos(back), np.sin(back)), axis=2)
-    fore = centre[1:, None] + radius[1:, None, None] * np.stack((np.cos(front), np.sin(front)), axis=2)
+    ahead = np.diff(centre, axis=0)
+    ahead /= np.maximum(np.sqrt((ahead * ahead).sum(axis=1, keepdims=True)), 1e-9)
+    beside = np.stack((-ahead[:, 1], ahead[:, 0]), axis=1)
+    cap = HALF_CIRCLE[0] * ahead[:, None] + HALF_CIRCLE[1] * beside[:, None]
+    rear, fore = centre[:-1, None] - radius[:-1, None, None] * cap, centre[1:, None] + radius[1:, None, None] * cap
     return tuple(np.concatenate((rear, fore), axis=1))
 
 

@@ -93,7 +93,7 @@ def _arrangement(rng: np.random.Generator, height: int, width: int, horizon: int
         low, high = corners.min(axis=0), corners.max(axis=0)
         extent = float(np.sqrt((high[0] - low[0]) * (high[1] - low[1])))
         near = 0.7 + 0.5 * (float(foot) - horizon) / (height - horizon)
-        size = near * drawing.size * rng.uniform(0.3, 0.46) * min(height, width) * (1.25 if count == 1 else 1.0)
+        size = near * drawing.size * rng.uniform(0.34, 0.52) * min(height, width) * (1.25 if count == 1 else 1.0)
         scale = min(size / extent, 0.96 * float(foot) / float(-low[1]), 0.95 * width / float(high[0] - low[0]))
         # At most a tenth or so of the width leaves the picture.
         margin = min(0.4 * scale * float(high[0] - low[0]), width / 2)

@@ -16,6 +16,7 @@ Colour = tuple[float, float, float]
 Floats = NDArray[np.float32]
 
 FINE_BELOW = 8000  # pixels up to which a shape's window gets 4 x 4 samples per pixel instead of 2 x 2
+SHADED_FROM = 5  # size in pixels from which on a shape is shaded as a bulge
 SHADOW_FROM = 8  # size in pixels from which on a shape darkens its surroundings
 COARSE_FROM = 24  # size in pixels from which on the light is worked out at half the resolution
 
@@ -125,7 +126,7 @@ def paint(canvas: Canvas, shape: Shape, outline: Pieces, frame: Frame, light: Li
         shadow = smooth(cover.astype(np.float32), pad + 1)
         shadow *= labels >= owner
         keep *= 1 - shadow * np.float32(0.5 / 255)
-    bright, highlight = _light(shape, cover, light, extent > COARSE_FROM)
+    bright, highlight = _light(shape, cover, light, extent)
     bright *= share
     colour, second = _planes(shape.material.colour), _planes(shape.material.second)
     surface = grain * ((second - colour) * np.float32(shape.material.contrast / 255))
@@ -183,14 +184,20 @@ def _fray(cover: NDArray[np.uint8], grain: NDArray[np.uint8], fur: float) -> NDA
     return np.asarray(np.clip(frayed, 0, 255), np.uint8)
 
 
-def _light(shape: Shape, cover: NDArray[np.uint8], light: Light, coarse: bool) -> tuple[Floats, Floats | None]:
+def _light(shape: Shape, cover: NDArray[np.uint8], light: Light, extent: float) -> tuple[Floats, Floats | None]:
     """Brightness factor and highlight (0..255) of a surface whose height follows the distance from its edge."""
     rows, cols = cover.shape
-    if coarse:  # wide surfaces are smooth enough for half the resolution
+    if extent < SHADED_FROM:
+        return np.full(cover.shape, shape.shade, np.float32), None
+    coarse = extent > COARSE_FROM  # wide surfaces are smooth enough for half the resolution
+    if coarse:
         cover = np.asarray(
             cv2.resize(cover[: rows // 2 * 2, : cols // 2 * 2], (cols // 2, rows // 2), interpolation=cv2.INTER_AREA)
         )
-    distance = cv2.distanceTransform((cover >= 128).astype(np.uint8), cv2.DIST_L2, 3)
+    # Squares of true distances are whole numbers, which makes them the same with every OpenCV build.
+    distance = cv2.distanceTransform((cover >= 128).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = np.minimum(distance, 4000)  # it is endless where the shape fills the whole picture
+    distance = np.sqrt(np.rint(distance * distance))
     radius = max(1.5, float(distance.max()) * shape.roundness)
     t = np.minimum(distance * np.float32(1 / radius), np.float32(1))
     height = np.floor(np.sqrt(t * (2 - t)) * np.float32(min(radius * 32, 4095)))

@@ -1,0 +1,131 @@
+"""How many annotated parts the proposals meet, against random partitions of the same objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from agg_pipeline.reader import ProposalDatabase
+from schemas.errors import UserError
+from stages.draws import index, uniforms
+
+Mask = NDArray[np.bool_]
+PartsOf = Callable[[str], Mapping[str, Mask]]
+"""The annotated parts of an image: label -> (H, W) mask; empty if the image has none."""
+
+THRESHOLDS = (0.5, 0.75)
+REPEATS = 10
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Recall of annotated parts. best: mean best IoU; at: share of the parts met at each of ``THRESHOLDS``."""
+
+    parts: int
+    best: float
+    at: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class PartRecall:
+    """Recall of the proposals and of as many random cells, over the same parts of ``objects`` objects."""
+
+    objects: int
+    masks: int
+    proposals: Recall
+    random: Recall
+
+
+def part_recall(database: ProposalDatabase, parts_of: PartsOf, limit_objects: int | None, seed: int) -> PartRecall:
+    """Compare proposals (parts and complements) and random cells with the annotated parts of their objects.
+
+    A part belongs to the object that covers most of it. limit_objects: a seeded choice among the objects with parts.
+    The random masks of an object are as many as its proposals; their recall is the mean of 10 repetitions.
+    """
+    objects = _objects(database, parts_of)
+    if not objects:
+        raise UserError(f"no object of {database.store.url} has an annotated part there")
+    if limit_objects is not None:
+        order = uniforms(seed, "recall", "", 0, "objects", 0, len(objects)).argsort(kind="stable")
+        objects = [objects[n] for n in sorted(order[:limit_objects])]
+    found: list[NDArray[np.float64]] = []
+    chance: list[list[NDArray[np.float64]]] = [[] for _ in range(REPEATS)]
+    masks = 0
+    for image_id, row, parts in objects:
+        proposals = _proposals(database, image_id, row["instance_id"])
+        masks += len(proposals)
+        found.append(_best_ious(parts, proposals))
+        mask = next(database.masks(pa.Table.from_pylist([row])))
+        for repeat in range(REPEATS):
+            cells = random_cells(mask, len(proposals), seed, row["proposal_id"], repeat)
+            chance[repeat].append(_best_ious(parts, cells))
+    random = [_recall(np.concatenate(ious)) for ious in chance]
+    mean = Recall(
+        random[0].parts,
+        float(np.mean([r.best for r in random])),
+        tuple(float(np.mean([r.at[n] for r in random])) for n in range(len(THRESHOLDS))),
+    )
+    return PartRecall(len(objects), masks, _recall(np.concatenate(found)), mean)
+
+
+def _objects(database: ProposalDatabase, parts_of: PartsOf) -> list[tuple[str, dict[str, object], list[Mask]]]:
+    table = database.proposals(["proposal_id", "image_id", "instance_id", "kind", "rle", "height", "width"])
+    rows = [row for row in table.filter(pa.compute.equal(table["kind"], "object")).to_pylist()]
+    of_image: dict[str, list[dict[str, object]]] = {}
+    for row in rows:
+        of_image.setdefault(row["image_id"], []).append(row)
+    objects = []
+    for image_id, candidates in of_image.items():
+        parts = list(parts_of(image_id).values())
+        if not parts:
+            continue
+        masks = list(database.masks(pa.Table.from_pylist(candidates)))
+        owners = [int(np.argmax([np.count_nonzero(part & mask) for mask in masks])) for part in parts]
+        for number, row in enumerate(candidates):
+            own = [part for part, owner in zip(parts, owners, strict=True) if owner == number]
+            if own:
+                objects.append((image_id, row, own))
+    return objects
+
+
+def _proposals(database: ProposalDatabase, image_id: str, instance_id: object) -> list[Mask]:
+    table = database.of_image(image_id)
+    rows = [
+        row for row in table.to_pylist() if row["instance_id"] == instance_id and row["kind"] in ("part", "complement")
+    ]
+    return list(database.masks(pa.Table.from_pylist(rows, table.schema)))
+
+
+def random_cells(mask: Mask, count: int, seed: int, object_id: str, repeat: int) -> list[Mask]:
+    """``count`` cells of Voronoi partitions of a (H, W) mask, each partition with 2 to 6 random seeds in the mask."""
+    pixels = np.argwhere(mask)
+    cells: list[Mask] = []
+    partition = 0
+    while len(cells) < count:
+        draws = uniforms(seed, "recall", object_id, repeat, "cells", partition, 7)
+        seeds = pixels[[index(draw, len(pixels)) for draw in draws[1 : 3 + index(draws[0], 5)]]]
+        nearest = np.square(pixels[:, None] - seeds[None]).sum(axis=2).argmin(axis=1)
+        for number in range(len(seeds)):
+            cell = np.zeros_like(mask)
+            cell[tuple(pixels[nearest == number].T)] = True
+            cells.append(cell)
+        partition += 1
+    return cells[:count]
+
+
+def _best_ious(parts: Sequence[Mask], masks: Sequence[Mask]) -> NDArray[np.float64]:
+    return np.array([max((_iou(part, mask) for mask in masks), default=0.0) for part in parts])
+
+
+def _iou(a: Mask, b: Mask) -> float:
+    return float(np.count_nonzero(a & b) / max(1, np.count_nonzero(a | b)))
+
+
+def _recall(ious: NDArray[np.float64]) -> Recall:
+    return Recall(len(ious), float(ious.mean()), tuple(float((ious >= level).mean()) for level in THRESHOLDS))
+
+
