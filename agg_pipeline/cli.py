@@ -11,11 +11,19 @@ from typing import Any
 
 import click
 
-from agg_pipeline.console import RunConsole, print_findings, print_stats, print_status, print_summary
+from agg_pipeline.console import RunProgress, print_findings, print_stats, print_status, print_summary
+from agg_pipeline.datasets.dataset import Dataset
+from agg_pipeline.datasets.generated import demo_parts
+from agg_pipeline.datasets.partimagenet import open_parts
 from agg_pipeline.datasets.registry import DATASETS, open_dataset
 from agg_pipeline.models.checkpoints import default_checkpoint
-from agg_pipeline.proposals import RunOptions, run
+from agg_pipeline.proposals import RunOptions, Summary, run
 from agg_pipeline.reader import open_proposals
+from agg_pipeline.recall import part_recall
+from agg_pipeline.report.gallery import write_gallery
+from agg_pipeline.status import status
+from agg_pipeline.storage import Store
+from agg_pipeline.validate import validate
 from schemas.config import PRESETS, ProposalsConfig, override, validated
 from schemas.errors import UserError
 
@@ -40,7 +48,7 @@ def _interrupt(number: int, _frame: object) -> None:
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
-def main(debug: bool) -> None:  # noqa: ARG001
+def main(debug: bool) -> None:
     """GraCo: masks of any granularity from object masks, and models that are controlled by a number."""
 
 
@@ -91,15 +99,16 @@ def run_command(
     resolved = _resolve(preset, config, settings)
     options = RunOptions(out, limit_images, workers, scheduler, overwrite, max_reject_share)
     listed = open_dataset(dataset, data, split)
-    console = RunConsole()
+    progress = RunProgress()
     try:
-        summary = run(listed, checkpoint or str(default_checkpoint()), resolved, options, console.progress)
+        summary = run(listed, checkpoint or str(default_checkpoint()), resolved, options, progress.callbacks())
     except KeyboardInterrupt:
         click.echo("stopped; what is finished stays, the same command goes on from there", err=True)
         sys.exit(130)
     finally:
-        console.close()
-    print_summary(summary, gallery_images)
+        progress.close()
+    print_summary(summary)
+    _write_gallery(summary, listed, out, gallery_images)
     if summary.reject_share > max_reject_share:
         raise UserError(
             f"{summary.reject_share:.1%} of the images fell out, more than --max-reject-share {max_reject_share:.1%}; "
@@ -142,8 +151,42 @@ def _resolve(preset: str | None, path: Path | None, settings: dict[str, Any]) ->
     return validated(replace(config, preset=name))
 
 
+def _write_gallery(summary: Summary, dataset: Dataset, out: str, images: int) -> None:
+    report = Store(out).below("report")
+    seed = summary.manifest["plan"]["seed"]
+    shown = write_gallery(summary.database, dataset, report, "gallery.html", images, seed)
+    click.echo(f"{report.url}/gallery.html shows {shown} images; the database is {summary.database.store.url}")
+
+
 @proposals.command("status")
 @click.argument("path")
 def status_command(path: str) -> None:
     """How far a run is, and whether one is running."""
-    print_status(open_proposals(path))
+    print_status(status(open_proposals(path)))
+
+
+@proposals.command("validate")
+@click.argument("path")
+def validate_command(path: str) -> None:
+    """Check checksums, schemas, ids, masks, numbers and references; exit code 1 if something is wrong."""
+    findings = list(validate(open_proposals(path)))
+    print_findings(findings)
+    if findings:
+        sys.exit(1)
+
+
+@proposals.command("stats")
+@click.argument("path")
+@click.option("--parts", help="Annotated parts: a folder in PartImageNet's layout, or 'demo'.")
+@click.option("--limit-objects", type=click.IntRange(min=1), help="A seeded choice of so many objects with parts.")
+@click.option("--seed", default=0, help="Seed of that choice and of the random partitions.")
+def stats_command(path: str, parts: str | None, limit_objects: int | None, seed: int) -> None:
+    """Counts by kind and granularity; with --parts, the recall of annotated parts against random partitions."""
+    database = open_proposals(path)
+    recall = None
+    if parts is not None:
+        parts_of = demo_parts if parts == "demo" else open_parts(parts)
+        recall = part_recall(database, parts_of, limit_objects, seed)
+    print_stats(database, recall)
+if __name__ == "__main__":
+    main()

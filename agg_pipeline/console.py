@@ -3,33 +3,159 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
 
+from agg_pipeline.dag import STAGES
 from agg_pipeline.proposals import Progress, Start, Summary
 from agg_pipeline.reader import ProposalDatabase
+from agg_pipeline.recall import THRESHOLDS, PartRecall
+from agg_pipeline.status import Status
+from agg_pipeline.validate import Finding
+from schemas.numbers import BINS
+from schemas.tables import REASONS
+
+SHOWN_FINDINGS = 50
 
 
-class RunConsole:
+class RunProgress:
+    """A progress bar on a terminal, plain lines elsewhere; both with rate and time left."""
+
     def __init__(self) -> None:
-        self.progress = Progress(self._started, self._advanced)
-        self.t = time.time()
-        self.n = 0
+        self._console = Console(highlight=False)
+        self._bar: Bar | None = None
+        self._start = Start(0, 0, 0, 0, None)
+        self._done = 0
+        self._since = 0.0
+
+    def callbacks(self) -> Progress:
+        """What the run calls."""
+        return Progress(self._started, self._advanced)
+
+    def close(self) -> None:
+        """End the bar."""
+        if self._bar is not None:
+            self._bar.stop()
 
     def _started(self, start: Start) -> None:
-        print(start)
+        self._start, self._since = start, time.monotonic()
+        if start.finished:
+            self._console.print(f"{start.finished} of {start.shards} shards are finished already")
+        if not start.images:
+            return
+        estimate = "" if start.estimate is None else f", about {_duration(start.estimate)}"
+        self._console.print(f"{start.images} images to do with {start.workers} worker(s){estimate}")
+        if self._console.is_terminal:
+            columns = (
+                TextColumn("{task.fields[rate]:>14}"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(elapsed_when_finished=False),
+            )
+            self._bar = Bar(TextColumn("images"), BarColumn(), MofNCompleteColumn(), *columns, console=self._console)
+            self._bar.add_task("images", total=start.images, rate="")
+            self._bar.start()
 
     def _advanced(self, images: int) -> None:
-        self.n += images
-        print(self.n, time.time() - self.t, flush=True)
+        self._done += images
+        elapsed = time.monotonic() - self._since
+        rate = f"{self._done / elapsed:.2f} images/s"
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], advance=images, rate=rate)
+            return
+        left = elapsed / self._done * (self._start.images - self._done)
+        self._console.print(f"{self._done} of {self._start.images} images, {rate}, {_duration(left)} left")
 
-    def close(self) -> None: ...
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def print_summary(summary: Summary, gallery_images: int) -> None:
-    print(summary.manifest["totals"], summary.times, summary.seconds)
+def _print_rows(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for number, name in enumerate(head):
+        table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False).print(table)
 
 
-def print_status(db: ProposalDatabase) -> None: ...
-def print_findings() -> None: ...
-def print_stats() -> None: ...
+def print_summary(summary: Summary) -> None:
+    """The table after a run: images, objects, proposals by kind, rejects, seconds by stage, share of the model."""
+    totals = summary.manifest["totals"]
+    rows = [("images", str(totals["images"])), ("objects", str(totals["objects"]))]
+    rows += [(f"proposals: {kind}", str(count)) for kind, count in totals["proposals"].items() if kind != "object"]
+    rows += [(f"rejects: {reason}", str(count)) for reason, count in totals["rejects"].items()]
+    times = summary.times
+    busy = sum(times.stages.values())
+    rows += [(f"seconds: {stage}", f"{times.stages[stage]:.1f}") for stage in STAGES if stage in times.stages]
+    if busy:
+        rows.append(("share of model forwards in these", f"{times.forwards / busy:.2f}"))
+        rows.append(("images per second", f"{summary.images_done / summary.seconds:.2f}"))
+    _print_rows("Proposals", ("", "count"), rows)
+
+
+def print_status(status: Status) -> None:
+    """How far a run is."""
+    rows = [
+        ("data set", status.dataset),
+        ("finished shards", f"{status.finished} of {status.shards}"),
+        ("images in them", f"{status.images} of {status.planned}"),
+        ("proposals", str(status.proposals)),
+        ("running", status.owner or "no"),
+    ]
+    _print_rows("Status", ("", ""), rows)
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """The first findings of a validation and their number."""
+    if not findings:
+        Console().print("the database is valid")
+        return
+    rows = [(finding.where, finding.what) for finding in findings[:SHOWN_FINDINGS]]
+    _print_rows(f"{len(findings)} findings, the first {len(rows)}", ("where", "what"), rows)
+
+
+def print_stats(database: ProposalDatabase, recall: PartRecall | None) -> None:
+    """Counts by kind and bin, rejects by reason, bytes; recall of annotated parts if it was asked for."""
+    table = database.proposals(["kind", "bin"])
+    kinds, bins = table["kind"].to_pylist(), table["bin"].to_pylist()
+    counted: dict[str, list[int]] = {}
+    for kind, number in zip(kinds, bins, strict=True):
+        counted.setdefault(kind, [0] * BINS)[number - 1] += 1
+    rows = [(kind, *map(str, counts), str(sum(counts))) for kind, counts in counted.items()]
+    _print_rows(
+        "Rows by kind and granularity bin", ("kind", *(f"{n / BINS:.1f}" for n in range(1, BINS + 1)), "all"), rows
+    )
+    reasons = database.rejects()["reason"].to_pylist()
+    rows = [(reason, meaning, str(reasons.count(reason))) for reason, meaning in REASONS.items() if reason in reasons]
+    _print_rows("Rejects", ("reason", "meaning", "count"), rows)
+    size = sum(file["bytes"] for sidecar in database.sidecars.values() for file in sidecar["files"].values())
+    masks = table.num_rows
+    Console().print(f"{masks} masks in {size} bytes: {size / max(1, masks):.0f} bytes per mask")
+    if recall is not None:
+        _print_recall(recall)
+
+
+def _print_recall(recall: PartRecall) -> None:
+    title = f"Recall of {recall.proposals.parts} annotated parts of {recall.objects} objects by {recall.masks} masks"
+    head = ("masks", *(f"IoU >= {level}" for level in THRESHOLDS), "mean best IoU")
+    rows = [
+        (name, *(f"{share:.3f}" for share in found.at), f"{found.best:.3f}")
+        for name, found in (("proposals", recall.proposals), ("random partitions", recall.random))
+    ]
+    rows.append(
+        (
+            "ratio",
+            *(f"{a / b:.2f}" if b else "-" for a, b in zip(recall.proposals.at, recall.random.at, strict=True)),
+            f"{recall.proposals.best / recall.random.best:.2f}",
+        )
+    )
+    _print_rows(title, head, rows)

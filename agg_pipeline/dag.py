@@ -70,7 +70,7 @@ class Done:
     times: Times
 
 
-class ModelPlugin(WorkerPlugin):
+class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typed
     """Gives a worker its model and the two executors, also when Dask has just replaced a dead one."""
 
     name = PLUGIN
@@ -80,7 +80,7 @@ class ModelPlugin(WorkerPlugin):
         self.threads = threads
 
     def setup(self, worker: Worker) -> None:
-        """Called by Dask in every worker process."""
+        """Called by Dask in every new worker process."""
         cv2.setNumThreads(1)
         set_threads = torch.set_num_threads
         model_thread = ThreadPoolExecutor(1, "agg-model", initializer=set_threads, initargs=(self.threads,))

@@ -87,7 +87,7 @@ class Predictor:
         started = time.perf_counter()
         half = self.config.dtype == "bfloat16"
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            logits = self.network(image, coords, bins).float()
+            logits: torch.Tensor = self.network(image, coords, bins).float()
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self.forward_seconds += time.perf_counter() - started

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -19,9 +19,10 @@ from agg_pipeline.card import dataset_card
 from agg_pipeline.dag import Done, Times, cluster, run_shards
 from agg_pipeline.database import Json
 from agg_pipeline.datasets.dataset import Dataset
+from agg_pipeline.estimate import estimate_seconds
 from agg_pipeline.lock import owned
 from agg_pipeline.models.checkpoints import load_click_model
-from agg_pipeline.predictor import open_predictor
+from agg_pipeline.predictor import Predictor, open_predictor
 from agg_pipeline.reader import DATABASE, ProposalDatabase, open_proposals
 from agg_pipeline.shard import ShardTask
 from agg_pipeline.storage import Store
@@ -44,12 +45,14 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Start:
-    """What is known when the work begins: shards in all and to do, images to do, worker processes."""
+    """What is known when the work begins: shards in all and finished, images to do, worker processes, and the
+    estimated seconds (None if they could not be estimated)."""
 
     shards: int
     finished: int
     images: int
     workers: int
+    estimate: float | None
 
 
 @dataclass(frozen=True)
@@ -78,12 +81,6 @@ class Progress:
     advanced: Callable[[int], None]
 
 
-def model_facts(checkpoint: str, config: PredictorConfig) -> Json:
-    """Architecture, input size and file hash of a checkpoint; UserError if it cannot be used."""
-    _, info = load_click_model(checkpoint, config.input_size or None)
-    return {"architecture": info.architecture, "input_size": info.input_size, "sha256": info.sha256}
-
-
 def environment(config: PredictorConfig) -> Json:
     """What else changes a bit of the result: kind of device, torch version."""
     device = config.device
@@ -107,8 +104,8 @@ def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: Run
     if config.predictor.device.startswith("cuda") and options.scheduler is None and not torch.cuda.is_available():
         raise UserError("device 'cuda' was asked for, but torch finds no GPU here; use --device cpu")
     store = Store(options.out).below(DATABASE)
-    facts = model_facts(checkpoint, config.predictor)
-    plan = database.make_plan(dataset, facts, environment(config.predictor), config)
+    network, info = load_click_model(checkpoint, config.predictor.input_size or None)
+    plan = database.make_plan(dataset, asdict(info), environment(config.predictor), config)
     with _disk_errors(store), owned(store):
         if options.overwrite:
             database.overwrite(store)
@@ -126,19 +123,21 @@ def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: Run
             if not database.is_finished(store, found.get(task.index), len(task.entries), plan["config_hash"])
         ]
         started = time.perf_counter()
-        times = Times()
+        times, seconds = Times(), None
         workers = min(options.workers or default_workers(config.predictor), max(1, len(missing)))
         images = sum(len(task.entries) for task in missing)
-        progress.started(Start(len(tasks), len(tasks) - len(missing), images, workers))
+        if missing and options.scheduler is None:
+            torch.set_num_threads(config.predictor.threads)
+            seconds = estimate_seconds(missing, Predictor(network, config.predictor), config, workers)
+        progress.started(Start(len(tasks), len(tasks) - len(missing), images, workers, seconds))
         if missing:
-            open_model = partial(open_predictor, str(Path(checkpoint).resolve()), facts["sha256"], config.predictor)
+            open_model = partial(open_predictor, str(Path(checkpoint).resolve()), info.sha256, config.predictor)
             with cluster(options.scheduler, workers, config.predictor.threads, open_model) as client:
                 for done in run_shards(client, missing, store, plan["config_hash"]):
                     times = _added(times, done)
                     progress.advanced(len(done.task.entries))
         manifest = finish(store, plan)
-        seconds = time.perf_counter() - started
-    return Summary(open_proposals(options.out), manifest, images, seconds, times)
+    return Summary(open_proposals(options.out), manifest, images, time.perf_counter() - started, times)
 
 
 def finish(store: Store, plan: Json) -> Json:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from agg_pipeline.database import Json
 from agg_pipeline.reader import ProposalDatabase
 from schemas.errors import UserError
 from stages.draws import index, uniforms
@@ -72,11 +73,10 @@ def part_recall(database: ProposalDatabase, parts_of: PartsOf, limit_objects: in
     return PartRecall(len(objects), masks, _recall(np.concatenate(found)), mean)
 
 
-def _objects(database: ProposalDatabase, parts_of: PartsOf) -> list[tuple[str, dict[str, object], list[Mask]]]:
+def _objects(database: ProposalDatabase, parts_of: PartsOf) -> list[tuple[str, Json, list[Mask]]]:
     table = database.proposals(["proposal_id", "image_id", "instance_id", "kind", "rle", "height", "width"])
-    rows = [row for row in table.filter(pa.compute.equal(table["kind"], "object")).to_pylist()]
-    of_image: dict[str, list[dict[str, object]]] = {}
-    for row in rows:
+    of_image: dict[str, list[Json]] = {}
+    for row in table.filter(pa.compute.equal(table["kind"], "object")).to_pylist():
         of_image.setdefault(row["image_id"], []).append(row)
     objects = []
     for image_id, candidates in of_image.items():
@@ -92,7 +92,7 @@ def _objects(database: ProposalDatabase, parts_of: PartsOf) -> list[tuple[str, d
     return objects
 
 
-def _proposals(database: ProposalDatabase, image_id: str, instance_id: object) -> list[Mask]:
+def _proposals(database: ProposalDatabase, image_id: str, instance_id: int) -> list[Mask]:
     table = database.of_image(image_id)
     rows = [
         row for row in table.to_pylist() if row["instance_id"] == instance_id and row["kind"] in ("part", "complement")
@@ -122,10 +122,8 @@ def _best_ious(parts: Sequence[Mask], masks: Sequence[Mask]) -> NDArray[np.float
 
 
 def _iou(a: Mask, b: Mask) -> float:
-    return float(np.count_nonzero(a & b) / max(1, np.count_nonzero(a | b)))
+    return int(np.count_nonzero(a & b)) / max(1, int(np.count_nonzero(a | b)))
 
 
 def _recall(ious: NDArray[np.float64]) -> Recall:
     return Recall(len(ious), float(ious.mean()), tuple(float((ious >= level).mean()) for level in THRESHOLDS))
-
-

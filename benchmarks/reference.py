@@ -1,4 +1,4 @@
-"""The click model written out as directly as the protocol states it: the oracle of tests and the baseline of timings."""
+"""The click model written out as plainly as the protocol states it: oracle of tests, baseline of timings."""
 
 from __future__ import annotations
 

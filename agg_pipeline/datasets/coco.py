@@ -31,7 +31,9 @@ def open_coco(root: str, split: str) -> Dataset:
     try:
         content = store.read(path)
     except FileNotFoundError:
-        raise UserError(f"{root}/{path} does not exist; give the split's name or the JSON file's path below {root}") from None
+        raise UserError(
+            f"{root}/{path} does not exist; give the split's name or the JSON file's path below {root}"
+        ) from None
     images, annotations, categories, licences = _parsed(content, f"{root}/{path}")
     folder, sizes = _image_folder(store, split, [image["file_name"] for image in images])
     of_image: dict[Any, list[dict[str, Any]]] = {}

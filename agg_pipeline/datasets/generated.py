@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
+from numpy.typing import NDArray
+
 from agg_pipeline.datasets.dataset import Dataset, fingerprint
 from agg_pipeline.datasets.demo import render
 from schemas.errors import UserError
@@ -37,3 +40,9 @@ def _read(entry: ImageEntry) -> ImageRecord:
     scene = render(SEED, entry.annotation)
     digest = hashlib.sha256(scene.pixels.tobytes()).hexdigest()
     return ImageRecord(entry.image_id, entry.path, digest, "Apache-2.0", scene.pixels, scene.objects)
+
+
+def demo_parts(image_id: str) -> dict[str, NDArray[np.bool_]]:
+    """Annotated parts of a demo image: object and part -> (H, W) mask."""
+    scene = render(SEED, int(image_id.removeprefix("demo_")))
+    return {f"{o.instance_id}/{part.part_id}": part.mask.full() for o in scene.objects for part in o.parts}

@@ -65,14 +65,13 @@ class Adapter(nn.Module):
         """Vectors added to the patch tokens: int64 bins (B,), -1 for none (zeros), to (B, 1, dim)."""
         return (self.table[bins.clamp(min=0)] * (bins >= 0).unsqueeze(1)).unsqueeze(1)
 
-    def adapt(self, block: int, weight: Tensor) -> Tensor:
-        """The block's fused (3 dim, dim) qkv weight plus alpha/rank B A on the two projections."""
-        a = self.lora_A[block].unflatten(0, (2, self.rank))
-        b = self.lora_B[block].unflatten(0, (2, self.dim))
+    def update(self, block: int) -> Tensor:
+        """What is added to the block's fused qkv weight, (3 dim, dim): alpha / rank B A, zero for one third."""
+        a = self.lora_A[block].view(2, self.rank, self.dim)
+        b = self.lora_B[block].view(2, self.dim, self.rank)
         first, second = (ALPHA / self.rank * torch.bmm(b, a)).unbind()
         untouched = torch.zeros_like(first)
-        thirds = (first, second, untouched) if self.projections == "qk" else (first, untouched, second)
-        return weight + torch.cat(thirds)
+        return torch.cat((first, second, untouched) if self.projections == "qk" else (first, untouched, second))
 
     def released_state(self) -> dict[str, Tensor]:
         """The tensors under the key names of released files."""
@@ -93,7 +92,7 @@ def is_adapter_state(state: Mapping[str, Tensor]) -> bool:
 
 
 def adapter_from_state(state: Mapping[str, Tensor], projections: Projections) -> Adapter:
-    """Adapter from tensors under released key names, any float dtype; the phrase branch of the 2025 release is left out.
+    """Adapter from tensors under released key names, of any float dtype; the phrase branch is left out.
 
     Raises UserError naming the first key that is missing, unexpected or of another shape.
     """
@@ -115,7 +114,10 @@ def adapter_from_state(state: Mapping[str, Tensor], projections: Projections) ->
 
 
 def check_tensors(state: Mapping[str, Tensor], expected: Mapping[str, torch.Size], what: str) -> None:
-    """Raise UserError at the first key, in the order of ``expected``, that is missing or of another shape, else at the first unexpected one."""
+    """Raise UserError for the first key, in the order of ``expected``, that is missing or has another shape.
+
+    If there is none, for the first unexpected key.
+    """
     for key, shape in expected.items():
         if key not in state:
             raise UserError(f"not a {what}: {key} of shape {tuple(shape)} is missing")
@@ -132,9 +134,10 @@ def attach_adapter(model: SimpleClick, adapter: Adapter | None) -> None:
     Raises UserError if the adapter is for another width or depth.
     """
     if adapter is not None:
-        ours, theirs = (model.arch.dim, model.arch.depth), (adapter.dim, adapter.depth)
+        ours, theirs = (model.arch.depth, model.arch.dim), (adapter.depth, adapter.dim)
         if ours != theirs:
             raise UserError(
-                f"the adapter is for {theirs[1]} blocks of width {theirs[0]}, but {model.arch.name} has {ours[1]} of {ours[0]}"
+                f"the adapter is for {theirs[0]} blocks of width {theirs[1]}, "
+                f"but {model.arch.name} has {ours[0]} of width {ours[1]}"
             )
     model.adapter = adapter

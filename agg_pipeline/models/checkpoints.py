@@ -94,9 +94,10 @@ def load_adapter(path: str | Path) -> tuple[Adapter, AdapterInfo]:
     file = _read(path)
     if "backbone.patch_embed.proj.weight" in file.tensors:
         raise UserError(f"{path} holds a click model, not a GraCo adapter; give it as the checkpoint")
+    projections: Projections = "qk" if file.metadata.get("projections") == "qk" else "qv"
     try:
-        adapter = adapter_from_state(file.tensors, file.metadata.get("projections", "qv"))
-    except (UserError, ValueError) as error:
+        adapter = adapter_from_state(file.tensors, projections)
+    except UserError as error:
         raise UserError(f"{path}: {error}") from None
     return adapter, AdapterInfo(adapter.projections, adapter.rank, file.sha256)
 
@@ -120,18 +121,14 @@ class _File:
 def _model_from_state(file: _File, input_size: int | None) -> SimpleClick:
     state = {key: value.float() for key, value in file.tensors.items() if not key.startswith(UNUSED)}
     arch = _nearest_architecture(state)
-    positions = state.get("backbone.pos_embed", torch.empty(0))
-    grid = math.isqrt(max(0, positions.shape[1] - 1)) if positions.ndim == 3 else 0
-    if grid * grid + 1 != positions.numel() // arch.dim:
-        grid = arch.grid(arch.input_size)  # the comparison of shapes below then names the position embedding
+    file_size = _input_size(state, arch)
     with torch.device("meta"):
-        model = SimpleClick(arch, grid * arch.patch)
-    expected = {key: value.shape for key, value in model.state_dict().items()}
+        expected = {key: value.shape for key, value in SimpleClick(arch, file_size).state_dict().items()}
     check_tensors(state, expected, f"SimpleClick {arch.name}")
     for name, value in (("num_heads", arch.heads), *SETTINGS.items()):
         if file.settings.get(name, value) != value:
             raise UserError(f"made with {name} = {file.settings[name]!r}; only {value!r} is supported for {arch.name}")
-    model = SimpleClick(arch, input_size or grid * arch.patch)
+    model = SimpleClick(arch, input_size or file_size)
     state["backbone.pos_embed"] = resize_positions(state["backbone.pos_embed"], model.grid)
     model.load_state_dict(state)
     return model.eval()
@@ -145,6 +142,14 @@ def _nearest_architecture(state: Mapping[str, Tensor]) -> Architecture:
     return max(
         ARCHITECTURES.values(), key=lambda arch: (arch.dim == dim) + (arch.depth == depth) + (arch.patch == patch)
     )
+
+
+def _input_size(state: Mapping[str, Tensor], arch: Architecture) -> int:
+    """Side in pixels that the position grid belongs to; the architecture's if the grid is missing or not square."""
+    positions = state.get("backbone.pos_embed")
+    tokens = positions.shape[1] - 1 if positions is not None and positions.ndim == 3 else 0
+    side = math.isqrt(max(0, tokens))
+    return side * arch.patch if side and side * side == tokens else arch.input_size
 
 
 def _read(path: Path) -> _File:
@@ -162,7 +167,8 @@ def _read(path: Path) -> _File:
         return _File(tensors, {}, settings, sha256)
     try:
         with safe_open(path, "pt") as reader:
-            tensors = {key: reader.get_tensor(key) for key in reader.keys()}
+            names = reader.keys()
+            tensors = {name: reader.get_tensor(name) for name in names}
             metadata = json.loads((reader.metadata() or {}).get(METADATA, "{}"))
     except (SafetensorError, json.JSONDecodeError):
         raise UserError(f"{path} is neither a .pth checkpoint nor safetensors, or it is truncated") from None
@@ -185,15 +191,17 @@ def _read_pickled(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         except Exception:  # a damaged archive or pickle can fail in any way
             raise UserError(f"{path} is truncated, damaged or not a checkpoint") from None
     state = content.get("state_dict") if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise UserError(f"{path} is not a released checkpoint: it has no state_dict of tensors")
     return state, _settings(content.get("config"))
 
 
 def _stand_in(name: str) -> type:
     """An inert class under a foreign class's name: takes any arguments and state, does nothing."""
+
     def ignore(self: object, *_: object) -> None:
         pass
+
     return type(name.rpartition(".")[2], (), {"__init__": ignore, "__setstate__": ignore})
 
 
@@ -202,7 +210,8 @@ def _settings(config: Any) -> dict[str, Any]:
     params = config.get("params", {}) if isinstance(config, dict) else {}
     values = {name: entry["value"] for name, entry in params.items() if isinstance(entry, dict) and "value" in entry}
     nested = [value for value in values.values() if isinstance(value, dict)]
-    return {name: value for group in (values, *nested) for name, value in group.items()}
+    plain = (bool, int, float, str)
+    return {name: value for group in (values, *nested) for name, value in group.items() if isinstance(value, plain)}
 
 
 def _write(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, Any], dtype: torch.dtype) -> None:

@@ -1,4 +1,7 @@
-"""Rewrite a checkpoint as safetensors: ``python -m agg_pipeline.models.convert IN OUT`` (fp16, unused tensors dropped)."""
+"""Rewrite a checkpoint as fp16 safetensors: ``python -m agg_pipeline.models.convert IN OUT``.
+
+The model that ships with the package was made from the released-format file in this way.
+"""
 
 from __future__ import annotations
 

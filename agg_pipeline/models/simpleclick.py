@@ -21,6 +21,7 @@ CLICK_RADIUS = 5
 WINDOW = 224
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+CHUNK = 400  # tokens whose pyramid is built at a time on a CPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,11 @@ class Architecture:
     def grid(self, input_size: int) -> int:
         """Patches a side of an input of this side. Raises ValueError for a size that patches or windows do not tile."""
         grid, rest = divmod(input_size, self.patch)
-        if grid < 2 or rest or grid % self.windows(grid):
-            raise ValueError(f"{self.name} cannot take {input_size}x{input_size}: patches of {self.patch} in windows of {WINDOW}")
+        if grid < 2 or grid % 2 or rest or grid % self.windows(grid):
+            raise ValueError(
+                f"{self.name} cannot take {input_size}x{input_size}: the patches of {self.patch} px a side "
+                "must be even in number and divide into equal windows"
+            )
         return grid
 
     def windows(self, grid: int) -> int:
@@ -90,7 +94,7 @@ def resize_positions(pos_embed: Tensor, grid: int) -> Tensor:
     side = math.isqrt(pos_embed.shape[1] - 1)
     if side == grid:
         return pos_embed
-    positions = pos_embed[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    positions = pos_embed[:, 1:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
     resized = F.interpolate(positions, size=(grid, grid), mode="bicubic", align_corners=False)
     return torch.cat((pos_embed[:, :1], resized.flatten(2).transpose(1, 2)), dim=1)
 
@@ -142,8 +146,7 @@ class Merge(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         half = math.isqrt(x.shape[1]) // 2
-        quads = x.unflatten(1, (2 * half, 2 * half)).unflatten(2, (half, 2)).unflatten(1, (half, 2))
-        quads = quads.permute(0, 1, 3, 2, 4, 5).flatten(3).flatten(1, 2)
+        quads = x.reshape(len(x), half, 2, half, 2, -1).transpose(2, 3).reshape(len(x), half * half, -1)
         return F.linear(quads, self.weight.permute(0, 2, 3, 1).flatten(1), self.bias)
 
 
@@ -162,7 +165,7 @@ class MapNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention: (B, N, dim) to (B, N, dim)."""
+    """Multi-head self-attention: (B, N, dim) to the same. update: (3 dim, dim), added to the qkv weight."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -170,8 +173,10 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, qkv_weight: Tensor) -> Tensor:
-        q, k, v = F.linear(x, qkv_weight, self.qkv.bias).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+    def forward(self, x: Tensor, update: Tensor | None) -> Tensor:
+        weight = self.qkv.weight if update is None else self.qkv.weight + update
+        qkv = F.linear(x, weight, self.qkv.bias).view(len(x), x.shape[1], 3, self.heads, -1)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
         mixed: Tensor = self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         return mixed
 
@@ -199,12 +204,12 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = Mlp(dim)
 
-    def forward(self, x: Tensor, windows: int, qkv_weight: Tensor) -> Tensor:
+    def forward(self, x: Tensor, windows: int, update: Tensor | None) -> Tensor:
         batch, tokens, dim = x.shape
         inner = self.norm1(x).view(batch * windows, tokens // windows, dim)
-        x = x + self.attn(inner, qkv_weight).view(batch, tokens, dim)
-        x = x + self.mlp(self.norm2(x))
-        return x
+        x = x + self.attn(inner, update).view(batch, tokens, dim)
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
 
 
 class Backbone(nn.Module):
@@ -235,9 +240,7 @@ class Neck(nn.Module):
             MapNorm(out[0]),
             nn.GELU(),
         )
-        self.down_8 = nn.Sequential(
-            Split(dim, c8), MapNorm(c8), PixelLinear(c8, out[1]), MapNorm(out[1]), nn.GELU()
-        )
+        self.down_8 = nn.Sequential(Split(dim, c8), MapNorm(c8), PixelLinear(c8, out[1]), MapNorm(out[1]), nn.GELU())
         self.down_16 = nn.Sequential(PixelLinear(dim, out[2]), MapNorm(out[2]), nn.GELU())
         self.down_32 = nn.Sequential(
             Merge(dim, c32), MapNorm(c32), PixelLinear(c32, out[3]), MapNorm(out[3]), nn.GELU()
@@ -274,7 +277,12 @@ class Head(nn.Module):
         weights = fusion.weight.flatten(1).chunk(4, dim=1)
         fused = [F.linear(conv(x), weight) for x, conv, weight in zip(pyramid, self.convs, weights, strict=True)]
         coarse = grid // 2
-        maps = [unsplit(fused[0], grid, 2), unsplit(fused[1], grid, 1), unsplit(fused[2], grid, 0), unsplit(fused[3], coarse, 0)]
+        maps = [
+            unsplit(fused[0], grid, 2),
+            unsplit(fused[1], grid, 1),
+            unsplit(fused[2], grid, 0),
+            unsplit(fused[3], coarse, 0),
+        ]
         total = maps[0].add_(fusion.bias)
         for x in maps[1:]:
             resized = F.interpolate(x.permute(0, 3, 1, 2), size=total.shape[1:3], mode="bilinear", align_corners=False)
@@ -288,9 +296,10 @@ class Head(nn.Module):
 
 def unsplit(x: Tensor, grid: int, levels: int) -> Tensor:
     """Spatial map (B, side, side, C) from (B, P, C), the pixels of a grid x grid map split ``levels`` times."""
-    x = x.unflatten(1, (grid, grid) + 2 * levels * (2,))
-    order = (0, *range(1, x.ndim - 1, 2), *range(2, x.ndim - 1, 2), x.ndim - 1)
-    return x.permute(order).reshape(x.shape[0], grid << levels, grid << levels, -1)
+    nested = x.view(len(x), grid, grid, *(2 * levels * (2,)), -1)
+    last = nested.ndim - 1
+    order = (0, *range(1, last, 2), *range(2, last, 2), last)
+    return nested.permute(order).reshape(len(x), grid << levels, grid << levels, -1)
 
 
 class SimpleClick(nn.Module):
@@ -300,7 +309,7 @@ class SimpleClick(nn.Module):
     std: Tensor
 
     def __init__(self, arch: Architecture, input_size: int | None = None) -> None:
-        """input_size: side of the square input in pixels, the architecture's by default. Raises ValueError if it cannot be tiled."""
+        """input_size: side of the square input in pixels, by default the architecture's; ValueError if not tileable."""
         super().__init__()
         self.arch = arch
         self.input_size = input_size or arch.input_size
@@ -314,23 +323,27 @@ class SimpleClick(nn.Module):
         self.head = Head(arch)
 
     def forward(self, image: Tensor, coords: Tensor, bins: Tensor | None = None) -> Tensor:
-        """Logits of the foreground, (B, 1, H, W), for H = W = input_size.
+        """Logits of the foreground, (B, 1, H, W), for H = W = input_size (else ValueError).
 
-        image: (B, 3, H, W) float, RGB in [0, 1]. coords: (B, 3, H, W) float: previous mask (probability), positive disks,
-        negative disks. bins: (B,) int64 granularity bins 0..9 or -1 for none; needs an adapter, None: nothing is added.
+        image: (B, 3, H, W) float, RGB in [0, 1]. coords: (B, 3, H, W) float: previous mask (probability), positive
+        disks, negative disks. bins: (B,) int64 granularity bins 0..9, -1 for none; needs an adapter. None: none at all.
         """
         if image.shape[2:] != (self.input_size, self.input_size):
-            raise ValueError(f"the input is {tuple(image.shape)}, the model takes {self.input_size}x{self.input_size}")
+            raise ValueError(
+                f"input of shape {tuple(image.shape)}, but the model takes {self.input_size}x{self.input_size}"
+            )
         features = self.encode(self.embed(image, coords, bins))
-        # One image at a time the large maps stay in the cache; on a GPU, or with gradients, nothing is gained.
-        chunk = 1 if features.device.type == "cpu" and not torch.is_grad_enabled() else len(features)
-        logits = torch.cat([self.head(self.neck(part), self.grid) for part in features.split(chunk)])
+        # A few images at a time, the large maps stay in the cache; on a GPU or with gradients nothing is gained.
+        whole = image.device.type != "cpu" or torch.is_grad_enabled()
+        step = len(image) if whole else max(1, CHUNK // self.grid**2)
+        chunks = [features[start : start + step] for start in range(0, len(image), step)]
+        logits = torch.cat([self.head(self.neck(chunk), self.grid) for chunk in chunks])
         return F.interpolate(logits, size=image.shape[2:], mode="bilinear", align_corners=True)
 
     def embed(self, image: Tensor, coords: Tensor, bins: Tensor | None) -> Tensor:
         """Patch tokens with positions, (B, grid * grid, dim), row-major."""
         patches = self.backbone.patch_embed((image - self.mean) / self.std) + self.patch_embed_coords(coords)
-        tokens = patches.flatten(2).transpose(1, 2).contiguous() + self.backbone.pos_embed[:, 1:]
+        tokens: Tensor = patches.flatten(2).transpose(1, 2).contiguous() + self.backbone.pos_embed[:, 1:]
         if bins is None:
             return tokens
         if self.adapter is None:
@@ -340,12 +353,11 @@ class SimpleClick(nn.Module):
     def encode(self, tokens: Tensor) -> Tensor:
         """The blocks: (B, grid * grid, dim) to the same, row-major."""
         # Tokens stay in window order throughout: attention to the whole grid does not depend on their order.
+        shape = tokens.shape
         side = self.arch.windows(self.grid)
         inner = self.grid // side
-        x = tokens.unflatten(1, (side, inner, side, inner)).transpose(2, 3).flatten(1, 4)
+        x = tokens.view(-1, side, inner, side, inner, shape[2]).transpose(2, 3).reshape(shape)
         for index, block in enumerate(self.backbone.blocks):
-            weight = block.attn.qkv.weight
-            if self.adapter is not None:
-                weight = self.adapter.adapt(index, weight)
-            x = block(x, 1 if index in self.arch.global_blocks else side * side, weight)
-        return x.unflatten(1, (side, side, inner, inner)).transpose(2, 3).flatten(1, 4)
+            update = None if self.adapter is None else self.adapter.update(index)
+            x = block(x, 1 if index in self.arch.global_blocks else side * side, update)
+        return x.view(-1, side, side, inner, inner, shape[2]).transpose(2, 3).reshape(shape)

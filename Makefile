@@ -1,0 +1,52 @@
+# Every target does its own set-up: virtual environment, pinned packages, the project itself.
+# Variables are set with =, so that a stray environment variable changes nothing; override them on the command line.
+
+VENV = .venv
+PYTHON = python3
+DATASET = demo
+DATA = data/$(DATASET)
+CHECKPOINT =
+OUT = runs/$(DATASET)/proposals
+ARGS =
+
+AGG = $(VENV)/bin/agg
+INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+SUITE = tests
+
+.PHONY: help proposals test lint bench setup setup-dev clean
+
+help:
+	@echo "make proposals [DATASET=sbd DATA=folder CHECKPOINT=file OUT=folder ARGS='--limit-images 40']"
+	@echo "make test | lint | bench | clean"
+
+proposals: setup
+	$(AGG) proposals run --dataset $(DATASET) --data $(DATA) --out $(OUT) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(ARGS)
+
+test: setup-dev lint
+	$(VENV)/bin/python -m pytest $(SUITE)
+
+lint: setup-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-cache
+
+bench: setup-dev
+	$(VENV)/bin/python -m benchmarks
+
+setup: $(VENV)/.ready
+setup-dev: $(VENV)/.ready-dev
+
+# torch by itself and first: where an index offers the CPU build, pip then takes it instead of the CUDA packages.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) torch==2.13.0
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready
+	$(INSTALL) --editable ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

@@ -1,0 +1,63 @@
+"""Loaded into Dask workers by the fault tests (Dask's own preload setting): kills or stalls a process at a chosen point.
+
+FAULTS names a folder. A file ``kill-<stage>`` in it is an order to die when that stage is reached; the worker turns it
+into ``killed-<stage>`` first, so that it happens once and leaves a proof. ``kill-always-<image id>`` is never used up.
+``stall-write`` makes a worker wait in the middle of writing a shard, and leave ``stalled-write``.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+STAGES = ("load", "mask_engine", "postprocess", "complement", "granularity", "write")
+
+
+def dask_setup(worker):  # noqa: ARG001
+    """Dask calls this in every new worker."""
+    from agg_pipeline import dag, shard
+    from agg_pipeline.storage import Store
+
+    orders = Path(os.environ["FAULTS"])
+
+    def die():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def obey(stage):
+        try:
+            (orders / f"kill-{stage}").rename(orders / f"killed-{stage}")
+        except FileNotFoundError:
+            return
+        die()
+
+    def faulty(stage, function):
+        def wrapped(*args):
+            obey(stage)
+            if stage == "load":
+                for entry in args[0].entries:
+                    if (orders / f"kill-always-{entry.image_id}").exists() and entry.image_id not in args[0].excluded:
+                        die()
+            return function(*args)
+
+        return wrapped
+
+    shard.load = faulty("load", shard.load)
+    for stage in ("mask_engine", "postprocess", "complement", "granularity"):
+        setattr(shard, f"run_{stage}", faulty(stage, getattr(shard, f"run_{stage}")))
+
+    write = Store.write
+
+    def faulty_write(self, path, content):
+        # The second of a shard's files: half of the shard is on disk, its sidecar is not.
+        if path.startswith("images/"):
+            obey("write")
+            try:
+                (orders / "stall-write").rename(orders / "stalled-write")
+            except FileNotFoundError:
+                pass
+            else:
+                time.sleep(600)
+        write(self, path, content)
+
+    Store.write = faulty_write
+    assert set(STAGES) == set(dag.STAGES)

@@ -1,0 +1,170 @@
+"""Same input, same bytes: whatever the workers, kills and restarts. Real processes, the real torch model."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from agg_pipeline.reader import open_proposals
+from tests.e2e.faults import STAGES
+
+RUN = (
+    *(sys.executable, "-m", "agg_pipeline.cli", "proposals", "run", "--dataset", "demo", "--gallery-images", "0"),
+    *("--limit-images", "9", "--images-per-shard", "3", "--batch-objects", "2", "--input-size", "128"),
+)
+FAULTS = Path(__file__).with_name("faults.py")
+
+
+def start(out, orders=None, *options):
+    environment = dict(os.environ)
+    if orders is not None:
+        environment |= {"FAULTS": str(orders), "DASK_DISTRIBUTED__WORKER__PRELOAD": json.dumps([str(FAULTS)])}
+    return subprocess.Popen(
+        [*RUN, "--out", str(out), *options],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process, code=0):
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == code, output
+    return output
+
+
+def parquet(out):
+    root = out / "database"
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in root.rglob("*.parquet")
+    }
+
+
+def wait_for(condition, process, what):
+    deadline = time.monotonic() + 200
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.02)
+
+
+def kill_all(process):
+    """SIGKILL to the run and to all its workers at once, as a power cut would."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def one_worker(tmp_path_factory):
+    out = tmp_path_factory.mktemp("one")
+    finish(start(out, None, "--workers", "1"))
+    return out
+
+
+def test_the_runs_are_hard_enough_to_prove_something(one_worker):
+    database = open_proposals(str(one_worker))
+    shards = database.plan["shards"][:3]
+    assert len(database.sidecars) == 3
+    for index in range(3):
+        table = database.table("proposals", shards=[index])
+        objects = [row for row in table.to_pylist() if row["kind"] == "object"]
+        assert len(objects) > 4, "at least three batches of two objects in every shard"
+        last = {}
+        for row in table.to_pylist():
+            if row["kind"] == "part":
+                last[row["image_id"], row["instance_id"]] = len(row["clicks"])
+        assert len(set(last.values())) > 1, "loops that end at different steps"
+    assert sum(map(len, shards)) == database.images().num_rows
+
+
+def test_two_workers(one_worker, tmp_path):
+    finish(start(tmp_path, None, "--workers", "2"))
+    assert parquet(tmp_path) == parquet(one_worker)
+
+
+def test_a_worker_killed_in_each_stage(one_worker, tmp_path):
+    orders = tmp_path / "orders"
+    orders.mkdir()
+    for stage in STAGES:
+        (orders / f"kill-{stage}").touch()
+    out = tmp_path / "out"
+    finish(start(out, orders, "--workers", "2"))
+    assert sorted(path.name for path in orders.iterdir()) == sorted(f"killed-{stage}" for stage in STAGES)
+    assert parquet(out) == parquet(one_worker)
+
+
+def test_the_whole_run_killed_and_started_again(one_worker, tmp_path):
+    orders = tmp_path / "orders"
+    orders.mkdir()
+    out = tmp_path / "out"
+    sidecars = out / "database" / "shards"
+
+    process = start(out, orders, "--workers", "1")
+    wait_for(lambda: sidecars.exists() and any(sidecars.glob("part-*.json")), process, "a sidecar")
+    kill_all(process)
+    first = {path: path.stat().st_mtime_ns for path in (out / "database").rglob("part-*")}
+    finished = {path.stem for path in sidecars.iterdir()}
+    assert 1 <= len(finished) < 3
+
+    (orders / "stall-write").touch()
+    process = start(out, orders, "--workers", "1")
+    wait_for((orders / "stalled-write").exists, process, "a worker in the middle of a write")
+    kill_all(process)
+    assert len(list((out / "database" / "proposals").iterdir())) > len(list(sidecars.iterdir()))
+
+    output = finish(start(out, orders, "--workers", "2"))
+    assert "shards are finished already" in output
+    assert parquet(out) == parquet(one_worker)
+    for path, written in first.items():
+        if path.stem in finished:
+            assert path.stat().st_mtime_ns == written, f"{path} was rewritten"
+    assert not list((out / "database").rglob(".tmp-*"))
+
+
+def test_extending_a_limited_run(one_worker, tmp_path):
+    finish(start(tmp_path, None, "--limit-images", "4", "--workers", "1"))
+    assert open_proposals(str(tmp_path)).images().num_rows == 4
+    kept = (tmp_path / "database/proposals/part-00000.parquet").stat().st_mtime_ns
+    finish(start(tmp_path, None, "--workers", "1"))
+    assert parquet(tmp_path) == parquet(one_worker)
+    assert (tmp_path / "database/proposals/part-00000.parquet").stat().st_mtime_ns == kept
+
+
+def test_an_image_that_kills_its_worker_is_found_and_recorded(one_worker, tmp_path):
+    orders = tmp_path / "orders"
+    orders.mkdir()
+    culprit = open_proposals(str(one_worker)).plan["shards"][1][0]
+    (orders / f"kill-always-{culprit}").touch()
+    out = tmp_path / "out"
+    output = finish(start(out, orders, "--workers", "1"), code=2)
+    assert "of the images fell out" in output
+    database = open_proposals(str(out))
+    rejected = [row for row in database.rejects().to_pylist() if row["reason"] == "killed_worker"]
+    assert [row["image_id"] for row in rejected] == [culprit]
+    assert database.images().num_rows == 8
+    reference = open_proposals(str(one_worker))
+    for index in (0, 2):
+        assert database.table("proposals", shards=[index]) == reference.table("proposals", shards=[index])
+
+
+def test_ctrl_c_stops_within_seconds_and_resumes(one_worker, tmp_path):
+    process = start(tmp_path, None, "--workers", "2")
+    wait_for(lambda: (tmp_path / "database/shards").exists(), process, "a sidecar")
+    asked = time.monotonic()
+    # As a terminal does: to every process of the group.
+    os.killpg(process.pid, signal.SIGINT)
+    output = finish(process, code=130)
+    assert time.monotonic() - asked < 15
+    assert "the same command goes on" in output
+    assert "Traceback" not in output
+    assert not (tmp_path / "database/lock.json").exists()
+    finish(start(tmp_path, None, "--workers", "2"))
+    assert parquet(tmp_path) == parquet(one_worker)
