@@ -201,7 +201,7 @@ def test_the_sample_is_seeded_and_stable(database: ProposalDatabase, tmp_path: P
     again = page_of(database, tmp_path / "b", 2, 1)
     assert (tmp_path / "a/gallery.html").read_bytes() == (tmp_path / "b/gallery.html").read_bytes()
     assert len(first.images) == 2 and first.images == again.images == sorted(first.images)
-    samples = {tuple(page_of(database, tmp_path, 2, seed).images) for seed in range(12)}
+    samples = {tuple(page_of(database, tmp_path, 2, seed).images) for seed in range(6)}
     assert len(samples) > 2
     assert set(first.images) < set(page_of(database, tmp_path, 3, 1).images)
 

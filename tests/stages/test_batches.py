@@ -1,5 +1,7 @@
 """The cut of the work into batches."""
 
+from itertools import pairwise
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +24,7 @@ def test_batches_join_to_the_input_within_the_limits(sizes, count, pixels):
         assert 1 <= len(batch) <= count
         assert sum(batch) <= pixels or len(batch) == 1
     # None could have been longer.
-    for batch, following in zip(found, found[1:], strict=False):
+    for batch, following in pairwise(found):
         assert len(batch) == count or sum(batch) + following[0] > pixels
     assert cut(sizes, count, pixels) == found
 

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from stages.draws import index, uniforms
 
 RECORDED = [
-    ((0, "sbd", "2008_000002", 1, "click", 0, 3), ["0x1.721d0150a6d20p-1", "0x1.c3ed6b2d0f144p-2", "0x1.6f1f68375d56ap-1"]),
+    (
+        (0, "sbd", "2008_000002", 1, "click", 0, 3),
+        ["0x1.721d0150a6d20p-1", "0x1.c3ed6b2d0f144p-2", "0x1.6f1f68375d56ap-1"],
+    ),
     ((7, "coco", "img", -1, "loop-length", 2, 2), ["0x1.1277b0875b908p-2", "0x1.50482a062b15cp-2"]),
     ((2**63 - 1, "é", "", 0, "", 0, 1), ["0x1.0eaf1ef2c6bfbp-1"]),
 ]
@@ -24,7 +27,9 @@ def test_numbers_are_the_recorded_ones(arguments, numbers):
 
 
 def test_numbers_do_not_depend_on_the_process():
-    code = "from stages.draws import uniforms; print(float(uniforms(0, 'sbd', '2008_000002', 1, 'click', 0, 1)[0]).hex())"
+    code = (
+        "from stages.draws import uniforms; print(float(uniforms(0, 'sbd', '2008_000002', 1, 'click', 0, 1)[0]).hex())"
+    )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert other.stdout.strip() == RECORDED[0][1][0]
 

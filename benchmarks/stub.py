@@ -1,0 +1,58 @@
+"""A network that costs next to nothing, and photographs to feed the pipeline with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from scipy.io import savemat
+from torch import nn
+
+from agg_pipeline.datasets.demo import render
+from agg_pipeline.predictor import Predictor
+from schemas.config import PredictorConfig
+
+SEED = 7
+
+
+class StubNetwork(nn.Module):
+    """Cuts a disk around every negative click out of the previous mask: masks of all sizes without a forward's cost."""
+
+    def __init__(self, input_size: int) -> None:
+        super().__init__()
+        self.input_size = input_size
+
+    def forward(self, image: torch.Tensor, coords: torch.Tensor, bins: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits (B, 1, H, W) from the coordinate channels (B, 3, H, W)."""
+        small = F.avg_pool2d(coords, 8)
+        cut = F.max_pool2d(small[:, 2:], 7, stride=1, padding=3)
+        return F.interpolate(8 * (small[:, :1] - cut) - 4 + image.mean(), scale_factor=8, mode="bilinear")
+
+
+def open_stub(input_size: int) -> Predictor:
+    """The real predictor around the stub network."""
+    torch.set_num_threads(1)
+    return Predictor(StubNetwork(input_size), PredictorConfig())  # type: ignore[arg-type]
+
+
+def write_sbd(root: Path, images: int, height: int = 375, width: int = 500) -> None:
+    """Demo scenes as JPEG photographs of one size in the layout of SBD, split ``train``."""
+    for folder in ("img", "inst"):
+        (root / folder).mkdir(parents=True)
+    names = []
+    for number in range(images):
+        scene = render(SEED, number)
+        labels = np.zeros(scene.pixels.shape[:2], np.uint8)
+        for instance in scene.objects:
+            labels[instance.mask.full()] = instance.instance_id
+        pixels = cv2.resize(scene.pixels, (width, height), interpolation=cv2.INTER_AREA)
+        labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
+        name = f"image_{number:05d}"
+        Image.fromarray(pixels).save(root / "img" / f"{name}.jpg", quality=92)
+        savemat(root / "inst" / f"{name}.mat", {"GTinst": {"Segmentation": labels}}, do_compression=True)
+        names.append(name)
+    (root / "train.txt").write_text("\n".join(names) + "\n")
