@@ -31,8 +31,9 @@ lint: setup-dev
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-cache
 
+# With the allocator settings that the workers of a run get.
 bench: setup-dev
-	$(VENV)/bin/python -m benchmarks
+	MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=1073741824 $(VENV)/bin/python -m benchmarks
 
 setup: $(VENV)/.ready
 setup-dev: $(VENV)/.ready-dev

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +21,26 @@ from schemas.crop import Box, Crop
 from schemas.errors import UserError
 from schemas.records import Interaction, Prediction
 
+KEPT_REGIONS = 32
+
+
+class _Regions:
+    """The regions resized last: an object's steps and its proposals look at the same ones again and again."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[int, Box], tuple[object, torch.Tensor]] = OrderedDict()
+
+    def get(self, array: NDArray[Any], roi: Box, resize: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """The resized region of an array (known by its identity), computed if it is not kept."""
+        key = (id(array), roi)
+        found = self._kept.get(key)
+        if found is None:
+            # The array is kept, too, so that its id stays its own.
+            found = self._kept[key] = (array, resize())
+            if len(self._kept) > KEPT_REGIONS:
+                self._kept.popitem(last=False)
+        return found[1]
+
 
 class Predictor:
     """A network with zoom-in, optional flip averaging and paste-back; the ``ClickModel`` that stages are given.
@@ -33,6 +55,7 @@ class Predictor:
         self.size = network.input_size
         self.forward_seconds = 0.0
         self.forwards = 0
+        self._regions = _Regions()
 
     def predict(self, interactions: Sequence[Interaction]) -> list[Prediction]:
         """Foreground probability of each interaction, in order; see ``Prediction``.
@@ -43,34 +66,55 @@ class Predictor:
         if not interactions:
             return []
         rois = [next_roi(interaction) for interaction in interactions]
-        inputs = [self._input(interaction, roi) for interaction, roi in zip(interactions, rois, strict=True)]
-        image, prompt, disks = (torch.stack(tensors).to(self.device) for tensors in zip(*inputs, strict=True))
-        bins = _bins(interactions, self.device)
-        logits = self._forward(image, torch.cat([prompt, disks[:, 0]], dim=1), bins)
+        mirrored = 2 if self.config.flip else 1
+        image = torch.empty(len(interactions), 3, self.size, self.size)
+        coords = torch.empty(mirrored, len(interactions), 3, self.size, self.size)
+        for n, (interaction, roi) in enumerate(zip(interactions, rois, strict=True)):
+            image[n] = self._image(interaction, roi)
+            prompt, clicks = self._prompt(interaction, roi), self._clicks(interaction, roi)
+            coords[0, n, 0] = prompt
+            coords[0, n, 1:] = disk_maps(clicks, self.size, self.size)
+            if self.config.flip:
+                coords[1, n, 0] = prompt.flip(1)
+                flipped = [(row, self.size - 1 - col, positive) for row, col, positive in clicks]
+                coords[1, n, 1:] = disk_maps(flipped, self.size, self.size)
+        image, coords, bins = image.to(self.device), coords.to(self.device), _bins(interactions, self.device)
+        logits = self._forward(image, coords[0], bins)
         if self.config.flip:
-            coords = torch.cat([prompt.flip(3), disks[:, 1]], dim=1)
-            logits = 0.5 * (logits + self._forward(image.flip(3), coords, bins).flip(3))
+            logits = 0.5 * (logits + self._forward(image.flip(3), coords[1], bins).flip(3))
         probabilities = torch.sigmoid(logits)
         return [
             Prediction(_pasted(probability, roi, interaction.image), roi)
             for probability, roi, interaction in zip(probabilities, rois, interactions, strict=True)
         ]
 
-    def _input(self, interaction: Interaction, roi: Box) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The region resized to S x S: image (3, S, S) in [0, 1], prompt (1, S, S), and the click disks of the input
-        and of its mirror image (2, 2, S, S)."""
-        height, width = interaction.image.shape[:2]
-        crop = interaction.image[roi.top : roi.bottom + 1, roi.left : roi.right + 1]
-        image = torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1).float().div_(255.0)
+    def _image(self, interaction: Interaction, roi: Box) -> torch.Tensor:
+        """The image's region resized to (3, S, S), in [0, 1]."""
+
+        def resize() -> torch.Tensor:
+            crop = interaction.image[roi.top : roi.bottom + 1, roi.left : roi.right + 1]
+            pixels = torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1)
+            return _resized(pixels.float().div_(255.0), (self.size, self.size))
+
+        return self._regions.get(interaction.image, roi, resize)
+
+    def _prompt(self, interaction: Interaction, roi: Box) -> torch.Tensor:
+        """The mask prompt's region resized to (S, S); zeros without a prompt."""
         prompt = interaction.prompt
-        if prompt is not None and (prompt.height, prompt.width) != (height, width):
-            raise ValueError(f"a prompt of {prompt.height}x{prompt.width} for an image of {height}x{width}")
-        side = (self.size, self.size)
         if prompt is None:
-            mask = torch.zeros(1, *side)
-        else:
-            mask = _resized(torch.from_numpy(prompt.window(roi).astype(np.float32))[None], side)
-        clicks = [
+            return torch.zeros(self.size, self.size)
+        if (prompt.height, prompt.width) != interaction.image.shape[:2]:
+            raise ValueError(f"a prompt of {prompt.height}x{prompt.width} for an image of {interaction.image.shape}")
+
+        def resize() -> torch.Tensor:
+            window = prompt.window(roi).astype(np.float32)
+            return _resized(torch.from_numpy(window)[None], (self.size, self.size))[0]
+
+        return self._regions.get(prompt.values, roi, resize)
+
+    def _clicks(self, interaction: Interaction, roi: Box) -> list[tuple[float, float, bool]]:
+        """The clicks as (row, col, positive) in pixels of the network's input."""
+        return [
             (
                 self.size * (click.row - roi.top) / roi.height,
                 self.size * (click.col - roi.left) / roi.width,
@@ -78,10 +122,6 @@ class Predictor:
             )
             for click in interaction.clicks
         ]
-        disks = [disk_maps(clicks, *side)]
-        if self.config.flip:
-            disks.append(disk_maps([(row, self.size - 1 - col, positive) for row, col, positive in clicks], *side))
-        return _resized(image, side), mask, torch.stack(disks)
 
     def _forward(self, image: torch.Tensor, coords: torch.Tensor, bins: torch.Tensor | None) -> torch.Tensor:
         started = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import cv2
@@ -25,18 +26,21 @@ class StubNetwork(nn.Module):
     def __init__(self, input_size: int) -> None:
         super().__init__()
         self.input_size = input_size
+        self.cpu_seconds = 0.0
 
-    def forward(self, image: torch.Tensor, coords: torch.Tensor, bins: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, image: torch.Tensor, coords: torch.Tensor, bins: torch.Tensor | None) -> torch.Tensor:
         """Logits (B, 1, H, W) from the coordinate channels (B, 3, H, W)."""
+        started = time.process_time()
         small = F.avg_pool2d(coords, 8)
         cut = F.max_pool2d(small[:, 2:], 7, stride=1, padding=3)
-        return F.interpolate(8 * (small[:, :1] - cut) - 4 + image.mean(), scale_factor=8, mode="bilinear")
+        logits = F.interpolate(8 * (small[:, :1] - cut) - 4, scale_factor=8, mode="bilinear")
+        self.cpu_seconds += time.process_time() - started
+        return logits
 
 
-def open_stub(input_size: int) -> Predictor:
+def stub_predictor(network: StubNetwork) -> Predictor:
     """The real predictor around the stub network."""
-    torch.set_num_threads(1)
-    return Predictor(StubNetwork(input_size), PredictorConfig())  # type: ignore[arg-type]
+    return Predictor(network, PredictorConfig())  # type: ignore[arg-type]
 
 
 def write_sbd(root: Path, images: int, height: int = 375, width: int = 500) -> None:

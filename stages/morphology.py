@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -37,19 +39,34 @@ def opened(mask: MaskCrop, side: int) -> MaskCrop:
     return _recropped(padded[side:-side, side:-side] > 0, mask)
 
 
-def components(mask: MaskCrop) -> list[MaskCrop]:
-    """The 8-connected components, the largest first; equally large ones in row-major order of their first pixel."""
-    if area(mask) == 0:
-        return []
+@dataclass(frozen=True, eq=False, slots=True)
+class Components:
+    """The 8-connected components of a mask, the largest first; equally large ones in row-major order of their first
+    pixel. areas: pixels of each."""
+
+    areas: tuple[int, ...]
+    _mask: MaskCrop
+    _labels: NDArray[np.int32]
+    _order: tuple[int, ...]
+
+    def mask(self, number: int) -> MaskCrop:
+        """One component as a mask."""
+        if len(self.areas) == 1:
+            return self._mask
+        return _recropped(self._labels == self._order[number], self._mask)
+
+
+def components(mask: MaskCrop) -> Components:
+    """Find the 8-connected components of a mask; none for an empty one."""
     count, labels = cv2.connectedComponents(mask.values.view(np.uint8), connectivity=8, ltype=cv2.CV_32S)
-    if count == 2:
-        return [mask]
-    sizes = np.bincount(labels.ravel(), minlength=count)
-    _, first = np.unique(labels, return_index=True)
-    if sizes[0] == 0:
-        first = np.concatenate([[0], first])
+    flat = labels.ravel()
+    sizes = np.bincount(flat, minlength=count)
+    # Written from the last pixel to the first, so that the first pixel of each component stays.
+    first = np.zeros(count, np.intp)
+    pixels = np.flatnonzero(flat)[::-1]
+    first[flat[pixels]] = pixels
     order = sorted(range(1, count), key=lambda label: (-sizes[label], first[label]))
-    return [_recropped(labels == label, mask) for label in order]
+    return Components(tuple(int(sizes[label]) for label in order), mask, labels.astype(np.int32), tuple(order))
 
 
 def centre(mask: MaskCrop) -> tuple[int, int]:

@@ -97,10 +97,11 @@ def component_draw(target: Target, kind: str, step: int, seed: int, dataset: str
 
 def one_component(mask: MaskCrop, config: MaskConfig, draw: float) -> MaskCrop:
     """The 8-connected component to keep: the largest, or the release's choice, decided by ``draw`` in [0, 1)."""
-    found = components(mask)
-    if len(found) <= 1:
+    if area(mask) == 0:
         return mask
-    if config.component == "random":
-        large = [part for part in found if area(part) > config.random_component_area]
-        return large[index(draw, len(large))] if large else found[0]
-    return found[0]
+    found = components(mask)
+    if config.component == "random" and len(found.areas) > 1:
+        large = [n for n, pixels in enumerate(found.areas) if pixels > config.random_component_area]
+        if large:
+            return found.mask(large[index(draw, len(large))])
+    return found.mask(0)

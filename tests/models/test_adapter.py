@@ -25,7 +25,8 @@ def random_adapter(projections: str = "qk", dim: int = 160, depth: int = 8) -> A
 
 def small_model() -> tuple[SimpleClick, Tensor, Tensor]:
     torch.manual_seed(0)
-    return SimpleClick(ARCHITECTURES["xtiny"], 96).eval(), *torch.rand(2, 3, 3, 96, 96).unbind()
+    image, coords = torch.rand(2, 3, 3, 96, 96).unbind()
+    return SimpleClick(ARCHITECTURES["xtiny"], 96).eval(), image, coords
 
 
 @pytest.mark.parametrize(

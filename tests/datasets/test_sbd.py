@@ -1,0 +1,311 @@
+"""SBD in its exact layout, written by the test, and the small real set."""
+
+import io
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy.io import savemat
+
+from agg_pipeline.datasets import sbd
+from agg_pipeline.datasets.registry import open_dataset
+from agg_pipeline.storage import Store
+from schemas.errors import ImageError, UserError
+
+LABELS = np.zeros((20, 30), np.uint8)
+LABELS[2:8, 3:9] = 1
+LABELS[10:18, 3:9] = 2
+LABELS[5:18, 15:29] = 4
+
+
+def write_mat(path, labels=LABELS, categories=((15,), (3,), (8,), (20,)), compress=True):
+    truth = {"Segmentation": labels, "Categories": np.array(categories, np.uint8)}
+    savemat(path, {"GTinst": truth}, do_compression=compress)
+
+
+def write_image(path, height=20, width=30, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, "JPEG")
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "img").mkdir()
+    (tmp_path / "inst").mkdir()
+    for number, image_id in enumerate(("2008_000009", "2008_000002", "2008_000010")):
+        write_image(tmp_path / "img" / f"{image_id}.jpg", seed=number)
+        write_mat(tmp_path / "inst" / f"{image_id}.mat")
+    (tmp_path / "train.txt").write_text("2008_000009\n2008_000002\n")
+    (tmp_path / "val.txt").write_text("2008_000010\n")
+    return tmp_path
+
+
+def test_objects_are_the_instances_with_their_categories(root):
+    dataset = open_dataset("sbd", str(root), "val")
+    (entry,) = dataset.entries
+    record = dataset.read(entry)
+    assert (record.image_id, record.path) == ("2008_000010", "img/2008_000010.jpg")
+    assert (record.height, record.width) == (20, 30)
+    assert [(thing.instance_id, thing.category) for thing in record.objects] == [
+        (1, "person"),
+        (2, "bird"),
+        (4, "tvmonitor"),
+    ]
+    for thing in record.objects:
+        np.testing.assert_array_equal(thing.mask.full(), thing.instance_id == LABELS)
+    assert record.ignore is None
+    assert len(record.sha256) == 64
+
+
+def test_listing_is_sorted_and_the_default_split_is_train(root):
+    dataset = open_dataset("sbd", str(root), None)
+    assert [entry.image_id for entry in dataset.entries] == ["2008_000002", "2008_000009"]
+    assert (dataset.name, dataset.split) == ("sbd", "train")
+    sizes = [(root / entry.path).stat().st_size for entry in dataset.entries]
+    assert [entry.size for entry in dataset.entries] == sizes
+    assert all((dataset.licence, dataset.citation, dataset.homepage))
+
+
+def test_listing_opens_no_image_and_reading_opens_its_own(root, monkeypatch):
+    opened = []
+    for method in ("read", "open"):
+        original = getattr(Store, method)
+        monkeypatch.setattr(
+            Store, method, lambda self, path, original=original: opened.append(path) or original(self, path)
+        )
+    dataset = open_dataset("sbd", str(root), "train")
+    assert "train.txt" in opened
+    assert not [path for path in opened if path.startswith("img")]
+    opened.clear()
+    dataset.read(dataset.entries[0])
+    assert sorted(opened) == ["img/2008_000002.jpg", "inst/2008_000002.mat"]
+
+
+def test_reader_can_be_sent_to_another_process(root):
+    dataset = open_dataset("sbd", str(root), "val")
+    read = pickle.loads(pickle.dumps(dataset.read))  # noqa: S301
+    assert len(read(dataset.entries[0]).objects) == 3
+
+
+def test_split_may_be_a_list_file(root, tmp_path_factory):
+    listed = tmp_path_factory.mktemp("lists") / "mine.txt"
+    listed.write_text("2008_000010  2008_000002\n\n")
+    dataset = open_dataset("sbd", str(root), str(listed))
+    assert [entry.image_id for entry in dataset.entries] == ["2008_000002", "2008_000010"]
+
+
+def test_category_without_a_name_is_unknown(root):
+    write_mat(root / "inst" / "2008_000010.mat", categories=((0,), (99,)))
+    dataset = open_dataset("sbd", str(root), "val")
+    assert [thing.category for thing in dataset.read(dataset.entries[0]).objects] == [None, None, None]
+
+
+def test_mat_without_categories_still_has_its_objects(root):
+    savemat(root / "inst" / "2008_000010.mat", {"GTinst": {"Segmentation": LABELS}})
+    dataset = open_dataset("sbd", str(root), "val")
+    assert [thing.category for thing in dataset.read(dataset.entries[0]).objects] == [None, None, None]
+
+
+def fingerprint(root):
+    return open_dataset("sbd", str(root), "train").fingerprint
+
+
+def test_fingerprint_changes_with_one_byte_of_an_annotation(root):
+    before = fingerprint(root)
+    path = root / "inst" / "2008_000009.mat"
+    content = bytearray(path.read_bytes())
+    content[60] ^= 1
+    path.write_bytes(bytes(content))
+    assert fingerprint(root) != before
+    content[60] ^= 1
+    path.write_bytes(bytes(content))
+    assert fingerprint(root) == before
+
+
+def test_fingerprint_changes_with_an_images_size_and_with_the_list(root):
+    before = fingerprint(root)
+    with (root / "img" / "2008_000009.jpg").open("ab") as file:
+        file.write(b"x")
+    grown = fingerprint(root)
+    assert grown != before
+    (root / "train.txt").write_text("2008_000009\n")
+    assert fingerprint(root) not in (before, grown)
+
+
+def test_fingerprint_does_not_depend_on_the_order_of_files_or_of_the_list(root, tmp_path_factory):
+    before = fingerprint(root)
+    other = tmp_path_factory.mktemp("copy")
+    for path in sorted(root.rglob("*"), reverse=True):
+        if path.is_file():
+            target = other / path.relative_to(root)
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    (other / "train.txt").write_text("2008_000002\n2008_000009\n")
+    assert fingerprint(other) == before
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [("img", "img"), ("inst", "inst"), ("train.txt", "train.txt")],
+)
+def test_missing_part_of_the_data_is_named(root, gone, said):
+    (root / gone).rename(root / "elsewhere")
+    with pytest.raises(UserError, match=f"{said} does not exist"):
+        open_dataset("sbd", str(root), "train")
+
+
+def test_missing_root_is_named(tmp_path):
+    with pytest.raises(UserError, match="nowhere does not exist; sbd is looked for there"):
+        open_dataset("sbd", str(tmp_path / "nowhere"), "train")
+
+
+@pytest.mark.parametrize(("text", "said"), [("a\nb\na\n", "lists a more than once"), ("\n \n", "lists no image")])
+def test_bad_split_file_is_refused(root, text, said):
+    (root / "train.txt").write_text(text)
+    with pytest.raises(UserError, match=said):
+        open_dataset("sbd", str(root), "train")
+
+
+def test_split_file_that_is_no_text_is_refused(root):
+    (root / "train.txt").write_bytes(b"\xff\xfe\x00\x80abc")
+    with pytest.raises(UserError, match=r"train\.txt"):
+        open_dataset("sbd", str(root), "train")
+
+
+def test_unknown_data_set_names_the_known_ones():
+    with pytest.raises(UserError, match="coco, demo, sbd"):
+        open_dataset("sbb", "", "train")
+
+
+def refused(root, reason):
+    """The detail of the error that reading the val image gives; listing must still work."""
+    dataset = open_dataset("sbd", str(root), "val")
+    with pytest.raises(ImageError) as error:
+        dataset.read(dataset.entries[0])
+    assert error.value.reason == reason
+    assert str(root) not in error.value.detail
+    return error.value.detail
+
+
+def test_truncated_jpeg_is_refused_when_it_is_read(root):
+    path = root / "img" / "2008_000010.jpg"
+    path.write_bytes(path.read_bytes()[:-200])
+    refused(root, "unreadable_image")
+
+
+def test_missing_files_are_refused_when_they_are_read(root):
+    (root / "inst" / "2008_000010.mat").unlink()
+    assert "inst/2008_000010.mat does not exist" in refused(root, "unreadable_annotation")
+    (root / "img" / "2008_000010.jpg").unlink()
+    refused(root, "unreadable_image")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"GTcls": {"Segmentation": LABELS}},
+        {"GTinst": {"Boundaries": LABELS}},
+        {"GTinst": LABELS},
+        {"GTinst": LABELS.astype(float)},
+        {"GTinst": "text"},
+        {"GTinst": {"Segmentation": LABELS.astype(float) / 2}},
+        {"GTinst": {"Segmentation": "text"}},
+        {"GTinst": {"Segmentation": np.zeros((20, 30, 2), np.uint8)}},
+        {"GTinst": {"Segmentation": LABELS, "Categories": "text"}},
+        {"GTinst": {"Segmentation": LABELS, "Categories": {"a": 1}}},
+    ],
+    ids=[
+        "no GTinst",
+        "no Segmentation",
+        "map itself",
+        "map of reals",
+        "a text",
+        "halves",
+        "text map",
+        "three axes",
+        "text categories",
+        "nested categories",
+    ],
+)
+def test_mat_that_lacks_what_it_should_hold_is_refused(root, content):
+    savemat(root / "inst" / "2008_000010.mat", content)
+    assert "GTinst" in refused(root, "unreadable_annotation")
+
+
+def test_map_of_another_size_is_refused(root):
+    write_mat(root / "inst" / "2008_000010.mat", LABELS.T)
+    assert "30x20" in refused(root, "size_mismatch")
+
+
+def test_map_without_instances_has_no_objects(root):
+    write_mat(root / "inst" / "2008_000010.mat", np.zeros_like(LABELS))
+    dataset = open_dataset("sbd", str(root), "val")
+    assert dataset.read(dataset.entries[0]).objects == ()
+
+
+class Bytes:
+    """A store of one file, without a disk."""
+
+    def __init__(self, content):
+        self.content = content
+
+    def read(self, _):
+        return self.content
+
+
+def mat_bytes(compress):
+    buffer = io.BytesIO()
+    write_mat(buffer, compress=compress)
+    return buffer.getvalue()
+
+
+def raises_image_errors_only(content):
+    try:
+        labels, names = sbd._instances(Bytes(content), "x.mat")
+    except ImageError as error:
+        assert error.reason == "unreadable_annotation"
+        assert "\n" not in error.detail
+    else:
+        assert labels.ndim == 2
+        assert isinstance(names, dict)
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(deadline=None, max_examples=150)
+@given(st.binary(max_size=300))
+def test_random_bytes_raise_nothing_but_image_errors(content):
+    raises_image_errors_only(content)
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, 400), st.booleans())
+def test_mat_cut_short_raises_nothing_but_image_errors(length, compress):
+    raises_image_errors_only(mat_bytes(compress)[:length])
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(deadline=None, max_examples=100)
+@given(st.data())
+def test_damaged_compressed_mat_raises_nothing_but_image_errors(data):
+    content = bytearray(mat_bytes(True))
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(128, len(content) - 1))] = data.draw(st.integers(0, 255))
+    raises_image_errors_only(bytes(content))
+
+
+def test_real_val_images_read(shared):
+    dataset = open_dataset("sbd", str(shared / "data" / "sbd-mini"), "val")
+    assert len(dataset.entries) == 115
+    for entry in dataset.entries[:6]:
+        record = dataset.read(entry)
+        assert record.objects
+        assert record.pixels.shape == (record.height, record.width, 3)
+        assert max(record.height, record.width) <= 448
+        union = sum(thing.mask.full().astype(int) for thing in record.objects)
+        assert union.max() == 1
+        assert union.shape == record.pixels.shape[:2]
+    assert entry.size == (shared / "data" / "sbd-mini" / entry.path).stat().st_size
