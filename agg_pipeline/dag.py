@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 import cv2
 import dask
 import torch
-from distributed import Client, Future, LocalCluster, Worker, WorkerPlugin, as_completed, get_worker
+from distributed import Client, Future, LocalCluster, Worker, WorkerPlugin, get_worker, wait
 from distributed.scheduler import KilledWorker
 
 from agg_pipeline import shard as stages_of
@@ -31,6 +31,8 @@ from schemas.records import Interaction, Prediction
 
 PLUGIN = "agg-model"
 SHARDS_IN_FLIGHT = 2
+POLL_SECONDS = 5.0
+NO_WORKER_SECONDS = 120.0
 STAGES = ("load", "mask_engine", "postprocess", "complement", "granularity", "write")
 T = TypeVar("T")
 
@@ -154,33 +156,50 @@ def run_shards(client: Client, tasks: Sequence[ShardTask], store: Store, config_
     waiting = deque(tasks)
     flying: dict[Future, ShardTask] = {}
     suspects: list[ShardTask] = []
-    finished = as_completed()
     while waiting or flying:
         while waiting and len(flying) < SHARDS_IN_FLIGHT * max(1, len(client.nthreads())):
             task = waiting.popleft()
-            future = _submit(client, task, store, config_hash)
-            flying[future] = task
-            finished.add(future)
-        future = next(finished)
-        task = flying.pop(future)
-        try:
-            yield Done(task, *future.result())
-        except KilledWorker:
-            suspects.append(task)
+            flying[_submit(client, task, store, config_hash)] = task
+        for future in _first_done(client, list(flying)):
+            task = flying.pop(future)
+            try:
+                yield Done(task, *future.result())
+            except KilledWorker:
+                suspects.append(task)
     for task in suspects:
         yield _without_culprits(client, task, store, config_hash)
+
+
+def _first_done(client: Client, futures: list[Future]) -> set[Future]:
+    """Wait until some are done; UserError if the cluster has no worker for a long time."""
+    last_seen = time.monotonic()
+    while True:
+        try:
+            return set(wait(futures, timeout=POLL_SECONDS, return_when="FIRST_COMPLETED").done)
+        except TimeoutError:
+            if client.nthreads():
+                last_seen = time.monotonic()
+            elif time.monotonic() - last_seen > NO_WORKER_SECONDS:
+                raise UserError(
+                    f"the Dask cluster has had no worker for {NO_WORKER_SECONDS:.0f} s; what is finished stays"
+                ) from None
+
+
+def _result(client: Client, future: Future) -> Any:
+    _first_done(client, [future])
+    return future.result()
 
 
 def _without_culprits(client: Client, task: ShardTask, store: Store, config_hash: str) -> Done:
     culprits = set()
     for entry in task.entries:
         try:
-            _submit(client, replace(task, entries=(entry,)), store, config_hash, write=False).result()
+            _result(client, _submit(client, replace(task, entries=(entry,)), store, config_hash, write=False))
         except KilledWorker:
             culprits.add(entry.image_id)
     task = replace(task, excluded=frozenset(culprits))
     try:
-        return Done(task, *_submit(client, task, store, config_hash).result())
+        return Done(task, *_result(client, _submit(client, task, store, config_hash)))
     except KilledWorker:
         raise UserError(
             f"the worker of shard {task.index} dies again and again, though each of its images passes alone; "
@@ -192,8 +211,10 @@ def _without_culprits(client: Client, task: ShardTask, store: Store, config_hash
 def cluster(scheduler: str | None, workers: int, threads: int, open_model: OpenModel) -> Iterator[Client]:
     """A client of an existing Dask cluster (``scheduler``: its address), or of one with local worker processes."""
     settings = {
-        # Stealing would move a chain away from its arrays; the rest keeps Dask quiet and its workers' threads ours.
+        # Stealing would move a chain away from its arrays.
         "distributed.scheduler.work-stealing": False,
+        # A worker that dies several times in a row is still to be replaced.
+        "distributed.deploy.lost-worker-timeout": "1000 days",
         "distributed.nanny.pre-spawn-environ": {
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,

@@ -71,6 +71,8 @@ def components(mask: MaskCrop) -> Components:
 
 def centre(mask: MaskCrop) -> tuple[int, int]:
     """(row, col) of the first maximum, row-major, of the exact Euclidean distance transform of a non-empty mask."""
+    # The IPP routine's last bits vary with the array's place in memory; the switch is one of each thread.
+    cv2.ipp.setUseIPP(False)
     distance = cv2.distanceTransform(_padded(mask, 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     row, col = divmod(int(distance.argmax()), distance.shape[1])
     return row - 1 + mask.box.top, col - 1 + mask.box.left

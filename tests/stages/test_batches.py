@@ -31,6 +31,7 @@ def test_batches_join_to_the_input_within_the_limits(sizes, count, pixels):
 
 def test_cut_by_hand():
     assert cut([3, 3, 3, 9, 1, 1, 1, 1], 3, 8) == [[3, 3], [3], [9], [1, 1, 1], [1]]
+    assert cut([4, 4, 4], 3, 8) == [[4, 4], [4]]
     assert cut([], 3, 8) == []
 
 
