@@ -188,5 +188,7 @@ def stats_command(path: str, parts: str | None, limit_objects: int | None, seed:
         parts_of = demo_parts if parts == "demo" else open_parts(parts)
         recall = part_recall(database, parts_of, limit_objects, seed)
     print_stats(database, recall)
+
+
 if __name__ == "__main__":
     main()

@@ -28,12 +28,8 @@ def owner(store: Store) -> dict[str, Any] | None:
 
     On this host a run lives as long as its process; on another host as long as its heartbeat is fresh.
     """
-    try:
-        lock: dict[str, Any] = json.loads(store.read(LOCK))
-    except FileNotFoundError:
-        return None
-    except json.JSONDecodeError:
-        # Cut short by the kill of its writer.
+    lock = _read(store)
+    if lock is None:
         return None
     if lock["host"] == socket.gethostname():
         return lock if _lives(lock["pid"], lock["process_started"]) else None
@@ -58,7 +54,8 @@ def owned(store: Store) -> Iterator[None]:
     finally:
         done.set()
         heart.join()
-        store.remove(LOCK)
+        if _is_ours(store, lock):
+            store.remove(LOCK)
 
 
 def _refuse_if_owned(store: Store, lock: dict[str, Any]) -> None:
@@ -82,12 +79,26 @@ def _new_lock() -> dict[str, Any]:
 
 
 def _beat(store: Store, lock: dict[str, Any], done: threading.Event) -> None:
-    while not done.wait(HEARTBEAT_SECONDS):
+    while not done.wait(HEARTBEAT_SECONDS) and _is_ours(store, lock):
         try:
             store.write(LOCK, _encoded(lock | {"heartbeat": time.time()}))
         except OSError:
             # A full disk is reported by the run itself; the next beat may succeed.
             continue
+
+
+def _read(store: Store) -> dict[str, Any] | None:
+    """The lock's content; None if there is none, or only what a power cut left of one."""
+    try:
+        lock = json.loads(store.read(LOCK))
+    except (FileNotFoundError, UnicodeDecodeError, json.JSONDecodeError):
+        return None
+    return lock if isinstance(lock, dict) and set(_new_lock()) <= set(lock) else None
+
+
+def _is_ours(store: Store, lock: dict[str, Any]) -> bool:
+    found = _read(store)
+    return found is not None and found["run"] == lock["run"]
 
 
 def _lives(pid: int, process_started: float) -> bool:

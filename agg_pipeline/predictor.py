@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,18 +24,21 @@ KEPT_REGIONS = 32
 
 
 class _Regions:
-    """The regions resized last: an object's steps and its proposals look at the same ones again and again."""
+    """The regions resized last: an object's steps and its proposals look at the same ones again and again.
+
+    Arrays are known by their identity: they must not be changed in place while the predictor is used.
+    """
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[int, Box], tuple[object, torch.Tensor]] = OrderedDict()
 
-    def get(self, array: NDArray[Any], roi: Box, resize: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """The resized region of an array (known by its identity), computed if it is not kept."""
-        key = (id(array), roi)
+    def get(self, source: object, roi: Box, resize: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """The resized region of an image or a prompt, computed if it is not kept."""
+        key = (id(source), roi)
         found = self._kept.get(key)
         if found is None:
-            # The array is kept, too, so that its id stays its own.
-            found = self._kept[key] = (array, resize())
+            # The source is kept, too, so that its id stays its own.
+            found = self._kept[key] = (source, resize())
             if len(self._kept) > KEPT_REGIONS:
                 self._kept.popitem(last=False)
         return found[1]
@@ -60,8 +62,8 @@ class Predictor:
     def predict(self, interactions: Sequence[Interaction]) -> list[Prediction]:
         """Foreground probability of each interaction, in order; see ``Prediction``.
 
-        Interactions may be of different images and sizes. Nothing is kept between calls: the state of an interaction
-        (prompt, focus, region of interest) travels with it.
+        Interactions may be of different images and sizes. The state of an interaction (prompt, focus,
+        region of interest) travels with it; between calls only resized regions are kept, to save work.
         """
         if not interactions:
             return []
@@ -110,7 +112,7 @@ class Predictor:
             window = prompt.window(roi).astype(np.float32)
             return _resized(torch.from_numpy(window)[None], (self.size, self.size))[0]
 
-        return self._regions.get(prompt.values, roi, resize)
+        return self._regions.get(prompt, roi, resize)
 
     def _clicks(self, interaction: Interaction, roi: Box) -> list[tuple[float, float, bool]]:
         """The clicks as (row, col, positive) in pixels of the network's input."""

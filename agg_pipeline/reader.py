@@ -17,7 +17,7 @@ from agg_pipeline.database import Json
 from agg_pipeline.rle import decode
 from agg_pipeline.storage import Store
 from schemas.errors import UserError
-from schemas.tables import FILES, FORMAT_VERSION
+from schemas.tables import FILES, FORMAT_VERSION, KINDS
 from stages.sampler import row_weights
 
 DATABASE = "database"
@@ -32,6 +32,8 @@ def open_proposals(path: str) -> ProposalDatabase:
     if not store.exists(database.PLAN):
         raise UserError(f"{store.url} is no proposal database: neither {database.PLAN} nor {DATABASE}/{database.PLAN}")
     plan = store.read_json(database.PLAN)
+    if not isinstance(plan, dict):
+        raise UserError(f"{store.url}/{database.PLAN} is no plan of a proposal database")
     if plan.get("format_version") != FORMAT_VERSION:
         raise UserError(f"{store.url} has format {plan.get('format_version')}; this program reads {FORMAT_VERSION}")
     return ProposalDatabase(store)
@@ -100,6 +102,9 @@ class ProposalDatabase:
 
         Rows of other kinds have weight 0. UserError for an unknown kind.
         """
+        unknown = sorted(set(kinds) - set(KINDS))
+        if unknown:
+            raise UserError(f"unknown kind {unknown[0]!r}; possible: {', '.join(KINDS)}")
         table = self.proposals(["kind", "bin"])
         chosen = np.isin(table["kind"].to_numpy(zero_copy_only=False).astype(str), list(kinds))
         bins = table["bin"].to_numpy()

@@ -107,7 +107,8 @@ def random_cells(mask: Mask, count: int, seed: int, object_id: str, repeat: int)
     partition = 0
     while len(cells) < count:
         draws = uniforms(seed, "recall", object_id, repeat, "cells", partition, 7)
-        seeds = pixels[[index(draw, len(pixels)) for draw in draws[1 : 3 + index(draws[0], 5)]]]
+        # Seeds that fall on the same pixel are one, so that no cell is empty.
+        seeds = pixels[sorted({index(draw, len(pixels)) for draw in draws[1 : 3 + index(draws[0], 5)]})]
         nearest = np.square(pixels[:, None] - seeds[None]).sum(axis=2).argmin(axis=1)
         for number in range(len(seeds)):
             cell = np.zeros_like(mask)

@@ -83,18 +83,11 @@ class Store:
         if not isinstance(filesystem, LocalFileSystem):
             filesystem.pipe_file(target, content)
             return
-        place = Path(target)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = place.with_name(f"{TEMPORARY}{place.name}-{uuid.uuid4().hex}")
+        temporary = _written(Path(target), content)
         try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(place)
-        except BaseException:
+            temporary.replace(target)
+        finally:
             temporary.unlink(missing_ok=True)
-            raise
 
     def create(self, path: str, content: bytes) -> bool:
         """Put a file in place only if there is none; whether it was done."""
@@ -106,13 +99,13 @@ class Store:
                 return False
             filesystem.pipe_file(target, content)
             return True
-        place = Path(target)
-        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _written(Path(target), content)
         try:
-            with place.open("xb") as file:
-                file.write(content)
+            Path(target).hardlink_to(temporary)
         except FileExistsError:
             return False
+        finally:
+            temporary.unlink()
         return True
 
     def remove(self, path: str) -> None:
@@ -135,3 +128,18 @@ class Store:
     def write_json(self, path: str, value: Any) -> None:
         """A JSON file with sorted keys, the same bytes for the same value."""
         self.write(path, (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+
+
+def _written(place: Path, content: bytes) -> Path:
+    """A temporary file beside ``place``, with all of the content on disk; no file if that fails."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    temporary = place.with_name(f"{TEMPORARY}{place.name}-{uuid.uuid4().hex}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary

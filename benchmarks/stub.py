@@ -28,7 +28,7 @@ class StubNetwork(nn.Module):
         self.input_size = input_size
         self.cpu_seconds = 0.0
 
-    def forward(self, image: torch.Tensor, coords: torch.Tensor, bins: torch.Tensor | None) -> torch.Tensor:
+    def forward(self, _image: torch.Tensor, coords: torch.Tensor, _bins: torch.Tensor | None) -> torch.Tensor:
         """Logits (B, 1, H, W) from the coordinate channels (B, 3, H, W)."""
         started = time.process_time()
         small = F.avg_pool2d(coords, 8)

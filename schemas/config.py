@@ -180,7 +180,7 @@ def _limits(config: ProposalsConfig) -> dict[str, tuple[float, float, float]]:
         "min_box_fill": (config.min_box_fill, 0, 1),
         "loop.min_negatives": (loop.min_negatives, 0, inf),
         "loop.max_negatives": (loop.max_negatives, loop.min_negatives, 23),
-        "loop.min_distance": (loop.min_distance, 0, inf),
+        "loop.min_distance": (loop.min_distance, 0, 1),
         "loop.max_draws": (loop.max_draws, 1, inf),
         "loop.min_mask_area": (loop.min_mask_area, 0, inf),
         "masks.random_component_area": (masks.random_component_area, 0, inf),
@@ -202,6 +202,8 @@ def _limits(config: ProposalsConfig) -> dict[str, tuple[float, float, float]]:
 
 def validated(config: ProposalsConfig) -> ProposalsConfig:
     """The configuration itself if every number lies in its range; UserError names the first that does not."""
+    if config.masks.opening % 2 == 0:
+        raise UserError(f"configuration key 'masks.opening' is {config.masks.opening}; it must be odd")
     for name, (value, low, high) in _limits(config).items():
         if not low <= value <= high:
             bound = f"at least {low}" if high == float("inf") else f"from {low} to {high}"

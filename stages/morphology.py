@@ -58,6 +58,8 @@ class Components:
 
 def components(mask: MaskCrop) -> Components:
     """Find the 8-connected components of a mask; none for an empty one."""
+    if area(mask) == 0:
+        return Components((), mask, np.zeros((0, 0), np.int32), ())
     count, labels = cv2.connectedComponents(mask.values.view(np.uint8), connectivity=8, ltype=cv2.CV_32S)
     flat = labels.ravel()
     sizes = np.bincount(flat, minlength=count)

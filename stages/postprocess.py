@@ -97,9 +97,9 @@ def component_draw(target: Target, kind: str, step: int, seed: int, dataset: str
 
 def one_component(mask: MaskCrop, config: MaskConfig, draw: float) -> MaskCrop:
     """The 8-connected component to keep: the largest, or the release's choice, decided by ``draw`` in [0, 1)."""
-    if area(mask) == 0:
-        return mask
     found = components(mask)
+    if not found.areas:
+        return mask
     if config.component == "random" and len(found.areas) > 1:
         large = [n for n, pixels in enumerate(found.areas) if pixels > config.random_component_area]
         if large:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from agg_pipeline.datasets.dataset import Dataset, fingerprint
+from agg_pipeline.datasets.dataset import Dataset, fingerprint, split_name
 from agg_pipeline.datasets.images import check_size, read_image
 from agg_pipeline.rle import decode
 from agg_pipeline.storage import Store
@@ -55,10 +55,9 @@ def open_coco(root: str, split: str) -> Dataset:
     entries.sort(key=lambda entry: entry.image_id)
     if len({entry.image_id for entry in entries}) < len(entries):
         raise UserError(f"{root}/{path} gives two images the same id")
-    name = split.rsplit("/", 1)[-1].removesuffix(".json")
     return Dataset(
         "coco",
-        name,
+        split_name(split),
         LICENCE,
         CITATION,
         HOMEPAGE,
@@ -77,10 +76,11 @@ def _parsed(content: bytes, path: str) -> tuple[list[Any], list[Any], dict[Any, 
         for image in images:
             _ = image["id"], image["file_name"], image["height"], image["width"]
         for annotation in annotations:
-            _ = annotation["id"], annotation["image_id"], annotation["segmentation"]
+            _ = int(annotation["id"]), {annotation["image_id"]: annotation["segmentation"]}
+            _ = categories.get(annotation.get("category_id"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{path} is not JSON: {error}") from error
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is no COCO instance file: {error!r} is missing or of another kind") from error
     if not images:
         raise UserError(f"{path} lists no image")
@@ -98,7 +98,7 @@ def _payload(annotation: dict[str, Any], categories: dict[Any, str]) -> dict[str
 
 def _image_folder(store: Store, split: str, names: list[str]) -> tuple[str, dict[str, int]]:
     """The first of the usual folders that holds the first image, and the sizes of the files in it."""
-    name = split.rsplit("/", 1)[-1].removesuffix(".json").removeprefix("instances_")
+    name = split_name(split).removeprefix("instances_")
     candidates = [f"{name}/", f"images/{name}/", "images/", ""]
     for folder in candidates:
         if store.exists(f"{folder}{names[0]}"):
@@ -112,8 +112,8 @@ def _image_folder(store: Store, split: str, names: list[str]) -> tuple[str, dict
 def _read(root: str, entry: ImageEntry) -> ImageRecord:
     pixels, sha256 = read_image(Store(root), entry.path)
     truth = entry.annotation
-    check_size(truth["size"], pixels, f"the size given for image {entry.image_id}")
     height, width = pixels.shape[:2]
+    check_size(truth["size"], (height, width), f"the size given for image {entry.image_id}")
     objects: list[ObjectMask] = []
     crowd = np.zeros((height, width), np.bool_)
     for annotation in sorted(truth["objects"], key=lambda a: a["id"]):
@@ -130,12 +130,11 @@ def _mask(annotation: dict[str, Any], height: int, width: int) -> MaskCrop:
     """The mask of polygons, or of a compressed or uncompressed RLE."""
     what = f"annotation {annotation['id']}"
     segmentation = annotation["segmentation"]
-    if isinstance(segmentation, dict) and tuple(segmentation.get("size", ())) != (height, width):
-        size = "x".join(map(str, segmentation.get("size", ())))
-        raise ImageError("size_mismatch", f"{what} is {size}, its image {height}x{width} (rows x columns)")
     try:
+        if isinstance(segmentation, dict):
+            check_size(tuple(segmentation["size"]), (height, width), what)
         return crop_mask(decode(_counts(segmentation, height, width), height, width), height, width)
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, KeyError, ValueError, OverflowError) as error:
         raise ImageError("unreadable_annotation", f"{what} has no readable segmentation: {error}") from error
 
 

@@ -49,6 +49,8 @@ def read_split(store: Store, split: str) -> list[str]:
         text = source.read(path).decode()
     except FileNotFoundError:
         raise UserError(f"split file {source.url}/{path} does not exist; it lists one image id per line") from None
+    except UnicodeDecodeError:
+        raise UserError(f"split file {source.url}/{path} is not a text file; it lists one image id per line") from None
     ids = text.split()
     if not ids:
         raise UserError(f"split file {source.url}/{path} lists no image")
@@ -64,6 +66,11 @@ def read_or_empty(store: Store, path: str) -> bytes:
         return store.read(path)
     except FileNotFoundError:
         return b""
+
+
+def split_name(split: str) -> str:
+    """The name of a split in the plan: of a list file its stem, so that no path of this machine gets there."""
+    return split.rsplit("/", 1)[-1].removesuffix(".txt").removesuffix(".json")
 
 
 def need_folder(store: Store, folder: str, name: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 import warnings
+import zlib
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,11 @@ from schemas.crop import MaskCrop, crop_mask
 from schemas.errors import ImageError
 
 MAX_DENSE_ID = 65535
+BROKEN_IMAGE = (
+    *(OSError, ValueError, SyntaxError, TypeError, NotImplementedError, IndexError, KeyError, OverflowError),
+    *(EOFError, struct.error, zlib.error, Image.DecompressionBombError),
+)
+"""What Pillow's decoders raise on broken files."""
 
 
 def read_image(store: Store, path: str) -> tuple[NDArray[np.uint8], str]:
@@ -28,13 +35,15 @@ def read_image(store: Store, path: str) -> tuple[NDArray[np.uint8], str]:
         content = store.read(path)
     except FileNotFoundError:
         raise ImageError("unreadable_image", f"{path} does not exist") from None
+    except OSError as error:
+        raise ImageError("unreadable_image", f"{path}: {error.strerror}") from error
     try:
         with warnings.catch_warnings():
             # A decompression bomb is an error, other remarks of the decoder do not concern the user.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content)) as image:
                 pixels = _rgb(image)
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except BROKEN_IMAGE as error:
         message = "cannot identify the image file" if isinstance(error, UnidentifiedImageError) else str(error)
         raise ImageError("unreadable_image", f"{path}: {message}") from error
     return pixels, hashlib.sha256(content).hexdigest()
@@ -56,9 +65,9 @@ def instance_masks(labels: NDArray[np.integer[Any]]) -> list[tuple[int, MaskCrop
     ids = present[present > 0]
     if ids.size and ids[-1] > MAX_DENSE_ID:
         # Ids are sparse in some sets; the box search below needs a list as long as the largest.
-        labels = np.searchsorted(present, labels)
+        labels = np.where(labels > 0, np.searchsorted(ids, labels) + 1, 0)
         boxes = find_objects(labels)
-        pairs = [(int(i), n, boxes[n - 1]) for n, i in enumerate(present) if i > 0]
+        pairs = [(int(i), n, boxes[n - 1]) for n, i in enumerate(ids, start=1)]
     else:
         boxes = find_objects(labels)
         pairs = [(int(i), int(i), boxes[i - 1]) for i in ids]
@@ -68,9 +77,8 @@ def instance_masks(labels: NDArray[np.integer[Any]]) -> list[tuple[int, MaskCrop
     return masks
 
 
-def check_size(mask_size: tuple[int, ...], pixels: NDArray[np.uint8], what: str) -> None:
+def check_size(mask_size: tuple[int, ...], image_size: tuple[int, int], what: str) -> None:
     """ImageError (size_mismatch) if a mask's (height, width) is not the image's."""
-    height, width = pixels.shape[:2]
-    if tuple(mask_size) != (height, width):
-        size = "x".join(map(str, mask_size))
-        raise ImageError("size_mismatch", f"{what} is {size}, its image {height}x{width} (rows x columns)")
+    if tuple(mask_size) != image_size:
+        size, expected = "x".join(map(str, mask_size)), "x".join(map(str, image_size))
+        raise ImageError("size_mismatch", f"{what} is {size}, its image {expected} (rows x columns)")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from agg_pipeline.datasets.images import BROKEN_IMAGE
 from agg_pipeline.storage import Store
 from schemas.errors import UserError
 
@@ -26,8 +27,11 @@ def open_parts(root: str) -> Callable[[str], Mapping[str, NDArray[np.bool_]]]:
     def parts_of(image_id: str) -> Mapping[str, NDArray[np.bool_]]:
         if image_id not in paths:
             return {}
-        with Image.open(io.BytesIO(store.read(paths[image_id]))) as image:
-            labels = np.asarray(image)
+        try:
+            with Image.open(io.BytesIO(store.read(paths[image_id]))) as image:
+                labels = np.asarray(image)
+        except BROKEN_IMAGE as error:
+            raise UserError(f"{root}/{paths[image_id]} is no readable image: {error}") from error
         return {names.get(int(n), str(n)): labels == n for n in np.unique(labels) if n != BACKGROUND}
 
     return parts_of

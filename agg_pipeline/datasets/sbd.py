@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from agg_pipeline.datasets.dataset import Dataset, fingerprint, need_folder, read_or_empty, read_split
+from agg_pipeline.datasets.dataset import Dataset, fingerprint, need_folder, read_or_empty, read_split, split_name
 from agg_pipeline.datasets.images import check_size, instance_masks, read_image
 from agg_pipeline.storage import Store
 from schemas.errors import ImageError
@@ -70,7 +70,7 @@ def open_sbd(root: str, split: str) -> Dataset:
     annotations = (read_or_empty(store, entry.annotation) for entry in entries)
     return Dataset(
         "sbd",
-        split,
+        split_name(split),
         LICENCE,
         CITATION,
         HOMEPAGE,
@@ -84,7 +84,7 @@ def _read(root: str, entry: ImageEntry) -> ImageRecord:
     store = Store(root)
     pixels, sha256 = read_image(store, entry.path)
     instances, categories = _instances(store, entry.annotation)
-    check_size(instances.shape, pixels, f"GTinst.Segmentation of {entry.annotation}")
+    check_size(instances.shape, (pixels.shape[0], pixels.shape[1]), f"GTinst.Segmentation of {entry.annotation}")
     objects = tuple(
         ObjectMask(instance, categories.get(instance), mask) for instance, mask in instance_masks(instances)
     )

@@ -212,9 +212,9 @@ def test_negative_labels_are_no_objects():
 
 
 def test_size_of_a_mask_must_be_that_of_its_image():
-    check_size((12, 17), RGB, "the mask")
+    check_size((12, 17), (12, 17), "the mask")
     with pytest.raises(ImageError) as error:
-        check_size((17, 12), RGB, "the mask")
+        check_size((17, 12), (12, 17), "the mask")
     assert error.value.reason == "size_mismatch"
     assert "the mask is 17x12" in error.value.detail
     assert "12x17" in error.value.detail

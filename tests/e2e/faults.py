@@ -1,4 +1,4 @@
-"""Loaded into Dask workers by the fault tests (Dask's own preload setting): kills or stalls a process at a chosen point.
+"""Loaded into Dask workers by the fault tests (Dask's own preload setting): kills or stalls them at a chosen point.
 
 FAULTS names a folder. A file ``kill-<stage>`` in it is an order to die when that stage is reached; the worker turns it
 into ``killed-<stage>`` first, so that it happens once and leaves a proof. ``kill-always-<image id>`` is never used up.

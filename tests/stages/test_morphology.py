@@ -103,7 +103,7 @@ def test_empty_mask_has_no_components():
     assert (done.returncode, done.stdout.strip()) == (0, "0")
 
 
-@pytest.mark.parametrize("side", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("side", [1, 3, 5])
 @settings(deadline=None, max_examples=50)
 @given(frames())
 def test_opened_is_scikit_images_with_background_around_the_frame(side, frame):
