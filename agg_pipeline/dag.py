@@ -7,12 +7,14 @@ loaded its images, because Dask runs a task where its input is, and arrays are p
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from multiprocessing import resource_tracker
 from typing import Any, Protocol, TypeVar
 
 import cv2
@@ -228,13 +230,14 @@ def cluster(scheduler: str | None, workers: int, threads: int, open_model: OpenM
         if scheduler is not None:
             client = _connect(scheduler)
         else:
-            local = LocalCluster(
-                n_workers=workers,
-                threads_per_worker=SHARDS_IN_FLIGHT,
-                memory_limit=0,
-                dashboard_address=None,
-                silence_logs="CRITICAL",
-            )
+            with _interrupts_blocked():
+                local = LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=SHARDS_IN_FLIGHT,
+                    memory_limit=0,
+                    dashboard_address=None,
+                    silence_logs="CRITICAL",
+                )
             client = Client(local)
         try:
             client.register_plugin(ModelPlugin(open_model, threads))
@@ -243,6 +246,19 @@ def cluster(scheduler: str | None, workers: int, threads: int, open_model: OpenM
             client.close()
             if scheduler is None:
                 local.close(timeout=5)
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Keep Ctrl-C from the threads and processes that start here, and from those that they start: it is the main
+    thread's, which then stops the others."""
+    # Started first, because its start would unblock the signal.
+    resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _connect(scheduler: str) -> Client:
