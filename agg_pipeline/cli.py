@@ -35,10 +35,13 @@ class Group(click.Group):
         """Run the chosen command."""
         try:
             return super().invoke(ctx)
-        except UserError as error:
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except (UserError, click.ClickException) as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"error: {error}", err=True)
+            message = error.format_message() if isinstance(error, click.ClickException) else error
+            click.echo(f"error: {message}", err=True)
             sys.exit(2)
 
 
@@ -139,7 +142,7 @@ def _resolve(preset: str | None, path: Path | None, settings: dict[str, Any]) ->
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UserError(f"configuration file {path} is not TOML: {error}") from error
     name = preset or written.pop("preset", "paper")
-    if name not in PRESETS:
+    if name not in list(PRESETS):
         raise UserError(f"unknown preset {name!r}; possible: {', '.join(sorted(PRESETS))}")
     written.pop("preset", None)
     config = override(PRESETS[name], written)

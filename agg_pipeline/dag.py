@@ -235,7 +235,7 @@ def cluster(scheduler: str | None, workers: int, threads: int, open_model: OpenM
                     n_workers=workers,
                     threads_per_worker=SHARDS_IN_FLIGHT,
                     memory_limit=0,
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",
                     silence_logs="CRITICAL",
                 )
             client = Client(local)

@@ -24,6 +24,7 @@ PLAN = "plan.json"
 MANIFEST = "manifest.json"
 SAMPLING_FILE = "sampling.parquet"
 CARD = "README.md"
+SIDECAR_KEYS = {"shard", "config_hash", "images", "files", "kinds", "rejects"}
 
 Json = dict[str, Any]
 
@@ -121,11 +122,13 @@ def _counted(column: pa.ChunkedArray, always: Sequence[str]) -> dict[str, int]:
 
 
 def sidecars(store: Store) -> dict[int, Json]:
-    """The sidecars that are there, by shard."""
+    """The sidecars that are there, by shard; UserError for a file that is none."""
     found = {}
     for path in store.files("shards"):
         if path.endswith(".json"):
             sidecar = store.read_json(path)
+            if not isinstance(sidecar, dict) or not SIDECAR_KEYS <= set(sidecar):
+                raise UserError(f"{store.url}/{path} is no sidecar of a shard; without it the shard would be made again")
             found[int(sidecar["shard"])] = sidecar
     return dict(sorted(found.items()))
 

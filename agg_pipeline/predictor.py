@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from agg_pipeline.models.adapter import granularity_bin
 from agg_pipeline.models.checkpoints import load_click_model
-from agg_pipeline.models.simpleclick import SimpleClick, disk_maps
+from agg_pipeline.models.simpleclick import SimpleClick, draw_disks
 from agg_pipeline.roi import next_roi
 from schemas.config import PredictorConfig
 from schemas.crop import Box, Crop
 from schemas.errors import UserError
 from schemas.records import Interaction, Prediction
 
-KEPT_REGIONS = 32
+KEPT_REGIONS = 48
 
 
 class _Regions:
@@ -41,6 +41,7 @@ class _Regions:
             found = self._kept[key] = (source, resize())
             if len(self._kept) > KEPT_REGIONS:
                 self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
         return found[1]
 
 
@@ -70,16 +71,16 @@ class Predictor:
         rois = [next_roi(interaction) for interaction in interactions]
         mirrored = 2 if self.config.flip else 1
         image = torch.empty(len(interactions), 3, self.size, self.size)
-        coords = torch.empty(mirrored, len(interactions), 3, self.size, self.size)
+        coords = torch.zeros(mirrored, len(interactions), 3, self.size, self.size)
         for n, (interaction, roi) in enumerate(zip(interactions, rois, strict=True)):
             image[n] = self._image(interaction, roi)
             prompt, clicks = self._prompt(interaction, roi), self._clicks(interaction, roi)
             coords[0, n, 0] = prompt
-            coords[0, n, 1:] = disk_maps(clicks, self.size, self.size)
+            draw_disks(coords[0, n, 1:].numpy(), clicks)
             if self.config.flip:
                 coords[1, n, 0] = prompt.flip(1)
                 flipped = [(row, self.size - 1 - col, positive) for row, col, positive in clicks]
-                coords[1, n, 1:] = disk_maps(flipped, self.size, self.size)
+                draw_disks(coords[1, n, 1:].numpy(), flipped)
         image, coords, bins = image.to(self.device), coords.to(self.device), _bins(interactions, self.device)
         logits = self._forward(image, coords[0], bins)
         if self.config.flip:

@@ -101,8 +101,12 @@ def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: Run
 
     Raises UserError for everything a user can mend; shards that are finished by then stay, and the same call goes on.
     """
-    if config.predictor.device.startswith("cuda") and options.scheduler is None and not torch.cuda.is_available():
-        raise UserError("device 'cuda' was asked for, but torch finds no GPU here; use --device cpu")
+    device = config.predictor.device
+    if device != "cpu" and options.scheduler is None:
+        found = torch.cuda.device_count()
+        if int(device.partition(":")[2] or 0) >= found:
+            gpus = f"only {found} GPU(s)" if found else "no GPU"
+            raise UserError(f"device {device!r} was asked for, but torch finds {gpus} here; use --device cpu")
     store = Store(options.out).below(DATABASE)
     network, info = load_click_model(checkpoint, config.predictor.input_size or None)
     plan = database.make_plan(dataset, asdict(info), environment(config.predictor), config)

@@ -36,6 +36,9 @@ def open_proposals(path: str) -> ProposalDatabase:
         raise UserError(f"{store.url}/{database.PLAN} is no plan of a proposal database")
     if plan.get("format_version") != FORMAT_VERSION:
         raise UserError(f"{store.url} has format {plan.get('format_version')}; this program reads {FORMAT_VERSION}")
+    missing = sorted({"dataset", "model", "seed", "config", "config_hash", "shards"} - set(plan))
+    if missing:
+        raise UserError(f"{store.url}/{database.PLAN} is no plan of a proposal database: it has no {missing[0]!r}")
     return ProposalDatabase(store)
 
 

@@ -30,7 +30,8 @@ def _around_foreground(focus: Crop[Any] | None, clicks: Sequence[Click], height:
     whole = Box(0, 0, height, width)
     if focus is None:
         return whole
-    tight = tight_box(focus.values > THRESHOLD)
+    values = focus.values
+    tight = tight_box(values if values.dtype == np.bool_ else values > THRESHOLD)
     if tight is None:
         return whole
     positive = np.array([(c.row, c.col) for c in clicks if c.positive]).reshape(-1, 2)

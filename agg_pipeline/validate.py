@@ -23,6 +23,8 @@ from schemas.numbers import BINS, granularity_bin
 from schemas.tables import FILES, KINDS, REASONS, SAMPLING
 from stages.granularity import combine
 
+SCHEMA_DIFFERS = "does not have the schema of this format"
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -48,18 +50,26 @@ def validate(opened: ProposalDatabase) -> Iterator[Finding]:
         tables = {}
         for name, schema in FILES.items():
             path = f"{name}/{database.shard_name(index)}.parquet"
-            table = pq.read_table(io.BytesIO(store.read(path)))
-            if not table.schema.equals(schema, check_metadata=True):
+            table = _table(store, path, schema)
+            if isinstance(table, Finding):
                 whole = False
-                yield Finding(path, "does not have the schema of this format")
+                yield table
             else:
                 tables[name] = table
         if len(tables) == len(FILES):
             yield from _shard(plan, index, sidecar, tables, seen)
-            proposals = tables["proposals"]
-            counts.update(zip(proposals["kind"].to_pylist(), proposals["bin"].to_pylist(), strict=True))
+            columns = tables["proposals"].select(["kind", "bin"]).to_pydict()
+            counts.update(pair for pair in zip(*columns.values(), strict=True) if pair[0] in KINDS)
     if whole:
         yield from _summaries(store, plan, opened.sidecars, counts)
+
+
+def _table(store: Store, path: str, schema: pa.Schema) -> pa.Table | Finding:
+    try:
+        table = pq.read_table(io.BytesIO(store.read(path)))
+    except (pa.ArrowException, OSError) as error:
+        return Finding(path, f"is no readable Parquet file: {str(error).splitlines()[0]}")
+    return table if table.schema.equals(schema, check_metadata=True) else Finding(path, SCHEMA_DIFFERS)
 
 
 def _plan(plan: Json) -> Iterator[Finding]:
@@ -69,6 +79,8 @@ def _plan(plan: Json) -> Iterator[Finding]:
     ids = [image for shard in plan["shards"] for image in shard]
     if len(set(ids)) < len(ids):
         yield Finding(database.PLAN, "an image is planned twice")
+    if len(ids) != plan["dataset"]["images"]:
+        yield Finding(database.PLAN, f"plans {len(ids)} of {plan['dataset']['images']} images")
 
 
 def _sidecar(store: Store, plan: Json, index: int, sidecar: Json) -> Iterator[Finding]:
@@ -94,6 +106,11 @@ def _shard(plan: Json, index: int, sidecar: Json, tables: Mapping[str, pa.Table]
         rows = sidecar["files"][f"{folder}/{name}.parquet"]["rows"]
         if table.num_rows != rows:
             yield Finding(f"{folder}/{name}.parquet", f"has {table.num_rows} rows, its sidecar says {rows}")
+    for counts, folder, column in (("kinds", "proposals", "kind"), ("rejects", "rejects", "reason")):
+        if Counter(sidecar[counts]) != Counter(tables[folder][column].to_pylist()):
+            yield Finding(
+                database.sidecar_path(index), f"{counts} are not those of the rows in {folder}/{name}.parquet"
+            )
     images = {row["image_id"]: row for row in tables["images"].to_pylist()}
     if len(images) < tables["images"].num_rows:
         yield Finding(f"images/{name}.parquet", "has an image twice")
@@ -105,6 +122,8 @@ def _shard(plan: Json, index: int, sidecar: Json, tables: Mapping[str, pa.Table]
             yield Finding(f"images/{name}.parquet", f"image {image} of the plan is neither there nor rejected")
     for image in {*images, *dropped} - set(planned):
         yield Finding(f"images/{name}.parquet", f"image {image} is not planned for this shard")
+    for image in set(images) - dropped - set(tables["proposals"]["image_id"].to_pylist()):
+        yield Finding(f"images/{name}.parquet", f"image {image} has neither proposals nor rejects")
     for row in rejects:
         if row["reason"] not in REASONS:
             yield Finding(f"rejects/{name}.parquet", f"unknown reason {row['reason']!r} for image {row['image_id']}")
@@ -206,8 +225,8 @@ def _summaries(
     if store.exists(database.MANIFEST) and store.read_json(database.MANIFEST) != database.make_manifest(plan, sidecars):
         yield Finding(database.MANIFEST, "is not what plan and sidecars give")
     if store.exists(database.SAMPLING_FILE):
-        sampling = pq.read_table(io.BytesIO(store.read(database.SAMPLING_FILE)))
-        if not sampling.schema.equals(SAMPLING, check_metadata=True):
-            yield Finding(database.SAMPLING_FILE, "does not have the schema of this format")
+        sampling = _table(store, database.SAMPLING_FILE, SAMPLING)
+        if isinstance(sampling, Finding):
+            yield sampling
         elif sampling.to_pylist() != database.sampling_table(counts).to_pylist():
             yield Finding(database.SAMPLING_FILE, "is not what the rows give")

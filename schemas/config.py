@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_type_hints
 
@@ -204,6 +205,10 @@ def validated(config: ProposalsConfig) -> ProposalsConfig:
     """The configuration itself if every number lies in its range; UserError names the first that does not."""
     if config.masks.opening % 2 == 0:
         raise UserError(f"configuration key 'masks.opening' is {config.masks.opening}; it must be odd")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", config.predictor.device):
+        raise UserError(
+            f"configuration key 'predictor.device' is {config.predictor.device!r}; possible: cpu, cuda, cuda:N"
+        )
     for name, (value, low, high) in _limits(config).items():
         if not low <= value <= high:
             bound = f"at least {low}" if high == float("inf") else f"from {low} to {high}"

@@ -83,6 +83,10 @@ ProbabilityMap = Crop[np.float32]
 
 def tight_box(mask: NDArray[np.bool_]) -> Box | None:
     """Smallest box around the True pixels of a (H, W) mask, or None for an empty mask."""
+    height, width = mask.shape
+    if mask.size and mask[0].any() and mask[-1].any() and mask[:, 0].any() and mask[:, -1].any():
+        # Already tight, as most masks here are.
+        return Box(0, 0, height, width)
     rows = np.flatnonzero(mask.any(axis=1))
     if rows.size == 0:
         return None
@@ -121,6 +125,12 @@ def intersection(a: MaskCrop, b: MaskCrop) -> int:
         return 0
     common = Box(top, left, bottom - top + 1, right - left + 1)
     return int(np.count_nonzero(a.window(common) & b.window(common)))
+
+
+def iou_above(a: MaskCrop, b: MaskCrop, level: float) -> bool:
+    """Whether the IoU of two masks of one frame is larger than ``level``; their areas alone often decide."""
+    small, large = sorted((area(a), area(b)))
+    return small > level * large and iou(a, b) > level
 
 
 def iou(a: MaskCrop, b: MaskCrop) -> float:

@@ -144,9 +144,8 @@ def _add_click(state: _State, step: int, config: LoopConfig, draw_click: DrawCli
 def _record(state: _State, step: int, prediction: Prediction) -> None:
     mask = threshold(prediction.probability, THRESHOLD)
     state.candidates.append(Candidate(step, state.interaction.clicks, mask))
-    state.interaction = replace(
-        state.interaction, prompt=prediction.probability, focus=prediction.probability, roi=prediction.roi
-    )
+    # The region follows what is above 0.5 of the last map, which is this mask.
+    state.interaction = replace(state.interaction, prompt=prediction.probability, focus=mask, roi=prediction.roi)
 
 
 def _kept(candidates: Sequence[Candidate], config: LoopConfig) -> Iterator[Candidate]:

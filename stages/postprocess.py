@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from schemas.config import MaskConfig
-from schemas.crop import MaskCrop, area, iou
+from schemas.crop import MaskCrop, area, iou_above
 from schemas.records import Click
 from stages.draws import index, uniforms
 from stages.mask_engine import Loop, Target
@@ -82,9 +82,9 @@ def why_dropped(mask: MaskCrop, object_mask: MaskCrop, earlier: Sequence[MaskCro
         return "empty"
     if pixels < min(config.min_area, config.min_area_share * area(object_mask)):
         return "small"
-    if iou(mask, object_mask) > config.max_object_iou:
+    if iou_above(mask, object_mask, config.max_object_iou):
         return "equals_object"
-    if any(iou(mask, other) > config.max_proposal_iou for other in earlier):
+    if any(iou_above(mask, other, config.max_proposal_iou) for other in earlier):
         return "duplicate"
     return None
 

@@ -43,6 +43,8 @@ def _read(entry: ImageEntry) -> ImageRecord:
 
 
 def demo_parts(image_id: str) -> dict[str, NDArray[np.bool_]]:
-    """Annotated parts of a demo image: object and part -> (H, W) mask."""
+    """Annotated parts of a demo image: object and part -> (H, W) mask; none for an image of another set."""
+    if not image_id.startswith("demo_"):
+        return {}
     scene = render(SEED, int(image_id.removeprefix("demo_")))
     return {f"{o.instance_id}/{part.part_id}": part.mask.full() for o in scene.objects for part in o.parts}

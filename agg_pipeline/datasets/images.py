@@ -7,6 +7,7 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -61,19 +62,18 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
 def instance_masks(labels: NDArray[np.integer[Any]]) -> list[tuple[int, MaskCrop]]:
     """(id, mask) of every id > 0 in a (H, W) label map, in order of the ids; one pass over the frame."""
     height, width = labels.shape
-    present = np.unique(labels)
-    ids = present[present > 0]
-    if ids.size and ids[-1] > MAX_DENSE_ID:
-        # Ids are sparse in some sets; the box search below needs a list as long as the largest.
-        labels = np.where(labels > 0, np.searchsorted(ids, labels) + 1, 0)
-        boxes = find_objects(labels)
-        pairs = [(int(i), n, boxes[n - 1]) for n, i in enumerate(ids, start=1)]
-    else:
-        boxes = find_objects(labels)
-        pairs = [(int(i), int(i), boxes[i - 1]) for i in ids]
+    ids: Sequence[int] = range(1, int(labels.max(initial=0)) + 1)
+    if len(ids) > MAX_DENSE_ID:
+        # Ids are sparse in some sets; the box search below makes a list as long as the largest.
+        found = np.unique(labels[labels > 0])
+        labels = np.where(labels > 0, np.searchsorted(found, labels) + 1, 0)
+        ids = found.tolist()
+    boxes = find_objects(labels)
     masks = []
-    for instance, label, (rows, cols) in pairs:
-        masks.append((instance, crop_mask(labels[rows, cols] == label, height, width, rows.start, cols.start)))
+    for label, (instance, box) in enumerate(zip(ids, boxes, strict=True), start=1):
+        if box is not None:
+            rows, cols = box
+            masks.append((instance, crop_mask(labels[box] == label, height, width, rows.start, cols.start)))
     return masks
 
 

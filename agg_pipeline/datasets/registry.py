@@ -14,14 +14,18 @@ from schemas.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """How to open a data set: from its root and a split's name; the split that is taken when none is named."""
+    """How to open a data set: from its root and a split's name; the split that is taken when none is named.
+
+    built_in: it has no files, so no root is needed.
+    """
 
     open: Callable[[str, str], Dataset]
     default_split: str
+    built_in: bool = False
 
 
 DATASETS: dict[str, Known] = {
-    "demo": Known(lambda _root, split: open_demo(split), "train"),
+    "demo": Known(lambda _root, split: open_demo(split), "train", built_in=True),
     "sbd": Known(open_sbd, "train"),
     "coco": Known(open_coco, "train2017"),
 }
@@ -32,4 +36,6 @@ def open_dataset(name: str, root: str, split: str | None) -> Dataset:
     if name not in DATASETS:
         raise UserError(f"unknown data set {name!r}; possible: {', '.join(sorted(DATASETS))}")
     known = DATASETS[name]
+    if not root and not known.built_in:
+        raise UserError(f"data set {name} needs its root folder; give it with --data")
     return known.open(root, split or known.default_split)

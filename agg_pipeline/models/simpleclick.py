@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from agg_pipeline.models.adapter import Adapter
@@ -69,13 +70,13 @@ ARCHITECTURES = {
 }
 
 
-def disk_maps(clicks: Sequence[tuple[float, float, bool]], height: int, width: int) -> Tensor:
-    """Click maps: 1 within 5 px of a click, else 0.
+def draw_disks(maps: NDArray[np.float32], clicks: Sequence[tuple[float, float, bool]]) -> None:
+    """Draw click maps: pixels within 5 px of a click become 1.
 
-    clicks: (row, col, positive), float coordinates in pixels of the network's input; both negative: not drawn.
-    Returns (2, height, width) float32: positive disks, negative disks.
+    maps: (2, height, width), changed in place: positive disks, negative disks. clicks: (row, col, positive), float
+    coordinates in pixels of the network's input; both negative: not drawn.
     """
-    maps = np.zeros((2, height, width), np.float32)
+    _, height, width = maps.shape
     reach = CLICK_RADIUS + 1
     for row, col, positive in clicks:
         if row < 0 and col < 0:
@@ -86,7 +87,6 @@ def disk_maps(clicks: Sequence[tuple[float, float, bool]], height: int, width: i
         distance = np.square(rows - np.float32(row))[:, None] + np.square(cols - np.float32(col))
         window = maps[0 if positive else 1, top : top + len(rows), left : left + len(cols)]
         window[distance <= CLICK_RADIUS**2] = 1
-    return torch.from_numpy(maps)
 
 
 def resize_positions(pos_embed: Tensor, grid: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from agg_pipeline.models.adapter import Adapter, adapter_from_state, attach_adapter, granularity_bin
 from agg_pipeline.models.checkpoints import load_adapter, load_click_model, save_adapter
-from agg_pipeline.models.simpleclick import ARCHITECTURES, SimpleClick, disk_maps
+from agg_pipeline.models.simpleclick import ARCHITECTURES, SimpleClick, draw_disks
 from schemas.errors import UserError
 
 
@@ -52,7 +52,9 @@ def test_recorded_logits(shared: Path) -> None:
     assert (info.projections, info.rank) == ("qv", 8)
     attach_adapter(model, adapter)
     clicks = [(row, col, index < 2) for index, (row, col, _) in enumerate(data["points"].tolist())]
-    coords = torch.cat((torch.zeros(1, 448, 448), disk_maps(clicks, 448, 448)))[None]
+    maps = torch.zeros(2, 448, 448)
+    draw_disks(maps.numpy(), clicks)
+    coords = torch.cat((torch.zeros(1, 448, 448), maps))[None]
     image = torch.from_numpy(data["input"]).float().div(255)[None]
     granularities = [None, *(tenth / 10 for tenth in range(1, 11))]
     with torch.inference_mode():

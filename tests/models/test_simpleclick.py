@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agg_pipeline.models.checkpoints import load_click_model
-from agg_pipeline.models.simpleclick import ARCHITECTURES, Architecture, SimpleClick, disk_maps, resize_positions
+from agg_pipeline.models.simpleclick import ARCHITECTURES, Architecture, SimpleClick, draw_disks, resize_positions
 from benchmarks.reference import reference_disk_maps, reference_forward
 
 
@@ -24,6 +24,12 @@ def random_model(input_size: int, arch: Architecture = ARCHITECTURES["xtiny"]) -
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.05)
     return model.eval()
+
+
+def disk_maps(clicks: list[tuple[float, float, bool]], height: int, width: int) -> Tensor:
+    maps = torch.zeros(2, height, width)
+    draw_disks(maps.numpy(), clicks)
+    return maps
 
 
 def random_input(batch: int, size: int) -> tuple[Tensor, Tensor]:

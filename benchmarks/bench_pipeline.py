@@ -1,0 +1,43 @@
+"""Share of model forwards in the busy time of the model processes, and bytes per proposal, in a real run."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from agg_pipeline.datasets.registry import open_dataset
+from agg_pipeline.models.checkpoints import default_checkpoint
+from agg_pipeline.proposals import Progress, RunOptions, run
+from schemas.config import PRESETS
+
+
+@click.command()
+@click.option("--dataset", default="demo", show_default=True)
+@click.option("--data", default="", help="Root of the data set.")
+@click.option("--split")
+@click.option("--images", default=32, show_default=True)
+@click.option("--workers", default=1, show_default=True)
+def main(dataset: str, data: str, split: str | None, images: int, workers: int) -> None:
+    """Run xtiny at 224 and print the two numbers."""
+    config = PRESETS["paper"]
+    config = replace(config, batch=replace(config.batch, images_per_shard=16))
+    progress = Progress(lambda _start: None, lambda _images: None)
+    with tempfile.TemporaryDirectory() as folder:
+        options = RunOptions(str(Path(folder) / "out"), limit_images=images, workers=workers)
+        listed = open_dataset(dataset, data, split)
+        summary = run(listed, str(default_checkpoint()), config, options, progress)
+    times, totals = summary.times, summary.manifest["totals"]
+    busy = sum(times.stages.values())
+    masks = sum(totals["proposals"].values())
+    print(f"{dataset}, {totals['images']} images, {totals['objects']} objects, {masks} rows, {workers} worker(s)")
+    for stage, seconds in times.stages.items():
+        print(f"  {stage:<14}{seconds:8.2f} s")
+    print(f"  model forwards {times.forwards:.2f} s: {times.forwards / busy:.3f} of the busy time")
+    print(f"  {totals['bytes'] / masks:.0f} bytes per row, all tables and columns")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""The ``agg`` command for tests: in a process of its own, or, where no workers are needed, in this one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from click.testing import CliRunner
+
+from agg_pipeline.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+# Wide enough for tables without line breaks; the warning is Dask's when another cluster runs on this machine.
+ENVIRONMENT = {
+    "COLUMNS": "500",
+    "PYTHONPATH": str(ROOT),
+    "PYTHONWARNINGS": "ignore:Port 8787 is already in use",
+}
+
+
+class Result(NamedTuple):
+    """What a command left: exit code and text."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def start(*arguments, **options):
+    """Start ``agg`` in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "agg_pipeline.cli", *map(str, arguments)],
+        env=os.environ | ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def wait(process):
+    """Wait for a started command."""
+    try:
+        stdout, stderr = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    return Result(process.returncode, stdout, stderr)
+
+
+def invoke(*arguments):
+    """Run ``agg`` in this process; an exception that it lets out fails the test."""
+    result = CliRunner(catch_exceptions=False).invoke(main, [*map(str, arguments)], env=ENVIRONMENT)
+    return Result(result.exit_code, result.stdout, result.stderr)
+
+
+def error_of(result):
+    """The one line with which a command fails."""
+    assert result.code not in (0, None), result
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    assert "Traceback" not in result.stdout
+    return lines[0].removeprefix("error: ")
