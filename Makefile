@@ -23,7 +23,7 @@ proposals: setup
 	$(AGG) proposals run --dataset $(DATASET) --data $(DATA) --out $(OUT) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(ARGS)
 
 test: setup-dev lint
-	$(VENV)/bin/python -m pytest $(SUITE)
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile $(SUITE)
 
 lint: setup-dev
 	$(VENV)/bin/ruff check .

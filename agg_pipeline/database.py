@@ -127,8 +127,8 @@ def sidecars(store: Store) -> dict[int, Json]:
     for path in store.files("shards"):
         if path.endswith(".json"):
             sidecar = store.read_json(path)
-            if not isinstance(sidecar, dict) or not SIDECAR_KEYS <= set(sidecar):
-                raise UserError(f"{store.url}/{path} is no sidecar of a shard; without it the shard would be made again")
+            if not isinstance(sidecar, dict) or SIDECAR_KEYS - set(sidecar):
+                raise UserError(f"{store.url}/{path} is no sidecar; delete it, and its shard is made again")
             found[int(sidecar["shard"])] = sidecar
     return dict(sorted(found.items()))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -103,11 +103,11 @@ def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: Run
     """
     device = config.predictor.device
     if device != "cpu" and options.scheduler is None:
-        found = torch.cuda.device_count()
-        if int(device.partition(":")[2] or 0) >= found:
-            gpus = f"only {found} GPU(s)" if found else "no GPU"
+        count = torch.cuda.device_count()
+        if int(device.partition(":")[2] or 0) >= count:
+            gpus = f"only {count} GPU(s)" if count else "no GPU"
             raise UserError(f"device {device!r} was asked for, but torch finds {gpus} here; use --device cpu")
-    store = Store(options.out).below(DATABASE)
+    store = Store(options.out).anchored().below(DATABASE)
     network, info = load_click_model(checkpoint, config.predictor.input_size or None)
     plan = database.make_plan(dataset, asdict(info), environment(config.predictor), config)
     with _disk_errors(store), owned(store):
@@ -140,8 +140,16 @@ def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: Run
                 for done in run_shards(client, missing, store, plan["config_hash"]):
                     times = _added(times, done)
                     progress.advanced(len(done.task.entries))
+            _check_arrived(store, missing)
         manifest = finish(store, plan)
     return Summary(open_proposals(options.out), manifest, images, time.perf_counter() - started, times)
+
+
+def _check_arrived(store: Store, made: Sequence[ShardTask]) -> None:
+    """UserError if shards that workers have written are not to be seen here."""
+    absent = {task.index for task in made} - set(database.sidecars(store))
+    if absent:
+        raise UserError(f"{len(absent)} shards were made, but are not in {store.url}; do all workers see this folder?")
 
 
 def finish(store: Store, plan: Json) -> Json:

@@ -30,6 +30,11 @@ class Store:
             raise UserError(f"cannot open {self.url}: {error}") from error
         return filesystem, root.rstrip("/")
 
+    def anchored(self) -> Store:
+        """The same folder for processes with another working directory, as the workers of an existing cluster are."""
+        filesystem, root = self._open()
+        return Store(root) if isinstance(filesystem, LocalFileSystem) else self
+
     def below(self, path: str) -> Store:
         """The store of a folder inside this one."""
         return Store(f"{self.url.rstrip('/')}/{path}")

@@ -9,6 +9,7 @@ from agg_pipeline.datasets.coco import open_coco
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.generated import open_demo
 from agg_pipeline.datasets.sbd import open_sbd
+from agg_pipeline.storage import Store
 from schemas.errors import UserError
 
 
@@ -38,4 +39,4 @@ def open_dataset(name: str, root: str, split: str | None) -> Dataset:
     known = DATASETS[name]
     if not root and not known.built_in:
         raise UserError(f"data set {name} needs its root folder; give it with --data")
-    return known.open(root, split or known.default_split)
+    return known.open(root and Store(root).anchored().url, split or known.default_split)

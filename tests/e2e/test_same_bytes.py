@@ -16,7 +16,7 @@ from tests.e2e.faults import STAGES
 
 RUN = (
     *(sys.executable, "-m", "agg_pipeline.cli", "proposals", "run", "--dataset", "demo", "--gallery-images", "0"),
-    *("--limit-images", "9", "--images-per-shard", "3", "--batch-objects", "2", "--input-size", "128"),
+    *("--limit-images", "9", "--images-per-shard", "3", "--batch-objects", "2", "--input-size", "64"),
 )
 FAULTS = Path(__file__).with_name("faults.py")
 
@@ -25,6 +25,8 @@ def start(out, orders=None, *options):
     environment = dict(os.environ)
     if orders is not None:
         environment |= {"FAULTS": str(orders), "DASK_DISTRIBUTED__WORKER__PRELOAD": json.dumps([str(FAULTS)])}
+        # One more try is enough here, where each takes the start of a process.
+        environment["DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES"] = "1"
     return subprocess.Popen(
         [*RUN, "--out", str(out), *options],
         env=environment,

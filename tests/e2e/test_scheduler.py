@@ -9,7 +9,7 @@ import time
 import pytest
 
 from agg_pipeline import open_proposals
-from tests.e2e.commands import ENVIRONMENT, invoke, start, wait
+from tests.e2e.commands import ENVIRONMENT, error_of, invoke, start, wait
 from tests.e2e.small_set import SIZES
 
 LOOPBACK = "127.0.0.1"
@@ -37,11 +37,10 @@ def wait_until(condition, processes, folder):
         time.sleep(0.05)
 
 
-@pytest.fixture
-def scheduler(tmp_path):
-    """The address of a cluster with two workers, each in a folder of its own."""
-    folder = tmp_path / "cluster"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """The address of a cluster with two workers, and the folder below which each of them works."""
+    folder = tmp_path_factory.mktemp("cluster")
     description = folder / "scheduler.json"
     processes = []
     try:
@@ -54,12 +53,11 @@ def scheduler(tmp_path):
         wait_until(description.exists, processes, folder)
         address = json.loads(description.read_text())["address"]
         assert address.startswith(f"tcp://{LOOPBACK}:")
-        for n in range(2):
-            processes.append(dask("worker", folder / f"worker-{n}", address, "--nthreads", "2", "--no-nanny"))
-        logs = [folder / f"worker-{n}/log" for n in range(2)]
-        wait_until(lambda: all("Registered to" in log.read_text() for log in logs), processes, folder)
-        yield address
-        assert all(process.poll() is None for process in processes), "a run leaves the cluster as it was"
+        places = [folder / f"worker-{n}" for n in range(2)]
+        processes += [dask("worker", place, address, "--nthreads", "2", "--no-nanny") for place in places]
+        wait_until(lambda: all("Registered to" in (place / "log").read_text() for place in places), processes, folder)
+        yield address, folder
+        assert all(process.poll() is None for process in processes), "the runs leave the cluster as it was"
     finally:
         for process in reversed(processes):
             process.terminate()
@@ -71,13 +69,14 @@ def scheduler(tmp_path):
                 process.wait()
 
 
-def test_same_bytes_as_with_workers_of_its_own(finished, scheduler, tmp_path):
+def test_same_bytes_as_with_workers_of_its_own(finished, cluster, tmp_path):
+    address, folder = cluster
     # Relative paths: the workers have another working directory.
     data = os.path.relpath(finished.data, tmp_path)
     result = wait(
         start(
             *("proposals", "run", *SIZES, "--data", data, "--out", "out", "--gallery-images", "0"),
-            *("--scheduler", scheduler),
+            *("--scheduler", address),
             cwd=tmp_path,
         )
     )
@@ -92,4 +91,11 @@ def test_same_bytes_as_with_workers_of_its_own(finished, scheduler, tmp_path):
         assert (theirs / name).read_bytes() == (ours / name).read_bytes(), name
     assert (theirs / "manifest.json").read_bytes() == (ours / "manifest.json").read_bytes()
     assert invoke("proposals", "validate", theirs).code == 0
-    assert not list((tmp_path / "cluster").rglob("*.parquet"))
+    assert not list(folder.rglob("*.parquet"))
+
+
+def test_workers_that_write_elsewhere(finished, cluster):
+    """Every process has a memory of its own: what workers put there never arrives."""
+    command = ("proposals", "run", *SIZES, "--data", finished.data, "--limit-images", "1", "--gallery-images", "0")
+    error = error_of(invoke(*command, "--out", "memory://elsewhere", "--scheduler", cluster[0]))
+    assert error == "1 shards were made, but are not in memory://elsewhere/database; do all workers see this folder?"
