@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import tomllib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,7 @@ def run_command(
     finally:
         progress.close()
     print_summary(summary)
-    _write_gallery(summary, listed, out, gallery_images)
+    _write_report(summary, listed, Store(out).below("report"), gallery_images)
     if summary.reject_share > max_reject_share:
         raise UserError(
             f"{summary.reject_share:.1%} of the images fell out, more than --max-reject-share {max_reject_share:.1%}; "
@@ -154,8 +154,10 @@ def _resolve(preset: str | None, path: Path | None, settings: dict[str, Any]) ->
     return validated(replace(config, preset=name))
 
 
-def _write_gallery(summary: Summary, dataset: Dataset, out: str, images: int) -> None:
-    report = Store(out).below("report")
+def _write_report(summary: Summary, dataset: Dataset, report: Store, images: int) -> None:
+    """Gallery and timings, beside the database and not in it."""
+    timings = {"images": summary.images_done, "seconds": summary.seconds, **asdict(summary.times)}
+    report.write_json("timings.json", timings)
     seed = summary.manifest["plan"]["seed"]
     shown = write_gallery(summary.database, dataset, report, "gallery.html", images, seed)
     click.echo(f"{report.url}/gallery.html shows {shown} images; the database is {summary.database.store.url}")

@@ -101,39 +101,22 @@ def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: Run
 
     Raises UserError for everything a user can mend; shards that are finished by then stay, and the same call goes on.
     """
-    device = config.predictor.device
-    if device != "cpu" and options.scheduler is None:
-        count = torch.cuda.device_count()
-        if int(device.partition(":")[2] or 0) >= count:
-            gpus = f"only {count} GPU(s)" if count else "no GPU"
-            raise UserError(f"device {device!r} was asked for, but torch finds {gpus} here; use --device cpu")
+    _check_device(config.predictor.device, options)
     store = Store(options.out).anchored().below(DATABASE)
     network, info = load_click_model(checkpoint, config.predictor.input_size or None)
     plan = database.make_plan(dataset, asdict(info), environment(config.predictor), config)
+    started, times = time.perf_counter(), Times()
     with _disk_errors(store), owned(store):
-        if options.overwrite:
-            database.overwrite(store)
-        if store.exists(database.PLAN):
-            database.refuse_other_plan(store, plan)
-        else:
-            database.refuse_foreign_files(store)
-            store.write_json(database.PLAN, plan)
-        database.remove_leftovers(store)
+        _claim(store, plan, options.overwrite)
         tasks = _tasks(dataset, config, options.limit_images)
-        found = database.sidecars(store)
-        missing = [
-            task
-            for task in tasks
-            if not database.is_finished(store, found.get(task.index), len(task.entries), plan["config_hash"])
-        ]
-        started = time.perf_counter()
-        times, seconds = Times(), None
-        workers = min(options.workers or default_workers(config.predictor), max(1, len(missing)))
+        missing = _unfinished(store, plan, tasks)
         images = sum(len(task.entries) for task in missing)
+        workers = min(options.workers or default_workers(config.predictor), max(1, len(missing)))
+        estimate = None
         if missing and options.scheduler is None:
             torch.set_num_threads(config.predictor.threads)
-            seconds = estimate_seconds(missing, Predictor(network, config.predictor), config, workers)
-        progress.started(Start(len(tasks), len(tasks) - len(missing), images, workers, seconds))
+            estimate = estimate_seconds(missing, Predictor(network, config.predictor), config, workers)
+        progress.started(Start(len(tasks), len(tasks) - len(missing), images, workers, estimate))
         if missing:
             open_model = partial(open_predictor, str(Path(checkpoint).resolve()), info.sha256, config.predictor)
             with cluster(options.scheduler, workers, config.predictor.threads, open_model) as client:
@@ -143,6 +126,38 @@ def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: Run
             _check_arrived(store, missing)
         manifest = finish(store, plan)
     return Summary(open_proposals(options.out), manifest, images, time.perf_counter() - started, times)
+
+
+def _check_device(device: str, options: RunOptions) -> None:
+    """UserError if local workers are to use a GPU that is not there."""
+    if device == "cpu" or options.scheduler is not None:
+        return
+    count = torch.cuda.device_count()
+    if int(device.partition(":")[2] or 0) >= count:
+        gpus = f"only {count} GPU(s)" if count else "no GPU"
+        raise UserError(f"device {device!r} was asked for, but torch finds {gpus} here; use --device cpu")
+
+
+def _claim(store: Store, plan: Json, overwrite: bool) -> None:
+    """Make a folder the place of this plan: refuse what is somebody else's, delete what killed runs left."""
+    if overwrite:
+        database.overwrite(store)
+    if not store.exists(database.PLAN):
+        database.refuse_foreign_files(store)
+    elif database.sidecars(store):
+        database.refuse_other_plan(store, plan)
+    # A plan under which nothing is finished protects nothing: it gives way.
+    store.write_json(database.PLAN, plan)
+    database.remove_leftovers(store)
+
+
+def _unfinished(store: Store, plan: Json, tasks: Sequence[ShardTask]) -> list[ShardTask]:
+    found = database.sidecars(store)
+    return [
+        task
+        for task in tasks
+        if not database.is_finished(store, found.get(task.index), len(task.entries), plan["config_hash"])
+    ]
 
 
 def _check_arrived(store: Store, made: Sequence[ShardTask]) -> None:

@@ -15,7 +15,6 @@ ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {
     "COLUMNS": "500",
     "PYTHONPATH": str(ROOT),
-    "PYTHONWARNINGS": "ignore:Port 8787 is already in use",
 }
 
 
