@@ -20,7 +20,7 @@ from schemas.crop import Box, Crop
 from schemas.errors import UserError
 from schemas.records import Interaction, Prediction
 
-KEPT_REGIONS = 48
+KEPT_BYTES = 64 << 20
 
 
 class _Regions:
@@ -31,6 +31,7 @@ class _Regions:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[int, Box], tuple[object, torch.Tensor]] = OrderedDict()
+        self._bytes = 0
 
     def get(self, source: object, roi: Box, resize: Callable[[], torch.Tensor]) -> torch.Tensor:
         """The resized region of an image or a prompt, computed if it is not kept."""
@@ -39,8 +40,9 @@ class _Regions:
         if found is None:
             # The source is kept, too, so that its id stays its own.
             found = self._kept[key] = (source, resize())
-            if len(self._kept) > KEPT_REGIONS:
-                self._kept.popitem(last=False)
+            self._bytes += found[1].nbytes
+            while self._bytes > KEPT_BYTES:
+                self._bytes -= self._kept.popitem(last=False)[1][1].nbytes
         self._kept.move_to_end(key)
         return found[1]
 
@@ -113,7 +115,8 @@ class Predictor:
             window = prompt.window(roi).astype(np.float32)
             return _resized(torch.from_numpy(window)[None], (self.size, self.size))[0]
 
-        return self._regions.get(prompt, roi, resize)
+        # A probability map is the prompt of one step only, an object's mask that of all its proposals.
+        return self._regions.get(prompt, roi, resize) if prompt.values.dtype == np.bool_ else resize()
 
     def _clicks(self, interaction: Interaction, roi: Box) -> list[tuple[float, float, bool]]:
         """The clicks as (row, col, positive) in pixels of the network's input."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -23,7 +22,6 @@ from schemas.config import PRESETS
 def main(dataset: str, data: str, split: str | None, images: int, workers: int) -> None:
     """Run xtiny at 224 and print the two numbers."""
     config = PRESETS["paper"]
-    config = replace(config, batch=replace(config.batch, images_per_shard=16))
     progress = Progress(lambda _start: None, lambda _images: None)
     with tempfile.TemporaryDirectory() as folder:
         options = RunOptions(str(Path(folder) / "out"), limit_images=images, workers=workers)

@@ -88,7 +88,7 @@ class PredictorConfig:
 class BatchConfig:
     """How the work is cut. batch_pixels: image pixels summed over the objects of a batch (bounds its memory)."""
 
-    images_per_shard: int = 16
+    images_per_shard: int = 32
     batch_objects: int = 8
     batch_pixels: int = 8_000_000
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import cv2
 import numpy as np
 
 from schemas.config import GranularityConfig
@@ -134,5 +135,6 @@ def combine(
 
 def peak_difference(probability: ProbabilityMap, mask: MaskCrop) -> float:
     """psi of Eq. 5: maximum minus minimum of the probability inside a non-empty mask, in float32."""
-    inside = probability.window(mask.box)[mask.values]
-    return float(inside.max() - inside.min())
+    inside = np.ascontiguousarray(probability.window(mask.box))
+    low, high, _, _ = cv2.minMaxLoc(inside, mask.values.view(np.uint8))
+    return float(np.float32(high) - np.float32(low))

@@ -14,7 +14,7 @@ from schemas.records import ImageEntry, ImageRecord
 
 VERSION = b"demo 1"
 SEED = 2024
-SPLITS = {"train": (0, 48), "val": (100_000, 24), "large": (200_000, 2000)}
+SPLITS = {"train": (0, 64), "val": (100_000, 24), "large": (200_000, 2000)}
 """First scene and number of images of each split."""
 
 
