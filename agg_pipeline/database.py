@@ -93,9 +93,9 @@ def parquet_bytes(table: pa.Table) -> bytes:
         table,
         sink,
         version="2.6",
-        # Four fifths of a database are run lengths, which a higher level makes a twentieth smaller.
+        # Four fifths of a database are run lengths, which a higher level makes smaller.
         compression="zstd",
-        compression_level=15,
+        compression_level=9,
         use_dictionary=[field.name for field in table.schema if pa.types.is_string(field.type)],
         write_statistics=[name for name in FILTERED if name in names],
     )
