@@ -20,7 +20,7 @@ help:
 	@echo "make test | lint | bench | clean"
 
 proposals: setup
-	$(AGG) proposals run --dataset $(DATASET) --data $(DATA) --out $(OUT) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(ARGS)
+	$(AGG) proposals run --dataset "$(DATASET)" --data "$(DATA)" --out "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
 
 test: setup-dev lint
 	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile $(SUITE)

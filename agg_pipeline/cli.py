@@ -25,7 +25,7 @@ from agg_pipeline.status import status
 from agg_pipeline.storage import Store
 from agg_pipeline.validate import validate
 from schemas.config import PRESETS, ProposalsConfig, override, validated
-from schemas.errors import UserError
+from schemas.errors import StorageError, UserError
 
 
 class Group(click.Group):
@@ -76,7 +76,7 @@ def proposals() -> None:
 @click.option("--device", help="cpu, cuda or cuda:N.")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Arithmetic of the model.")
 @click.option("--limit-images", type=click.IntRange(min=1), help="Only the plan's first N images.")
-@click.option("--workers", type=click.IntRange(min=1), help="Worker processes. Default: one per core (or GPU).")
+@click.option("--workers", type=click.IntRange(min=1), help="Worker processes. Default: one per core; on a GPU one.")
 @click.option("--scheduler", help="Address of an existing Dask cluster, tcp://...")
 @click.option("--max-reject-share", default=0.01, type=click.FloatRange(0, 1), help="Above it, the exit code is 1.")
 @click.option("--gallery-images", default=12, type=click.IntRange(min=0), help="Images in the gallery.")
@@ -99,12 +99,16 @@ def run_command(
 ) -> None:
     """Turn a data set into a proposal database. The same command again goes on where it stopped."""
     signal.signal(signal.SIGTERM, _interrupt)
+    if not out:
+        raise UserError("--out is empty; name the output folder")
     resolved = _resolve(preset, config, settings)
-    options = RunOptions(out, limit_images, workers, scheduler, overwrite, max_reject_share)
+    options = RunOptions(out, limit_images, workers, scheduler, overwrite)
     listed = open_dataset(dataset, data, split)
     progress = RunProgress()
     try:
         summary = run(listed, checkpoint or str(default_checkpoint()), resolved, options, progress.callbacks())
+    except StorageError as error:
+        raise UserError(f"{error}; what is finished stays, the same command goes on from there") from error
     except KeyboardInterrupt:
         click.echo("stopped; what is finished stays, the same command goes on from there", err=True)
         sys.exit(130)
@@ -156,8 +160,9 @@ def _resolve(preset: str | None, path: Path | None, settings: dict[str, Any]) ->
 
 def _write_report(summary: Summary, dataset: Dataset, report: Store, images: int) -> None:
     """Gallery and timings, beside the database and not in it."""
-    timings = {"images": summary.images_done, "seconds": summary.seconds, **asdict(summary.times)}
-    report.write_json("timings.json", timings)
+    if summary.images_done:
+        timings = {"images": summary.images_done, "seconds": summary.seconds, **asdict(summary.times)}
+        report.write_json("timings.json", timings)
     seed = summary.manifest["plan"]["seed"]
     shown = write_gallery(summary.database, dataset, report, "gallery.html", images, seed)
     click.echo(f"{report.url}/gallery.html shows {shown} images; the database is {summary.database.store.url}")

@@ -155,7 +155,7 @@ def _print_recall(recall: PartRecall) -> None:
         (
             "ratio",
             *(f"{a / b:.2f}" if b else "-" for a, b in zip(recall.proposals.at, recall.random.at, strict=True)),
-            f"{recall.proposals.best / recall.random.best:.2f}",
+            f"{recall.proposals.best / recall.random.best:.2f}" if recall.random.best else "-",
         )
     )
     _print_rows(title, head, rows)

@@ -7,46 +7,40 @@ loaded its images, because Dask runs a task where its input is, and arrays are p
 
 from __future__ import annotations
 
+import itertools
 import signal
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing import resource_tracker
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import dask
 import torch
+from dask.system import CPU_COUNT
 from distributed import Client, Future, LocalCluster, Worker, WorkerPlugin, get_worker, wait
+from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from agg_pipeline import shard as stages_of
 from agg_pipeline.database import Json, write_shard
+from agg_pipeline.estimate import TimedModel, seconds_per_image
 from agg_pipeline.rows import tables
 from agg_pipeline.shard import Shard, ShardTask
 from agg_pipeline.storage import Store
+from schemas.config import PredictorConfig
 from schemas.errors import UserError
-from schemas.records import Interaction, Prediction
 
-PLUGIN = "agg-model"
 SHARDS_IN_FLIGHT = 2
 POLL_SECONDS = 5.0
 NO_WORKER_SECONDS = 120.0
 STAGES = ("load", "mask_engine", "postprocess", "complement", "granularity", "write")
 T = TypeVar("T")
-
-
-class TimedModel(Protocol):
-    """A click model that adds up the seconds of its forwards."""
-
-    forward_seconds: float
-
-    def predict(self, interactions: Sequence[Interaction]) -> list[Prediction]:
-        """See ``stages.click_model.ClickModel``."""
-        ...
 
 
 OpenModel = Callable[[], TimedModel]
@@ -75,11 +69,13 @@ class Done:
 
 
 class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typed
-    """Gives a worker its model and the two executors, also when Dask has just replaced a dead one."""
+    """Gives a worker its model and the two executors, also when Dask has just replaced a dead one.
 
-    name = PLUGIN
+    run: unique name of the run, so that several runs can share a cluster.
+    """
 
-    def __init__(self, open_model: OpenModel, threads: int) -> None:
+    def __init__(self, run: str, open_model: OpenModel, threads: int) -> None:
+        self.name = run
         self.open_model = open_model
         self.threads = threads
 
@@ -88,9 +84,29 @@ class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
         cv2.setNumThreads(1)
         set_threads = torch.set_num_threads
         model_thread = ThreadPoolExecutor(1, "agg-model", initializer=set_threads, initargs=(self.threads,))
-        worker.executors["model"] = model_thread
-        worker.executors["cpu"] = ThreadPoolExecutor(1, "agg-cpu", initializer=set_threads, initargs=(1,))
+        worker.executors[f"model-{self.name}"] = model_thread
+        worker.executors[f"cpu-{self.name}"] = ThreadPoolExecutor(1, "agg-cpu", initializer=set_threads, initargs=(1,))
         self.model = model_thread.submit(self.open_model).result()
+
+    def teardown(self, worker: Worker) -> None:
+        """Called by Dask when the run is over, or the worker."""
+        for kind in ("model", "cpu"):
+            executor = worker.executors.pop(f"{kind}-{self.name}", None)
+            if executor is not None:
+                executor.shutdown(wait=False)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """A Dask cluster that has this run's model in every worker."""
+
+    client: Client
+    run: str
+
+    def submit(self, name: str, executor: str, function: Callable[..., Any], *args: Any) -> Future:
+        """Submit one task to the ``model`` or the ``cpu`` executor."""
+        with dask.annotate(executor=f"{executor}-{self.run}"):
+            return self.client.submit(function, *args, key=f"{name}-{self.run}-{next(_attempts)}", pure=False)
 
 
 def _load(task: ShardTask) -> tuple[Shard, Times]:
@@ -98,8 +114,15 @@ def _load(task: ShardTask) -> tuple[Shard, Times]:
     return stages_of.load(task), Times().plus("load", time.perf_counter() - started)
 
 
-def _with_model(name: str, stage: Callable[[Shard, TimedModel], Shard], state: tuple[Shard, Times]) -> Any:
-    model = get_worker().plugins[PLUGIN].model
+def _model_of(run: str) -> TimedModel:
+    model: TimedModel = get_worker().plugins[run].model
+    return model
+
+
+def _with_model(
+    run: str, name: str, stage: Callable[[Shard, TimedModel], Shard], state: tuple[Shard, Times]
+) -> tuple[Shard, Times]:
+    model = _model_of(run)
     before, started = model.forward_seconds, time.perf_counter()
     result = stage(state[0], model)
     return result, state[1].plus(name, time.perf_counter() - started, model.forward_seconds - before)
@@ -117,19 +140,14 @@ def _write(store: Store, config_hash: str, state: tuple[Shard, Times]) -> tuple[
     return sidecar, times.plus("write", time.perf_counter() - started)
 
 
-def _submit(client: Client, task: ShardTask, store: Store, config_hash: str, write: bool = True) -> Future:
+def _submit(workers: Workers, task: ShardTask, store: Store, config_hash: str, write: bool = True) -> Future:
     """Submit a shard's chain; the future of its last task. Without ``write`` the chain leaves no trace."""
-
-    def submit(name: str, executor: str, function: Callable[..., Any], *args: Any) -> Future:
-        key = f"{name}-{task.index:05d}-{len(task.entries)}-{next(_attempts)}"
-        with dask.annotate(executor=executor):
-            return client.submit(function, *args, key=key, pure=False)
-
+    submit, run = workers.submit, workers.run
     state = submit("load", "cpu", _load, task)
-    state = submit("mask_engine", "model", _with_model, "mask_engine", stages_of.run_mask_engine, state)
+    state = submit("mask_engine", "model", _with_model, run, "mask_engine", stages_of.run_mask_engine, state)
     state = submit("postprocess", "cpu", _without_model, "postprocess", stages_of.run_postprocess, state)
     state = submit("complement", "cpu", _without_model, "complement", stages_of.run_complement, state)
-    state = submit("granularity", "model", _with_model, "granularity", stages_of.run_granularity, state)
+    state = submit("granularity", "model", _with_model, run, "granularity", stages_of.run_granularity, state)
     if write:
         return submit("write", "cpu", _write, store, config_hash, state)
     return submit("forget", "cpu", _forget, state)
@@ -139,17 +157,23 @@ def _forget(state: tuple[Shard, Times]) -> None:
     del state
 
 
-def _count() -> Iterator[int]:
-    number = 0
-    while True:
-        yield number
-        number += 1
+_attempts = itertools.count()
 
 
-_attempts = _count()
+def _measure(run: str, task: ShardTask) -> float:
+    return seconds_per_image(task, _model_of(run))
 
 
-def run_shards(client: Client, tasks: Sequence[ShardTask], store: Store, config_hash: str) -> Iterator[Done]:
+def estimate_seconds(workers: Workers, sample: ShardTask) -> float | None:
+    """Seconds that one worker takes per image, from a few images; None if they kill the worker."""
+    try:
+        seconds: float = _result(workers, workers.submit("estimate", "model", _measure, workers.run, sample))
+    except KilledWorker:
+        return None
+    return seconds
+
+
+def run_shards(workers: Workers, tasks: Sequence[ShardTask], store: Store, config_hash: str) -> Iterator[Done]:
     """Make shards and yield each as it is finished, in any order, at most two per worker at a time.
 
     A shard whose worker died again and again is looked into at the end: its images are tried one by one, and the
@@ -159,49 +183,51 @@ def run_shards(client: Client, tasks: Sequence[ShardTask], store: Store, config_
     flying: dict[Future, ShardTask] = {}
     suspects: list[ShardTask] = []
     while waiting or flying:
-        while waiting and len(flying) < SHARDS_IN_FLIGHT * max(1, len(client.nthreads())):
+        while waiting and len(flying) < SHARDS_IN_FLIGHT * max(1, len(workers.client.nthreads())):
             task = waiting.popleft()
-            flying[_submit(client, task, store, config_hash)] = task
-        for future in _first_done(client, list(flying)):
+            flying[_submit(workers, task, store, config_hash)] = task
+        for future in _first_done(workers, list(flying)):
             task = flying.pop(future)
             try:
                 yield Done(task, *future.result())
             except KilledWorker:
                 suspects.append(task)
     for task in suspects:
-        yield _without_culprits(client, task, store, config_hash)
+        yield _without_culprits(workers, task, store, config_hash)
 
 
-def _first_done(client: Client, futures: list[Future]) -> set[Future]:
+def _first_done(workers: Workers, futures: list[Future]) -> set[Future]:
     """Wait until some are done; UserError if the cluster has no worker for a long time."""
     last_seen = time.monotonic()
     while True:
         try:
             return set(wait(futures, timeout=POLL_SECONDS, return_when="FIRST_COMPLETED").done)
         except TimeoutError:
-            if client.nthreads():
+            if workers.client.nthreads():
                 last_seen = time.monotonic()
             elif time.monotonic() - last_seen > NO_WORKER_SECONDS:
                 raise UserError(
                     f"the Dask cluster has had no worker for {NO_WORKER_SECONDS:.0f} s; what is finished stays"
                 ) from None
+        except (CancelledError, CommClosedError):
+            raise UserError("the Dask scheduler is gone; what is finished stays, the same command goes on") from None
 
 
-def _result(client: Client, future: Future) -> Any:
-    _first_done(client, [future])
+def _result(workers: Workers, future: Future) -> Any:
+    _first_done(workers, [future])
     return future.result()
 
 
-def _without_culprits(client: Client, task: ShardTask, store: Store, config_hash: str) -> Done:
+def _without_culprits(workers: Workers, task: ShardTask, store: Store, config_hash: str) -> Done:
     culprits = set()
     for entry in task.entries:
         try:
-            _result(client, _submit(client, replace(task, entries=(entry,)), store, config_hash, write=False))
+            _result(workers, _submit(workers, replace(task, entries=(entry,)), store, config_hash, write=False))
         except KilledWorker:
             culprits.add(entry.image_id)
     task = replace(task, excluded=frozenset(culprits))
     try:
-        return Done(task, *_result(client, _submit(client, task, store, config_hash)))
+        return Done(task, *_result(workers, _submit(workers, task, store, config_hash)))
     except KilledWorker:
         raise UserError(
             f"the worker of shard {task.index} dies again and again, though each of its images passes alone; "
@@ -209,9 +235,15 @@ def _without_culprits(client: Client, task: ShardTask, store: Store, config_hash
         ) from None
 
 
+def default_workers(config: PredictorConfig) -> int:
+    """On the CPU as many processes as the cores that this process may use allow; on a GPU one."""
+    return 1 if config.device != "cpu" else max(1, CPU_COUNT // config.threads)
+
+
 @contextmanager
-def cluster(scheduler: str | None, workers: int, threads: int, open_model: OpenModel) -> Iterator[Client]:
-    """A client of an existing Dask cluster (``scheduler``: its address), or of one with local worker processes."""
+def cluster(scheduler: str | None, workers: int, threads: int, open_model: OpenModel) -> Iterator[Workers]:
+    """An existing Dask cluster (``scheduler``: its address), or one of local worker processes, with the run's model."""
+    run = f"agg-{uuid.uuid4().hex}"
     settings = {
         # Stealing would move a chain away from its arrays.
         "distributed.scheduler.work-stealing": False,
@@ -240,12 +272,19 @@ def cluster(scheduler: str | None, workers: int, threads: int, open_model: OpenM
                 )
             client = Client(local)
         try:
-            client.register_plugin(ModelPlugin(open_model, threads))
-            yield client
+            client.register_plugin(ModelPlugin(run, open_model, threads))
+            yield Workers(client, run)
         finally:
-            client.close()
+            _leave(client, run)
             if scheduler is None:
                 local.close(timeout=5)
+
+
+def _leave(client: Client, run: str) -> None:
+    # A scheduler that is gone has nothing to clean up.
+    with suppress(CancelledError, CommClosedError, TimeoutError, OSError, ValueError):
+        client.unregister_worker_plugin(run)
+    client.close()
 
 
 @contextmanager

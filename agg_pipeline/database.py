@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -29,6 +30,12 @@ FILTERED = ("image_id", "kind", "granularity", "bin", "reason")
 SIDECAR_KEYS = {"shard", "config_hash", "images", "files", "kinds", "rejects"}
 
 Json = dict[str, Any]
+
+_TEMPORARY_FILE = rf"(\w+/)?{re.escape(TEMPORARY)}.*"
+_OWN_FILE = re.compile(
+    rf"{PLAN}|{MANIFEST}|{SAMPLING_FILE}|{CARD}|{LOCK}|({'|'.join(FILES)})/part-\d+\.parquet|shards/part-\d+\.json"
+    rf"|{_TEMPORARY_FILE}"
+)
 
 
 def make_plan(dataset: Dataset, model: Json, environment: Json, config: ProposalsConfig) -> Json:
@@ -157,13 +164,6 @@ def damage(store: Store, sidecar: Json) -> list[str]:
     return problems
 
 
-def is_finished(store: Store, sidecar: Json | None, planned: int, config_hash: str) -> bool:
-    """Whether a shard needs no more work: its sidecar covers the planned images of this plan, its files are whole."""
-    if sidecar is None or sidecar["config_hash"] != config_hash or sidecar["images"] < planned:
-        return False
-    return not damage(store, sidecar)
-
-
 def make_manifest(plan: Json, found: Mapping[int, Json]) -> Json:
     """Plan, sidecars, totals, licence and citation in one document; a pure function of what is on disk."""
     kinds: Counter[str] = Counter()
@@ -225,18 +225,30 @@ def remove_leftovers(store: Store) -> None:
 
 
 def refuse_foreign_files(store: Store) -> None:
-    """UserError if a folder without a plan holds files of somebody else."""
-    foreign = [path for path in store.files() if path != LOCK and not path.rpartition("/")[2].startswith(TEMPORARY)]
+    """UserError if a folder holds files that are not those of a proposal database."""
+    foreign = [path for path in store.files() if not _OWN_FILE.fullmatch(path)]
     if foreign:
         raise UserError(
-            f"{store.url} is no proposal database (no {PLAN}), but holds {foreign[0]}; choose another folder"
+            f"{store.url} holds {foreign[0]}, which is no file of a proposal database; choose another folder"
         )
+
+
+def drop_damaged(store: Store, config_hash: str) -> None:
+    """Delete the sidecars of shards whose files are not what they say: these shards are to be made again."""
+    for index, sidecar in sidecars(store).items():
+        if sidecar["config_hash"] != config_hash or damage(store, sidecar):
+            store.remove(sidecar_path(index))
+
+
+def drop_summaries(store: Store) -> None:
+    """Delete what is only true of a finished run: manifest, sampling weights, card."""
+    for path in (MANIFEST, SAMPLING_FILE, CARD):
+        store.remove(path)
 
 
 def overwrite(store: Store) -> None:
     """Delete the database in a folder; UserError if the folder holds something else."""
-    if not store.exists(PLAN):
-        refuse_foreign_files(store)
+    refuse_foreign_files(store)
     for path in store.files():
         if path != LOCK:
             store.remove(path)

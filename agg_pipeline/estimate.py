@@ -1,43 +1,47 @@
-"""How long a run will take, measured on a few of its images and one batch of the model."""
+"""How long an image takes, measured on a few images and one batch of the model."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from typing import Protocol
 
-from agg_pipeline.dag import TimedModel
 from agg_pipeline.shard import ShardTask, load
-from schemas.config import LoopConfig, ProposalsConfig
-from schemas.records import Click, Interaction
+from schemas.config import LoopConfig
+from schemas.records import Click, Interaction, Prediction
 
-SAMPLED_IMAGES = 4
 KEPT = 0.9
 """Share of the candidates and of their complements that are kept and go through the estimator, roughly."""
 
 
-def estimate_seconds(tasks: Sequence[ShardTask], model: TimedModel, config: ProposalsConfig, workers: int) -> float:
-    """Seconds for all tasks by ``workers`` processes; 0 if no sampled image has an object."""
-    entries = [entry for task in tasks for entry in task.entries]
-    step = max(1, len(entries) // SAMPLED_IMAGES)
-    sample = tuple(entries[::step][:SAMPLED_IMAGES])
+class TimedModel(Protocol):
+    """A click model that adds up the seconds of its forwards."""
+
+    forward_seconds: float
+
+    def predict(self, interactions: Sequence[Interaction]) -> list[Prediction]:
+        """See ``stages.click_model.ClickModel``."""
+        ...
+
+
+def seconds_per_image(sample: ShardTask, model: TimedModel) -> float:
+    """Seconds that one process takes for an image like those of the sample, which are read for it."""
     started = time.perf_counter()
-    targets = load(replace(tasks[0], entries=sample)).targets
-    loading = (time.perf_counter() - started) / len(sample)
+    targets = load(sample).targets
+    loading = (time.perf_counter() - started) / len(sample.entries)
     if not targets:
-        return 0.0
+        return loading
     target = targets[0]
     box = target.object.mask.box
-    interaction = Interaction(
-        target.image.pixels, (Click(box.top, box.left, True),), target.object.mask, target.object.mask
-    )
-    batch = [interaction] * config.batch.batch_objects
+    click = Click(box.top, box.left, True)
+    batch = [
+        Interaction(target.image.pixels, (click,), prompt=target.object.mask, focus=target.object.mask)
+    ] * sample.config.batch.batch_objects
     model.predict(batch)
     started = time.perf_counter()
     model.predict(batch)
     forward = (time.perf_counter() - started) / len(batch)
-    objects = len(targets) / len(sample)
-    return len(entries) * (loading + objects * _forwards(config.loop) * forward) / workers
+    return loading + len(targets) / len(sample.entries) * _forwards(sample.config.loop) * forward
 
 
 def _forwards(loop: LoopConfig) -> float:

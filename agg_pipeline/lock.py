@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from agg_pipeline.storage import Store
-from schemas.errors import UserError
+from schemas.errors import StorageError, UserError
 
 LOCK = "lock.json"
 HEARTBEAT_SECONDS = 20.0
@@ -82,7 +82,7 @@ def _beat(store: Store, lock: dict[str, Any], done: threading.Event) -> None:
     while not done.wait(HEARTBEAT_SECONDS) and _is_ours(store, lock):
         try:
             store.write(LOCK, _encoded(lock | {"heartbeat": time.time()}))
-        except OSError:
+        except StorageError:
             # A full disk is reported by the run itself; the next beat may succeed.
             continue
 
@@ -91,9 +91,11 @@ def _read(store: Store) -> dict[str, Any] | None:
     """The lock's content; None if there is none, or only what a power cut left of one."""
     try:
         lock = json.loads(store.read(LOCK))
-    except (FileNotFoundError, UnicodeDecodeError, json.JSONDecodeError):
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
         return None
-    return lock if isinstance(lock, dict) and set(_new_lock()) <= set(lock) else None
+    kinds = {key: type(value) for key, value in _new_lock().items()}
+    whole = isinstance(lock, dict) and {key: type(value) for key, value in lock.items()} == kinds
+    return lock if whole else None
 
 
 def _is_ours(store: Store, lock: dict[str, Any]) -> bool:

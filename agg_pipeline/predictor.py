@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from agg_pipeline.models.adapter import granularity_bin
+from agg_pipeline.models.adapter import table_row
 from agg_pipeline.models.checkpoints import load_click_model
 from agg_pipeline.models.simpleclick import SimpleClick, draw_disks
 from agg_pipeline.roi import next_roi
@@ -20,7 +20,7 @@ from schemas.crop import Box, Crop
 from schemas.errors import UserError
 from schemas.records import Interaction, Prediction
 
-KEPT_BYTES = 64 << 20
+KEPT_BYTES = 128 << 20
 
 
 class _Regions:
@@ -30,19 +30,20 @@ class _Regions:
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[int, Box], tuple[object, torch.Tensor]] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, Box], tuple[object, torch.Tensor, int]] = OrderedDict()
         self._bytes = 0
 
-    def get(self, source: object, roi: Box, resize: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """The resized region of an image or a prompt, computed if it is not kept."""
+    def get(self, source: object, size: int, roi: Box, resize: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """The resized region of an image or a prompt of ``size`` bytes, computed if it is not kept."""
         key = (id(source), roi)
         found = self._kept.get(key)
         if found is None:
             # The source is kept, too, so that its id stays its own.
-            found = self._kept[key] = (source, resize())
-            self._bytes += found[1].nbytes
-            while self._bytes > KEPT_BYTES:
-                self._bytes -= self._kept.popitem(last=False)[1][1].nbytes
+            region = resize()
+            found = self._kept[key] = (source, region, region.nbytes + size)
+            self._bytes += found[2]
+            while self._bytes > KEPT_BYTES and len(self._kept) > 1:
+                self._bytes -= self._kept.popitem(last=False)[1][2]
         self._kept.move_to_end(key)
         return found[1]
 
@@ -101,7 +102,7 @@ class Predictor:
             pixels = torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1)
             return _resized(pixels.float().div_(255.0), (self.size, self.size))
 
-        return self._regions.get(interaction.image, roi, resize)
+        return self._regions.get(interaction.image, interaction.image.nbytes, roi, resize)
 
     def _prompt(self, interaction: Interaction, roi: Box) -> torch.Tensor:
         """The mask prompt's region resized to (S, S); zeros without a prompt."""
@@ -116,7 +117,9 @@ class Predictor:
             return _resized(torch.from_numpy(window)[None], (self.size, self.size))[0]
 
         # A probability map is the prompt of one step only, an object's mask that of all its proposals.
-        return self._regions.get(prompt, roi, resize) if prompt.values.dtype == np.bool_ else resize()
+        if prompt.values.dtype != np.bool_:
+            return resize()
+        return self._regions.get(prompt, prompt.values.nbytes, roi, resize)
 
     def _clicks(self, interaction: Interaction, roi: Box) -> list[tuple[float, float, bool]]:
         """The clicks as (row, col, positive) in pixels of the network's input."""
@@ -143,6 +146,9 @@ class Predictor:
 
 def open_predictor(checkpoint: str, sha256: str, config: PredictorConfig) -> Predictor:
     """The predictor of a checkpoint file; UserError if the file is not the one with this sha256 (hex)."""
+    # TF32 would round the inputs of convolutions and products to ten bits.
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    torch.backends.cudnn.conv.fp32_precision = "ieee"
     network, info = load_click_model(checkpoint, config.input_size or None)
     if info.sha256 != sha256:
         raise UserError(f"{checkpoint} is another file here than where the run was started (sha256 {info.sha256})")
@@ -153,7 +159,7 @@ def _bins(interactions: Sequence[Interaction], device: torch.device) -> torch.Te
     """Granularity bin of each interaction, None if no interaction has a granularity."""
     if all(interaction.granularity is None for interaction in interactions):
         return None
-    return torch.tensor([granularity_bin(interaction.granularity) for interaction in interactions], device=device)
+    return torch.tensor([table_row(interaction.granularity) for interaction in interactions], device=device)
 
 
 def _resized(array: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-import psutil
 import pyarrow.parquet as pq
 import torch
 
 from agg_pipeline import database
 from agg_pipeline.card import dataset_card
-from agg_pipeline.dag import Done, Times, cluster, run_shards
+from agg_pipeline.dag import Done, Times, cluster, default_workers, estimate_seconds, run_shards
 from agg_pipeline.database import Json
 from agg_pipeline.datasets.dataset import Dataset
-from agg_pipeline.estimate import estimate_seconds
 from agg_pipeline.lock import owned
 from agg_pipeline.models.checkpoints import load_click_model
-from agg_pipeline.predictor import Predictor, open_predictor
+from agg_pipeline.predictor import open_predictor
 from agg_pipeline.reader import DATABASE, ProposalDatabase, open_proposals
 from agg_pipeline.shard import ShardTask
 from agg_pipeline.storage import Store
 from schemas.config import PredictorConfig, ProposalsConfig
 from schemas.errors import UserError
 from schemas.tables import IMAGE_REASONS
+
+SAMPLED_IMAGES = 4
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,6 @@ class RunOptions:
     workers: int | None = None
     scheduler: str | None = None
     overwrite: bool = False
-    max_reject_share: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -89,13 +87,6 @@ def environment(config: PredictorConfig) -> Json:
     return {"device": device, "torch": torch.__version__}
 
 
-def default_workers(config: PredictorConfig) -> int:
-    """One process per GPU; on the CPU as many as its cores allow."""
-    if config.device != "cpu":
-        return 1
-    return max(1, (psutil.cpu_count(logical=True) or 1) // config.threads)
-
-
 def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: RunOptions, progress: Progress) -> Summary:
     """Make what is missing of the database below ``options.out`` and finish it (manifest, sampling weights, card).
 
@@ -103,29 +94,38 @@ def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: Run
     """
     _check_device(config.predictor.device, options)
     store = Store(options.out).anchored().below(DATABASE)
-    network, info = load_click_model(checkpoint, config.predictor.input_size or None)
+    _, info = load_click_model(checkpoint, config.predictor.input_size or None)
     plan = database.make_plan(dataset, asdict(info), environment(config.predictor), config)
     started, times = time.perf_counter(), Times()
-    with _disk_errors(store), owned(store):
+    with owned(store):
         _claim(store, plan, options.overwrite)
         tasks = _tasks(dataset, config, options.limit_images)
-        missing = _unfinished(store, plan, tasks)
+        found = database.sidecars(store)
+        missing = [task for task in tasks if task.index not in found or found[task.index]["images"] < len(task.entries)]
         images = sum(len(task.entries) for task in missing)
         workers = min(options.workers or default_workers(config.predictor), max(1, len(missing)))
-        estimate = None
-        if missing and options.scheduler is None:
-            torch.set_num_threads(config.predictor.threads)
-            estimate = estimate_seconds(missing, Predictor(network, config.predictor), config, workers)
-        progress.started(Start(len(tasks), len(tasks) - len(missing), images, workers, estimate))
-        if missing:
+        begin = Start(len(tasks), len(tasks) - len(missing), images, workers, None)
+        if not missing:
+            progress.started(begin)
+        else:
+            database.drop_summaries(store)
             open_model = partial(open_predictor, str(Path(checkpoint).resolve()), info.sha256, config.predictor)
-            with cluster(options.scheduler, workers, config.predictor.threads, open_model) as client:
-                for done in run_shards(client, missing, store, plan["config_hash"]):
+            with cluster(options.scheduler, workers, config.predictor.threads, open_model) as running:
+                each = estimate_seconds(running, _sample(missing))
+                progress.started(replace(begin, estimate=None if each is None else each * images / workers))
+                for done in run_shards(running, missing, store, plan["config_hash"]):
+                    _check_arrived(store, done)
                     times = _added(times, done)
                     progress.advanced(len(done.task.entries))
-            _check_arrived(store, missing)
         manifest = finish(store, plan)
     return Summary(open_proposals(options.out), manifest, images, time.perf_counter() - started, times)
+
+
+def _sample(tasks: Sequence[ShardTask]) -> ShardTask:
+    """A task of a few images, spread over all."""
+    entries = [entry for task in tasks for entry in task.entries]
+    step = max(1, len(entries) // SAMPLED_IMAGES)
+    return replace(tasks[0], entries=tuple(entries[::step][:SAMPLED_IMAGES]))
 
 
 def _check_device(device: str, options: RunOptions) -> None:
@@ -142,29 +142,20 @@ def _claim(store: Store, plan: Json, overwrite: bool) -> None:
     """Make a folder the place of this plan: refuse what is somebody else's, delete what killed runs left."""
     if overwrite:
         database.overwrite(store)
-    if not store.exists(database.PLAN):
-        database.refuse_foreign_files(store)
-    elif database.sidecars(store):
-        database.refuse_other_plan(store, plan)
+    database.refuse_foreign_files(store)
     # A plan under which nothing is finished protects nothing: it gives way.
+    if database.sidecars(store):
+        database.refuse_other_plan(store, plan)
     store.write_json(database.PLAN, plan)
+    database.drop_damaged(store, plan["config_hash"])
     database.remove_leftovers(store)
 
 
-def _unfinished(store: Store, plan: Json, tasks: Sequence[ShardTask]) -> list[ShardTask]:
-    found = database.sidecars(store)
-    return [
-        task
-        for task in tasks
-        if not database.is_finished(store, found.get(task.index), len(task.entries), plan["config_hash"])
-    ]
-
-
-def _check_arrived(store: Store, made: Sequence[ShardTask]) -> None:
-    """UserError if shards that workers have written are not to be seen here."""
-    absent = {task.index for task in made} - set(database.sidecars(store))
-    if absent:
-        raise UserError(f"{len(absent)} shards were made, but are not in {store.url}; do all workers see this folder?")
+def _check_arrived(store: Store, done: Done) -> None:
+    """UserError if a shard that a worker has written is not to be seen here."""
+    path = database.sidecar_path(done.task.index)
+    if not store.exists(path) or store.read_json(path) != done.sidecar:
+        raise UserError(f"a worker wrote {path}, but it is not in {store.url}; do all workers see this folder?")
 
 
 def finish(store: Store, plan: Json) -> Json:
@@ -199,18 +190,3 @@ def _tasks(dataset: Dataset, config: ProposalsConfig, limit: int | None) -> list
 def _added(times: Times, done: Done) -> Times:
     stages = {stage: times.stages.get(stage, 0.0) + seconds for stage, seconds in done.times.stages.items()}
     return Times(stages, times.forwards + done.times.forwards)
-
-
-@contextmanager
-def _disk_errors(store: Store) -> Iterator[None]:
-    """Full disks and missing permissions are the user's to mend, and nothing that is finished is lost."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None:
-            raise
-        finished = len(store.files("shards"))
-        raise UserError(
-            f"cannot write below {store.url}: {error.strerror}; {finished} shards are finished, "
-            "the same command goes on from there"
-        ) from error

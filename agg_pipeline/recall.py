@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from agg_pipeline.database import Json
-from agg_pipeline.reader import ProposalDatabase
+from agg_pipeline.reader import ProposalDatabase, mask_of
 from schemas.errors import UserError
 from stages.draws import index, uniforms
 
@@ -53,14 +53,15 @@ def part_recall(database: ProposalDatabase, parts_of: PartsOf, limit_objects: in
     if limit_objects is not None:
         order = uniforms(seed, "recall", "", 0, "objects", 0, len(objects)).argsort(kind="stable")
         objects = [objects[n] for n in sorted(order[:limit_objects])]
+    of_object = _proposals(database)
     found: list[NDArray[np.float64]] = []
     chance: list[list[NDArray[np.float64]]] = [[] for _ in range(REPEATS)]
     masks = 0
     for image_id, row, parts in objects:
-        proposals = _proposals(database, image_id, row["instance_id"])
+        proposals = [mask_of(proposal) for proposal in of_object.get((image_id, row["instance_id"]), [])]
         masks += len(proposals)
         found.append(_best_ious(parts, proposals))
-        mask = next(database.masks(pa.Table.from_pylist([row])))
+        mask = mask_of(row)
         for repeat in range(REPEATS):
             cells = random_cells(mask, len(proposals), seed, row["proposal_id"], repeat)
             chance[repeat].append(_best_ious(parts, cells))
@@ -83,7 +84,9 @@ def _objects(database: ProposalDatabase, parts_of: PartsOf) -> list[tuple[str, J
         parts = list(parts_of(image_id).values())
         if not parts:
             continue
-        masks = list(database.masks(pa.Table.from_pylist(candidates)))
+        masks = [mask_of(row) for row in candidates]
+        if any(part.shape != masks[0].shape for part in parts):
+            raise UserError(f"the annotated parts of image {image_id} have another size than the image")
         owners = [int(np.argmax([np.count_nonzero(part & mask) for mask in masks])) for part in parts]
         for number, row in enumerate(candidates):
             own = [part for part, owner in zip(parts, owners, strict=True) if owner == number]
@@ -92,12 +95,13 @@ def _objects(database: ProposalDatabase, parts_of: PartsOf) -> list[tuple[str, J
     return objects
 
 
-def _proposals(database: ProposalDatabase, image_id: str, instance_id: int) -> list[Mask]:
-    table = database.of_image(image_id)
-    rows = [
-        row for row in table.to_pylist() if row["instance_id"] == instance_id and row["kind"] in ("part", "complement")
-    ]
-    return list(database.masks(pa.Table.from_pylist(rows, table.schema)))
+def _proposals(database: ProposalDatabase) -> dict[tuple[str, int], list[Json]]:
+    """The rows of every object's parts and complements."""
+    table = database.proposals(["image_id", "instance_id", "kind", "rle", "height", "width"])
+    of_object: dict[tuple[str, int], list[Json]] = {}
+    for row in table.filter(pa.compute.is_in(table["kind"], pa.array(["part", "complement"]))).to_pylist():
+        of_object.setdefault((row["image_id"], row["instance_id"]), []).append(row)
+    return of_object
 
 
 def random_cells(mask: Mask, count: int, seed: int, object_id: str, repeat: int) -> list[Mask]:

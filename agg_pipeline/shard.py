@@ -43,7 +43,7 @@ class ImageSummary:
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """A shard on its way through the stages; each stage fills the field that the next one reads and empties its own."""
+    """A shard on its way through the stages; each stage fills the field that the next one reads."""
 
     task: ShardTask
     images: tuple[ImageSummary, ...]
@@ -122,7 +122,7 @@ def run_complement(shard: Shard) -> Shard:
 
 
 def run_granularity(shard: Shard, model: ClickModel) -> Shard:
-    """Estimate the granularity of every proposal, batch by batch; afterwards no pixels are held."""
+    """Estimate the granularity of every proposal, batch by batch."""
     config = shard.task.config
     choose = choose_click(config.granularity, config.seed, shard.task.dataset)
     estimates: list[Estimate] = []

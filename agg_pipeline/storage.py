@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -12,7 +14,7 @@ from typing import IO, Any, cast
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from schemas.errors import UserError
+from schemas.errors import StorageError, UserError
 
 TEMPORARY = ".tmp-"
 
@@ -49,15 +51,6 @@ class Store:
         filesystem, root = self._open()
         return cast(IO[bytes], filesystem.open(f"{root}/{path}", "rb"))
 
-    def size(self, path: str) -> int | None:
-        """Bytes of a file, None if there is none."""
-        filesystem, root = self._open()
-        filesystem.invalidate_cache()
-        try:
-            return int(filesystem.info(f"{root}/{path}")["size"])
-        except FileNotFoundError:
-            return None
-
     def exists(self, path: str = "") -> bool:
         """Whether there is such a file or folder."""
         filesystem, root = self._open()
@@ -70,48 +63,72 @@ class Store:
         filesystem.invalidate_cache()
         return sorted(path.removeprefix(root).lstrip("/") for path in filesystem.find(f"{root}/{folder}".rstrip("/")))
 
-    def sizes(self, folder: str) -> dict[str, int]:
-        """Name and bytes of every file directly in a folder."""
+    def sizes(self, paths: Iterable[str]) -> dict[str, int]:
+        """Bytes of those of the files that are there; each of their folders is listed once."""
         filesystem, root = self._open()
         filesystem.invalidate_cache()
-        listed = filesystem.ls(f"{root}/{folder}", detail=True)
-        return {info["name"].rpartition("/")[2]: int(info["size"] or 0) for info in listed if info["type"] == "file"}
+        wanted = set(paths)
+        found: dict[str, int] = {}
+        for folder in sorted({path.rpartition("/")[0] for path in wanted}):
+            try:
+                listed = filesystem.ls(f"{root}/{folder}".rstrip("/"), detail=True)
+            except FileNotFoundError:
+                continue
+            for info in listed:
+                path = info["name"].removeprefix(root).lstrip("/")
+                if path in wanted and info["type"] != "directory":
+                    found[path] = int(
+                        filesystem.info(info["name"])["size"] if info.get("islink") else info["size"] or 0
+                    )
+        return found
 
     def write(self, path: str, content: bytes) -> None:
         """Put a file in place as a whole or not at all.
 
         On a disk: an attempt-unique temporary name, flushed, then a rename. On an object store: one put, which is
-        atomic there. OSError (disk full, no permission) leaves no file behind.
+        atomic there. StorageError (disk full, no permission) leaves no file behind.
         """
         filesystem, root = self._open()
         target = f"{root}/{path}"
-        if not isinstance(filesystem, LocalFileSystem):
-            filesystem.pipe_file(target, content)
-            return
-        temporary = _written(Path(target), content)
-        try:
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with self._writing(path):
+            if not isinstance(filesystem, LocalFileSystem):
+                filesystem.pipe_file(target, content)
+                return
+            temporary = _written(Path(target), content)
+            try:
+                temporary.replace(target)
+            finally:
+                temporary.unlink(missing_ok=True)
 
     def create(self, path: str, content: bytes) -> bool:
         """Put a file in place only if there is none; whether it was done."""
         filesystem, root = self._open()
         target = f"{root}/{path}"
-        if not isinstance(filesystem, LocalFileSystem):
-            # Not atomic on every store: two runs that start in the same instant are not told apart there.
-            if filesystem.exists(target):
+        with self._writing(path):
+            if not isinstance(filesystem, LocalFileSystem):
+                # Not atomic on every store: two runs that start in the same instant are not told apart there.
+                if filesystem.exists(target):
+                    return False
+                filesystem.pipe_file(target, content)
+                return True
+            temporary = _written(Path(target), content)
+            try:
+                Path(target).hardlink_to(temporary)
+            except FileExistsError:
                 return False
-            filesystem.pipe_file(target, content)
-            return True
-        temporary = _written(Path(target), content)
-        try:
-            Path(target).hardlink_to(temporary)
-        except FileExistsError:
-            return False
-        finally:
-            temporary.unlink()
+            except OSError:
+                # A file system without links: another run may see the file before its content is there.
+                return _created(Path(target), content)
+            finally:
+                temporary.unlink()
         return True
+
+    @contextmanager
+    def _writing(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(f"cannot write {self.url}/{path}: {error.strerror or error}") from error
 
     def remove(self, path: str) -> None:
         """Delete a file if it is there."""
@@ -148,3 +165,12 @@ def _written(place: Path, content: bytes) -> Path:
         temporary.unlink(missing_ok=True)
         raise
     return temporary
+
+
+def _created(place: Path, content: bytes) -> bool:
+    try:
+        with place.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    return True

@@ -66,9 +66,9 @@ def measure(dataset: Dataset, images: int) -> None:
         ShardTask(n, dataset.name, dataset.entries[first : min(first + size, images)], dataset.read, config)
         for n, first in enumerate(range(0, images, size))
     ]
-    with tempfile.TemporaryDirectory() as out, cluster(None, 1, 1, open_stub) as client:
-        rows = sum(sum(d.sidecar["kinds"].values()) for d in run_shards(client, tasks, Store(out), ""))
-        (peak,) = client.run(peak_mib).values()
+    with tempfile.TemporaryDirectory() as out, cluster(None, 1, 1, open_stub) as workers:
+        rows = sum(sum(d.sidecar["kinds"].values()) for d in run_shards(workers, tasks, Store(out), ""))
+        (peak,) = workers.client.run(peak_mib).values()
     print(json.dumps({"rows": rows, "worker": peak, "main": peak_mib()}))
 
 

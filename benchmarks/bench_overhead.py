@@ -47,7 +47,7 @@ def _run(root: Path, number: int) -> dict[str, float]:
     proposals = images = 0
     for index, first in enumerate(range(0, IMAGES, config.batch.images_per_shard)):
         entries = dataset.entries[first : first + config.batch.images_per_shard]
-        shard = stages_of.load(task := ShardTask(index, "sbd", entries, dataset.read, config))
+        task = ShardTask(index, "sbd", entries, dataset.read, config)
         started = time.process_time()
         shard = stages_of.load(task)
         seconds["load"] += time.process_time() - started

@@ -134,7 +134,7 @@ PRESETS: dict[str, ProposalsConfig] = {
             max_proposal_iou=1.0,
             min_rounded_complement=0.2,
         ),
-        granularity=GranularityConfig(click="eroded", object_prompt=False, rounded=True),
+        granularity=GranularityConfig(click="eroded", object_prompt=False, min_object_peak=0.0, rounded=True),
         predictor=PredictorConfig(flip=True),
     ),
 }

@@ -5,6 +5,10 @@ class UserError(Exception):
     """Something outside the program is wrong; the message says what, and what to do."""
 
 
+class StorageError(UserError):
+    """A file could not be written: disk full, no permission, no folder."""
+
+
 class ImageError(Exception):
     """One image cannot be used. reason: from ``schemas.tables.REASONS``; detail: one line, relative paths only."""
 

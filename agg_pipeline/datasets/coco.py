@@ -19,6 +19,7 @@ from schemas.records import ImageEntry, ImageRecord, ObjectMask
 
 LICENCE = "images: Flickr terms of use, see each image; annotations: CC BY 4.0"
 HOMEPAGE = "https://cocodataset.org"
+MAX_ID = 2**63
 CITATION = "Lin et al.: Microsoft COCO: Common Objects in Context. ECCV 2014"
 
 
@@ -30,12 +31,13 @@ def open_coco(root: str, split: str) -> Dataset:
         raise UserError(f"data root {root} does not exist; coco is looked for there")
     try:
         content = store.read(path)
-    except FileNotFoundError:
+    except OSError:
         raise UserError(
             f"{root}/{path} does not exist; give the split's name or the JSON file's path below {root}"
         ) from None
     images, annotations, categories, licences = _parsed(content, f"{root}/{path}")
-    folder, sizes = _image_folder(store, split, [image["file_name"] for image in images])
+    folder = _image_folder(store, split, images[0]["file_name"])
+    sizes = store.sizes(f"{folder}{image['file_name']}" for image in images)
     of_image: dict[Any, list[dict[str, Any]]] = {}
     for annotation in annotations:
         of_image.setdefault(annotation["image_id"], []).append(annotation)
@@ -43,7 +45,7 @@ def open_coco(root: str, split: str) -> Dataset:
         ImageEntry(
             str(image["id"]),
             f"{folder}{image['file_name']}",
-            sizes.get(image["file_name"], 0),
+            sizes.get(f"{folder}{image['file_name']}", 0),
             {
                 "size": (image["height"], image["width"]),
                 "licence": licences.get(image.get("license"), LICENCE),
@@ -75,13 +77,22 @@ def _parsed(content: bytes, path: str) -> tuple[list[Any], list[Any], dict[Any, 
         images, annotations = truth["images"], truth["annotations"]
         for image in images:
             _ = image["id"], image["file_name"], image["height"], image["width"]
+            _ = licences.get(image.get("license"))
+        seen = set()
         for annotation in annotations:
-            _ = int(annotation["id"]), {annotation["image_id"]: annotation["segmentation"]}
-            _ = categories.get(annotation.get("category_id"))
+            _ = annotation["segmentation"], categories.get(annotation.get("category_id"))
+            number, place = annotation["id"], (annotation["image_id"], annotation["id"])
+            if not isinstance(number, int) or not 0 <= number < MAX_ID:
+                raise ValueError(f"annotation id {number!r} is not a whole number from 0 to 2^63")
+            if place in seen:
+                raise ValueError(f"annotation id {number} is there twice in image {place[0]}")
+            seen.add(place)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{path} is not JSON: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} is no COCO instance file: {error!r} is missing or of another kind") from error
+    except KeyError as error:
+        raise UserError(f"{path} is no COCO instance file: {error} is missing") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} is no COCO instance file: {error}") from error
     if not images:
         raise UserError(f"{path} lists no image")
     return images, annotations, categories, licences
@@ -89,24 +100,22 @@ def _parsed(content: bytes, path: str) -> tuple[list[Any], list[Any], dict[Any, 
 
 def _payload(annotation: dict[str, Any], categories: dict[Any, str]) -> dict[str, Any]:
     return {
-        "id": int(annotation["id"]),
+        "id": annotation["id"],
         "category": categories.get(annotation.get("category_id")),
         "crowd": bool(annotation.get("iscrowd", 0)),
         "segmentation": annotation["segmentation"],
     }
 
 
-def _image_folder(store: Store, split: str, names: list[str]) -> tuple[str, dict[str, int]]:
-    """The first of the usual folders that holds the first image, and the sizes of the files in it."""
+def _image_folder(store: Store, split: str, first: str) -> str:
+    """The first of the usual folders that holds the first image."""
     name = split_name(split).removeprefix("instances_")
     candidates = [f"{name}/", f"images/{name}/", "images/", ""]
     for folder in candidates:
-        if store.exists(f"{folder}{names[0]}"):
-            sub = names[0].rpartition("/")[0]
-            sizes = store.sizes(f"{folder}{sub}")
-            return folder, {f"{sub}/{file}" if sub else file: size for file, size in sizes.items()}
+        if store.exists(f"{folder}{first}"):
+            return folder
     looked = ", ".join(f"{store.url}/{folder}" for folder in candidates)
-    raise UserError(f"image {names[0]} was not found; looked in {looked}")
+    raise UserError(f"image {first} was not found; looked in {looked}")
 
 
 def _read(root: str, entry: ImageEntry) -> ImageRecord:
@@ -143,6 +152,9 @@ def _counts(segmentation: Any, height: int, width: int) -> bytes:
         # pycocotools would take a polygon of four numbers for a box.
         if not segmentation or any(len(polygon) < 6 or len(polygon) % 2 for polygon in segmentation):
             raise ValueError("a polygon of fewer than three points")
+        # pycocotools walks along every edge: far points would take all time and memory.
+        if not all(abs(number) <= 2 * max(height, width) for polygon in segmentation for number in polygon):
+            raise ValueError("a polygon leaves the image by more than its size")
         return bytes(coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))["counts"])
     counts = segmentation["counts"]
     if isinstance(counts, list):

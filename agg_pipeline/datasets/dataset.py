@@ -46,12 +46,12 @@ def read_split(store: Store, split: str) -> list[str]:
     folder, name = (Store(split.rsplit("/", 1)[0] if "/" in split else "."), split.rsplit("/", 1)[-1])
     source, path = (folder, name) if listed else (store, f"{split}.txt")
     try:
-        text = source.read(path).decode()
-    except FileNotFoundError:
+        text = source.read(path).decode("utf-8-sig")
+    except OSError:
         raise UserError(f"split file {source.url}/{path} does not exist; it lists one image id per line") from None
     except UnicodeDecodeError:
         raise UserError(f"split file {source.url}/{path} is not a text file; it lists one image id per line") from None
-    ids = text.split()
+    ids = [line.strip() for line in text.splitlines() if line.strip()]
     if not ids:
         raise UserError(f"split file {source.url}/{path} lists no image")
     if len(set(ids)) < len(ids):
@@ -61,10 +61,10 @@ def read_split(store: Store, split: str) -> list[str]:
 
 
 def read_or_empty(store: Store, path: str) -> bytes:
-    """A file's bytes; nothing for a missing one, which is reported when its image is read."""
+    """A file's bytes; nothing for one that cannot be read, which is reported when its image is read."""
     try:
         return store.read(path)
-    except FileNotFoundError:
+    except OSError:
         return b""
 
 

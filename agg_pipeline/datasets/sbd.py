@@ -62,9 +62,9 @@ def open_sbd(root: str, split: str) -> Dataset:
     need_folder(store, "img", "sbd")
     need_folder(store, "inst", "sbd")
     ids = read_split(store, split)
-    sizes = store.sizes("img")
+    sizes = store.sizes(f"img/{image_id}.jpg" for image_id in ids)
     entries = tuple(
-        ImageEntry(image_id, f"img/{image_id}.jpg", sizes.get(f"{image_id}.jpg", 0), f"inst/{image_id}.mat")
+        ImageEntry(image_id, f"img/{image_id}.jpg", sizes.get(f"img/{image_id}.jpg", 0), f"inst/{image_id}.mat")
         for image_id in ids
     )
     annotations = (read_or_empty(store, entry.annotation) for entry in entries)
@@ -107,7 +107,11 @@ def _instances(store: Store, path: str) -> tuple[NDArray[np.integer[Any]], dict[
         codes = [int(code) for code in np.ravel(truth["Categories"])] if "Categories" in truth.dtype.names else []
     except (IndexError, KeyError, ValueError, TypeError) as error:
         raise ImageError("unreadable_annotation", f"{path}: GTinst has no Segmentation") from error
-    if instances.ndim != 2 or not np.issubdtype(instances.dtype, np.integer):
+    try:
+        whole = np.asarray(instances, np.int64) if np.array_equal(instances, np.asarray(instances, np.int64)) else None
+    except (TypeError, ValueError, OverflowError):
+        whole = None
+    if whole is None or whole.ndim != 2:
         raise ImageError("unreadable_annotation", f"{path}: GTinst.Segmentation is no map of integers")
     names = {n + 1: CATEGORIES[code - 1] for n, code in enumerate(codes) if 1 <= code <= len(CATEGORIES)}
-    return instances, names
+    return whole, names

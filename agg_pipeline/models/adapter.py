@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from schemas.errors import UserError
+from schemas.numbers import BINS, granularity_bin
 
 if TYPE_CHECKING:
     from agg_pipeline.models.simpleclick import SimpleClick
 
-BINS = 10
 ALPHA = 1.0
 TABLE_KEY = "backbone.gra_embed.weight"
 # The 2025 release also holds a second branch, for text phrases; it takes no part in clicks.
@@ -23,16 +23,16 @@ PHRASE_KEY = re.compile(r"backbone\.blocks\.\d+\.attn\.qkv\.lora_[AB]2|phrase_en
 Projections = Literal["qk", "qv"]
 
 
-def granularity_bin(granularity: float | None, released: bool = False) -> int:
-    """Bin index 0..9 of a granularity in [0, 1], -1 for None (protocol, section 1).
+def table_row(granularity: float | None, released: bool = False) -> int:
+    """Row 0..9 of the granularity table for a granularity in [0, 1], -1 for None (protocol, section 1).
 
-    clip(round(10 g), 1, 10) - 1 with half-even rounding in float64; released: trunc(clip(10 g - 1, 0, 9)).
+    The bin (``schemas.numbers.granularity_bin``) less 1; released: trunc(clip(10 g - 1, 0, 9)).
     """
     if granularity is None:
         return -1
     if released:
         return int(min(max(10 * granularity - 1, 0.0), 9.0))
-    return min(max(round(10 * granularity), 1), BINS) - 1
+    return granularity_bin(granularity) - 1
 
 
 class Adapter(nn.Module):

@@ -284,3 +284,18 @@ def test_truncated_and_missing_images_are_refused_when_they_are_read(tmp_path):
     with pytest.raises(ImageError) as error:
         record_of(tmp_path, 1)
     assert error.value.reason == "unreadable_image"
+
+
+@pytest.mark.parametrize("numbers", [(1, 1), (1, 1.5), (1, 2**63), (1, "two"), (1, -1)])
+def test_annotation_ids_are_whole_and_unique_in_their_image(tmp_path, numbers):
+    polygon = [[2, 2, 9, 2, 9, 9]]
+    write(tmp_path, truth_of([annotation(number, polygon) for number in numbers]))
+    with pytest.raises(UserError, match="annotation id"):
+        open_dataset("coco", str(tmp_path), "val2017")
+
+
+@pytest.mark.parametrize("far", [1e300, float("inf"), float("nan"), -1e6])
+def test_polygon_far_outside_of_the_image_is_an_image_error(tmp_path, far):
+    with pytest.raises(ImageError) as error:
+        one_mask(tmp_path, [[2, 2, far, 2, 9, 9]])
+    assert error.value.reason == "unreadable_annotation"

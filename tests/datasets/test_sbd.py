@@ -92,7 +92,7 @@ def test_reader_can_be_sent_to_another_process(root):
 
 def test_split_may_be_a_list_file(root, tmp_path_factory):
     listed = tmp_path_factory.mktemp("lists") / "mine.txt"
-    listed.write_text("2008_000010  2008_000002\n\n")
+    listed.write_text("\ufeff2008_000010\r\n 2008_000002 \n\n", encoding="utf-8")
     dataset = open_dataset("sbd", str(root), str(listed))
     assert [entry.image_id for entry in dataset.entries] == ["2008_000002", "2008_000010"]
 

@@ -94,8 +94,23 @@ def test_same_bytes_as_with_workers_of_its_own(finished, cluster, tmp_path):
     assert not list(folder.rglob("*.parquet"))
 
 
+def test_two_runs_at_a_time_do_not_disturb_each_other(finished, cluster, tmp_path):
+    address, _ = cluster
+    common = ("proposals", "run", *SIZES, "--data", finished.data, "--gallery-images", "0")
+    outs = {seed: tmp_path / str(seed) for seed in (0, 1)}
+    runs = [start(*common, "--out", out, "--seed", seed, "--scheduler", address) for seed, out in outs.items()]
+    assert [wait(run).code for run in runs] == [0, 0]
+    assert wait(start(*common, "--out", tmp_path / "alone", "--seed", 1)).code == 0
+    for seed, reference in ((0, finished.out), (1, tmp_path / "alone")):
+        for name in [path.relative_to(reference) for path in (reference / "database").rglob("*.parquet")]:
+            assert (outs[seed] / name).read_bytes() == (reference / name).read_bytes(), (seed, name)
+
+
 def test_workers_that_write_elsewhere(finished, cluster):
     """Every process has a memory of its own: what workers put there never arrives."""
     command = ("proposals", "run", *SIZES, "--data", finished.data, "--limit-images", "1", "--gallery-images", "0")
     error = error_of(invoke(*command, "--out", "memory://elsewhere", "--scheduler", cluster[0]))
-    assert error == "1 shards were made, but are not in memory://elsewhere/database; do all workers see this folder?"
+    assert error == (
+        "a worker wrote shards/part-00000.json, but it is not in memory://elsewhere/database; "
+        "do all workers see this folder?"
+    )

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from agg_pipeline.models.adapter import Adapter, adapter_from_state, attach_adapter, granularity_bin
+from agg_pipeline.models.adapter import Adapter, adapter_from_state, attach_adapter, table_row
 from agg_pipeline.models.checkpoints import load_adapter, load_click_model, save_adapter
 from agg_pipeline.models.simpleclick import ARCHITECTURES, SimpleClick, draw_disks
 from schemas.errors import UserError
@@ -34,14 +34,14 @@ def small_model() -> tuple[SimpleClick, Tensor, Tensor]:
     [(None, -1, -1), (0.0, 0, 0), (0.04, 0, 0), (0.1, 0, 0), (0.16, 1, 0), (0.25, 1, 1), (0.35, 3, 2), (0.99, 9, 8)],
 )
 def test_bins(granularity: float | None, ours: int, released: int) -> None:
-    assert granularity_bin(granularity) == ours
-    assert granularity_bin(granularity, released=True) == released
+    assert table_row(granularity) == ours
+    assert table_row(granularity, released=True) == released
 
 
 def test_bins_agree_at_tenths() -> None:
     tenths = [tenth / 10 for tenth in range(1, 11)]
-    assert [granularity_bin(g) for g in tenths] == list(range(10))
-    assert [granularity_bin(g, released=True) for g in tenths] == list(range(10))
+    assert [table_row(g) for g in tenths] == list(range(10))
+    assert [table_row(g, released=True) for g in tenths] == list(range(10))
 
 
 @pytest.mark.golden
@@ -59,7 +59,7 @@ def test_recorded_logits(shared: Path) -> None:
     granularities = [None, *(tenth / 10 for tenth in range(1, 11))]
     with torch.inference_mode():
         for granularity in granularities:
-            logits = model(image, coords, torch.tensor([granularity_bin(granularity)]))
+            logits = model(image, coords, torch.tensor([table_row(granularity)]))
             name = "none" if granularity is None else f"{granularity:.1f}"
             np.testing.assert_allclose(logits[0, 0, ::4, ::4], data[f"logits_{name}"], rtol=0, atol=1e-4)
 

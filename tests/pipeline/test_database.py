@@ -15,7 +15,7 @@ import pytest
 from agg_pipeline import database
 from agg_pipeline.database import (
     damage,
-    is_finished,
+    drop_damaged,
     make_manifest,
     make_plan,
     overwrite,
@@ -169,14 +169,11 @@ def test_sidecar_is_written_last(tmp_path, toy_plan, toy_shards, monkeypatch):
     assert order[-1] == "shards/part-00001.json"
 
 
-def test_whole_shard_is_finished_and_nothing_less(built, toy_plan):
-    sidecar = sidecars(built)[0]
-    config_hash = toy_plan["config_hash"]
-    assert is_finished(built, sidecar, 3, config_hash)
-    assert is_finished(built, sidecar, 2, config_hash)
-    assert not is_finished(built, sidecar, 4, config_hash)
-    assert not is_finished(built, sidecar, 3, "another")
-    assert not is_finished(built, None, 3, config_hash)
+def test_shards_of_another_configuration_are_dropped(built, toy_plan):
+    drop_damaged(built, toy_plan["config_hash"])
+    assert sorted(sidecars(built)) == [0, 1, 2]
+    drop_damaged(built, "another")
+    assert not sidecars(built)
 
 
 def truncate(content):
@@ -200,9 +197,9 @@ def test_damage_is_found_and_named(built, toy_plan, name, harm, said):
     (problem,) = damage(built, found[1])
     assert path in problem
     assert said in problem
-    assert not is_finished(built, found[1], 3, toy_plan["config_hash"])
     assert damage(built, found[0]) == []
-    assert is_finished(built, found[0], 3, toy_plan["config_hash"])
+    drop_damaged(built, toy_plan["config_hash"])
+    assert sorted(sidecars(built)) == [0, 2]
 
 
 def test_leftovers_of_killed_runs_are_removed(built):
@@ -236,7 +233,7 @@ def test_manifest_adds_up(built, toy_plan, toy_shards):
     assert (totals["planned_images"], totals["images"], totals["objects"]) == (8, 7, kinds["object"])
     assert totals["rejects"]["no_object"] == 1
     assert totals["rejects"]["unreadable_image"] == 1
-    assert totals["bytes"] == sum(built.size(path) for path in built.files() if path.endswith(".parquet"))
+    assert totals["bytes"] == sum(len(built.read(path)) for path in built.files() if path.endswith(".parquet"))
     assert manifest["complete"]
     assert (manifest["licence"], manifest["citation"]) == ("a licence", "a citation")
     assert manifest["plan"]["config_hash"] == toy_plan["config_hash"]

@@ -9,7 +9,7 @@ import pytest
 
 from agg_pipeline import storage
 from agg_pipeline.storage import TEMPORARY, Store
-from schemas.errors import UserError
+from schemas.errors import StorageError, UserError
 
 
 @pytest.fixture(params=["disk", "memory"])
@@ -49,9 +49,11 @@ def test_sizes(store):
     store.write("a/2.txt", b"xyz")
     store.write("a/deep/3.txt", b"xyz")
     store.write("a/empty.txt", b"")
-    assert store.sizes("a") == {"1.txt": 1, "2.txt": 3, "empty.txt": 0}
-    assert store.size("a/2.txt") == 3
-    assert store.size("a/none.txt") is None
+    assert store.sizes(["a/1.txt", "a/deep/3.txt", "a/empty.txt", "a/no.txt", "no/1.txt"]) == {
+        "a/1.txt": 1,
+        "a/deep/3.txt": 3,
+        "a/empty.txt": 0,
+    }
 
 
 def test_exists_and_remove(store):
@@ -119,7 +121,7 @@ def test_failing_write_leaves_no_file_and_nothing_temporary(tmp_path, monkeypatc
             patch.setattr(storage.os, "fsync", _full_disk)
         else:
             patch.setattr(storage.Path, "replace", _full_disk)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(StorageError, match="No space left"):
             store.write("a/file.bin", b"new content")
     found = [path.name for path in (tmp_path / "a").iterdir()]
     assert found == ([] if before is None else ["file.bin"])
@@ -153,3 +155,9 @@ def test_file_appears_as_a_whole_under_its_name(tmp_path, monkeypatch):
     assert seen[1][-1] == "file.bin"
     assert seen[0][0] not in seen[1]
     assert [path.name for path in tmp_path.iterdir()] == ["file.bin"]
+
+
+def test_sizes_follow_links(tmp_path):
+    (tmp_path / "file").write_bytes(b"four")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    assert Store(str(tmp_path)).sizes(["link"]) == {"link": 4}
