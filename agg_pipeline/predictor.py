@@ -147,8 +147,8 @@ class Predictor:
 def open_predictor(checkpoint: str, sha256: str, config: PredictorConfig) -> Predictor:
     """The predictor of a checkpoint file; UserError if the file is not the one with this sha256 (hex)."""
     # TF32 would round the inputs of convolutions and products to ten bits.
-    torch.backends.cuda.matmul.fp32_precision = "ieee"
-    torch.backends.cudnn.conv.fp32_precision = "ieee"
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
     network, info = load_click_model(checkpoint, config.input_size or None)
     if info.sha256 != sha256:
         raise UserError(f"{checkpoint} is another file here than where the run was started (sha256 {info.sha256})")

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -93,7 +94,7 @@ class ProposalDatabase:
     def of_image(self, image_id: str) -> pa.Table:
         """The proposals of one image; only its shard is read. KeyError if the image is not in a finished shard."""
         table = self.table("proposals", shards=[self._shard_of[image_id]])
-        return table.filter(pa.compute.equal(table["image_id"], image_id))
+        return table.filter(pc.equal(table["image_id"], image_id))
 
     def masks(self, table: pa.Table) -> Iterator[NDArray[np.bool_]]:
         """The (H, W) bool mask of every row of a table with rle, height and width, decoded as it is asked for."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from agg_pipeline.database import Json
@@ -77,7 +78,7 @@ def part_recall(database: ProposalDatabase, parts_of: PartsOf, limit_objects: in
 def _objects(database: ProposalDatabase, parts_of: PartsOf) -> list[tuple[str, Json, list[Mask]]]:
     table = database.proposals(["proposal_id", "image_id", "instance_id", "kind", "rle", "height", "width"])
     of_image: dict[str, list[Json]] = {}
-    for row in table.filter(pa.compute.equal(table["kind"], "object")).to_pylist():
+    for row in table.filter(pc.equal(table["kind"], "object")).to_pylist():
         of_image.setdefault(row["image_id"], []).append(row)
     objects = []
     for image_id, candidates in of_image.items():
@@ -99,7 +100,7 @@ def _proposals(database: ProposalDatabase) -> dict[tuple[str, int], list[Json]]:
     """The rows of every object's parts and complements."""
     table = database.proposals(["image_id", "instance_id", "kind", "rle", "height", "width"])
     of_object: dict[tuple[str, int], list[Json]] = {}
-    for row in table.filter(pa.compute.is_in(table["kind"], pa.array(["part", "complement"]))).to_pylist():
+    for row in table.filter(pc.is_in(table["kind"], pa.array(["part", "complement"]))).to_pylist():
         of_object.setdefault((row["image_id"], row["instance_id"]), []).append(row)
     return of_object
 

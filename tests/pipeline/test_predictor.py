@@ -249,14 +249,14 @@ def test_recorded_predictions_of_three_images_as_one_batch(shared):
     assert any(state.roi.height < state.image.shape[0] for state in states)
 
 
-def test_tensor_float_32_is_off(monkeypatch):
-    switches = torch.backends.cuda.matmul, torch.backends.cudnn.conv
-    for switch in switches:
-        monkeypatch.setattr(switch, "fp32_precision", "tf32")
+def test_tensor_float_32_is_off():
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = True
     checkpoint = default_checkpoint()
     _, info = load_click_model(checkpoint)
     open_predictor(str(checkpoint), info.sha256, PredictorConfig())
-    assert [switch.fp32_precision for switch in switches] == ["ieee", "ieee"]
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert not torch.backends.cudnn.allow_tf32
 
 
 def test_another_file_under_the_same_path_is_refused():
