@@ -145,17 +145,14 @@ def print_stats(database: ProposalDatabase, recall: PartRecall | None) -> None:
 
 
 def _print_recall(recall: PartRecall) -> None:
-    title = f"Recall of {recall.proposals.parts} annotated parts of {recall.objects} objects by {recall.masks} masks"
     head = ("masks", *(f"IoU >= {level}" for level in THRESHOLDS), "mean best IoU")
-    rows = [
-        (name, *(f"{share:.3f}" for share in found.at), f"{found.best:.3f}")
-        for name, found in (("proposals", recall.proposals), ("random partitions", recall.random))
-    ]
-    rows.append(
-        (
-            "ratio",
-            *(f"{a / b:.2f}" if b else "-" for a, b in zip(recall.proposals.at, recall.random.at, strict=True)),
-            f"{recall.proposals.best / recall.random.best:.2f}" if recall.random.best else "-",
-        )
-    )
-    _print_rows(title, head, rows)
+    for compared in recall.comparisons:
+        which = f"with at least {compared.min_share:.0%} of their object" if compared.min_share else "of every size"
+        title = f"Recall of {compared.proposals.parts} annotated parts {which}"
+        numbers = [(*found.at, found.best) for found in (compared.proposals, compared.random)]
+        rows = [
+            (name, *(f"{number:.3f}" for number in line))
+            for name, line in zip(("proposals", "random partitions"), numbers, strict=True)
+        ]
+        rows.append(("ratio", *(f"{a / b:.2f}" if b else "-" for a, b in zip(*numbers, strict=True))))
+        _print_rows(f"{title}; {recall.objects} objects, {recall.masks} masks", head, rows)

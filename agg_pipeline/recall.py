@@ -20,6 +20,8 @@ PartsOf = Callable[[str], Mapping[str, Mask]]
 """The annotated parts of an image: label -> (H, W) mask; empty if the image has none."""
 
 THRESHOLDS = (0.5, 0.75)
+MIN_SHARES = (0.0, 0.1)
+"""All parts, and those that are a tenth of their object: many annotated parts are smaller than proposals ever are."""
 REPEATS = 10
 
 
@@ -33,13 +35,21 @@ class Recall:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """Recall of proposals and of as many random cells, over the parts with at least ``min_share`` of their object."""
+
+    min_share: float
+    proposals: Recall
+    random: Recall
+
+
+@dataclass(frozen=True)
 class PartRecall:
-    """Recall of the proposals and of as many random cells, over the same parts of ``objects`` objects."""
+    """The comparison over all parts of ``objects`` objects with ``masks`` proposals, and over the large ones alone."""
 
     objects: int
     masks: int
-    proposals: Recall
-    random: Recall
+    comparisons: tuple[Comparison, ...]
 
 
 def part_recall(database: ProposalDatabase, parts_of: PartsOf, limit_objects: int | None, seed: int) -> PartRecall:
@@ -55,28 +65,35 @@ def part_recall(database: ProposalDatabase, parts_of: PartsOf, limit_objects: in
         order = uniforms(seed, "recall", "", 0, "objects", 0, len(objects)).argsort(kind="stable")
         objects = [objects[n] for n in sorted(order[:limit_objects])]
     of_object = _proposals(database)
-    found: list[NDArray[np.float64]] = []
-    chance: list[list[NDArray[np.float64]]] = [[] for _ in range(REPEATS)]
+    shares: list[float] = []
+    found: list[float] = []
+    chance: list[list[float]] = [[] for _ in range(REPEATS)]
     masks = 0
     for image_id, row, parts in objects:
         proposals = [mask_of(proposal) for proposal in of_object.get((image_id, row["instance_id"]), [])]
         masks += len(proposals)
-        found.append(_best_ious(parts, proposals))
         mask = mask_of(row)
+        shares += [np.count_nonzero(part) / row["area"] for part in parts]
+        found += _best_ious(parts, proposals)
         for repeat in range(REPEATS):
             cells = random_cells(mask, len(proposals), seed, row["proposal_id"], repeat)
-            chance[repeat].append(_best_ious(parts, cells))
-    random = [_recall(np.concatenate(ious)) for ious in chance]
-    mean = Recall(
-        random[0].parts,
-        float(np.mean([r.best for r in random])),
-        tuple(float(np.mean([r.at[n] for r in random])) for n in range(len(THRESHOLDS))),
-    )
-    return PartRecall(len(objects), masks, _recall(np.concatenate(found)), mean)
+            chance[repeat] += _best_ious(parts, cells)
+    comparisons = []
+    for min_share in MIN_SHARES:
+        chosen = np.array(shares) >= min_share
+        if chosen.any():
+            random = [_recall(np.array(ious)[chosen]) for ious in chance]
+            comparisons.append(Comparison(min_share, _recall(np.array(found)[chosen]), _mean(random)))
+    return PartRecall(len(objects), masks, tuple(comparisons))
+
+
+def _mean(recalls: Sequence[Recall]) -> Recall:
+    at = np.array([recall.at for recall in recalls]).mean(axis=0)
+    return Recall(recalls[0].parts, float(np.mean([recall.best for recall in recalls])), tuple(map(float, at)))
 
 
 def _objects(database: ProposalDatabase, parts_of: PartsOf) -> list[tuple[str, Json, list[Mask]]]:
-    table = database.proposals(["proposal_id", "image_id", "instance_id", "kind", "rle", "height", "width"])
+    table = database.proposals(["proposal_id", "image_id", "instance_id", "kind", "rle", "height", "width", "area"])
     of_image: dict[str, list[Json]] = {}
     for row in table.filter(pc.equal(table["kind"], "object")).to_pylist():
         of_image.setdefault(row["image_id"], []).append(row)
@@ -123,8 +140,8 @@ def random_cells(mask: Mask, count: int, seed: int, object_id: str, repeat: int)
     return cells[:count]
 
 
-def _best_ious(parts: Sequence[Mask], masks: Sequence[Mask]) -> NDArray[np.float64]:
-    return np.array([max((_iou(part, mask) for mask in masks), default=0.0) for part in parts])
+def _best_ious(parts: Sequence[Mask], masks: Sequence[Mask]) -> list[float]:
+    return [max((_iou(part, mask) for mask in masks), default=0.0) for part in parts]
 
 
 def _iou(a: Mask, b: Mask) -> float:

@@ -22,7 +22,6 @@ class LoopConfig:
     keep: every Y_t is a candidate, or only the last one. min_distance: smallest distance of a new click from every
     earlier one, as a share of the diagonal of the object's box; 0 for no check. max_draws: tries per click.
     min_mask_area: no new click at a step where the mask has fewer pixels (the forward still runs).
-    focus_on_prompt: the first region of interest follows the object mask; if not, it is the whole image.
     """
 
     min_negatives: int = 3
@@ -31,7 +30,6 @@ class LoopConfig:
     min_distance: float = 0.05
     max_draws: int = 20
     min_mask_area: int = 0
-    focus_on_prompt: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +113,7 @@ PRESETS: dict[str, ProposalsConfig] = {
     "released": ProposalsConfig(
         preset="released",
         min_box_fill=0.08,
-        loop=LoopConfig(
-            min_negatives=2,
-            max_negatives=4,
-            keep="last",
-            min_distance=0.0,
-            min_mask_area=400,
-            focus_on_prompt=False,
-        ),
+        loop=LoopConfig(min_negatives=2, max_negatives=4, keep="last", min_distance=0.0, min_mask_area=400),
         masks=MaskConfig(
             fill_holes=False,
             cut_to_object=False,

@@ -101,7 +101,7 @@ def simulate(
     positive click (Eq. 1); each later one the last probability map and one more negative click (Eq. 2).
     A loop ends early at an empty mask or where no click can be drawn. Targets must have non-empty masks.
     """
-    states = [_first(target, length, config, draw_click) for target, length in zip(targets, lengths, strict=True)]
+    states = [_first(target, length, draw_click) for target, length in zip(targets, lengths, strict=True)]
     for step in range(max(lengths, default=0) + 1):
         running = [state for state in states if state.ended is None and step <= state.steps]
         if step > 0:
@@ -117,13 +117,13 @@ def simulate(
     ]
 
 
-def _first(target: Target, length: int, config: LoopConfig, draw_click: DrawClick) -> _State:
+def _first(target: Target, length: int, draw_click: DrawClick) -> _State:
     mask = target.object.mask
     click = draw_click(target, 0, mask, ())
     if click is None:
         raise ValueError("the first click has no earlier one to be too close to")
-    focus = mask if config.focus_on_prompt else None
-    return _State(target, length, Interaction(target.image.pixels, (click,), prompt=mask, focus=focus), [])
+    # Before the first prediction there is no map for the region of interest to follow: it is the whole image.
+    return _State(target, length, Interaction(target.image.pixels, (click,), prompt=mask, focus=None), [])
 
 
 def _add_click(state: _State, step: int, config: LoopConfig, draw_click: DrawClick) -> None:

@@ -412,7 +412,7 @@ def test_values_out_of_range(refused, tmp_path, options, said):
     [
         (
             "[loop]\nmax_clicks = 3",
-            "unknown configuration key 'loop.max_clicks'; possible here: focus_on_prompt, keep,",
+            "unknown configuration key 'loop.max_clicks'; possible here: keep,",
         ),
         ("sede = 3", "unknown configuration key 'sede'; possible here: batch, granularity, loop, masks,"),
         ("[loop\nkeep = 'all'", "is not TOML: Expected ']' at the end of a table declaration (at line 1, column 6)"),

@@ -71,11 +71,14 @@ def test_recall_is_1_where_the_proposals_are_the_parts(built):
     found = part_recall(database, parts_of, None, 0)
     rows = database.proposals(["kind"])["kind"].to_pylist()
     parts = sum(kind in ("part", "complement") for kind in rows)
-    assert (found.proposals.best, found.proposals.at) == (1.0, (1.0, 1.0))
-    assert found.proposals.parts == found.random.parts == parts
+    everything, large = found.comparisons
+    assert (everything.proposals.best, everything.proposals.at) == (1.0, (1.0, 1.0))
+    assert everything.proposals.parts == everything.random.parts == parts
+    assert (large.min_share, large.proposals.best) == (0.1, 1.0)
+    assert 0 < large.proposals.parts < parts
     assert found.masks == parts
-    assert 0.0 < found.random.best < 0.95
-    assert found.random.at[0] >= found.random.at[1]
+    assert 0.0 < everything.random.best < 0.95
+    assert everything.random.at[0] >= everything.random.at[1]
     assert part_recall(database, parts_of, None, 0) == found
 
 
@@ -94,9 +97,10 @@ def test_recall_by_hand(built):
     assert others
     ious = [max((mask & part).sum() / (mask | part).sum() for mask in others) for part in (thing, corner)]
     found = part_recall(database, lambda image: {"a": thing, "b": corner} if image == "im_0" else {}, None, 0)
-    assert (found.objects, found.masks, found.proposals.parts) == (1, len(others), 2)
-    assert found.proposals.best == pytest.approx(np.mean(ious))
-    assert found.proposals.at == tuple(np.mean(np.array(ious) >= level) for level in (0.5, 0.75))
+    proposals = found.comparisons[0].proposals
+    assert (found.objects, found.masks, proposals.parts) == (1, len(others), 2)
+    assert proposals.best == pytest.approx(np.mean(ious))
+    assert proposals.at == tuple(np.mean(np.array(ious) >= level) for level in (0.5, 0.75))
 
 
 def test_part_belongs_to_the_object_that_covers_most_of_it(built):
@@ -122,7 +126,7 @@ def test_limit_is_a_stable_choice_of_objects(built):
     assert (everything.objects, limited.objects) == (12, 3)
     assert limited == part_recall(database, parts_of, 3, 0)
     assert part_recall(database, parts_of, 1000, 0) == everything
-    assert len({part_recall(database, parts_of, 3, seed).proposals for seed in range(4)}) > 1
+    assert len({part_recall(database, parts_of, 3, seed).comparisons for seed in range(4)}) > 1
 
 
 def test_no_annotated_part_is_a_user_error(built):

@@ -84,7 +84,7 @@ def test_all_steps_are_candidates_and_the_inputs_follow_the_equations():
     assert len(model.calls) == 4
     first = model.calls[0][0]
     assert first.prompt is target.object.mask
-    assert first.focus is target.object.mask
+    assert first.focus is None
     assert first.roi is None
     assert first.image is target.image.pixels
     for step, (call,) in enumerate(model.calls):
