@@ -17,7 +17,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing import resource_tracker
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import dask
@@ -40,8 +40,6 @@ SHARDS_IN_FLIGHT = 2
 POLL_SECONDS = 5.0
 NO_WORKER_SECONDS = 120.0
 STAGES = ("load", "mask_engine", "postprocess", "complement", "granularity", "write")
-T = TypeVar("T")
-
 
 OpenModel = Callable[[], TimedModel]
 """Makes the model in a worker process; must be picklable."""
@@ -102,6 +100,10 @@ class Workers:
 
     client: Client
     run: str
+
+    def count(self) -> int:
+        """Worker processes that are there now."""
+        return len(self.client.nthreads())
 
     def submit(self, name: str, executor: str, function: Callable[..., Any], *args: Any) -> Future:
         """Submit one task to the ``model`` or the ``cpu`` executor."""
@@ -183,7 +185,7 @@ def run_shards(workers: Workers, tasks: Sequence[ShardTask], store: Store, confi
     flying: dict[Future, ShardTask] = {}
     suspects: list[ShardTask] = []
     while waiting or flying:
-        while waiting and len(flying) < SHARDS_IN_FLIGHT * max(1, len(workers.client.nthreads())):
+        while waiting and len(flying) < SHARDS_IN_FLIGHT * max(1, workers.count()):
             task = waiting.popleft()
             flying[_submit(workers, task, store, config_hash)] = task
         for future in _first_done(workers, list(flying)):
@@ -203,7 +205,7 @@ def _first_done(workers: Workers, futures: list[Future]) -> set[Future]:
         try:
             return set(wait(futures, timeout=POLL_SECONDS, return_when="FIRST_COMPLETED").done)
         except TimeoutError:
-            if workers.client.nthreads():
+            if workers.count():
                 last_seen = time.monotonic()
             elif time.monotonic() - last_seen > NO_WORKER_SECONDS:
                 raise UserError(

@@ -111,8 +111,9 @@ def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: Run
             database.drop_summaries(store)
             open_model = partial(open_predictor, str(Path(checkpoint).resolve()), info.sha256, config.predictor)
             with cluster(options.scheduler, workers, config.predictor.threads, open_model) as running:
-                each = estimate_seconds(running, _sample(missing))
-                progress.started(replace(begin, estimate=None if each is None else each * images / workers))
+                each, there = estimate_seconds(running, _sample(missing)), max(1, running.count())
+                estimate = None if each is None else each * images / there
+                progress.started(replace(begin, workers=there, estimate=estimate))
                 for done in run_shards(running, missing, store, plan["config_hash"]):
                     _check_arrived(store, done)
                     times = _added(times, done)
