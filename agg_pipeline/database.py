@@ -20,7 +20,7 @@ from schemas.config import ProposalsConfig, content_hash, differences
 from schemas.errors import UserError
 from schemas.tables import FILES, FORMAT_VERSION, KINDS, SAMPLING
 
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 PLAN = "plan.json"
 MANIFEST = "manifest.json"
 SAMPLING_FILE = "sampling.parquet"
@@ -107,6 +107,13 @@ def parquet_bytes(table: pa.Table) -> bytes:
         write_statistics=[name for name in FILTERED if name in names],
     )
     return sink.getvalue()
+
+
+def read_table(store: Store, path: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """A Parquet file, or some of its columns; FileNotFoundError, or an Arrow exception if it is broken."""
+    with store.open(path) as file:
+        # After a read with threads Arrow sometimes aborts the interpreter at its end (apache/arrow#34314).
+        return pq.read_table(file, columns=None if columns is None else list(columns), use_threads=False)
 
 
 def write_shard(store: Store, index: int, planned: int, config_hash: str, tables: Mapping[str, pa.Table]) -> Json:

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import torch
 
 from agg_pipeline import database
@@ -165,8 +164,7 @@ def finish(store: Store, plan: Json) -> Json:
     manifest = database.make_manifest(plan, found)
     counts: Counter[tuple[str, int]] = Counter()
     for index in found:
-        with store.open(f"proposals/{database.shard_name(index)}.parquet") as file:
-            table = pq.read_table(file, columns=["kind", "bin"])
+        table = database.read_table(store, f"proposals/{database.shard_name(index)}.parquet", ["kind", "bin"])
         counts.update(zip(table["kind"].to_pylist(), table["bin"].to_pylist(), strict=True))
     sampling = database.parquet_bytes(database.sampling_table(counts))
     for path, content in (

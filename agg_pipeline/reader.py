@@ -10,7 +10,6 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from agg_pipeline import database
@@ -68,12 +67,9 @@ class ProposalDatabase:
         if columns is not None:
             schema = pa.schema([schema.field(column) for column in columns])
         chosen = self.sidecars if shards is None else {index: self.sidecars[index] for index in shards}
-        parts = [self._read(f"{name}/{database.shard_name(index)}.parquet", columns) for index in chosen]
+        paths = (f"{name}/{database.shard_name(index)}.parquet" for index in chosen)
+        parts = [database.read_table(self.store, path, columns) for path in paths]
         return pa.concat_tables(parts) if parts else schema.empty_table()
-
-    def _read(self, path: str, columns: Sequence[str] | None) -> pa.Table:
-        with self.store.open(path) as file:
-            return pq.read_table(file, columns=None if columns is None else list(columns))
 
     def proposals(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows of ``proposals``."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from agg_pipeline import database
 from agg_pipeline.database import Json
@@ -66,7 +64,7 @@ def validate(opened: ProposalDatabase) -> Iterator[Finding]:
 
 def _table(store: Store, path: str, schema: pa.Schema) -> pa.Table | Finding:
     try:
-        table = pq.read_table(io.BytesIO(store.read(path)))
+        table = database.read_table(store, path)
     except (pa.ArrowException, OSError) as error:
         return Finding(path, f"is no readable Parquet file: {str(error).splitlines()[0]}")
     return table if table.schema.equals(schema, check_metadata=True) else Finding(path, SCHEMA_DIFFERS)
