@@ -7,6 +7,7 @@ loaded its images, because Dask runs a task where its input is, and arrays are p
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import signal
 import time
@@ -17,7 +18,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing import resource_tracker
-from typing import Any
+from typing import Any, Self
 
 import cv2
 import dask
@@ -112,8 +113,9 @@ class Workers:
 
 
 def _load(task: ShardTask) -> tuple[Shard, Times]:
-    started = time.perf_counter()
-    return stages_of.load(task), Times().plus("load", time.perf_counter() - started)
+    with _Stopwatch() as watch:
+        shard = stages_of.load(task)
+    return shard, Times().plus("load", watch.seconds)
 
 
 def _model_of(run: str) -> TimedModel:
@@ -124,22 +126,45 @@ def _model_of(run: str) -> TimedModel:
 def _with_model(
     run: str, name: str, stage: Callable[[Shard, TimedModel], Shard], state: tuple[Shard, Times]
 ) -> tuple[Shard, Times]:
+    shard, times = state
     model = _model_of(run)
-    before, started = model.forward_seconds, time.perf_counter()
-    result = stage(state[0], model)
-    return result, state[1].plus(name, time.perf_counter() - started, model.forward_seconds - before)
+    before = model.forward_seconds
+    with _Stopwatch() as watch:
+        result = stage(shard, model)
+    return result, times.plus(name, watch.seconds, model.forward_seconds - before)
 
 
-def _without_model(name: str, stage: Callable[[Shard], Shard], state: tuple[Shard, Times]) -> Any:
-    started = time.perf_counter()
-    return stage(state[0]), state[1].plus(name, time.perf_counter() - started)
+def _without_model(name: str, stage: Callable[[Shard], Shard], state: tuple[Shard, Times]) -> tuple[Shard, Times]:
+    shard, times = state
+    with _Stopwatch() as watch:
+        result = stage(shard)
+    return result, times.plus(name, watch.seconds)
 
 
 def _write(store: Store, config_hash: str, state: tuple[Shard, Times]) -> tuple[Json, Times]:
-    started = time.perf_counter()
     shard, times = state
-    sidecar = write_shard(store, shard.task.index, len(shard.task.entries), config_hash, tables(shard))
-    return sidecar, times.plus("write", time.perf_counter() - started)
+    with _Stopwatch() as watch:
+        sidecar = write_shard(store, shard.task.index, len(shard.task.entries), config_hash, tables(shard))
+    return sidecar, times.plus("write", watch.seconds)
+
+
+class _Stopwatch:
+    """Seconds of a task, which at its end gives the memory back that it left free."""
+
+    def __enter__(self) -> Self:
+        self._started = time.perf_counter()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        _trim_heap()
+        self.seconds = time.perf_counter() - self._started
+
+
+def _trim_heap() -> None:
+    # Freed arrays leave holes between what lives on, and the heap would grow with the run. Only glibc has this.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _submit(workers: Workers, task: ShardTask, store: Store, config_hash: str, write: bool = True) -> Future:
@@ -249,15 +274,18 @@ def cluster(scheduler: str | None, workers: int, threads: int, open_model: OpenM
     settings = {
         # Stealing would move a chain away from its arrays.
         "distributed.scheduler.work-stealing": False,
+        # Its profiler keeps the call stacks of an hour, tens of megabytes.
+        "distributed.worker.profile.enabled": False,
         # A worker that dies several times in a row is still to be replaced.
         "distributed.deploy.lost-worker-timeout": "1000 days",
         "distributed.nanny.pre-spawn-environ": {
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
             "OPENBLAS_NUM_THREADS": 1,
-            # Dask's own setting gives memory back after every forward, and a forward then takes twice the time.
+            # Dask's own setting gives memory back after every forward, and a forward then takes twice the time. The
+            # largest arrays get pages of their own, so that they leave no holes.
             "MALLOC_TRIM_THRESHOLD_": 1 << 30,
-            "MALLOC_MMAP_THRESHOLD_": 1 << 30,
+            "MALLOC_MMAP_THRESHOLD_": 1 << 22,
         },
     }
     with dask.config.set(settings):
