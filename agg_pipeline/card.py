@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from agg_pipeline.report.page import filled
 from schemas.tables import FILES, REASONS, SAMPLING
 
 
 def dataset_card(manifest: dict[str, Any]) -> str:
     """The text of the database's README.md."""
-    environment = Environment(
-        loader=PackageLoader("agg_pipeline", "report"), undefined=StrictUndefined, trim_blocks=True, autoescape=False
-    )
     tables = {
         name: [
             {"name": field.name, "type": str(field.type), "unit": (field.metadata or {})[b"unit"].decode()}
@@ -21,5 +17,4 @@ def dataset_card(manifest: dict[str, Any]) -> str:
         ]
         for name, schema in {**FILES, "sampling": SAMPLING}.items()
     }
-    template = environment.get_template("card.md.j2")
-    return template.render(manifest=manifest, totals=manifest["totals"], tables=tables, reasons=REASONS)
+    return filled("card.md.j2", manifest=manifest, totals=manifest["totals"], tables=tables, reasons=REASONS)

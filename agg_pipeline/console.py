@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
-from rich.table import Table
 
 from agg_pipeline.dag import STAGES
 from agg_pipeline.proposals import Progress, Start, Summary
 from agg_pipeline.reader import ProposalDatabase
-from agg_pipeline.recall import THRESHOLDS, PartRecall
+from agg_pipeline.recall import THRESHOLDS, PartRecall, Recall
+from agg_pipeline.report.statistics import by_kind_and_bin
 from agg_pipeline.status import Status
-from agg_pipeline.validate import Finding
+from agg_pipeline.terminal import print_rows
 from schemas.numbers import BINS
 from schemas.tables import REASONS
-
-SHOWN_FINDINGS = 50
 
 
 class RunProgress:
@@ -78,15 +75,6 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _print_rows(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for number, name in enumerate(head):
-        table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    Console(highlight=False).print(table)
-
-
 def print_summary(summary: Summary) -> None:
     """The table after a run: images, objects, proposals by kind, rejects, seconds by stage, share of the model."""
     totals = summary.manifest["totals"]
@@ -99,7 +87,7 @@ def print_summary(summary: Summary) -> None:
     if busy:
         rows.append(("share of model forwards in these", f"{times.forwards / busy:.2f}"))
         rows.append(("images per second", f"{summary.images_done / summary.seconds:.2f}"))
-    _print_rows("Proposals", ("", "count"), rows)
+    print_rows("Proposals", ("", "count"), rows)
 
 
 def print_status(status: Status) -> None:
@@ -111,32 +99,20 @@ def print_status(status: Status) -> None:
         ("proposals", str(status.proposals)),
         ("running", status.owner or "no"),
     ]
-    _print_rows("Status", ("", ""), rows)
-
-
-def print_findings(findings: Sequence[Finding]) -> None:
-    """The first findings of a validation and their number."""
-    if not findings:
-        Console().print("the database is valid")
-        return
-    rows = [(finding.where, finding.what) for finding in findings[:SHOWN_FINDINGS]]
-    _print_rows(f"{len(findings)} findings, the first {len(rows)}", ("where", "what"), rows)
+    print_rows("Status", ("", ""), rows)
 
 
 def print_stats(database: ProposalDatabase, recall: PartRecall | None) -> None:
     """Counts by kind and bin, rejects by reason, bytes; recall of annotated parts if it was asked for."""
     table = database.proposals(["kind", "bin"])
-    kinds, bins = table["kind"].to_pylist(), table["bin"].to_pylist()
-    counted: dict[str, list[int]] = {}
-    for kind, number in zip(kinds, bins, strict=True):
-        counted.setdefault(kind, [0] * BINS)[number - 1] += 1
+    counted = by_kind_and_bin(table)
     rows = [(kind, *map(str, counts), str(sum(counts))) for kind, counts in counted.items()]
-    _print_rows(
+    print_rows(
         "Rows by kind and granularity bin", ("kind", *(f"{n / BINS:.1f}" for n in range(1, BINS + 1)), "all"), rows
     )
     reasons = database.rejects()["reason"].to_pylist()
     rows = [(reason, meaning, str(reasons.count(reason))) for reason, meaning in REASONS.items() if reason in reasons]
-    _print_rows("Rejects", ("reason", "meaning", "count"), rows)
+    print_rows("Rejects", ("reason", "meaning", "count"), rows)
     size = sum(file["bytes"] for sidecar in database.sidecars.values() for file in sidecar["files"].values())
     masks = table.num_rows
     Console().print(f"{masks} masks in {size} bytes: {size / max(1, masks):.0f} bytes per mask")
@@ -146,13 +122,24 @@ def print_stats(database: ProposalDatabase, recall: PartRecall | None) -> None:
 
 def _print_recall(recall: PartRecall) -> None:
     head = ("masks", *(f"IoU >= {level}" for level in THRESHOLDS), "mean best IoU")
-    for compared in recall.comparisons:
-        which = f"with at least {compared.min_share:.0%} of their object" if compared.min_share else "of every size"
-        title = f"Recall of {compared.proposals.parts} annotated parts {which}"
-        numbers = [(*found.at, found.best) for found in (compared.proposals, compared.random)]
+    for compared in recall.by_size:
+        title = f"Recall of annotated parts: {compared.which} ({compared.proposals.parts})"
+        numbers = [_numbers(found) for found in (compared.proposals, compared.random)]
         rows = [
             (name, *(f"{number:.3f}" for number in line))
             for name, line in zip(("proposals", "random partitions"), numbers, strict=True)
         ]
         rows.append(("ratio", *(f"{a / b:.2f}" if b else "-" for a, b in zip(*numbers, strict=True))))
-        _print_rows(f"{title}; {recall.objects} objects, {recall.masks} masks", head, rows)
+        print_rows(f"{title}; {recall.objects} objects, {recall.masks} masks", head, rows)
+    head = ("class", "parts", *(f"IoU >= {level}" for level in THRESHOLDS), "mean best IoU")
+    rows = []
+    for compared in recall.by_class:
+        pairs = zip(_numbers(compared.proposals), _numbers(compared.random), strict=True)
+        rows.append(
+            (compared.which, str(compared.proposals.parts), *(f"{ours:.3f} / {chance:.3f}" for ours, chance in pairs))
+        )
+    print_rows("Recall by part class: proposals / random partitions", head, rows)
+
+
+def _numbers(recall: Recall) -> tuple[float, ...]:
+    return (*recall.at, recall.best)

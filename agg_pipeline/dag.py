@@ -113,9 +113,9 @@ class Workers:
 
 
 def _load(task: ShardTask) -> tuple[Shard, Times]:
-    with _Stopwatch() as watch:
+    with _Task() as done:
         shard = stages_of.load(task)
-    return shard, Times().plus("load", watch.seconds)
+    return shard, Times().plus("load", done.seconds)
 
 
 def _model_of(run: str) -> TimedModel:
@@ -129,27 +129,27 @@ def _with_model(
     shard, times = state
     model = _model_of(run)
     before = model.forward_seconds
-    with _Stopwatch() as watch:
+    with _Task() as done:
         result = stage(shard, model)
-    return result, times.plus(name, watch.seconds, model.forward_seconds - before)
+    return result, times.plus(name, done.seconds, model.forward_seconds - before)
 
 
 def _without_model(name: str, stage: Callable[[Shard], Shard], state: tuple[Shard, Times]) -> tuple[Shard, Times]:
     shard, times = state
-    with _Stopwatch() as watch:
+    with _Task() as done:
         result = stage(shard)
-    return result, times.plus(name, watch.seconds)
+    return result, times.plus(name, done.seconds)
 
 
 def _write(store: Store, config_hash: str, state: tuple[Shard, Times]) -> tuple[Json, Times]:
     shard, times = state
-    with _Stopwatch() as watch:
+    with _Task() as done:
         sidecar = write_shard(store, shard.task.index, len(shard.task.entries), config_hash, tables(shard))
-    return sidecar, times.plus("write", watch.seconds)
+    return sidecar, times.plus("write", done.seconds)
 
 
-class _Stopwatch:
-    """Seconds of a task, which at its end gives the memory back that it left free."""
+class _Task:
+    """A task's bookkeeping: its seconds, and at its end it gives the memory back that it left free."""
 
     def __enter__(self) -> Self:
         self._started = time.perf_counter()
@@ -171,9 +171,10 @@ def _submit(workers: Workers, task: ShardTask, store: Store, config_hash: str, w
     """Submit a shard's chain; the future of its last task. Without ``write`` the chain leaves no trace."""
     submit, run = workers.submit, workers.run
     state = submit("load", "cpu", _load, task)
-    state = submit("mask_engine", "model", _with_model, run, "mask_engine", stages_of.run_mask_engine, state)
-    state = submit("postprocess", "cpu", _without_model, "postprocess", stages_of.run_postprocess, state)
-    state = submit("complement", "cpu", _without_model, "complement", stages_of.run_complement, state)
+    if task.config.source == "agg":
+        state = submit("mask_engine", "model", _with_model, run, "mask_engine", stages_of.run_mask_engine, state)
+        state = submit("postprocess", "cpu", _without_model, "postprocess", stages_of.run_postprocess, state)
+        state = submit("complement", "cpu", _without_model, "complement", stages_of.run_complement, state)
     state = submit("granularity", "model", _with_model, run, "granularity", stages_of.run_granularity, state)
     if write:
         return submit("write", "cpu", _write, store, config_hash, state)
@@ -192,11 +193,10 @@ def _measure(run: str, task: ShardTask) -> float:
 
 
 def estimate_seconds(workers: Workers, sample: ShardTask) -> float | None:
-    """Seconds that one worker takes per image, from a few images; None if they kill the worker."""
-    try:
-        seconds: float = _result(workers, workers.submit("estimate", "model", _measure, workers.run, sample))
-    except KilledWorker:
-        return None
+    """Seconds that one worker takes per image, from a few images; None if they fail, which their shards then tell."""
+    future = workers.submit("estimate", "model", _measure, workers.run, sample)
+    _first_done(workers, [future])
+    seconds: float | None = None if future.exception() else future.result()
     return seconds
 
 
@@ -295,6 +295,7 @@ def cluster(scheduler: str | None, workers: int, threads: int, open_model: OpenM
             with _interrupts_blocked():
                 local = LocalCluster(
                     n_workers=workers,
+                    # Every thread holds one task: one shard is in the model while another loads or writes.
                     threads_per_worker=SHARDS_IN_FLIGHT,
                     memory_limit=0,
                     dashboard_address="127.0.0.1:0",
@@ -321,13 +322,13 @@ def _leave(client: Client, run: str) -> None:
 def _interrupts_blocked() -> Iterator[None]:
     """Keep Ctrl-C from the threads and processes that start here, and from those that they start: it is the main
     thread's, which then stops the others."""
-    # Started first, because its start would unblock the signal.
+    # Started first, because its start would unblock the signals.
     resource_tracker.ensure_running()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _connect(scheduler: str) -> Client:

@@ -51,9 +51,9 @@ def make_plan(dataset: Dataset, model: Json, environment: Json, config: Proposal
             "split": dataset.split,
             "fingerprint": dataset.fingerprint,
             "images": len(dataset.entries),
-            "licence": dataset.licence,
-            "citation": dataset.citation,
-            "homepage": dataset.homepage,
+            "licence": dataset.about.licence,
+            "citation": dataset.about.citation,
+            "homepage": dataset.about.homepage,
         },
         "model": model,
         "environment": environment,
@@ -148,9 +148,15 @@ def sidecars(store: Store) -> dict[int, Json]:
     found = {}
     for path in store.files("shards"):
         if path.endswith(".json"):
-            sidecar = store.read_json(path)
+            advice = "delete it, and its shard is made again"
+            try:
+                sidecar = store.read_json(path)
+            except UserError as error:
+                raise UserError(f"{error}; {advice}") from error
             if not isinstance(sidecar, dict) or SIDECAR_KEYS - set(sidecar):
-                raise UserError(f"{store.url}/{path} is no sidecar; delete it, and its shard is made again")
+                raise UserError(f"{store.url}/{path} is no sidecar; {advice}")
+            if path != sidecar_path(sidecar["shard"]):
+                raise UserError(f"{store.url}/{path} says that it is of shard {sidecar['shard']}; {advice}")
             found[int(sidecar["shard"])] = sidecar
     return dict(sorted(found.items()))
 

@@ -41,7 +41,11 @@ def seconds_per_image(sample: ShardTask, model: TimedModel) -> float:
     started = time.perf_counter()
     model.predict(batch)
     forward = (time.perf_counter() - started) / len(batch)
-    return loading + len(targets) / len(sample.entries) * _forwards(sample.config.loop) * forward
+    if sample.config.source == "gt":
+        forwards: float = sum(len(target.object.parts) for target in targets)
+    else:
+        forwards = len(targets) * _forwards(sample.config.loop)
+    return loading + forwards / len(sample.entries) * forward
 
 
 def _forwards(loop: LoopConfig) -> float:

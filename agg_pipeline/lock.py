@@ -105,7 +105,10 @@ def _is_ours(store: Store, lock: dict[str, Any]) -> bool:
 
 def _lives(pid: int, process_started: float) -> bool:
     try:
-        return bool(abs(psutil.Process(pid).create_time() - process_started) < 1.0)
+        process = psutil.Process(pid)
+        # A process that was killed and not yet waited for does nothing any more.
+        alive = process.status() != psutil.STATUS_ZOMBIE
+        return bool(alive and abs(process.create_time() - process_started) < 1.0)
     except psutil.NoSuchProcess:
         return False
 

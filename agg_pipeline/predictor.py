@@ -74,7 +74,8 @@ class Predictor:
         """Foreground probability of each interaction, in order; see ``Prediction``.
 
         Interactions may be of different images and sizes. The state of an interaction (prompt, focus,
-        region of interest) travels with it; between calls only resized regions are kept, to save work.
+        region of interest) travels with it; what is kept between calls, resized regions and the input's memory, only
+        saves work.
         """
         if not interactions:
             return []

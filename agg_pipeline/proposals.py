@@ -19,7 +19,7 @@ from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.lock import owned
 from agg_pipeline.models.checkpoints import load_click_model
 from agg_pipeline.predictor import open_predictor
-from agg_pipeline.reader import DATABASE, ProposalDatabase, open_proposals
+from agg_pipeline.reader import DATABASE, ProposalDatabase
 from agg_pipeline.shard import ShardTask
 from agg_pipeline.storage import Store
 from schemas.config import PredictorConfig, ProposalsConfig
@@ -92,7 +92,10 @@ def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: Run
     Raises UserError for everything a user can mend; shards that are finished by then stay, and the same call goes on.
     """
     _check_device(config.predictor.device, options)
-    store = Store(options.out).anchored().below(DATABASE)
+    place = Store(options.out).anchored()
+    if place.exists(database.PLAN):
+        raise UserError(f"{place.url} is a database itself; name the folder around it as the output folder")
+    store = place.below(DATABASE)
     _, info = load_click_model(checkpoint, config.predictor.input_size or None)
     plan = database.make_plan(dataset, asdict(info), environment(config.predictor), config)
     started, times = time.perf_counter(), Times()
@@ -118,7 +121,7 @@ def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: Run
                     times = _added(times, done)
                     progress.advanced(len(done.task.entries))
         manifest = finish(store, plan)
-    return Summary(open_proposals(options.out), manifest, images, time.perf_counter() - started, times)
+    return Summary(ProposalDatabase(store), manifest, images, time.perf_counter() - started, times)
 
 
 def _sample(tasks: Sequence[ShardTask]) -> ShardTask:

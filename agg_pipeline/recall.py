@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,13 +11,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from agg_pipeline.database import Json
+from agg_pipeline.datasets.parts import AnnotatedPart, PartsOf
 from agg_pipeline.reader import ProposalDatabase, mask_of
 from schemas.errors import UserError
 from stages.draws import index, uniforms
 
 Mask = NDArray[np.bool_]
-PartsOf = Callable[[str], Mapping[str, Mask]]
-"""The annotated parts of an image: label -> (H, W) mask; empty if the image has none."""
 
 THRESHOLDS = (0.5, 0.75)
 MIN_SHARES = (0.0, 0.1)
@@ -36,20 +35,21 @@ class Recall:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Recall of proposals and of as many random cells, over the parts with at least ``min_share`` of their object."""
+    """Recall of proposals and of as many random cells, over the parts that ``which`` names."""
 
-    min_share: float
+    which: str
     proposals: Recall
     random: Recall
 
 
 @dataclass(frozen=True)
 class PartRecall:
-    """The comparison over all parts of ``objects`` objects with ``masks`` proposals, and over the large ones alone."""
+    """The comparison over all parts of ``objects`` objects with ``masks`` proposals, the large ones, and each class."""
 
     objects: int
     masks: int
-    comparisons: tuple[Comparison, ...]
+    by_size: tuple[Comparison, ...]
+    by_class: tuple[Comparison, ...]
 
 
 def part_recall(database: ProposalDatabase, parts_of: PartsOf, limit_objects: int | None, seed: int) -> PartRecall:
@@ -65,6 +65,7 @@ def part_recall(database: ProposalDatabase, parts_of: PartsOf, limit_objects: in
         order = uniforms(seed, "recall", "", 0, "objects", 0, len(objects)).argsort(kind="stable")
         objects = [objects[n] for n in sorted(order[:limit_objects])]
     of_object = _proposals(database)
+    kinds: list[str] = []
     shares: list[float] = []
     found: list[float] = []
     chance: list[list[float]] = [[] for _ in range(REPEATS)]
@@ -73,18 +74,28 @@ def part_recall(database: ProposalDatabase, parts_of: PartsOf, limit_objects: in
         proposals = [mask_of(proposal) for proposal in of_object.get((image_id, row["instance_id"]), [])]
         masks += len(proposals)
         mask = mask_of(row)
-        shares += [np.count_nonzero(part) / row["area"] for part in parts]
+        kinds += [part.kind for part in parts]
+        shares += [np.count_nonzero(part.mask) / row["area"] for part in parts]
         found += _best_ious(parts, proposals)
         for repeat in range(REPEATS):
             cells = random_cells(mask, len(proposals), seed, row["proposal_id"], repeat)
             chance[repeat] += _best_ious(parts, cells)
-    comparisons = []
-    for min_share in MIN_SHARES:
-        chosen = np.array(shares) >= min_share
-        if chosen.any():
-            random = [_recall(np.array(ious)[chosen]) for ious in chance]
-            comparisons.append(Comparison(min_share, _recall(np.array(found)[chosen]), _mean(random)))
-    return PartRecall(len(objects), masks, tuple(comparisons))
+    ious, random = np.array(found), np.array(chance)
+
+    def compared(which: str, chosen: NDArray[np.bool_]) -> Comparison:
+        return Comparison(which, _recall(ious[chosen]), _mean([_recall(repeat[chosen]) for repeat in random]))
+
+    sizes = {
+        f"parts with at least {share:.0%} of their object" if share else "all parts": share for share in MIN_SHARES
+    }
+    large = {which: np.array(shares) >= share for which, share in sizes.items()}
+    classes = {kind: np.array(kinds) == kind for kind in sorted(set(kinds))}
+    return PartRecall(
+        len(objects),
+        masks,
+        tuple(compared(which, chosen) for which, chosen in large.items() if chosen.any()),
+        tuple(compared(kind, chosen) for kind, chosen in classes.items()),
+    )
 
 
 def _mean(recalls: Sequence[Recall]) -> Recall:
@@ -92,20 +103,20 @@ def _mean(recalls: Sequence[Recall]) -> Recall:
     return Recall(recalls[0].parts, float(np.mean([recall.best for recall in recalls])), tuple(map(float, at)))
 
 
-def _objects(database: ProposalDatabase, parts_of: PartsOf) -> list[tuple[str, Json, list[Mask]]]:
+def _objects(database: ProposalDatabase, parts_of: PartsOf) -> list[tuple[str, Json, list[AnnotatedPart]]]:
     table = database.proposals(["proposal_id", "image_id", "instance_id", "kind", "rle", "height", "width", "area"])
     of_image: dict[str, list[Json]] = {}
     for row in table.filter(pc.equal(table["kind"], "object")).to_pylist():
         of_image.setdefault(row["image_id"], []).append(row)
     objects = []
     for image_id, candidates in of_image.items():
-        parts = list(parts_of(image_id).values())
+        parts = parts_of(image_id)
         if not parts:
             continue
         masks = [mask_of(row) for row in candidates]
-        if any(part.shape != masks[0].shape for part in parts):
+        if any(part.mask.shape != masks[0].shape for part in parts):
             raise UserError(f"the annotated parts of image {image_id} have another size than the image")
-        owners = [int(np.argmax([np.count_nonzero(part & mask) for mask in masks])) for part in parts]
+        owners = [int(np.argmax([np.count_nonzero(part.mask & mask) for mask in masks])) for part in parts]
         for number, row in enumerate(candidates):
             own = [part for part, owner in zip(parts, owners, strict=True) if owner == number]
             if own:
@@ -140,8 +151,8 @@ def random_cells(mask: Mask, count: int, seed: int, object_id: str, repeat: int)
     return cells[:count]
 
 
-def _best_ious(parts: Sequence[Mask], masks: Sequence[Mask]) -> list[float]:
-    return [max((_iou(part, mask) for mask in masks), default=0.0) for part in parts]
+def _best_ious(parts: Sequence[AnnotatedPart], masks: Sequence[Mask]) -> list[float]:
+    return [max((_iou(part.mask, mask) for mask in masks), default=0.0) for part in parts]
 
 
 def _iou(a: Mask, b: Mask) -> float:

@@ -14,7 +14,7 @@ from schemas.numbers import BINS
 from schemas.tables import IMAGES, PROPOSALS, REJECTS
 from stages.granularity import Estimate
 from stages.mask_engine import Target
-from stages.postprocess import Reject
+from stages.postprocess import Proposal, Reject
 
 Row = dict[str, Any]
 
@@ -70,16 +70,23 @@ def object_row(target: Target) -> Row:
 
 
 def estimate_row(estimate: Estimate) -> Row:
-    """The row of a part or complement."""
+    """The row of a part, a complement, or an annotated part."""
     query = estimate.query
-    target, proposal = query.target, query.proposal
+    target, part = query.target, query.part
     ids = target.image.image_id, target.object.instance_id
     row = _mask_columns(target, estimate.mask)
+    if isinstance(part, Proposal):
+        row["proposal_id"] = proposal_id(*ids, query.kind, part.step)
+        row["parent_id"] = proposal_id(*ids, "object", 0)
+        row["step"] = part.step
+        row["clicks"] = [{"row": c.row, "col": c.col, "positive": c.positive} for c in part.clicks]
+    else:
+        around = ("object", 0) if part.parent_id is None else (query.kind, part.parent_id)
+        row["proposal_id"] = proposal_id(*ids, query.kind, part.part_id)
+        row["parent_id"] = proposal_id(*ids, *around)
+        row["label"] = part.label
     row |= {
-        "proposal_id": proposal_id(*ids, query.kind, proposal.step),
-        "parent_id": proposal_id(*ids, "object", 0),
         "kind": query.kind,
-        "step": proposal.step,
         "scale": estimate.scale,
         "peak_proposal": estimate.peak_proposal,
         "peak_object": estimate.peak_object,
@@ -87,7 +94,6 @@ def estimate_row(estimate: Estimate) -> Row:
         "granularity": estimate.granularity,
         "bin": estimate.bin,
         "click": {"row": estimate.click.row, "col": estimate.click.col},
-        "clicks": [{"row": c.row, "col": c.col, "positive": c.positive} for c in proposal.clicks],
     }
     return row
 

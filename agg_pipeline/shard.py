@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from schemas.config import ProposalsConfig
 from schemas.crop import area
 from schemas.errors import ImageError
-from schemas.records import ImageEntry, ImageRecord
+from schemas.records import ImageEntry, ImageRecord, PartMask
 from stages.batches import batches
 from stages.click_model import ClickModel
 from stages.complement import add_complements
@@ -76,11 +76,18 @@ def load(task: ShardTask) -> Shard:
         for instance in record.objects:
             target = Target(record, instance)
             reason = _why_skipped(target, task.config.min_box_fill)
-            if reason is None:
-                targets.append(target)
-            else:
+            if reason is not None:
                 rejects.append(reject(target, None, "load", reason))
+                continue
+            targets.append(target)
+            if task.config.source == "gt":
+                rejects += [_empty_part(target, part) for part in instance.parts if area(part.mask) == 0]
     return Shard(task, tuple(images), tuple(targets), tuple(rejects))
+
+
+def _empty_part(target: Target, part: PartMask) -> Reject:
+    detail = f"annotated part {part.part_id}"
+    return Reject(target.image.image_id, target.object.instance_id, None, "load", "empty", detail)
 
 
 def _why_skipped(target: Target, min_box_fill: float) -> str | None:
@@ -122,16 +129,21 @@ def run_complement(shard: Shard) -> Shard:
 
 
 def run_granularity(shard: Shard, model: ClickModel) -> Shard:
-    """Estimate the granularity of every proposal, batch by batch."""
+    """Estimate the granularity of every proposal, or of every annotated part, batch by batch."""
     config = shard.task.config
     choose = choose_click(config.granularity, config.seed, shard.task.dataset)
+    queries = _annotated(shard.targets) if config.source == "gt" else _proposed(shard.proposals)
     estimates: list[Estimate] = []
-    for batch in batches(_queries(shard.proposals), lambda query: _pixels(query.target), config.batch):
+    for batch in batches(queries, lambda query: _pixels(query.target), config.batch):
         estimates += estimate(batch, model, config.granularity, choose)
     return replace(shard, estimates=tuple(estimates))
 
 
-def _queries(proposals: Sequence[ObjectProposals]) -> list[Query]:
+def _annotated(targets: Sequence[Target]) -> list[Query]:
+    return [Query(target, "annotated", part) for target in targets for part in target.object.parts if area(part.mask)]
+
+
+def _proposed(proposals: Sequence[ObjectProposals]) -> list[Query]:
     queries = []
     for of_object in proposals:
         queries += [Query(of_object.target, "part", part) for part in of_object.parts]

@@ -41,6 +41,22 @@ class Store:
         """The store of a folder inside this one."""
         return Store(f"{self.url.rstrip('/')}/{path}")
 
+    def above(self) -> Store | None:
+        """The store of the folder around this one, None at the top."""
+        parent, _, name = self.url.rstrip("/").rpartition("/")
+        return Store(parent) if parent and name and not parent.endswith(("/", ":")) else None
+
+    @classmethod
+    def of_file(cls, path: str) -> tuple[Store, str]:
+        """The store of the folder that a file lies in, and the file's name."""
+        folder, slash, name = path.rpartition("/")
+        return cls(folder or slash or "."), name
+
+    def beside(self, name: str) -> Store:
+        """The store of a folder next to this one."""
+        above = self.above()
+        return Store(name) if above is None else above.below(name)
+
     def read(self, path: str) -> bytes:
         """The bytes of a file; FileNotFoundError if there is none."""
         filesystem, root = self._open()
@@ -63,24 +79,43 @@ class Store:
         filesystem.invalidate_cache()
         return sorted(path.removeprefix(root).lstrip("/") for path in filesystem.find(f"{root}/{folder}".rstrip("/")))
 
-    def sizes(self, paths: Iterable[str]) -> dict[str, int]:
-        """Bytes of those of the files that are there; each of their folders is listed once."""
+    def listing(self, folder: str) -> Iterator[tuple[str, int]]:
+        """(name, bytes) of the files directly in a folder, in no order; none if there is no such folder."""
+        filesystem, root = self._open()
+        place = f"{root}/{folder}".rstrip("/")
+        if isinstance(filesystem, LocalFileSystem):
+            # fsspec makes a dict of a kilobyte for every file, too much for a folder of a million.
+            try:
+                with os.scandir(place) as found:
+                    yield from ((item.name, item.stat().st_size) for item in found if item.is_file())
+            except FileNotFoundError:
+                return
+            return
+        filesystem.invalidate_cache()
+        try:
+            listed = filesystem.ls(place, detail=True)
+        except FileNotFoundError:
+            return
+        for info in listed:
+            if info["type"] != "directory":
+                yield info["name"].rpartition("/")[2], int(info["size"] or 0)
+
+    def names(self, folder: str = "") -> list[str]:
+        """Names of the files and folders directly in a folder, sorted; none if there is no such folder."""
         filesystem, root = self._open()
         filesystem.invalidate_cache()
+        try:
+            listed = filesystem.ls(f"{root}/{folder}".rstrip("/"), detail=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(path.rstrip("/").rpartition("/")[2] for path in listed)
+
+    def sizes(self, paths: Iterable[str]) -> dict[str, int]:
+        """Bytes of those of the files that are there; each of their folders is listed once."""
         wanted = set(paths)
-        found: dict[str, int] = {}
-        for folder in sorted({path.rpartition("/")[0] for path in wanted}):
-            try:
-                listed = filesystem.ls(f"{root}/{folder}".rstrip("/"), detail=True)
-            except FileNotFoundError:
-                continue
-            for info in listed:
-                path = info["name"].removeprefix(root).lstrip("/")
-                if path in wanted and info["type"] != "directory":
-                    found[path] = int(
-                        filesystem.info(info["name"])["size"] if info.get("islink") else info["size"] or 0
-                    )
-        return found
+        folders = sorted({path.rpartition("/")[0] for path in wanted})
+        found = {f"{folder}/{name}".lstrip("/"): size for folder in folders for name, size in self.listing(folder)}
+        return {path: found[path] for path in wanted & found.keys()}
 
     def write(self, path: str, content: bytes) -> None:
         """Put a file in place as a whole or not at all.

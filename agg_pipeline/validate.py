@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from agg_pipeline import database
 from agg_pipeline.database import Json
+from agg_pipeline.findings import Finding
 from agg_pipeline.reader import ProposalDatabase
 from agg_pipeline.rle import decode
 from agg_pipeline.rows import proposal_id
@@ -22,14 +22,6 @@ from schemas.tables import FILES, KINDS, REASONS, SAMPLING
 from stages.granularity import combine
 
 SCHEMA_DIFFERS = "does not have the schema of this format"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is wrong, and where: a file, or a row of it."""
-
-    where: str
-    what: str
 
 
 def validate(opened: ProposalDatabase) -> Iterator[Finding]:
@@ -159,7 +151,8 @@ def _proposals(plan: Json, path: str, table: pa.Table, images: Mapping[str, Json
         if owner is None or row["parent_id"] not in ids:
             yield Finding(where, f"its parent {row['parent_id']} is not in the database")
             continue
-        contained = row["kind"] != "part" or config.masks.cut_to_object
+        # Annotated parts are what people drew; those of some sets leave their objects by a few pixels.
+        contained = row["kind"] == "complement" or (row["kind"] == "part" and config.masks.cut_to_object)
         if contained and intersection(mask, owner[1]) < area(mask):
             yield Finding(where, "the mask leaves its object")
         yield from (Finding(where, what) for what in _part_problems(row, owner[0], config.granularity))

@@ -1,1 +1,1 @@
-"""Timings of the click model against a plain reference of the same network."""
+"""Measurements of speed, size and memory; each module is a command, ``python -m benchmarks`` runs most of them."""

@@ -99,7 +99,7 @@ def main(demo_images: int | None, crowded: Path | None) -> None:
 
 def _case(*options: str) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.bench_memory", *options]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result
 

@@ -1,6 +1,7 @@
 """Recall of annotated parts by the proposals of seeded people against random partitions of the same objects.
 
-Needs photographs: ``python -m benchmarks.bench_parts --data sbd-mini --parts parts-mini --checkpoint xtiny448.pth``.
+Needs photographs:
+``python -m benchmarks.bench_parts --data sbd-mini --parts parts-mini --checkpoint xtiny448.pth --out folder``.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What is passed on: records, Arrow schemas, plan and manifest, configuration and its hash."""
+"""What is passed on: records, Arrow schemas, configuration and its hash."""

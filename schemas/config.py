@@ -12,6 +12,7 @@ from typing import Any, Literal, get_type_hints
 from schemas.errors import UserError
 
 Preset = Literal["paper", "released"]
+Source = Literal["agg", "gt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +96,12 @@ class BatchConfig:
 class ProposalsConfig:
     """Everything but data and model that decides the content of a proposal database.
 
+    source: where the masks come from, AGG's simulated clicks or annotated parts (ground truth).
     min_box_fill: objects that fill a smaller share of their box are left out, 0 for none.
     """
 
     preset: Preset = "paper"
+    source: Source = "agg"
     seed: int = 0
     min_box_fill: float = 0.0
     loop: LoopConfig = field(default_factory=LoopConfig)

@@ -21,10 +21,15 @@ class Click(NamedTuple):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class PartMask:
-    """An annotated part of an object. parent_id: part_id of the part around it, None for the object itself."""
+    """An annotated part of an object.
+
+    part_id: unique in its object. label: as published. name: in readable words. parent_id: part_id of the part around
+    it, None for the object itself.
+    """
 
     part_id: str
     label: str
+    name: str
     mask: MaskCrop
     parent_id: str | None = None
 

@@ -13,7 +13,7 @@ import numpy as np
 from schemas.config import GranularityConfig
 from schemas.crop import MaskCrop, ProbabilityMap, area
 from schemas.numbers import granularity_bin, round_to_tenth
-from schemas.records import Click, Interaction
+from schemas.records import Click, Interaction, PartMask
 from stages.click_model import ClickModel
 from stages.draws import index, uniforms
 from stages.mask_engine import Target
@@ -25,11 +25,11 @@ Kind = Literal["object", "part", "complement", "annotated"]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Query:
-    """A mask of an object whose granularity is wanted."""
+    """A mask of an object whose granularity is wanted: a proposal, or a part as people annotated it."""
 
     target: Target
     kind: Kind
-    proposal: Proposal
+    part: Proposal | PartMask
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -60,22 +60,19 @@ def choose_click(config: GranularityConfig, seed: int, dataset: str) -> ChooseCl
     """The centre of the mask, or (release) a random pixel of the mask eroded by ceil(0.1 sqrt(area)) iterations."""
 
     def centre_of(query: Query) -> tuple[int, int]:
-        return centre(query.proposal.mask)
+        return centre(query.part.mask)
 
     def random_pixel(query: Query) -> tuple[int, int]:
-        mask = query.proposal.mask
+        mask = query.part.mask
         core = eroded(mask, math.ceil(0.1 * math.sqrt(area(mask))))
         core = core if area(core) else mask
-        target = query.target
-        draw = uniforms(
-            seed,
-            dataset,
-            target.image.image_id,
-            target.object.instance_id,
-            f"estimator-{query.kind}",
-            query.proposal.step,
-            1,
+        ids = query.target.image.image_id, query.target.object.instance_id
+        purpose, step = (
+            (f"estimator-{query.kind}", query.part.step)
+            if isinstance(query.part, Proposal)
+            else (f"estimator-{query.kind}-{query.part.part_id}", 0)
         )
+        draw = uniforms(seed, dataset, *ids, purpose, step, 1)
         pixels = np.flatnonzero(core.values)
         row, col = divmod(int(pixels[index(draw[0], pixels.size)]), core.box.width)
         return row + core.box.top, col + core.box.left
@@ -102,7 +99,7 @@ def _interaction(query: Query, click: Click, config: GranularityConfig) -> Inter
 
 def _measured(query: Query, click: Click, probability: ProbabilityMap, config: GranularityConfig) -> Estimate:
     object_mask = query.target.object.mask
-    mask = query.proposal.mask
+    mask = query.part.mask
     if config.rounded and query.kind == "part" and round_to_tenth(area(mask) / area(object_mask)) > 1.0:
         # The release puts the object in the place of a proposal that outgrows it.
         mask = object_mask

@@ -9,34 +9,52 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from agg_pipeline.datasets.dataset import Dataset, fingerprint, split_name
+from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
 from agg_pipeline.datasets.images import check_size, read_image
+from agg_pipeline.datasets.layout import need_layout, split_name
 from agg_pipeline.rle import decode
 from agg_pipeline.storage import Store
 from schemas.crop import MaskCrop, crop_mask
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask
 
-LICENCE = "images: Flickr terms of use, see each image; annotations: CC BY 4.0"
-HOMEPAGE = "https://cocodataset.org"
+ABOUT = About(
+    name="coco",
+    title="COCO, or any set in its instance format",
+    levels=("object",),
+    licence="images: Flickr terms of use, see each image; annotations: CC BY 4.0",
+    citation="Lin et al.: Microsoft COCO: Common Objects in Context. ECCV 2014",
+    homepage="https://cocodataset.org",
+    layout=("annotations",),
+    download="train2017.zip, val2017.zip and annotations_trainval2017.zip, unpacked side by side",
+)
 MAX_ID = 2**63
-CITATION = "Lin et al.: Microsoft COCO: Common Objects in Context. ECCV 2014"
+TRIED = 8
+"""Images that are looked for, to find their folder: some may be missing."""
 
 
-def open_coco(root: str, split: str) -> Dataset:
+def splits(store: Store) -> tuple[str, ...]:
+    """Names of the splits that are there."""
+    names = (name for name in store.names("annotations") if name.startswith("instances_"))
+    return tuple(name.removeprefix("instances_").removesuffix(".json") for name in names)
+
+
+def open_coco(store: Store, split: str) -> Dataset:
     """List ``annotations/instances_<split>.json`` below the root, or the JSON file that ``split`` names."""
-    store = Store(root)
-    path = split if split.endswith(".json") else f"annotations/instances_{split}.json"
-    if not store.exists():
-        raise UserError(f"data root {root} does not exist; coco is looked for there")
+    path = split
+    if not split.endswith(".json"):
+        need_layout(store, ABOUT)
+        path = f"annotations/instances_{split}.json"
+    where = f"{store.url}/{path}"
     try:
         content = store.read(path)
     except OSError:
+        known = ", ".join(splits(store)) or "none"
         raise UserError(
-            f"{root}/{path} does not exist; give the split's name or the JSON file's path below {root}"
+            f"{where} does not exist; give a split (there are: {known}) or the JSON file's path below {store.url}"
         ) from None
-    images, annotations, categories, licences = _parsed(content, f"{root}/{path}")
-    folder = _image_folder(store, split, images[0]["file_name"])
+    images, annotations, categories, licences = _parsed(content, where)
+    folder = _image_folder(store, split, [image["file_name"] for image in images[:TRIED]])
     sizes = store.sizes(f"{folder}{image['file_name']}" for image in images)
     of_image: dict[Any, list[dict[str, Any]]] = {}
     for annotation in annotations:
@@ -48,7 +66,7 @@ def open_coco(root: str, split: str) -> Dataset:
             sizes.get(f"{folder}{image['file_name']}", 0),
             {
                 "size": (image["height"], image["width"]),
-                "licence": licences.get(image.get("license"), LICENCE),
+                "licence": licences.get(image.get("license"), ABOUT.licence),
                 "objects": [_payload(annotation, categories) for annotation in of_image.get(image["id"], [])],
             },
         )
@@ -56,16 +74,22 @@ def open_coco(root: str, split: str) -> Dataset:
     ]
     entries.sort(key=lambda entry: entry.image_id)
     if len({entry.image_id for entry in entries}) < len(entries):
-        raise UserError(f"{root}/{path} gives two images the same id")
+        raise UserError(f"{where} gives two images the same id")
+    listed = {image["id"] for image in images}
+    strays = [
+        f"annotation {annotation['id']} belongs to image {image_id}, which is not listed"
+        for image_id, found in of_image.items()
+        if image_id not in listed
+        for annotation in found
+    ]
     return Dataset(
-        "coco",
+        ABOUT,
         split_name(split),
-        LICENCE,
-        CITATION,
-        HOMEPAGE,
         tuple(entries),
         fingerprint(entries, [content]),
-        partial(_read, root),
+        partial(_read, store),
+        tuple(categories.values()),
+        partial(tuple, strays),
     )
 
 
@@ -76,12 +100,18 @@ def _parsed(content: bytes, path: str) -> tuple[list[Any], list[Any], dict[Any, 
         licences = {licence["id"]: str(licence["name"]) for licence in truth.get("licenses", [])}
         images, annotations = truth["images"], truth["annotations"]
         for image in images:
-            _ = image["id"], image["file_name"], image["height"], image["width"]
+            _ = image["file_name"], image["height"], image["width"]
             _ = licences.get(image.get("license"))
+            if not isinstance(image["id"], int | str):
+                raise ValueError(f"image id {image['id']!r} is neither a number nor a text")
         seen = set()
         for annotation in annotations:
             _ = annotation["segmentation"], categories.get(annotation.get("category_id"))
             number, place = annotation["id"], (annotation["image_id"], annotation["id"])
+            if annotation.get("iscrowd", 0) not in (0, 1):
+                raise ValueError(
+                    f"annotation {number!r} has iscrowd {annotation['iscrowd']!r}, which is neither 0 nor 1"
+                )
             if not isinstance(number, int) or not 0 <= number < MAX_ID:
                 raise ValueError(f"annotation id {number!r} is not a whole number from 0 to 2^63")
             if place in seen:
@@ -107,19 +137,19 @@ def _payload(annotation: dict[str, Any], categories: dict[Any, str]) -> dict[str
     }
 
 
-def _image_folder(store: Store, split: str, first: str) -> str:
-    """The first of the usual folders that holds the first image."""
+def _image_folder(store: Store, split: str, files: list[str]) -> str:
+    """The first of the usual folders that holds one of the images."""
     name = split_name(split).removeprefix("instances_")
     candidates = [f"{name}/", f"images/{name}/", "images/", ""]
     for folder in candidates:
-        if store.exists(f"{folder}{first}"):
+        if any(store.exists(f"{folder}{file}") for file in files):
             return folder
     looked = ", ".join(f"{store.url}/{folder}" for folder in candidates)
-    raise UserError(f"image {first} was not found; looked in {looked}")
+    raise UserError(f"image {files[0]} was not found; looked in {looked}")
 
 
-def _read(root: str, entry: ImageEntry) -> ImageRecord:
-    pixels, sha256 = read_image(Store(root), entry.path)
+def _read(store: Store, entry: ImageEntry) -> ImageRecord:
+    pixels, sha256 = read_image(store, entry.path)
     truth = entry.annotation
     height, width = pixels.shape[:2]
     check_size(truth["size"], (height, width), f"the size given for image {entry.image_id}")
@@ -136,9 +166,11 @@ def _read(root: str, entry: ImageEntry) -> ImageRecord:
 
 
 def _mask(annotation: dict[str, Any], height: int, width: int) -> MaskCrop:
-    """The mask of polygons, or of a compressed or uncompressed RLE."""
-    what = f"annotation {annotation['id']}"
-    segmentation = annotation["segmentation"]
+    return read_segmentation(annotation["segmentation"], height, width, f"annotation {annotation['id']}")
+
+
+def read_segmentation(segmentation: Any, height: int, width: int, what: str) -> MaskCrop:
+    """The mask of COCO polygons, or of a compressed or uncompressed RLE; ImageError, naming ``what``, if broken."""
     try:
         if isinstance(segmentation, dict):
             check_size(tuple(segmentation["size"]), (height, width), what)
@@ -158,5 +190,9 @@ def _counts(segmentation: Any, height: int, width: int) -> bytes:
         return bytes(coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))["counts"])
     counts = segmentation["counts"]
     if isinstance(counts, list):
+        if any(not isinstance(count, int) or count < 0 for count in counts) or sum(counts) != height * width:
+            raise ValueError(f"run lengths that do not add up to {height} x {width} pixels")
         return bytes(coco_mask.frPyObjects(segmentation, height, width)["counts"])
-    return counts.encode() if isinstance(counts, str) else bytes(counts)
+    if not isinstance(counts, str):
+        raise ValueError(f"counts of type {type(counts).__name__}")
+    return counts.encode()

@@ -7,7 +7,8 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from schemas.crop import MaskCrop, crop_mask
 from schemas.errors import ImageError
 
 MAX_DENSE_ID = 65535
+WITH_OPACITY = ("LA", "La", "PA", "RGBA", "RGBa")
+"""Pillow's modes whose last channel is the opacity."""
 BROKEN_IMAGE = (
     *(OSError, ValueError, SyntaxError, TypeError, NotImplementedError, IndexError, KeyError, OverflowError),
     *(EOFError, struct.error, zlib.error, Image.DecompressionBombError),
@@ -45,9 +48,13 @@ def read_image(store: Store, path: str) -> tuple[NDArray[np.uint8], str]:
             with Image.open(io.BytesIO(content)) as image:
                 pixels = _rgb(image)
     except BROKEN_IMAGE as error:
-        message = "cannot identify the image file" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise ImageError("unreadable_image", f"{path}: {message}") from error
+        raise ImageError("unreadable_image", f"{path}: {_message(error)}") from error
     return pixels, hashlib.sha256(content).hexdigest()
+
+
+def _message(error: BaseException) -> str:
+    # Pillow's own names an object in memory.
+    return "cannot identify the image file" if isinstance(error, UnidentifiedImageError) else str(error)
 
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:
@@ -57,6 +64,52 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
         grey8 = np.clip(np.rint(grey / 257.0), 0, 255).astype(np.uint8)
         return np.repeat(grey8[..., None], 3, axis=2)
     return np.array(image.convert("RGB"))
+
+
+def read_array(store: Store, path: str) -> NDArray[Any]:
+    """A mask or label image as stored: (H, W) of grey levels or palette indices, 8 or 16 bits, or (H, W, C) colours.
+
+    Opacity is dropped. ImageError: unreadable_annotation.
+    """
+    with _annotation(store, path) as image:
+        values = np.array(image)
+        return values[..., :-1] if image.mode in WITH_OPACITY else values
+
+
+def read_grey(store: Store, path: str) -> NDArray[np.uint8]:
+    """The (H, W) grey levels, 0 to 255, of a mask image, however it is stored; ImageError: unreadable_annotation."""
+    with _annotation(store, path) as image:
+        return np.array(image.convert("L"))
+
+
+@contextmanager
+def _annotation(store: Store, path: str) -> Iterator[Image.Image]:
+    try:
+        content = store.read(path)
+    except FileNotFoundError:
+        raise ImageError("unreadable_annotation", f"{path} does not exist") from None
+    except OSError as error:
+        raise ImageError("unreadable_annotation", f"{path}: {error.strerror}") from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content)) as image:
+                yield image
+    except BROKEN_IMAGE as error:
+        raise ImageError("unreadable_annotation", f"{path}: {_message(error)}") from error
+
+
+def read_labels(store: Store, path: str) -> NDArray[np.int64]:
+    """The (H, W) ids of a label image: grey levels or palette indices; colours only where they are all grey."""
+    values = read_array(store, path)
+    if values.ndim == 3:
+        grey = values[..., :1]
+        if not np.array_equal(values, np.broadcast_to(grey, values.shape)):
+            raise ImageError("unreadable_annotation", f"{path} has colours; ids are grey levels or palette indices")
+        values = grey[..., 0]
+    if values.dtype.kind not in "uib":
+        raise ImageError("unreadable_annotation", f"{path} has values of type {values.dtype}, ids are whole numbers")
+    return values.astype(np.int64)
 
 
 def instance_masks(labels: NDArray[np.integer[Any]]) -> list[tuple[int, MaskCrop]]:

@@ -5,38 +5,61 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agg_pipeline.datasets.coco import open_coco
-from agg_pipeline.datasets.dataset import Dataset
-from agg_pipeline.datasets.generated import open_demo
-from agg_pipeline.datasets.sbd import open_sbd
+from agg_pipeline.datasets import coco, generated, paired, partimagenet, pascal_part, pascal_voc, sa1b, sbd
+from agg_pipeline.datasets.dataset import About, Dataset
+from agg_pipeline.datasets.layout import ALL
 from agg_pipeline.storage import Store
 from schemas.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """How to open a data set: from its root and a split's name; the split that is taken when none is named.
+    """A set that is known: what it is, the splits that a root holds, how to list one, and which is taken by default."""
 
-    built_in: it has no files, so no root is needed.
-    """
-
-    open: Callable[[str, str], Dataset]
+    about: About
+    splits: Callable[[Store], tuple[str, ...]]
+    open: Callable[[Store, str], Dataset]
     default_split: str
-    built_in: bool = False
+
+    @property
+    def built_in(self) -> bool:
+        """Whether it has no files, so that no root is needed."""
+        return not self.about.layout
 
 
 DATASETS: dict[str, Known] = {
-    "demo": Known(lambda _root, split: open_demo(split), "train", built_in=True),
-    "sbd": Known(open_sbd, "train"),
-    "coco": Known(open_coco, "train2017"),
+    known.about.name: known
+    for known in (
+        Known(generated.ABOUT, generated.splits, generated.open_demo, "train"),
+        Known(sbd.ABOUT, sbd.splits, sbd.open_sbd, "train"),
+        Known(coco.ABOUT, coco.splits, coco.open_coco, "train2017"),
+        Known(paired.GRABCUT, paired.splits, paired.open_grabcut, ALL),
+        Known(paired.BERKELEY, paired.splits, paired.open_berkeley, ALL),
+        Known(paired.DAVIS, paired.splits, paired.open_davis, ALL),
+        Known(pascal_voc.ABOUT, pascal_voc.splits, pascal_voc.open_pascal_voc, "train"),
+        Known(pascal_part.ABOUT, pascal_part.splits, pascal_part.open_pascal_part, "train"),
+        Known(partimagenet.ABOUT, partimagenet.splits, partimagenet.open_partimagenet, "train"),
+        Known(sa1b.ABOUT, sa1b.splits, sa1b.open_sa1b, ALL),
+        Known(paired.FOLDER, paired.splits, paired.open_folder, ALL),
+    )
 }
+
+
+def known_dataset(name: str) -> Known:
+    """What is known of a data set; UserError for an unknown name."""
+    if name not in DATASETS:
+        raise UserError(f"unknown data set {name!r}; possible: {', '.join(sorted(DATASETS))}")
+    return DATASETS[name]
+
+
+def root_of(name: str, root: str) -> Store:
+    """The root folder of a data set; UserError if it needs one and none is given."""
+    if not root and not known_dataset(name).built_in:
+        raise UserError(f"data set {name} needs its root folder")
+    return Store(root).anchored() if root else Store("")
 
 
 def open_dataset(name: str, root: str, split: str | None) -> Dataset:
     """List a split (default: the training split) of a data set; UserError if it is unknown or incomplete."""
-    if name not in DATASETS:
-        raise UserError(f"unknown data set {name!r}; possible: {', '.join(sorted(DATASETS))}")
-    known = DATASETS[name]
-    if not root and not known.built_in:
-        raise UserError(f"data set {name} needs its root folder; give it with --data")
-    return known.open(root and Store(root).anchored().url, split or known.default_split)
+    known = known_dataset(name)
+    return known.open(root_of(name, root), split or known.default_split)

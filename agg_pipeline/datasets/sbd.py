@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-import io
-import zlib
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
-from agg_pipeline.datasets.dataset import Dataset, fingerprint, need_folder, read_or_empty, read_split, split_name
+from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
 from agg_pipeline.datasets.images import check_size, instance_masks, read_image
+from agg_pipeline.datasets.layout import list_files, need_layout, read_or_empty, read_split, split_name, stray_stems
+from agg_pipeline.datasets.matfile import read_mat
 from agg_pipeline.storage import Store
 from schemas.errors import ImageError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask
 
-LICENCE = "images: Flickr terms of use (PASCAL VOC 2011); annotations: research use"
-HOMEPAGE = "http://home.bharathh.info/pubs/codes/SBD/download.html"
-CITATION = "Hariharan, Arbelaez, Bourdev, Maji, Malik: Semantic Contours from Inverse Detectors. ICCV 2011"
-BROKEN_MAT = (
-    MatReadError,
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    NotImplementedError,
-    zlib.error,
+ABOUT = About(
+    name="sbd",
+    title="Semantic Boundaries Dataset",
+    levels=("object",),
+    licence="images: Flickr terms of use (PASCAL VOC 2011); annotations: research use",
+    citation="Hariharan, Arbelaez, Bourdev, Maji, Malik: Semantic Contours from Inverse Detectors. ICCV 2011",
+    homepage="http://home.bharathh.info/pubs/codes/SBD/download.html",
+    layout=("img", "inst"),
+    download="benchmark.tgz; the root is its folder dataset/ (img, inst, train.txt, val.txt)",
 )
-"""What scipy raises on files that are no .mat files, cut short, or of a newer version."""
-CATEGORIES = [
+CATEGORIES = (
     "aeroplane",
     "bicycle",
     "bird",
@@ -53,14 +47,18 @@ CATEGORIES = [
     "sofa",
     "train",
     "tvmonitor",
-]
+)
+"""Classes of PASCAL VOC, in the order of their numbers from 1."""
 
 
-def open_sbd(root: str, split: str) -> Dataset:
+def splits(store: Store) -> tuple[str, ...]:
+    """Names of the splits that are there."""
+    return list_files(store)
+
+
+def open_sbd(store: Store, split: str) -> Dataset:
     """List a split of SBD; reads the annotations' bytes for the fingerprint, and no pixels."""
-    store = Store(root)
-    need_folder(store, "img", "sbd")
-    need_folder(store, "inst", "sbd")
+    need_layout(store, ABOUT)
     ids = read_split(store, split)
     sizes = store.sizes(f"img/{image_id}.jpg" for image_id in ids)
     entries = tuple(
@@ -69,42 +67,32 @@ def open_sbd(root: str, split: str) -> Dataset:
     )
     annotations = (read_or_empty(store, entry.annotation) for entry in entries)
     return Dataset(
-        "sbd",
+        ABOUT,
         split_name(split),
-        LICENCE,
-        CITATION,
-        HOMEPAGE,
         entries,
         fingerprint(entries, annotations),
-        partial(_read, root),
+        partial(_read, store),
+        CATEGORIES,
+        partial(stray_stems, store, "inst", "img"),
     )
 
 
-def _read(root: str, entry: ImageEntry) -> ImageRecord:
-    store = Store(root)
+def _read(store: Store, entry: ImageEntry) -> ImageRecord:
     pixels, sha256 = read_image(store, entry.path)
     instances, categories = _instances(store, entry.annotation)
     check_size(instances.shape, (pixels.shape[0], pixels.shape[1]), f"GTinst.Segmentation of {entry.annotation}")
     objects = tuple(
         ObjectMask(instance, categories.get(instance), mask) for instance, mask in instance_masks(instances)
     )
-    return ImageRecord(entry.image_id, entry.path, sha256, LICENCE, pixels, objects)
+    return ImageRecord(entry.image_id, entry.path, sha256, ABOUT.licence, pixels, objects)
 
 
 def _instances(store: Store, path: str) -> tuple[NDArray[np.integer[Any]], dict[int, str]]:
     """The (H, W) map of instance ids and the category name of each id, where the file gives one."""
+    content = read_mat(store, path, "GTinst")
     try:
-        content = loadmat(io.BytesIO(store.read(path)))
-    except FileNotFoundError:
-        raise ImageError("unreadable_annotation", f"{path} does not exist") from None
-    except BROKEN_MAT as error:
-        raise ImageError("unreadable_annotation", f"{path} is no readable .mat file: {error}") from error
-    if "GTinst" not in content:
-        raise ImageError("unreadable_annotation", f"{path} has no GTinst")
-    try:
-        truth = content["GTinst"][0, 0]
+        truth = content[0, 0]
         instances = np.asarray(truth["Segmentation"])
-        codes = [int(code) for code in np.ravel(truth["Categories"])] if "Categories" in truth.dtype.names else []
     except (IndexError, KeyError, ValueError, TypeError) as error:
         raise ImageError("unreadable_annotation", f"{path}: GTinst has no Segmentation") from error
     try:
@@ -113,5 +101,14 @@ def _instances(store: Store, path: str) -> tuple[NDArray[np.integer[Any]], dict[
         whole = None
     if whole is None or whole.ndim != 2:
         raise ImageError("unreadable_annotation", f"{path}: GTinst.Segmentation is no map of integers")
-    names = {n + 1: CATEGORIES[code - 1] for n, code in enumerate(codes) if 1 <= code <= len(CATEGORIES)}
-    return whole, names
+    return whole, _categories(truth)
+
+
+def _categories(truth: Any) -> dict[int, str]:
+    """Category of each instance id; nothing for what is not a class number."""
+    if "Categories" not in truth.dtype.names:
+        return {}
+    numbers = {float(number): name for number, name in enumerate(CATEGORIES, start=1)}
+    found = np.ravel(truth["Categories"])
+    codes = found.tolist() if found.dtype.kind in "iuf" else []
+    return {n: numbers[code] for n, code in enumerate(codes, start=1) if code in numbers}

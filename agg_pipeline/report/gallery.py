@@ -8,20 +8,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from agg_pipeline import database as files
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.reader import ProposalDatabase, mask_of
 from agg_pipeline.report.drawing import View, view_of, widened
+from agg_pipeline.report.page import filled
+from agg_pipeline.report.statistics import by_kind_and_bin
 from agg_pipeline.rows import Row
 from agg_pipeline.storage import Store
 from schemas.crop import Box
 from schemas.errors import ImageError
-from schemas.numbers import BINS
 from schemas.records import ImageEntry
-from schemas.tables import KINDS
 from stages.draws import uniforms
 
 PHOTOGRAPH = (420, 320)
@@ -107,17 +106,12 @@ def write_gallery(database: ProposalDatabase, dataset: Dataset, store: Store, pa
     sample = _sample(database.images(), dataset.name, images, seed)
     pictures = [_picture(database, dataset, row, entries.get(row["image_id"])) for row in sample]
     manifest = files.make_manifest(database.plan, database.sidecars)
-    environment = Environment(
-        loader=PackageLoader("agg_pipeline", "report"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=True,
-    )
-    page = environment.get_template("gallery.html.j2").render(
+    by_bin = by_kind_and_bin(database.proposals(["kind", "bin"]))
+    page = filled(
+        "gallery.html.j2",
         plan=manifest["plan"],
         totals=manifest["totals"],
-        histogram=_histogram(database.proposals(["kind", "bin"])),
+        histogram={kind: counts for kind, counts in by_bin.items() if kind != "object"},
         pictures=pictures,
         seed=seed,
         radius=MARK_RADIUS,
@@ -131,14 +125,6 @@ def _sample(images: pa.Table, dataset: str, count: int, seed: int) -> list[Row]:
     rows: list[Row] = images.to_pylist()
     draws = [uniforms(seed, dataset, row["image_id"], 0, "gallery", 0, 1)[0] for row in rows]
     return [rows[n] for n in sorted(np.argsort(draws, kind="stable")[:count])]
-
-
-def _histogram(table: pa.Table) -> dict[str, list[int]]:
-    """Rows of each bin 1..10, by kind; objects, which all have granularity 1, and kinds without rows are left out."""
-    kinds = table["kind"].to_numpy(zero_copy_only=False)
-    bins = table["bin"].to_numpy()
-    counts = {kind: np.bincount(bins[kinds == kind], minlength=BINS + 1)[1:].tolist() for kind in KINDS[1:]}
-    return {kind: of_bins for kind, of_bins in counts.items() if any(of_bins)}
 
 
 def _picture(database: ProposalDatabase, dataset: Dataset, row: Row, entry: ImageEntry | None) -> Picture | Unreadable:

@@ -5,10 +5,15 @@ import pickle
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from agg_pipeline.datasets.coco import read_segmentation, splits
 from agg_pipeline.datasets.registry import open_dataset
+from agg_pipeline.datasets.survey import check
 from agg_pipeline.storage import Store
 from schemas.errors import ImageError, UserError
 
@@ -224,7 +229,11 @@ def test_two_images_of_one_id_are_refused(tmp_path):
 def test_missing_root_json_or_images_are_named(tmp_path):
     with pytest.raises(UserError, match="nowhere does not exist"):
         open_dataset("coco", str(tmp_path / "nowhere"), "val2017")
-    with pytest.raises(UserError, match=r"instances_val2017\.json does not exist"):
+    (tmp_path / "annotations").mkdir()
+    with pytest.raises(UserError, match=r"instances_val2017\.json does not exist; give a split \(there are: none\)"):
+        open_dataset("coco", str(tmp_path), "val2017")
+    write(tmp_path, truth_of([]), split="train2017", folder="train2017")
+    with pytest.raises(UserError, match=r"instances_val2017\.json does not exist.*\(there are: train2017\)"):
         open_dataset("coco", str(tmp_path), "val2017")
     write(tmp_path, truth_of([]))
     (tmp_path / "val2017" / "000000000007.jpg").unlink()
@@ -299,3 +308,56 @@ def test_polygon_far_outside_of_the_image_is_an_image_error(tmp_path, far):
     with pytest.raises(ImageError) as error:
         one_mask(tmp_path, [[2, 2, far, 2, 9, 9]])
     assert error.value.reason == "unreadable_annotation"
+
+
+@pytest.mark.parametrize("code", [compressed, uncompressed, lambda _: POLYGON])
+def test_crowd_is_ignored_however_it_is_written(tmp_path, code):
+    crowd = square(5, 4, 10, 16)
+    things = [annotation(1, compressed(square(0, 0, 3, 3))), annotation(2, code(crowd), iscrowd=1)]
+    record = record_of(write(tmp_path, truth_of(things)))
+    assert [thing.instance_id for thing in record.objects] == [1]
+    np.testing.assert_array_equal(record.ignore.full(), crowd)
+
+
+def test_annotation_of_an_image_that_is_not_listed_is_a_stray(tmp_path):
+    dataset = open_dataset(
+        "coco",
+        str(write(tmp_path, truth_of([annotation(1, POLYGON), annotation(2, POLYGON, 9), annotation(3, POLYGON, 9)]))),
+        "val2017",
+    )
+    assert list(dataset.strays()) == [
+        "annotation 2 belongs to image 9, which is not listed",
+        "annotation 3 belongs to image 9, which is not listed",
+    ]
+    assert [finding.what for finding in check(dataset)] == list(dataset.strays())
+    assert pickle.loads(pickle.dumps(dataset.read))(dataset.entries[0]).objects  # noqa: S301
+
+
+def test_splits_are_the_instance_files(tmp_path):
+    write(tmp_path, truth_of([]), split="train2017", folder="train2017")
+    write(tmp_path, truth_of([]))
+    (tmp_path / "annotations" / "captions_val2017.json").write_text("{}")
+    assert splits(Store(str(tmp_path))) == ("train2017", "val2017")
+
+
+@pytest.mark.parametrize("counts", [5, 2**40, {"a": 1}, [1.5, HEIGHT * WIDTH - 1.5], [[HEIGHT * WIDTH]]])
+def test_run_lengths_of_a_strange_kind_are_an_image_error(tmp_path, counts):
+    write(tmp_path, truth_of([annotation(1, {"size": [HEIGHT, WIDTH], "counts": counts})]))
+    with pytest.raises(ImageError, match="annotation 1"):
+        record_of(tmp_path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrays(bool, (HEIGHT, WIDTH)))
+def test_any_mask_comes_back_from_its_run_lengths(frame):
+    for code in (compressed, uncompressed):
+        np.testing.assert_array_equal(read_segmentation(code(frame), HEIGHT, WIDTH, "x").full(), frame)
+
+
+@pytest.mark.filterwarnings("ignore:__array__")
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.floats(-5, 40), st.floats(-5, 30)), min_size=3, max_size=8))
+def test_any_polygon_is_that_of_pycocotools(points):
+    polygon = [[number for point in points for number in point]]
+    expected = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygon, HEIGHT, WIDTH)))
+    np.testing.assert_array_equal(read_segmentation(polygon, HEIGHT, WIDTH, "x").full(), expected > 0)

@@ -1,54 +1,192 @@
-"""Annotated parts in the layout of PartImageNet."""
+"""PartImageNet in its exact layout: class indices, 40 the background; its parts by image; the real sample."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from agg_pipeline.datasets.partimagenet import open_parts
-from schemas.errors import UserError
+from agg_pipeline.datasets.parts import open_parts
+from agg_pipeline.datasets.registry import open_dataset
+from schemas.errors import ImageError, UserError
+from tests.datasets.writers import write_class_names, write_photo, write_pixels
+
+LABELS = np.full((20, 30), 40, np.uint8)
+LABELS[1:8, 2:12] = 5
+LABELS[9:18, 2:12] = 0
+LABELS[0, 20:] = 9
+NAMES = {0: "Quadruped Head", 5: "Quadruped Tail"}
 
 
 @pytest.fixture
 def root(tmp_path):
-    (tmp_path / "annotations" / "val").mkdir(parents=True)
-    names = [{"id": 0, "name": "Person Bag"}, {"id": 5, "name": "Person Hair"}]
-    (tmp_path / "class_names.json").write_text(json.dumps({"categories": names}))
-    labels = np.full((6, 8), 40, np.uint8)
-    labels[1:3, 1:4] = 5
-    labels[4:, 5:] = 0
-    labels[0, 0] = 9
-    Image.fromarray(labels).save(tmp_path / "annotations" / "val" / "a_1.png")
-    return tmp_path, labels
+    for split, stems in {"train": ("n01_3",), "val": ("n01_1", "n01_2")}.items():
+        for number, stem in enumerate(stems):
+            write_photo(tmp_path / "images" / split / f"{stem}.JPEG", *LABELS.shape, seed=number)
+            write_pixels(tmp_path / "annotations" / split / f"{stem}.png", LABELS)
+    write_class_names(tmp_path, NAMES)
+    return tmp_path
 
 
-def test_parts_are_the_classes_of_an_image_without_the_background(root):
-    folder, labels = root
-    parts = open_parts(str(folder))("a_1")
-    assert set(parts) == {"Person Bag", "Person Hair", "9"}
-    np.testing.assert_array_equal(parts["Person Hair"], labels == 5)
-    np.testing.assert_array_equal(parts["Person Bag"], labels == 0)
+def record_of(root):
+    dataset = open_dataset("partimagenet", str(root), "val")
+    return dataset.read(dataset.entries[0])
 
 
-def test_image_without_annotation_has_no_parts(root):
-    assert open_parts(str(root[0]))("another") == {}
+def test_parts_are_the_classes_of_an_image_and_zero_is_one(root):
+    (thing,) = record_of(root).objects
+    assert [(part.part_id, part.label, part.name) for part in thing.parts] == [
+        ("0", "Quadruped Head", "quadruped head"),
+        ("5", "Quadruped Tail", "quadruped tail"),
+        ("9", "9", "9"),
+    ]
+    for part in thing.parts:
+        np.testing.assert_array_equal(part.mask.full(), int(part.part_id) == LABELS)
+        assert part.parent_id is None
 
 
-@pytest.mark.parametrize("gone", ["annotations", "class_names.json"])
+def test_object_is_the_union_of_the_parts(root):
+    (thing,) = record_of(root).objects
+    np.testing.assert_array_equal(thing.mask.full(), LABELS != 40)
+
+
+def test_object_has_the_category_that_its_parts_share(root):
+    (thing,) = record_of(root).objects
+    assert thing.category is None
+    write_pixels(root / "annotations" / "val" / "n01_1.png", np.where(LABELS == 9, 40, LABELS).astype(np.uint8))
+    (thing,) = record_of(root).objects
+    assert thing.category == "Quadruped"
+
+
+def test_image_of_background_alone_has_no_object(root):
+    write_pixels(root / "annotations" / "val" / "n01_1.png", np.full_like(LABELS, 40))
+    assert record_of(root).objects == ()
+
+
+def test_only_class_zero_is_an_object(root):
+    write_pixels(root / "annotations" / "val" / "n01_1.png", np.zeros_like(LABELS))
+    (thing,) = record_of(root).objects
+    assert [part.label for part in thing.parts] == ["Quadruped Head"]
+    assert thing.mask.full().all()
+
+
+def test_splits_are_the_folders(root):
+    dataset = open_dataset("partimagenet", str(root), None)
+    assert (dataset.split, [entry.image_id for entry in dataset.entries]) == ("train", ["n01_3"])
+    assert dataset.classes == ("Quadruped Head", "Quadruped Tail")
+    with pytest.raises(UserError, match=r"unknown split 'test' of .*; there are: train, val$"):
+        open_dataset("partimagenet", str(root), "test")
+
+
+def test_split_may_be_a_list_file_of_one_of_the_folders(root, tmp_path_factory):
+    listed = tmp_path_factory.mktemp("lists") / "some.txt"
+    listed.write_text("n01_2\n")
+    dataset = open_dataset("partimagenet", str(root), str(listed))
+    assert (dataset.split, [entry.image_id for entry in dataset.entries]) == ("some", ["n01_2"])
+    assert len(dataset.read(dataset.entries[0]).objects[0].parts) == 3
+    listed.write_text("n01_2\nn01_7\n")
+    with pytest.raises(UserError, match=r"some\.txt lists n01_7, which is not in .*images/val"):
+        open_dataset("partimagenet", str(root), str(listed))
+    listed.write_text("n01_9\n")
+    with pytest.raises(UserError, match=r"no folder of .*images has an image n01_9"):
+        open_dataset("partimagenet", str(root), str(listed))
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"categories": 5}', '{"categories": [{"id": 1}]}', "no json", "null"])
+def test_class_names_that_are_none_are_refused(root, content):
+    (root / "class_names.json").write_text(content)
+    with pytest.raises(UserError, match=r"class_names\.json"):
+        open_dataset("partimagenet", str(root), "val")
+
+
+def test_image_without_annotation_and_annotation_without_image(root):
+    (root / "annotations" / "val" / "n01_1.png").rename(root / "annotations" / "val" / "n01_8.png")
+    dataset = open_dataset("partimagenet", str(root), "val")
+    with pytest.raises(ImageError, match=r"annotations/val/n01_1\.png does not exist"):
+        dataset.read(dataset.entries[0])
+    assert list(dataset.strays()) == ["annotations/val/n01_8.png belongs to no image in images/val"]
+
+
+def test_annotation_of_another_size_is_refused(root):
+    write_pixels(root / "annotations" / "val" / "n01_1.png", LABELS.T)
+    with pytest.raises(ImageError, match="30x20, its image 20x30"):
+        record_of(root)
+
+
+@pytest.mark.parametrize("where", ["partimagenet:{}", "{}"])
+def test_parts_of_an_image_are_found_in_any_split(root, where):
+    parts_of = open_parts(where.format(root))
+    for image_id in ("n01_1", "n01_3"):
+        parts = {part.kind: part.mask for part in parts_of(image_id)}
+        assert list(parts) == ["quadruped head", "quadruped tail", "9"]
+        np.testing.assert_array_equal(parts["quadruped head"], LABELS == 0)
+    assert parts_of("another") == ()
+
+
+def test_parts_that_cannot_be_read_are_an_error(root):
+    parts_of = open_parts(str(root))
+    (root / "annotations" / "val" / "n01_1.png").unlink()
+    with pytest.raises(UserError, match=r"image n01_1 cannot be read: annotations/val/n01_1\.png does not exist"):
+        parts_of("n01_1")
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("sbd:/data", "data set sbd has no annotated parts"),
+        ("sbb:/data", "unknown data set 'sbb'"),
+        ("pascal_part:", "pascal_part needs its root folder"),
+    ],
+)
+def test_set_without_parts_is_refused(where, said):
+    with pytest.raises(UserError, match=said):
+        open_parts(where)
+
+
+def test_parts_may_lie_in_an_object_store():
+    with pytest.raises(UserError, match="memory://parts-of-nobody does not exist"):
+        open_parts("memory://parts-of-nobody")
+
+
+@pytest.mark.parametrize("gone", ["images", "annotations", "class_names.json"])
 def test_missing_part_of_the_data_is_refused(root, gone):
-    folder, _ = root
-    (folder / gone).rename(folder / "elsewhere")
-    with pytest.raises(UserError, match="holds no part annotations"):
-        open_parts(str(folder))
+    (root / gone).rename(root / "elsewhere")
+    with pytest.raises(UserError, match=r"is no root of partimagenet: expected images, annotations, class_names\.json"):
+        open_parts(str(root))
 
 
-def test_real_parts_lie_in_their_images(shared):
-    parts_of = open_parts(str(shared / "data" / "parts-mini"))
-    path = sorted((shared / "data" / "parts-mini" / "annotations" / "val").glob("*.png"))[0]
-    parts = parts_of(path.stem)
+def test_demo_has_parts():
+    assert open_parts("demo")("demo_100000")
+
+
+def test_real_val_images_agree_with_their_files(parts_mini):
+    dataset = open_dataset("partimagenet", str(parts_mini), "val")
+    assert len(dataset.entries) == 50
+    names = {
+        item["id"]: item["name"] for item in json.loads((parts_mini / "class_names.json").read_text())["categories"]
+    }
+    assert set(dataset.classes) == set(names.values())
+    ours, theirs = Counter(), Counter()
+    for entry in dataset.entries:
+        with Image.open(parts_mini / "annotations" / "val" / f"{entry.image_id}.png") as image:
+            labels = np.asarray(image)
+        theirs.update(names[index] for index in np.unique(labels).tolist() if index != 40)
+        (thing,) = dataset.read(entry).objects
+        assert thing.category == "Person"
+        np.testing.assert_array_equal(thing.mask.full(), labels != 40)
+        ours.update(part.label for part in thing.parts)
+    assert ours == theirs
+    assert len(ours) > 10
+    assert not dataset.strays()
+
+
+def test_real_parts_lie_in_their_images(parts_mini):
+    path = sorted((parts_mini / "annotations" / "val").glob("*.png"))[0]
+    parts = open_parts(f"partimagenet:{parts_mini}")(path.stem)
     assert parts
     with Image.open(path) as image:
         shape = image.size[::-1]
-    assert all(mask.shape == shape and mask.dtype == bool and mask.any() for mask in parts.values())
-    assert sum(mask.astype(int) for mask in parts.values()).max() == 1
+    assert all(part.mask.shape == shape and part.mask.dtype == bool and part.mask.any() for part in parts)
+    assert sum(part.mask.astype(int) for part in parts).max() == 1
+    assert all(part.kind.startswith("person ") for part in parts)

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from agg_pipeline.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
-# Wide enough for tables without line breaks; the warning is Dask's when another cluster runs on this machine.
+# Wide enough for tables without line breaks.
 ENVIRONMENT = {
     "COLUMNS": "500",
     "PYTHONPATH": str(ROOT),

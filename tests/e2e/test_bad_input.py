@@ -77,8 +77,8 @@ def test_missing_data_root(refused, tmp_path):
         refused("--data", tmp_path / "nowhere")
         == f"data root {tmp_path}/nowhere does not exist; sbd is looked for there"
     )
-    assert refused("--data", tmp_path) == f"{tmp_path}/img does not exist; sbd keeps its files there"
-    assert refused("--data", "") == "data set sbd needs its root folder; give it with --data"
+    assert refused("--data", tmp_path) == f"{tmp_path} is no root of sbd: expected img, inst, found nothing"
+    assert refused("--data", "") == "data set sbd needs its root folder"
 
 
 def test_missing_or_wrong_split_file(refused, finished, tmp_path):
@@ -376,7 +376,7 @@ def test_unknown_values_of_options(refused):
     assert refused("--preset", "nonsense") == (
         "Invalid value for '--preset': 'nonsense' is not one of 'paper', 'released'."
     )
-    assert "'nonsense' is not one of 'coco', 'demo', 'sbd'" in refused("--dataset", "nonsense")
+    assert "'nonsense' is not one of 'berkeley', 'coco', 'davis', 'demo'" in refused("--dataset", "nonsense")
     assert "possible: train, val, large" in refused("--dataset", "demo", "--split", "nonsense")
     assert "possible: cpu, cuda, cuda:N" in refused("--device", "gpu")
     assert "'float32', 'bfloat16'" in refused("--dtype", "float16")

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from agg_pipeline.console import SHOWN_FINDINGS
+from agg_pipeline.terminal import SHOWN_FINDINGS
 from agg_pipeline.database import parquet_bytes, sidecars
 from agg_pipeline.proposals import finish
 from agg_pipeline.storage import Store

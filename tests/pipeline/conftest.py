@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agg_pipeline import database, shard
-from agg_pipeline.datasets.dataset import Dataset
+from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.rows import tables
 from agg_pipeline.storage import Store
 from schemas.config import PRESETS, override, validated
@@ -59,7 +59,8 @@ def _read(entry):
 def toy_dataset():
     """Eight listed images; ``read`` makes them."""
     entries = tuple(ImageEntry(f"im_{n}", f"img/im_{n}.png", 100 + n, n) for n in range(8))
-    return Dataset("toy", "val", "a licence", "a citation", "a page", entries, "f" * 32, _read)
+    about = About("toy", "Toy", ("object",), "a licence", "a citation", "a page", (), "")
+    return Dataset(about, "val", entries, "f" * 32, _read)
 
 
 @pytest.fixture(scope="session")

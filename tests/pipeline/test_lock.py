@@ -88,6 +88,16 @@ def test_lock_of_a_dead_process_is_taken_over(store):
     assert store.files() == []
 
 
+def test_lock_of_a_killed_process_that_nobody_waited_for_is_taken_over(store):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        put(store, pid=other.pid, process_started=psutil.Process(other.pid).create_time())
+        assert owner(store) is not None
+        other.kill()
+        while psutil.Process(other.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        assert owner(store) is None
+
+
 def test_process_number_that_was_given_again_is_no_owner(store):
     put(store, process_started=psutil.Process().create_time() - 100.0)
     assert owner(store) is None

@@ -30,7 +30,7 @@ def test_masks_equal_the_originals(proposals, toy_shards):
         for estimate in state.estimates:
             query = estimate.query
             ids = f"{query.target.image.image_id}:{query.target.object.instance_id}"
-            expected[f"{ids}:{query.kind}:{query.proposal.step}"] = estimate.mask.full()
+            expected[f"{ids}:{query.kind}:{query.part.step}"] = estimate.mask.full()
     assert masks.keys() == expected.keys()
     for name, mask in masks.items():
         np.testing.assert_array_equal(mask, expected[name])

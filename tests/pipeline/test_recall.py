@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from agg_pipeline.datasets.parts import AnnotatedPart
 from agg_pipeline.reader import open_proposals
 from agg_pipeline.recall import part_recall, random_cells
 from schemas.errors import UserError
@@ -66,19 +67,22 @@ def test_recall_is_1_where_the_proposals_are_the_parts(built):
     def parts_of(image_id):
         rows = database.of_image(image_id)
         wanted = rows.filter([kind in ("part", "complement") for kind in rows["kind"].to_pylist()])
-        return dict(zip(wanted["proposal_id"].to_pylist(), database.masks(wanted), strict=True))
+        kinds = ("left", "right")
+        return [AnnotatedPart(kinds[n % 2], mask) for n, mask in enumerate(database.masks(wanted))]
 
     found = part_recall(database, parts_of, None, 0)
     rows = database.proposals(["kind"])["kind"].to_pylist()
     parts = sum(kind in ("part", "complement") for kind in rows)
-    everything, large = found.comparisons
+    everything, large = found.by_size
     assert (everything.proposals.best, everything.proposals.at) == (1.0, (1.0, 1.0))
     assert everything.proposals.parts == everything.random.parts == parts
-    assert (large.min_share, large.proposals.best) == (0.1, 1.0)
+    assert (large.which, large.proposals.best) == ("parts with at least 10% of their object", 1.0)
     assert 0 < large.proposals.parts < parts
     assert found.masks == parts
     assert 0.0 < everything.random.best < 0.95
     assert everything.random.at[0] >= everything.random.at[1]
+    assert [each.which for each in found.by_class] == ["left", "right"]
+    assert sum(each.proposals.parts for each in found.by_class) == parts
     assert part_recall(database, parts_of, None, 0) == found
 
 
@@ -96,11 +100,15 @@ def test_recall_by_hand(built):
     ]
     assert others
     ious = [max((mask & part).sum() / (mask | part).sum() for mask in others) for part in (thing, corner)]
-    found = part_recall(database, lambda image: {"a": thing, "b": corner} if image == "im_0" else {}, None, 0)
-    proposals = found.comparisons[0].proposals
+    found = part_recall(
+        database, lambda image: [AnnotatedPart("a", thing), AnnotatedPart("b", corner)] * (image == "im_0"), None, 0
+    )
+    proposals = found.by_size[0].proposals
     assert (found.objects, found.masks, proposals.parts) == (1, len(others), 2)
     assert proposals.best == pytest.approx(np.mean(ious))
     assert proposals.at == tuple(np.mean(np.array(ious) >= level) for level in (0.5, 0.75))
+    assert [(each.which, each.proposals.parts) for each in found.by_class] == [("a", 1), ("b", 1)]
+    assert [each.proposals.best for each in found.by_class] == pytest.approx(ious)
 
 
 def test_part_belongs_to_the_object_that_covers_most_of_it(built):
@@ -110,7 +118,7 @@ def test_part_belongs_to_the_object_that_covers_most_of_it(built):
     second = [name for name in masks if name.startswith("im_0:9:") and ":object:" not in name]
     part = masks["im_0:9:object:0"].copy()
     part[60, 40] = True
-    found = part_recall(database, lambda image: {"a": part} if image == "im_0" else {}, None, 0)
+    found = part_recall(database, lambda image: [AnnotatedPart("a", part)] * (image == "im_0"), None, 0)
     assert (found.objects, found.masks) == (1, len(second))
 
 
@@ -119,16 +127,16 @@ def test_limit_is_a_stable_choice_of_objects(built):
 
     def parts_of(image_id):
         rows = database.of_image(image_id)
-        return dict(zip(rows["proposal_id"].to_pylist(), database.masks(rows), strict=True))
+        return [AnnotatedPart("any", mask) for mask in database.masks(rows)]
 
     everything = part_recall(database, parts_of, None, 0)
     limited = part_recall(database, parts_of, 3, 0)
     assert (everything.objects, limited.objects) == (12, 3)
     assert limited == part_recall(database, parts_of, 3, 0)
     assert part_recall(database, parts_of, 1000, 0) == everything
-    assert len({part_recall(database, parts_of, 3, seed).comparisons for seed in range(4)}) > 1
+    assert len({part_recall(database, parts_of, 3, seed).by_size for seed in range(4)}) > 1
 
 
 def test_no_annotated_part_is_a_user_error(built):
     with pytest.raises(UserError, match="annotated part"):
-        part_recall(open_proposals(built.url), lambda _: {}, None, 0)
+        part_recall(open_proposals(built.url), lambda _: [], None, 0)

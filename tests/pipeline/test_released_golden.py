@@ -68,7 +68,7 @@ def check(found, counts, pair):
     assert (mask & expected).sum() / (mask | expected).sum() >= 0.99
     semantic, scale = pair
     query = found.query
-    before = area(query.proposal.mask) / area(query.target.object.mask)
+    before = area(query.part.mask) / area(query.target.object.mask)
     assert found.scale == scale or near_a_tie(before)
     assert found.semantic == semantic or near_a_tie(found.peak_proposal / found.peak_object)
 

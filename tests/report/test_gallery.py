@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from agg_pipeline import database as files
-from agg_pipeline.datasets.dataset import Dataset
+from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.reader import ProposalDatabase, open_proposals
 from agg_pipeline.report.drawing import View, view_of, widened
 from agg_pipeline.report.gallery import MAX_OBJECTS, write_gallery
@@ -76,7 +76,8 @@ def read(entry: ImageEntry) -> ImageRecord:
 
 
 ENTRIES = tuple(ImageEntry(f"image_{n}", f"{n}.png", 0, n) for n in range(6))
-DATASET = Dataset("toy", "train", "CC0", "nobody", "nowhere", ENTRIES, "0", read)
+ABOUT = About("toy", "Toy", ("object",), "CC0", "nobody", "nowhere", (), "")
+DATASET = Dataset(ABOUT, "train", ENTRIES, "0", read)
 
 
 @pytest.fixture(scope="module")

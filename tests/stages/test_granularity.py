@@ -68,7 +68,7 @@ def test_equations_by_hand():
     assert (found.scale, found.semantic) == (scale, semantic)
     assert found.granularity == 0.5 * scale + 0.5 * semantic
     assert found.bin == round(10 * found.granularity)
-    assert found.mask is found.query.proposal.mask
+    assert found.mask is found.query.part.mask
     assert all(type(value) is float for value in (found.scale, found.semantic, found.granularity))
 
 

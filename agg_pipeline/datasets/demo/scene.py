@@ -152,7 +152,7 @@ def _annotate(labels: NDArray[np.int16], item: _Placed) -> ObjectMask | None:
         inside[members[part]] = True
         mask = crop_mask(inside.take(numbers), height, width, box.top, box.left)
         if area(mask) >= MIN_PART:
-            parts.append(PartMask(part, names[part], mask, part.rpartition("/")[0] or None))
+            parts.append(PartMask(part, names[part], names[part], mask, part.rpartition("/")[0] or None))
     return ObjectMask(0, item.drawing.category, whole, tuple(parts))
 
 

@@ -1,0 +1,146 @@
+"""Sets of images with one mask image each, of the same stem: GrabCut, Berkeley, DAVIS, and any folder of that kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
+from agg_pipeline.datasets.images import check_size, instance_masks, read_array, read_grey, read_image, read_labels
+from agg_pipeline.datasets.layout import (
+    ALL,
+    by_stem,
+    chosen,
+    need_layout,
+    only_all,
+    read_or_empty,
+    split_name,
+    stray_stems,
+)
+from agg_pipeline.storage import Store
+from schemas.crop import crop_mask
+from schemas.errors import ImageError, UserError
+from schemas.records import ImageEntry, ImageRecord, ObjectMask
+
+GRABCUT = About(
+    name="grabcut",
+    title="GrabCut",
+    levels=("object",),
+    licence="research use",
+    citation="Rother, Kolmogorov, Blake: GrabCut: Interactive Foreground Extraction using Iterated Graph Cuts. 2004",
+    homepage="https://www.microsoft.com/en-us/research/project/image-segmentation",
+    layout=("data_GT", "boundary_GT"),
+    download="data_GT and boundary_GT of the GrabCut database, side by side",
+)
+BERKELEY = About(
+    name="berkeley",
+    title="Berkeley, 100 objects of BSDS images",
+    levels=("object",),
+    licence="research use (BSDS images)",
+    citation="McGuinness, O'Connor: A Comparative Evaluation of Interactive Segmentation Algorithms. 2010",
+    homepage="https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/bsds",
+    layout=("images", "masks"),
+    download="the images to images/, their masks to masks/, of the same stem",
+)
+DAVIS = About(
+    name="davis",
+    title="DAVIS, 345 frames",
+    levels=("object",),
+    licence="images: CC BY 4.0 or as published with each sequence; annotations: CC BY 4.0",
+    citation="Perazzi et al.: A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation. CVPR 2016",
+    homepage="https://davischallenge.org",
+    layout=("img", "gt"),
+    download="the 345 frames that interactive segmentation evaluates on, to img/, their masks to gt/",
+)
+FOLDER = About(
+    name="folder",
+    title="Any folder of images with one mask image each",
+    levels=("object",),
+    licence="unknown: as its owner says",
+    citation="unknown",
+    homepage="unknown",
+    layout=("images", "masks"),
+    download="your images to images/; to masks/ a PNG of the same stem, grey levels (8 or 16 bits) or palette indices "
+    "being instance ids, 0 the background",
+)
+OBJECT, IGNORED = 128, 128
+"""GrabCut and Berkeley: above 128 is the object, 128 itself counts nowhere."""
+
+Truth = tuple[tuple[ObjectMask, ...], NDArray[np.bool_] | None]
+ReadTruth = Callable[[Store, str], tuple[NDArray[np.int64], NDArray[np.bool_] | None]]
+"""(set, path of a mask image) -> (H, W) instance ids and the (H, W) pixels to ignore, if there can be any."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Where a set of pairs keeps its images and masks, and how it writes a mask."""
+
+    about: About
+    images: str
+    masks: str
+    read_truth: ReadTruth
+
+
+def splits(_store: Store) -> tuple[str, ...]:
+    """The one split of such a set."""
+    return (ALL,)
+
+
+def open_pairs(pairs: Pairs, store: Store, split: str) -> Dataset:
+    """List a set of pairs: every image, or those of a list file of stems."""
+    need_layout(store, pairs.about)
+    only_all(split, pairs.about.name)
+    images, masks = by_stem(store, pairs.images), by_stem(store, pairs.masks)
+    if not images:
+        raise UserError(f"{store.url}/{pairs.images} has no file")
+    entries = tuple(
+        ImageEntry(stem, *images[stem], masks[stem][0] if stem in masks else None)
+        for stem in chosen(images, split, f"{store.url}/{pairs.images}")
+    )
+    annotations = (read_or_empty(store, entry.annotation) for entry in entries if entry.annotation)
+    return Dataset(
+        pairs.about,
+        split_name(split),
+        entries,
+        fingerprint(entries, annotations),
+        partial(_read, pairs, store),
+        (),
+        partial(stray_stems, store, pairs.masks, pairs.images),
+    )
+
+
+def _read(pairs: Pairs, store: Store, entry: ImageEntry) -> ImageRecord:
+    pixels, sha256 = read_image(store, entry.path)
+    height, width = pixels.shape[:2]
+    if entry.annotation is None:
+        raise ImageError("unreadable_annotation", f"{pairs.masks} has no mask for {entry.path}")
+    labels, ignored = pairs.read_truth(store, entry.annotation)
+    check_size(labels.shape, (height, width), entry.annotation)
+    objects = tuple(ObjectMask(instance, None, mask) for instance, mask in instance_masks(labels))
+    ignore = crop_mask(ignored, height, width) if ignored is not None and ignored.any() else None
+    return ImageRecord(entry.image_id, entry.path, sha256, pairs.about.licence, pixels, objects, ignore)
+
+
+def _trimap(store: Store, path: str) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+    grey = read_grey(store, path)
+    return (grey > OBJECT).astype(np.int64), grey == IGNORED
+
+
+def _any_channel(store: Store, path: str) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+    values = read_array(store, path)
+    marked = values != 0
+    return (marked.any(axis=2) if marked.ndim == 3 else marked).astype(np.int64), None
+
+
+def _instances(store: Store, path: str) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+    return read_labels(store, path), None
+
+
+open_grabcut = partial(open_pairs, Pairs(GRABCUT, "data_GT", "boundary_GT", _trimap))
+open_berkeley = partial(open_pairs, Pairs(BERKELEY, "images", "masks", _trimap))
+open_davis = partial(open_pairs, Pairs(DAVIS, "img", "gt", _any_channel))
+open_folder = partial(open_pairs, Pairs(FOLDER, "images", "masks", _instances))
