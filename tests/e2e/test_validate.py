@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from agg_pipeline.terminal import SHOWN_FINDINGS
 from agg_pipeline.database import parquet_bytes, sidecars
 from agg_pipeline.proposals import finish
 from agg_pipeline.storage import Store
+from agg_pipeline.terminal import SHOWN_FINDINGS
 from schemas.config import content_hash
 from schemas.tables import FILES, PROPOSALS
 from tests.e2e.commands import error_of, invoke
