@@ -14,7 +14,7 @@ from agg_pipeline.datasets.registry import DATASETS, known_dataset, root_of
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageEntry, ObjectMask, PartMask
 
-_NUMBER = re.compile(r" \d+$")
+_NUMBER = re.compile(r" \d+(?= |$)")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -30,7 +30,7 @@ PartsOf = Callable[[str], tuple[AnnotatedPart, ...]]
 
 
 def part_class(owner: ObjectMask, part: PartMask) -> str:
-    """The class of a part in words: its object's category and its name without a running number."""
+    """The class of a part in words: its object's category and its name without running numbers."""
     name = _NUMBER.sub("", part.name)
     category = (owner.category or "").lower()
     return name if not category or f"{name} ".startswith(f"{category} ") else f"{category} {name}"

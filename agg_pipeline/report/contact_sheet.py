@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
@@ -35,14 +36,20 @@ class Outline:
 
 @dataclass(frozen=True)
 class Figure:
-    """An image as drawn, or why it cannot be."""
+    """An image as drawn, or why it cannot be. legend: for each object its outline and those of its parts."""
 
     image_id: str
     size: str
     view: View | None
     photograph: str
-    outlines: tuple[Outline, ...]
+    legend: tuple[tuple[Outline, ...], ...]
     problem: str
+
+    @property
+    def outlines(self) -> list[Outline]:
+        """All outlines; what lies inside of others is drawn last."""
+        every = (outline for group in self.legend for outline in group)
+        return sorted(every, key=lambda outline: (outline.level == "part", outline.depth))
 
 
 def write_contact_sheet(
@@ -60,9 +67,9 @@ def write_contact_sheet(
     return sum(figure.view is not None for figures in sheets.values() for figure in figures)
 
 
-def _sample(dataset: Dataset, count: int, seed: int) -> list[ImageEntry]:
+def _sample(dataset: Dataset, images: int, seed: int) -> list[ImageEntry]:
     draws = [uniforms(seed, dataset.name, entry.image_id, 0, "contact-sheet", 0, 1)[0] for entry in dataset.entries]
-    return [dataset.entries[n] for n in sorted(np.argsort(draws, kind="stable")[:count])]
+    return [dataset.entries[n] for n in sorted(np.argsort(draws, kind="stable")[:images])]
 
 
 def _figure(dataset: Dataset, entry: ImageEntry) -> Figure:
@@ -71,27 +78,28 @@ def _figure(dataset: Dataset, entry: ImageEntry) -> Figure:
     except ImageError as error:
         return Figure(entry.image_id, "", None, "", (), error.detail)
     view = view_of(Box(0, 0, record.height, record.width), *DRAWING)
-    outlines = tuple(_outlines(record, view))
     size = f"{record.width} x {record.height}"
-    return Figure(entry.image_id, size, view, view.photograph(record.pixels), outlines, "")
+    return Figure(entry.image_id, size, view, view.photograph(record.pixels), _legend(record, view), "")
 
 
-def _outlines(record: ImageRecord, view: View) -> list[Outline]:
-    drawn: list[Outline] = []
+def _legend(record: ImageRecord, view: View) -> tuple[tuple[Outline, ...], ...]:
+    hues = (round(number * GOLDEN_ANGLE % 360, 1) for number in count())
 
-    def draw(name: str, mask: MaskCrop, level: str, depth: int = 0) -> None:
-        hue = len(drawn) * GOLDEN_ANGLE % 360
-        drawn.append(Outline(name, view.outline(mask.full()), round(hue, 1), level, depth))
+    def outline(name: str, mask: MaskCrop, level: str, depth: int = 0) -> Outline:
+        return Outline(name, view.outline(mask.full()), next(hues), level, depth)
 
+    groups: list[tuple[Outline, ...]] = []
     if record.ignore is not None:
-        draw("ignored", record.ignore, "ignored")
+        groups.append((outline("ignored", record.ignore, "ignored"),))
     for thing in record.objects:
-        draw(f"{thing.category or 'object'} {thing.instance_id}", thing.mask, "object")
         parents = {part.part_id: part.parent_id for part in thing.parts}
-        for part in thing.parts:
-            depth, around = 0, part.parent_id
-            while around is not None:
-                depth, around = depth + 1, parents.get(around)
-            draw(part.name, part.mask, "part", depth)
-    # What lies inside of others is drawn last.
-    return sorted(drawn, key=lambda outline: (outline.level == "part", outline.depth))
+        whole = outline(f"{thing.category or 'object'} {thing.instance_id}", thing.mask, "object")
+        parts = (outline(part.name, part.mask, "part", _depth(part.part_id, parents)) for part in thing.parts)
+        groups.append((whole, *parts))
+    return tuple(groups)
+
+
+def _depth(part_id: str, parents: Mapping[str, str | None]) -> int:
+    """How many parts lie around one."""
+    parent = parents.get(part_id)
+    return 0 if parent is None else 1 + _depth(parent, parents)
