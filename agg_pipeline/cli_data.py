@@ -10,7 +10,7 @@ import click
 
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.registry import DATASETS, known_dataset, open_dataset, root_of
-from agg_pipeline.datasets.selection import Selection, select
+from agg_pipeline.datasets.selection import Selection, nothing_selected, select
 from agg_pipeline.datasets.survey import Counts, check, counted, survey
 from agg_pipeline.findings import Finding
 from agg_pipeline.report.contact_sheet import write_contact_sheet
@@ -44,10 +44,22 @@ def list_command() -> None:
 
 
 def _datasets(name: str, root: str, split: str | None, selection: Selection) -> list[Dataset]:
-    """The split that is asked for, or every split that is there."""
+    """The split that is asked for, or every split that is there; one that cannot be listed is named and left out."""
+    if split:
+        return [select(open_dataset(name, root, split), selection)]
     known = known_dataset(name)
-    splits = (split,) if split else known.splits(root_of(name, root)) or (known.default_split,)
-    return [select(open_dataset(name, root, each), selection) for each in splits]
+    found: list[Dataset] = []
+    problems: list[UserError] = []
+    for each in known.splits(root_of(name, root)) or (known.default_split,):
+        try:
+            found.append(select(open_dataset(name, root, each), selection))
+        except UserError as error:
+            problems.append(error)
+    if not found:
+        raise problems[0]
+    for problem in problems:
+        click.echo(f"left out: {problem}", err=True)
+    return found
 
 
 @data.command("inspect")
@@ -79,9 +91,8 @@ def inspect_command(
     """Count what a data set holds, by split, level and class, and make a page of pictures with outlined masks."""
     found = _datasets(dataset, root, split, Selection(exclude_list, classes, skip_classes))
     counts = {listed.split: counted(list(survey(listed))) for listed in found}
-    if classes and not any(each.objects for each in counts.values()):
-        known = ", ".join(found[0].classes)
-        raise UserError(f"{dataset} has no mask of class {', '.join(classes)} there; its classes: {known}")
+    if (classes or skip_classes) and not any(each.objects for each in counts.values()):
+        raise nothing_selected(found[0])
     _print_counts(dataset, counts)
     page = out or f"runs/{dataset}/data.html"
     shown = write_contact_sheet(found, counts, *Store.of_file(page), images, seed)
@@ -121,7 +132,7 @@ def _range(values: Iterable[int]) -> str:
 @click.argument("root", default="")
 @click.option("--split", help="Name of a split, or a list file. Default: all splits that are there.")
 def check_command(dataset: str, root: str, split: str | None) -> None:
-    """Open every file of a data set and look for what is wrong; exit code 1 if something is."""
+    """Open every file of a data set's splits and look for what is wrong; exit code 1 if something is."""
     listed = _datasets(dataset, root, split, Selection())
     # Splits may overlap: every image is read once, and a mask without one is told once.
     seen: set[str] = set()

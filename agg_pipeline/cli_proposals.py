@@ -16,7 +16,7 @@ from agg_pipeline.console import RunProgress, print_stats, print_status, print_s
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.parts import open_parts
 from agg_pipeline.datasets.registry import DATASETS, open_dataset
-from agg_pipeline.datasets.selection import Selection, select
+from agg_pipeline.datasets.selection import Selection, nothing_selected, select
 from agg_pipeline.models.checkpoints import default_checkpoint
 from agg_pipeline.proposals import RunOptions, Summary, run
 from agg_pipeline.reader import open_proposals
@@ -132,6 +132,8 @@ def _run(
     finally:
         progress.close()
     print_summary(summary)
+    if (classes or skip_classes) and not summary.manifest["totals"]["objects"]:
+        raise nothing_selected(listed)
     _write_report(summary, listed, Store(out).below("report"), gallery_images)
     if summary.reject_share > max_reject_share:
         raise UserError(

@@ -51,6 +51,7 @@ def make_plan(dataset: Dataset, model: Json, environment: Json, config: Proposal
             "split": dataset.split,
             "fingerprint": dataset.fingerprint,
             "images": len(dataset.entries),
+            "selection": dict(dataset.selection),
             "licence": dataset.about.licence,
             "citation": dataset.about.citation,
             "homepage": dataset.about.homepage,

@@ -65,6 +65,8 @@ def part_recall(database: ProposalDatabase, parts_of: PartsOf, limit_objects: in
         order = uniforms(seed, "recall", "", 0, "objects", 0, len(objects)).argsort(kind="stable")
         objects = [objects[n] for n in sorted(order[:limit_objects])]
     of_object = _proposals(database)
+    if not of_object:
+        raise UserError(f"{database.store.url} holds no proposals to compare with annotated parts")
     kinds: list[str] = []
     shares: list[float] = []
     found: list[float] = []

@@ -35,7 +35,7 @@ class Store:
     def anchored(self) -> Store:
         """The same folder for processes with another working directory, as the workers of an existing cluster are."""
         filesystem, root = self._open()
-        return Store(root) if isinstance(filesystem, LocalFileSystem) else self
+        return Store(root or "/") if isinstance(filesystem, LocalFileSystem) else self
 
     def below(self, path: str) -> Store:
         """The store of a folder inside this one."""
@@ -79,6 +79,11 @@ class Store:
         filesystem.invalidate_cache()
         return sorted(path.removeprefix(root).lstrip("/") for path in filesystem.find(f"{root}/{folder}".rstrip("/")))
 
+    def is_file(self) -> bool:
+        """Whether there is a file in the place of the folder."""
+        filesystem, root = self._open()
+        return bool(filesystem.isfile(root))
+
     def listing(self, folder: str) -> Iterator[tuple[str, int]]:
         """(name, bytes) of the files directly in a folder, in no order; none if there is no such folder."""
         filesystem, root = self._open()
@@ -88,7 +93,7 @@ class Store:
             try:
                 with os.scandir(place) as found:
                     yield from ((item.name, item.stat().st_size) for item in found if item.is_file())
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 return
             return
         filesystem.invalidate_cache()
@@ -109,6 +114,13 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(path.rstrip("/").rpartition("/")[2] for path in listed)
+
+    def folders(self, folder: str = "") -> list[str]:
+        """Names of the folders directly in a folder, sorted, without hidden ones; none if there is no such folder."""
+        filesystem, root = self._open()
+        place = f"{root}/{folder}".rstrip("/")
+        names = (name for name in self.names(folder) if not name.startswith("."))
+        return [name for name in names if filesystem.isdir(f"{place}/{name}")]
 
     def sizes(self, paths: Iterable[str]) -> dict[str, int]:
         """Bytes of those of the files that are there; each of their folders is listed once."""

@@ -194,8 +194,14 @@ def _part_problems(row: Json, owner: Json, config: GranularityConfig) -> Iterato
             yield "the parent is not its object"
         if not row["clicks"] or not row["clicks"][0]["positive"] or any(c["positive"] for c in row["clicks"][1:]):
             yield "clicks are not one positive click and negative ones after it"
-    elif row["label"] is None:
-        yield "an annotated part has no label"
+    else:
+        if row["label"] is None:
+            yield "an annotated part has no label"
+        place = f"{row['image_id']}:{row['instance_id']}:"
+        if not row["proposal_id"].startswith(f"{place}annotated:"):
+            yield "the proposal_id is not image:object:annotated:part"
+        if not row["parent_id"].startswith(place):
+            yield "the parent is of another object"
     if any(row[name] is None for name in ("peak_proposal", "peak_object", "click")):
         yield "peaks or click are missing"
         return

@@ -96,6 +96,8 @@ def open_coco(store: Store, split: str) -> Dataset:
 def _parsed(content: bytes, path: str) -> tuple[list[Any], list[Any], dict[Any, str], dict[Any, str]]:
     try:
         truth = json.loads(content)
+        if not isinstance(truth, dict):
+            raise ValueError(f"a {type(truth).__name__}, where an object with images and annotations is expected")
         categories = {category["id"]: str(category["name"]) for category in truth.get("categories", [])}
         licences = {licence["id"]: str(licence["name"]) for licence in truth.get("licenses", [])}
         images, annotations = truth["images"], truth["annotations"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from schemas.records import ImageEntry, ImageRecord
 
@@ -38,7 +38,7 @@ class Dataset:
     entries: sorted by image id, which is unique. fingerprint: hash of the annotations and of every image's id, path
     and size. read: gives the record of an entry, ImageError if it cannot be used; can be pickled. classes: names of
     the published classes, of objects or, in a set of parts alone, of parts; empty if there are none. strays: looks for
-    annotations that no image belongs to, and gives a line for each.
+    annotations that no image belongs to, and gives a line for each. selection: what was left out; empty for nothing.
     """
 
     about: About
@@ -48,6 +48,7 @@ class Dataset:
     read: Callable[[ImageEntry], ImageRecord]
     classes: tuple[str, ...] = ()
     strays: Callable[[], Sequence[str]] = tuple
+    selection: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -72,8 +72,12 @@ def read_array(store: Store, path: str) -> NDArray[Any]:
     Opacity is dropped. ImageError: unreadable_annotation.
     """
     with _annotation(store, path) as image:
-        values = np.array(image)
-        return values[..., :-1] if image.mode in WITH_OPACITY else values
+        return _array(image)
+
+
+def _array(image: Image.Image) -> NDArray[Any]:
+    values = np.array(image)
+    return values[..., :-1] if image.mode in WITH_OPACITY else values
 
 
 def read_grey(store: Store, path: str) -> NDArray[np.uint8]:
@@ -101,7 +105,10 @@ def _annotation(store: Store, path: str) -> Iterator[Image.Image]:
 
 def read_labels(store: Store, path: str) -> NDArray[np.int64]:
     """The (H, W) ids of a label image: grey levels or palette indices; colours only where they are all grey."""
-    values = read_array(store, path)
+    with _annotation(store, path) as image:
+        if image.format == "JPEG":
+            raise ImageError("unreadable_annotation", f"{path} is a JPEG, which changes ids; store it as PNG")
+        values = _array(image)
     if values.ndim == 3:
         grey = values[..., :1]
         if not np.array_equal(values, np.broadcast_to(grey, values.shape)):
@@ -113,8 +120,13 @@ def read_labels(store: Store, path: str) -> NDArray[np.int64]:
 
 
 def instance_masks(labels: NDArray[np.integer[Any]]) -> list[tuple[int, MaskCrop]]:
-    """(id, mask) of every id > 0 in a (H, W) label map, in order of the ids; one pass over the frame."""
+    """(id, mask) of every id > 0 in a (H, W) label map, in order of the ids; one pass over the frame.
+
+    ImageError: unreadable_annotation, for an id below 0.
+    """
     height, width = labels.shape
+    if labels.min(initial=0) < 0:
+        raise ImageError("unreadable_annotation", f"an instance id is {labels.min()}, below 0")
     ids: Sequence[int] = range(1, int(labels.max(initial=0)) + 1)
     if len(ids) > MAX_DENSE_ID:
         # Ids are sparse in some sets; the box search below makes a list as long as the largest.

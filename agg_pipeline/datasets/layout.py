@@ -23,6 +23,8 @@ def need_layout(store: Store, about: About) -> None:
     if _fits(store, about):
         return
     names = store.names()
+    if store.is_file():
+        raise UserError(f"{store.url} is a file; the root of {about.name} is a folder with {', '.join(about.layout)}")
     near = (store.below(name) for name in names[:TRIED])
     found = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
     better = next((other.url for other in (store.above(), *near) if other is not None and _fits(other, about)), None)
@@ -43,12 +45,16 @@ def split_name(split: str) -> str:
 
 def is_list_file(split: str) -> bool:
     """Whether a split is given by the path of a list file."""
-    return split.endswith(".txt")
+    return split.endswith(".txt") or "/" in split
 
 
 def list_files(store: Store, folder: str = "") -> tuple[str, ...]:
     """Names of the splits that have a list file in a folder of the set."""
-    return tuple(name.removesuffix(".txt") for name in store.names(folder) if name.endswith(".txt"))
+    return tuple(name.removesuffix(".txt") for name in store.names(folder) if _is_list(name))
+
+
+def _is_list(name: str) -> bool:
+    return name.endswith(".txt") and not name.startswith(".")
 
 
 def read_list(path: str, flags: bool = False) -> list[str]:
@@ -102,7 +108,7 @@ def by_stem(store: Store, folder: str) -> dict[str, tuple[str, int]]:
     """The files of a folder: stem -> (path, bytes), in order of the stems; UserError if two have the same stem."""
     found: dict[str, tuple[str, int]] = {}
     for name, size in sorted(store.listing(folder)):
-        stem = name.rpartition(".")[0] or name
+        stem = _stem(name)
         if name.startswith("."):
             continue
         if stem in found:
@@ -130,10 +136,14 @@ def stray_stems(store: Store, annotations: str, images: str) -> Sequence[str]:
 
 
 def _strays(store: Store, annotations: str, images: str) -> Iterator[str]:
-    known = by_stem(store, images)
-    for stem, (path, _) in by_stem(store, annotations).items():
-        if stem not in known:
-            yield f"{path} belongs to no image in {images}"
+    known = {_stem(name) for name, _ in store.listing(images)}
+    for name, _ in sorted(store.listing(annotations)):
+        if not name.startswith(".") and _stem(name) not in known:
+            yield f"{annotations}/{name} belongs to no image in {images}"
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0] or name
 
 
 def read_or_empty(store: Store, path: str) -> bytes:

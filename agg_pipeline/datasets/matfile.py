@@ -10,11 +10,16 @@ from scipy.io import loadmat
 from agg_pipeline.storage import Store
 from schemas.errors import ImageError
 
+HDF5 = b"\x89HDF"
+
 
 def read_mat(store: Store, path: str, variable: str) -> Any:
     """The struct in a variable of a .mat file; ImageError (unreadable_annotation) says what is wrong with it."""
     try:
-        content = loadmat(io.BytesIO(store.read(path)))
+        raw = store.read(path)
+        if raw.startswith(HDF5):
+            raise NotImplementedError
+        content = loadmat(io.BytesIO(raw))
     except FileNotFoundError:
         raise ImageError("unreadable_annotation", f"{path} does not exist") from None
     except NotImplementedError:

@@ -67,10 +67,9 @@ FOLDER = About(
     download="your images to images/; to masks/ a PNG of the same stem, grey levels (8 or 16 bits) or palette indices "
     "being instance ids, 0 the background",
 )
-OBJECT, IGNORED = 128, 128
-"""GrabCut and Berkeley: above 128 is the object, 128 itself counts nowhere."""
+IGNORED = 128
+"""GrabCut and Berkeley: this grey level counts nowhere, what is above it is the object."""
 
-Truth = tuple[tuple[ObjectMask, ...], NDArray[np.bool_] | None]
 ReadTruth = Callable[[Store, str], tuple[NDArray[np.int64], NDArray[np.bool_] | None]]
 """(set, path of a mask image) -> (H, W) instance ids and the (H, W) pixels to ignore, if there can be any."""
 
@@ -127,7 +126,10 @@ def _read(pairs: Pairs, store: Store, entry: ImageEntry) -> ImageRecord:
 
 def _trimap(store: Store, path: str) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
     grey = read_grey(store, path)
-    return (grey > OBJECT).astype(np.int64), grey == IGNORED
+    if 0 < grey.max(initial=0) < IGNORED:
+        what = f"{path} has no grey level above {grey.max()}; the object is above {IGNORED}"
+        raise ImageError("unreadable_annotation", what)
+    return (grey > IGNORED).astype(np.int64), grey == IGNORED
 
 
 def _any_channel(store: Store, path: str) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:

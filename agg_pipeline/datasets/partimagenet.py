@@ -21,7 +21,7 @@ from agg_pipeline.datasets.layout import (
 )
 from agg_pipeline.storage import Store
 from schemas.crop import crop_mask
-from schemas.errors import UserError
+from schemas.errors import ImageError, UserError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask, PartMask
 
 ABOUT = About(
@@ -41,7 +41,7 @@ BACKGROUND = 40
 
 def splits(store: Store) -> tuple[str, ...]:
     """Names of the splits that are there."""
-    return tuple(store.names("images"))
+    return tuple(store.folders("images"))
 
 
 def open_partimagenet(store: Store, split: str) -> Dataset:
@@ -52,6 +52,8 @@ def open_partimagenet(store: Store, split: str) -> Dataset:
     if folder not in splits(store):
         raise UserError(f"unknown split {split!r} of {store.url}; there are: {', '.join(splits(store))}")
     images, masks = by_stem(store, f"images/{folder}"), by_stem(store, f"annotations/{folder}")
+    if not images:
+        raise UserError(f"{store.url}/images/{folder} has no file")
     entries = tuple(
         ImageEntry(stem, *images[stem], f"annotations/{folder}/{stem}.png")
         for stem in chosen(images, split, f"{store.url}/images/{folder}")
@@ -93,13 +95,16 @@ def _read(store: Store, names: Mapping[int, str], entry: ImageEntry) -> ImageRec
     numbered = np.where(labels == BACKGROUND, 0, labels + 1)
     parts = []
     for number, mask in instance_masks(numbered):
-        label = names.get(number - 1, str(number - 1))
+        if number - 1 not in names:
+            what = f"{entry.annotation} has class index {number - 1}, which class_names.json does not name"
+            raise ImageError("unreadable_annotation", what)
+        label = names[number - 1]
         parts.append(PartMask(str(number - 1), label, label.lower(), mask))
     objects = (ObjectMask(1, _category(parts), crop_mask(numbered > 0, height, width), tuple(parts)),) if parts else ()
     return ImageRecord(entry.image_id, entry.path, sha256, ABOUT.licence, pixels, objects)
 
 
 def _category(parts: list[PartMask]) -> str | None:
-    """The first word, if the names of all parts share it: ``Quadruped`` of Quadruped Head and Quadruped Tail."""
-    first = {part.label.partition(" ")[0] for part in parts}
+    """The first of two words, if all parts share it: ``Quadruped`` of Quadruped Head and Quadruped Tail."""
+    first = {part.label.partition(" ")[0] if " " in part.label else None for part in parts}
     return first.pop() if len(first) == 1 else None

@@ -46,9 +46,17 @@ def open_parts(where: str) -> PartsOf:
         raise UserError(f"data set {name} has no annotated parts")
     store = root_of(name, root)
     entries: dict[str, tuple[Dataset, ImageEntry]] = {}
+    problems: list[UserError] = []
     for split in known.splits(store) or (known.default_split,):
-        dataset = known.open(store, split)
+        try:
+            dataset = known.open(store, split)
+        except UserError as error:
+            # As PASCAL's test images, which have no parts.
+            problems.append(error)
+            continue
         entries |= {entry.image_id: (dataset, entry) for entry in dataset.entries}
+    if not entries:
+        raise problems[0]
 
     def parts_of(image_id: str) -> tuple[AnnotatedPart, ...]:
         if image_id not in entries:

@@ -98,10 +98,7 @@ def splits(store: Store) -> tuple[str, ...]:
 
 
 def open_pascal_part(store: Store, split: str) -> Dataset:
-    """List a split; reads the annotations' bytes for the fingerprint, and no pixels.
-
-    PASCAL's lists hold images without part annotations, too, which are left out.
-    """
+    """List a split; reads the annotations' bytes for the fingerprint, and no pixels."""
     need_layout(store, ABOUT)
     ids = read_split(store, split, LISTS, flags=True)
     annotated = store.sizes(f"Annotations_Part/{image_id}.mat" for image_id in ids)
@@ -109,9 +106,9 @@ def open_pascal_part(store: Store, split: str) -> Dataset:
     entries = tuple(
         ImageEntry(i, f"JPEGImages/{i}.jpg", sizes.get(f"JPEGImages/{i}.jpg", 0), f"Annotations_Part/{i}.mat")
         for i in ids
-        if f"Annotations_Part/{i}.mat" in annotated
     )
-    if not entries:
+    # So are PASCAL's test images.
+    if not annotated:
         raise UserError(f"no image of split {split} has a part annotation in {store.url}/Annotations_Part")
     annotations = (read_or_empty(store, entry.annotation) for entry in entries)
     return Dataset(
@@ -150,6 +147,8 @@ def _object(number: int, item: Any, size: tuple[int, int], path: str) -> ObjectM
 
 
 def _mask(values: NDArray[Any], size: tuple[int, int], what: str) -> MaskCrop:
+    if not isinstance(values, np.ndarray):
+        raise ValueError(f"{what} is of type {type(values).__name__}, no array")
     check_size(values.shape, size, what)
     return crop_mask(values != 0, *size)
 

@@ -60,6 +60,6 @@ def root_of(name: str, root: str) -> Store:
 
 
 def open_dataset(name: str, root: str, split: str | None) -> Dataset:
-    """List a split (default: the training split) of a data set; UserError if it is unknown or incomplete."""
+    """List a split (default: ``default_split``) of a data set; UserError if it is unknown or incomplete."""
     known = known_dataset(name)
     return known.open(root_of(name, root), split or known.default_split)

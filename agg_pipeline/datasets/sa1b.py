@@ -6,9 +6,10 @@ import json
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from functools import partial
+from heapq import nsmallest
 from operator import attrgetter, itemgetter
 
-from agg_pipeline.datasets.coco import read_segmentation
+from agg_pipeline.datasets.coco import MAX_ID, read_segmentation
 from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
 from agg_pipeline.datasets.images import check_size, read_image
 from agg_pipeline.datasets.layout import ALL, is_list_file, need_layout, read_list, split_name
@@ -35,8 +36,8 @@ EVAL_SEED = 0
 
 
 def splits(_store: Store) -> tuple[str, ...]:
-    """``all``, and ``eval``: the first 1000 images in sorted order with five masks each, none overlapping another."""
-    return (ALL, EVAL)
+    """``all``; the split ``eval``, the first 1000 images with five separate masks each, is a part of it."""
+    return (ALL,)
 
 
 def open_sa1b(store: Store, split: str) -> Dataset:
@@ -46,21 +47,18 @@ def open_sa1b(store: Store, split: str) -> Dataset:
         raise UserError(f"unknown split {split!r} of sa1b; there are {ALL}, {EVAL}, and list files (*.txt)")
     wanted = set(read_list(split)) if is_list_file(split) else None
     # Millions of entries: nothing is held twice, and annotations only as names with sizes.
-    entries = sorted(
-        (
-            ImageEntry(stem, f"images/{stem}.jpg", size, None)
-            for stem, size in _stems(store, "images", ".jpg")
-            if wanted is None or stem in wanted
-        ),
-        key=attrgetter("image_id"),
+    listed = (
+        ImageEntry(stem, f"images/{stem}.jpg", size, None)
+        for stem, size in _stems(store, "images", ".jpg")
+        if wanted is None or stem in wanted
     )
+    by_id = attrgetter("image_id")
+    entries = nsmallest(EVAL_IMAGES, listed, by_id) if split == EVAL else sorted(listed, key=by_id)
     if wanted is not None and len(entries) < len(wanted):
         missing = min(wanted - {entry.image_id for entry in entries})
         raise UserError(f"{split} lists {missing}, which is not in {store.url}/images")
     if not entries:
         raise UserError(f"{store.url}/images has no .jpg file")
-    if split == EVAL:
-        entries = entries[:EVAL_IMAGES]
     return Dataset(
         ABOUT,
         split_name(split),
@@ -82,7 +80,11 @@ def _annotation_sizes(store: Store, entries: Sequence[ImageEntry]) -> Iterator[b
 
 
 def _stems(store: Store, folder: str, ending: str) -> Iterator[tuple[str, int]]:
-    return ((name.removesuffix(ending), size) for name, size in store.listing(folder) if name.endswith(ending))
+    return ((name.removesuffix(ending), size) for name, size in store.listing(folder) if _has(name, ending))
+
+
+def _has(name: str, ending: str) -> bool:
+    return name.endswith(ending) and not name.startswith(".")
 
 
 def _strays(store: Store) -> tuple[str, ...]:
@@ -97,11 +99,15 @@ def _read(store: Store, choose: bool, entry: ImageEntry) -> ImageRecord:
     try:
         truth = json.loads(store.read(path))
         size = truth["image"]["height"], truth["image"]["width"]
-        annotations = [(int(item["id"]), item["segmentation"]) for item in truth["annotations"]]
+        annotations = [(item["id"], item["segmentation"]) for item in truth["annotations"]]
     except FileNotFoundError:
         raise ImageError("unreadable_annotation", f"{path} does not exist") from None
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise ImageError("unreadable_annotation", f"{path} is no annotation of SA-1B: {error!r}") from error
+    ids = [number for number, _ in annotations]
+    if not all(isinstance(number, int) and 0 <= number < MAX_ID for number in ids) or len(set(ids)) < len(ids):
+        what = f"{path} has ids that are there twice or are not whole numbers from 0 to 2^63"
+        raise ImageError("unreadable_annotation", what)
     height, width = pixels.shape[:2]
     check_size(size, (height, width), path)
     annotations.sort(key=itemgetter(0))

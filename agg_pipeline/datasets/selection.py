@@ -42,8 +42,24 @@ def select(dataset: Dataset, selection: Selection) -> Dataset:
     skipped = frozenset(_class(dataset, name) for name in selection.skip_classes)
     # Other choices make other databases: they must not be mixed up.
     described = [dataset.fingerprint, sorted(excluded), sorted(wanted), sorted(skipped)]
-    changed = hashlib.blake2b(repr(described).encode(), digest_size=16).hexdigest()
-    return replace(dataset, entries=entries, fingerprint=changed, read=partial(_read, dataset.read, wanted, skipped))
+    return replace(
+        dataset,
+        entries=entries,
+        fingerprint=hashlib.blake2b(repr(described).encode(), digest_size=16).hexdigest(),
+        read=partial(_read, dataset.read, wanted, skipped),
+        selection={
+            "classes": sorted(wanted),
+            "skip_classes": sorted(skipped),
+            "excluded_images": len(dataset.entries) - len(entries),
+        },
+    )
+
+
+def nothing_selected(dataset: Dataset) -> UserError:
+    """The error for a selection of classes of which there is no mask."""
+    return UserError(
+        f"{dataset.name} has no mask of the chosen classes there; its classes: {', '.join(dataset.classes)}"
+    )
 
 
 def _class(dataset: Dataset, name: str) -> str:

@@ -18,7 +18,9 @@ from schemas.errors import ImageError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask
 
 CHUNK = 16
+"""Images that a process takes at a time."""
 FEW = 4 * CHUNK
+"""So many images are read sooner than processes are started."""
 LEAVES = 0.5
 """A part that lies in its object with less than this share of its pixels is taken for an error; people draw roughly."""
 

@@ -206,8 +206,9 @@ def test_sparse_ids_without_background():
     assert_masks(np.array([[70_000, 80_000, 80_000], [70_000, 70_000, 80_000]], np.int64))
 
 
-def test_negative_labels_are_no_objects():
-    assert_masks(np.array([[-1, 3, 3], [0, -1, 3]], np.int32))
+def test_negative_labels_are_an_image_error():
+    with pytest.raises(ImageError, match="-1, below 0"):
+        instance_masks(np.array([[-1, 3, 3], [0, -1, 3]], np.int32))
     assert instance_masks(np.zeros((3, 4), np.uint8)) == []
 
 

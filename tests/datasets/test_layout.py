@@ -62,7 +62,7 @@ def test_root_that_does_not_exist_is_named(tmp_path, name):
 @pytest.mark.parametrize("name", WITH_FILES)
 def test_root_that_is_a_file_is_refused(tmp_path, name):
     (tmp_path / "a.zip").write_bytes(b"x")
-    assert f"no root of {name}" in said(name, tmp_path / "a.zip")
+    assert f"a.zip is a file; the root of {name} is a folder with" in said(name, tmp_path / "a.zip")
 
 
 @pytest.mark.parametrize("name", WITH_FILES)

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from agg_pipeline.datasets.partimagenet import splits
 from agg_pipeline.datasets.parts import open_parts
 from agg_pipeline.datasets.registry import open_dataset
+from agg_pipeline.storage import Store
 from schemas.errors import ImageError, UserError
 from tests.datasets.writers import write_class_names, write_photo, write_pixels
 
@@ -16,7 +18,7 @@ LABELS = np.full((20, 30), 40, np.uint8)
 LABELS[1:8, 2:12] = 5
 LABELS[9:18, 2:12] = 0
 LABELS[0, 20:] = 9
-NAMES = {0: "Quadruped Head", 5: "Quadruped Tail"}
+NAMES = {0: "Quadruped Head", 5: "Quadruped Tail", 9: "Wheel"}
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def test_parts_are_the_classes_of_an_image_and_zero_is_one(root):
     assert [(part.part_id, part.label, part.name) for part in thing.parts] == [
         ("0", "Quadruped Head", "quadruped head"),
         ("5", "Quadruped Tail", "quadruped tail"),
-        ("9", "9", "9"),
+        ("9", "Wheel", "wheel"),
     ]
     for part in thing.parts:
         np.testing.assert_array_equal(part.mask.full(), int(part.part_id) == LABELS)
@@ -59,6 +61,25 @@ def test_object_has_the_category_that_its_parts_share(root):
     assert thing.category == "Quadruped"
 
 
+def test_index_without_a_name_is_an_image_error(root):
+    write_class_names(root, {0: "Quadruped Head", 5: "Quadruped Tail"})
+    with pytest.raises(ImageError, match=r"class index 9, which class_names\.json does not name") as error:
+        record_of(root)
+    assert error.value.reason == "unreadable_annotation"
+
+
+def test_empty_split_is_refused(root):
+    for image in (root / "images" / "val").iterdir():
+        image.unlink()
+    with pytest.raises(UserError, match="images/val has no file"):
+        open_dataset("partimagenet", str(root), "val")
+
+
+def test_hidden_files_are_no_splits(root):
+    (root / "images" / ".DS_Store").touch()
+    assert splits(Store(str(root))) == ("train", "val")
+
+
 def test_image_of_background_alone_has_no_object(root):
     write_pixels(root / "annotations" / "val" / "n01_1.png", np.full_like(LABELS, 40))
     assert record_of(root).objects == ()
@@ -74,7 +95,7 @@ def test_only_class_zero_is_an_object(root):
 def test_splits_are_the_folders(root):
     dataset = open_dataset("partimagenet", str(root), None)
     assert (dataset.split, [entry.image_id for entry in dataset.entries]) == ("train", ["n01_3"])
-    assert dataset.classes == ("Quadruped Head", "Quadruped Tail")
+    assert dataset.classes == ("Quadruped Head", "Quadruped Tail", "Wheel")
     with pytest.raises(UserError, match=r"unknown split 'test' of .*; there are: train, val$"):
         open_dataset("partimagenet", str(root), "test")
 
@@ -119,7 +140,7 @@ def test_parts_of_an_image_are_found_in_any_split(root, where):
     parts_of = open_parts(where.format(root))
     for image_id in ("n01_1", "n01_3"):
         parts = {part.kind: part.mask for part in parts_of(image_id)}
-        assert list(parts) == ["quadruped head", "quadruped tail", "9"]
+        assert list(parts) == ["quadruped head", "quadruped tail", "wheel"]
         np.testing.assert_array_equal(parts["quadruped head"], LABELS == 0)
     assert parts_of("another") == ()
 

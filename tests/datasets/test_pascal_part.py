@@ -83,9 +83,11 @@ def test_parts_have_readable_names_and_the_part_around_them(root):
     }
 
 
-def test_images_without_annotations_are_left_out(root):
+def test_image_without_an_annotation_is_listed_and_an_image_error(root):
     dataset = open_dataset("pascal_part", str(root), "val")
-    assert [entry.image_id for entry in dataset.entries] == ["2008_000003"]
+    assert [entry.image_id for entry in dataset.entries] == ["2008_000003", "2008_000005"]
+    with pytest.raises(ImageError, match=r"Annotations_Part/2008_000005\.mat does not exist"):
+        dataset.read(dataset.entries[1])
 
 
 def test_split_whose_images_have_no_annotation_is_refused(root):

@@ -224,10 +224,18 @@ def test_missing_annotation_is_refused_when_it_is_read(root):
     assert "does not exist" in refused(root).detail
 
 
-def test_two_masks_of_one_id_are_a_finding(root):
-    write_pair(root, "sa_1", [annotation(5, box(0, 0, 4, 4)), annotation(5, box(10, 10, 4, 4))])
+@pytest.mark.parametrize("second", [5, 10**30, -1, 1.5, "6"])
+def test_ids_that_are_not_sane_are_a_finding(root, second):
+    write_pair(root, "sa_1", [annotation(5, box(0, 0, 4, 4)), annotation(second, box(10, 10, 4, 4))])
     (finding,) = check(open_dataset("sa1b", str(root), "all"))
-    assert (finding.where, finding.what) == ("images/sa_1.jpg", "object id 5 is there 2 times")
+    assert finding.where == "images/sa_1.jpg"
+    assert "twice or are not whole numbers" in finding.what
+
+
+def test_hidden_files_are_no_images(root):
+    before = open_dataset("sa1b", str(root), "all").entries
+    (root / "images" / "._sa_1.jpg").touch()
+    assert open_dataset("sa1b", str(root), "all").entries == before
 
 
 def test_annotation_without_an_image_is_a_stray(root):

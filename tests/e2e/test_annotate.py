@@ -37,12 +37,15 @@ def test_annotated_database_is_valid_and_holds_nothing_simulated(annotated):
     assert "as people annotated them" in (annotated / "database/README.md").read_text()
 
 
-def test_statistics_count_the_annotated_parts_and_show_their_classes(annotated, tmp_path):
-    result = invoke("proposals", "stats", annotated, "--parts", "demo", "--out", tmp_path)
+def test_annotated_parts_are_no_proposals_to_meet_parts_with(annotated):
+    error = error_of(invoke("proposals", "stats", annotated, "--parts", "demo"))
+    assert "holds no proposals" in error
+
+
+def test_statistics_count_the_annotated_parts(annotated, tmp_path):
+    result = invoke("proposals", "stats", annotated, "--out", tmp_path)
     assert result.code == 0, result
-    # Annotated rows are no proposals: there is nothing to meet the parts with.
-    assert "0 masks" in result.stdout
-    assert "animal" in (tmp_path / "stats.html").read_text() or "vehicle" in (tmp_path / "stats.html").read_text()
+    assert "<td>annotated</td>" in (tmp_path / "stats.html").read_text()
     assert (tmp_path / "stats.png").stat().st_size > 1000
 
 
@@ -69,6 +72,19 @@ def test_source_is_no_setting_of_a_file(tmp_path):
     error = error_of(invoke("proposals", "run", "--dataset", "demo", "--out", tmp_path / "out", "--config", config))
     assert "source" in error
     assert "annotate" in error
+
+
+def test_choice_of_classes_is_in_plan_and_card_and_an_empty_one_is_told(tmp_path):
+    command = ("proposals", "annotate", "--dataset", "demo", "--out", tmp_path, *QUICK)
+    result = invoke(*command, "--class", "vehicle", "--skip-class", "plant")
+    assert result.code == 0, result
+    selection = {"classes": ["vehicle"], "skip_classes": ["plant"], "excluded_images": 0}
+    assert open_proposals(tmp_path).plan["dataset"]["selection"] == selection
+    assert "classes vehicle, without plant" in (tmp_path / "database/README.md").read_text()
+    assert "dataset.selection" in error_of(invoke(*command, "--class", "figure", "--class", "plant"))
+    result = invoke(*command, "--class", "animal", "--overwrite")
+    assert result.code == 2
+    assert "no mask of the chosen classes there; its classes: animal, figure, plant, vehicle" in result.stderr
 
 
 def test_database_is_no_output_folder(annotated):
