@@ -73,6 +73,19 @@ class GranularityConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class EvaluateConfig:
+    """Simulated interaction for evaluation. target: IoU at which an interaction has succeeded.
+
+    threshold: a pixel above this probability is in the mask. early_stop: end an interaction that has succeeded.
+    """
+
+    max_clicks: int = 20
+    target: float = 0.9
+    threshold: float = 0.5
+    early_stop: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class PredictorConfig:
     """Prediction around the network. input_size: side in pixels, 0 for the size that the checkpoint was trained at."""
 

@@ -78,11 +78,16 @@ def components(mask: MaskCrop) -> Components:
 
 def centre(mask: MaskCrop) -> tuple[int, int]:
     """(row, col) of the first maximum, row-major, of the exact Euclidean distance transform of a non-empty mask."""
+    row, col = divmod(int(depth(mask).argmax()), mask.box.width)
+    return row + mask.box.top, col + mask.box.left
+
+
+def depth(mask: MaskCrop) -> NDArray[np.float32]:
+    """Exact Euclidean distance of every pixel of the mask's box to the outside, (box.height, box.width) float32."""
     # The IPP routine's last bits vary with the array's place in memory; the switch is one of each thread.
     cv2.ipp.setUseIPP(False)
     distance = cv2.distanceTransform(_padded(mask, 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    row, col = divmod(int(distance.argmax()), distance.shape[1])
-    return row - 1 + mask.box.top, col - 1 + mask.box.left
+    return np.asarray(distance[1:-1, 1:-1], np.float32)
 
 
 def eroded(mask: MaskCrop, iterations: int) -> MaskCrop:
