@@ -12,7 +12,7 @@ import torch
 
 from agg_pipeline import shard as stages_of
 from agg_pipeline.database import write_shard
-from agg_pipeline.datasets.sbd import open_sbd
+from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.rows import tables
 from agg_pipeline.shard import ShardTask
 from agg_pipeline.storage import Store
@@ -39,7 +39,7 @@ def main() -> None:
 
 def _run(root: Path, number: int) -> dict[str, float]:
     config = ProposalsConfig()
-    dataset = open_sbd(str(root / "sbd"), "train")
+    dataset = open_dataset("sbd", str(root / "sbd"), "train")
     network = StubNetwork(224)
     model = stub_predictor(network)
     store = Store(str(root / f"out{number}"))

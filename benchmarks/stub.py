@@ -54,9 +54,9 @@ def write_sbd(root: Path, images: int, height: int = 375, width: int = 500) -> N
         for instance in scene.objects:
             labels[instance.mask.full()] = instance.instance_id
         pixels = cv2.resize(scene.pixels, (width, height), interpolation=cv2.INTER_AREA)
-        labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
+        resized = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
         name = f"image_{number:05d}"
         Image.fromarray(pixels).save(root / "img" / f"{name}.jpg", quality=92)
-        savemat(root / "inst" / f"{name}.mat", {"GTinst": {"Segmentation": labels}}, do_compression=True)
+        savemat(root / "inst" / f"{name}.mat", {"GTinst": {"Segmentation": resized}}, do_compression=True)
         names.append(name)
     (root / "train.txt").write_text("\n".join(names) + "\n")
