@@ -17,7 +17,7 @@ from agg_pipeline.models.simpleclick import SimpleClick, draw_disks
 from agg_pipeline.resize import resized
 from agg_pipeline.roi import next_roi
 from schemas.config import PredictorConfig
-from schemas.crop import Box, Crop
+from schemas.crop import Box, Crop, common
 from schemas.errors import UserError
 from schemas.records import Interaction, Prediction
 
@@ -100,7 +100,7 @@ class Predictor:
             logits = 0.5 * (logits + self._forward(image.flip(3), coords[1], bins).flip(3))
         probabilities = torch.sigmoid(logits)[:, 0].cpu().numpy()
         return [
-            Prediction(_pasted(probability, roi, interaction.image), roi)
+            Prediction(_pasted(probability, roi, interaction), roi)
             for probability, roi, interaction in zip(probabilities, rois, interactions, strict=True)
         ]
 
@@ -171,6 +171,9 @@ def _bins(interactions: Sequence[Interaction], device: torch.device) -> torch.Te
     return torch.tensor([table_row(interaction.granularity) for interaction in interactions], device=device)
 
 
-def _pasted(probability: NDArray[np.float32], roi: Box, image: NDArray[np.uint8]) -> Crop[np.float32]:
-    """The (S, S) probability resized to the region, as a crop of the image's frame."""
-    return Crop(image.shape[0], image.shape[1], roi, resized(probability, roi.height, roi.width))
+def _pasted(probability: NDArray[np.float32], roi: Box, interaction: Interaction) -> Crop[np.float32]:
+    """The (S, S) probability resized to the region, or what is wanted of it, as a crop of the image's frame."""
+    height, width = interaction.image.shape[:2]
+    wanted = roi if interaction.wanted is None else common(roi, interaction.wanted)
+    window = wanted._replace(top=wanted.top - roi.top, left=wanted.left - roi.left)
+    return Crop(height, width, wanted, resized(probability, roi.height, roi.width, window))

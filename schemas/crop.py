@@ -117,14 +117,24 @@ def threshold(probability: Crop[Any], level: float) -> MaskCrop:
     return crop_mask(probability.values > level, probability.height, probability.width, box.top, box.left)
 
 
+def common(a: Box, b: Box) -> Box:
+    """The box that two boxes have in common; of height or width 0 if there is none."""
+    top, left = max(a.top, b.top), max(a.left, b.left)
+    return Box(top, left, max(0, min(a.bottom, b.bottom) - top + 1), max(0, min(a.right, b.right) - left + 1))
+
+
+def around(a: Box, b: Box) -> Box:
+    """The smallest box that holds two boxes."""
+    top, left = min(a.top, b.top), min(a.left, b.left)
+    return Box(top, left, max(a.bottom, b.bottom) - top + 1, max(a.right, b.right) - left + 1)
+
+
 def intersection(a: MaskCrop, b: MaskCrop) -> int:
     """Number of pixels that are True in both masks of one frame."""
-    top, bottom = max(a.box.top, b.box.top), min(a.box.bottom, b.box.bottom)
-    left, right = max(a.box.left, b.box.left), min(a.box.right, b.box.right)
-    if bottom < top or right < left:
+    shared = common(a.box, b.box)
+    if not (shared.height and shared.width):
         return 0
-    common = Box(top, left, bottom - top + 1, right - left + 1)
-    return int(np.count_nonzero(a.window(common) & b.window(common)))
+    return int(np.count_nonzero(a.window(shared) & b.window(shared)))
 
 
 def iou_above(a: MaskCrop, b: MaskCrop, level: float) -> bool:

@@ -92,6 +92,7 @@ class Interaction:
     image: (H, W, 3) uint8 RGB. prompt: the mask prompt (previous mask), None for an empty one.
     focus: the map whose foreground (> 0.5) the region of interest follows, None for the whole image.
     roi: the region of interest of the previous prediction, None at first. granularity: in [0, 1], None for none.
+    wanted: the box outside of which the probability is not needed (a model may give 0 there), None for all.
     """
 
     image: NDArray[np.uint8]
@@ -100,11 +101,12 @@ class Interaction:
     focus: Crop[Any] | None
     roi: Box | None = None
     granularity: float | None = None
+    wanted: Box | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Prediction:
-    """Foreground probability (float32, 0 outside of the region of interest) and that region."""
+    """Foreground probability (float32, 0 outside of the region of interest, and of what was wanted) and that region."""
 
     probability: ProbabilityMap
     roi: Box

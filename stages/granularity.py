@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from schemas.config import GranularityConfig
-from schemas.crop import MaskCrop, ProbabilityMap, area
+from schemas.crop import MaskCrop, ProbabilityMap, area, around
 from schemas.numbers import granularity_bin, round_to_tenth
 from schemas.records import Click, Interaction, PartMask
 from stages.click_model import ClickModel
@@ -93,8 +93,11 @@ def estimate(
 
 
 def _interaction(query: Query, click: Click, config: GranularityConfig) -> Interaction:
-    prompt = query.target.object.mask if config.object_prompt else None
-    return Interaction(query.target.image.pixels, (click,), prompt=prompt, focus=prompt)
+    thing = query.target.object.mask
+    prompt = thing if config.object_prompt else None
+    # Only the peaks inside of the proposal and of the object are asked for.
+    wanted = around(thing.box, query.part.mask.box)
+    return Interaction(query.target.image.pixels, (click,), prompt=prompt, focus=prompt, wanted=wanted)
 
 
 def _measured(query: Query, click: Click, probability: ProbabilityMap, config: GranularityConfig) -> Estimate:

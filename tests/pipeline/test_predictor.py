@@ -93,6 +93,15 @@ def test_probability_is_the_sigmoid_of_the_logits_where_nothing_is_resized():
     assert prediction.roi == Box(0, 0, SIDE, SIDE)
 
 
+def test_what_is_wanted_is_a_part_of_the_whole_map():
+    image = picture(60, 90)
+    wanted = Box(10, 20, 25, 40)
+    (whole,), _ = predict(lambda image, _: 8 * image[:, :1] - 4, [interaction(image)])
+    (part,), _ = predict(lambda image, _: 8 * image[:, :1] - 4, [interaction(image, wanted=wanted)])
+    assert (part.roi, part.probability.box) == (whole.roi, wanted)
+    np.testing.assert_array_equal(part.probability.values, whole.probability.window(wanted))
+
+
 def test_resizing_there_and_back_has_aligned_corners():
     ramp = np.repeat(np.linspace(0, 255, 96).round().astype(np.uint8)[None, :, None], 64, axis=0).repeat(3, axis=2)
     (prediction,), network = predict(lambda image, _: image[:, :1], [interaction(ramp)])

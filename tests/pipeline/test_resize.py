@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agg_pipeline.resize import resized
+from schemas.crop import Box
 
 sides = st.integers(1, 60)
 
@@ -32,3 +33,13 @@ def test_a_part_of_a_larger_array_is_resized_as_its_copy():
 def test_the_same_size_changes_nothing():
     values = np.random.default_rng(0).random((37, 224), np.float32)
     assert np.array_equal(resized(values, 37, 224), values)
+
+
+@given(sides, sides, st.data())
+def test_window_is_that_part_of_the_whole(height, width, data):
+    values = np.random.default_rng(0).random((12, 17), np.float32)
+    top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    box = Box(top, left, data.draw(st.integers(0, height - top)), data.draw(st.integers(0, width - left)))
+    whole = resized(values, height, width)
+    expected = whole[box.top : box.bottom + 1, box.left : box.right + 1]
+    assert np.array_equal(resized(values, height, width, box), expected)
