@@ -43,10 +43,10 @@ def list_command() -> None:
             click.echo(click.wrap_text(text, 110, f"  {key:<10}", " " * 12))
 
 
-def _datasets(name: str, root: str, split: str | None, selection: Selection) -> list[Dataset]:
-    """The split that is asked for, or every split that is there; one that cannot be listed is named and left out."""
+def _datasets(name: str, root: str, split: str | None, selection: Selection) -> tuple[list[Dataset], list[UserError]]:
+    """The split that is asked for, or every split that is there, and why others cannot be listed."""
     if split:
-        return [select(open_dataset(name, root, split), selection)]
+        return [select(open_dataset(name, root, split), selection)], []
     known = known_dataset(name)
     found: list[Dataset] = []
     problems: list[UserError] = []
@@ -57,9 +57,7 @@ def _datasets(name: str, root: str, split: str | None, selection: Selection) -> 
             problems.append(error)
     if not found:
         raise problems[0]
-    for problem in problems:
-        click.echo(f"left out: {problem}", err=True)
-    return found
+    return found, problems
 
 
 @data.command("inspect")
@@ -89,7 +87,9 @@ def inspect_command(
     seed: int,
 ) -> None:
     """Count what a data set holds, by split, level and class, and make a page of pictures with outlined masks."""
-    found = _datasets(dataset, root, split, Selection(exclude_list, classes, skip_classes))
+    found, problems = _datasets(dataset, root, split, Selection(exclude_list, classes, skip_classes))
+    for problem in problems:
+        click.echo(f"left out: {problem}", err=True)
     counts = {listed.split: counted(list(survey(listed))) for listed in found}
     if (classes or skip_classes) and not any(each.objects for each in counts.values()):
         raise nothing_selected(found[0])
@@ -133,10 +133,10 @@ def _range(values: Iterable[int]) -> str:
 @click.option("--split", help="Name of a split, or a list file. Default: all splits that are there.")
 def check_command(dataset: str, root: str, split: str | None) -> None:
     """Open every file of a data set's splits and look for what is wrong; exit code 1 if something is."""
-    listed = _datasets(dataset, root, split, Selection())
+    listed, problems = _datasets(dataset, root, split, Selection())
     # Splits may overlap: every image is read once, and a mask without one is told once.
     seen: set[str] = set()
-    findings: dict[Finding, None] = {}
+    findings = dict.fromkeys(Finding(dataset, str(problem)) for problem in problems)
     for each in listed:
         fresh = replace(each, entries=tuple(entry for entry in each.entries if entry.path not in seen))
         seen.update(entry.path for entry in fresh.entries)

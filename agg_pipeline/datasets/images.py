@@ -35,21 +35,27 @@ def read_image(store: Store, path: str) -> tuple[NDArray[np.uint8], str]:
 
     Grey, palette, CMYK and 16-bit images are converted; transparency is dropped. ImageError: unreadable_image.
     """
+    with _opened(store, path, "unreadable_image") as (image, content):
+        return _rgb(image), hashlib.sha256(content).hexdigest()
+
+
+@contextmanager
+def _opened(store: Store, path: str, reason: str) -> Iterator[tuple[Image.Image, bytes]]:
+    """An image file and its bytes; ImageError, with this reason, if it cannot be read or decoded."""
     try:
         content = store.read(path)
     except FileNotFoundError:
-        raise ImageError("unreadable_image", f"{path} does not exist") from None
+        raise ImageError(reason, f"{path} does not exist") from None
     except OSError as error:
-        raise ImageError("unreadable_image", f"{path}: {error.strerror}") from error
+        raise ImageError(reason, f"{path}: {error.strerror}") from error
     try:
         with warnings.catch_warnings():
-            # A decompression bomb is an error, other remarks of the decoder do not concern the user.
+            # What the decoder remarks does not concern the user; what it cannot decode is an error.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content)) as image:
-                pixels = _rgb(image)
+                yield image, content
     except BROKEN_IMAGE as error:
-        raise ImageError("unreadable_image", f"{path}: {_message(error)}") from error
-    return pixels, hashlib.sha256(content).hexdigest()
+        raise ImageError(reason, f"{path}: {_message(error)}") from error
 
 
 def _message(error: BaseException) -> str:
@@ -71,7 +77,7 @@ def read_array(store: Store, path: str) -> NDArray[Any]:
 
     Opacity is dropped. ImageError: unreadable_annotation.
     """
-    with _annotation(store, path) as image:
+    with _opened(store, path, "unreadable_annotation") as (image, _):
         return _array(image)
 
 
@@ -82,30 +88,13 @@ def _array(image: Image.Image) -> NDArray[Any]:
 
 def read_grey(store: Store, path: str) -> NDArray[np.uint8]:
     """The (H, W) grey levels, 0 to 255, of a mask image, however it is stored; ImageError: unreadable_annotation."""
-    with _annotation(store, path) as image:
+    with _opened(store, path, "unreadable_annotation") as (image, _):
         return np.array(image.convert("L"))
-
-
-@contextmanager
-def _annotation(store: Store, path: str) -> Iterator[Image.Image]:
-    try:
-        content = store.read(path)
-    except FileNotFoundError:
-        raise ImageError("unreadable_annotation", f"{path} does not exist") from None
-    except OSError as error:
-        raise ImageError("unreadable_annotation", f"{path}: {error.strerror}") from error
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content)) as image:
-                yield image
-    except BROKEN_IMAGE as error:
-        raise ImageError("unreadable_annotation", f"{path}: {_message(error)}") from error
 
 
 def read_labels(store: Store, path: str) -> NDArray[np.int64]:
     """The (H, W) ids of a label image: grey levels or palette indices; colours only where they are all grey."""
-    with _annotation(store, path) as image:
+    with _opened(store, path, "unreadable_annotation") as (image, _):
         if image.format == "JPEG":
             raise ImageError("unreadable_annotation", f"{path} is a JPEG, which changes ids; store it as PNG")
         values = _array(image)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 
-from agg_pipeline.datasets.dataset import About
+from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
 from agg_pipeline.storage import Store
 from schemas.errors import UserError
+from schemas.records import ImageEntry, ImageRecord
 
 ALL = "all"
 """The split of a set that has none."""
@@ -96,6 +98,30 @@ def _ids(store: Store, path: str, flags: bool) -> list[str]:
         if one == following:
             raise UserError(f"{where} lists {one} more than once")
     return ids
+
+
+def listed(
+    store: Store,
+    about: About,
+    split: str,
+    ids: Sequence[str],
+    image: str,
+    annotation: str,
+    read: Callable[[ImageEntry], ImageRecord],
+    classes: tuple[str, ...],
+) -> Dataset:
+    """The data set of the images with these ids; reads the annotations' bytes for the fingerprint, and no pixels.
+
+    image, annotation: paths below the root, with ``{}`` for the id.
+    """
+    paths = {image_id: image.format(image_id) for image_id in ids}
+    sizes = store.sizes(paths.values())
+    entries = tuple(
+        ImageEntry(image_id, path, sizes.get(path, 0), annotation.format(image_id)) for image_id, path in paths.items()
+    )
+    contents = (read_or_empty(store, entry.annotation) for entry in entries)
+    strays = partial(stray_stems, store, annotation.rpartition("/")[0], image.rpartition("/")[0])
+    return Dataset(about, split_name(split), entries, fingerprint(entries, contents), read, classes, strays)
 
 
 def only_all(split: str, name: str) -> None:

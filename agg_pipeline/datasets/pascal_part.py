@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
+from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.datasets.images import check_size, read_image
-from agg_pipeline.datasets.layout import list_files, need_layout, read_or_empty, read_split, split_name, stray_stems
+from agg_pipeline.datasets.layout import list_files, listed, need_layout, read_split
 from agg_pipeline.datasets.matfile import read_mat
 from agg_pipeline.datasets.sbd import CATEGORIES
 from agg_pipeline.storage import Store
@@ -32,6 +32,8 @@ ABOUT = About(
     download="trainval.tar.gz (Annotations_Part) into VOCdevkit/VOC2010 of VOCtrainval_03-May-2010.tar, the root",
 )
 LISTS = "ImageSets/Main/"
+ANNOTATION = "Annotations_Part/{}.mat"
+TEST = "test"
 NESTED = 0.9
 """A part that lies in a larger one with at least this share of its pixels is a part of it."""
 
@@ -92,34 +94,19 @@ def part_name(label: str) -> str:
 
 
 def splits(store: Store) -> tuple[str, ...]:
-    """Names of the splits that are there, without the lists of single classes."""
+    """Names of the splits that are there, without single classes and without the test images, which have no parts."""
     of_classes = tuple(f"{category}_" for category in CATEGORIES)
-    return tuple(name for name in list_files(store, LISTS) if not name.startswith(of_classes))
+    return tuple(name for name in list_files(store, LISTS) if name != TEST and not name.startswith(of_classes))
 
 
 def open_pascal_part(store: Store, split: str) -> Dataset:
     """List a split; reads the annotations' bytes for the fingerprint, and no pixels."""
     need_layout(store, ABOUT)
     ids = read_split(store, split, LISTS, flags=True)
-    annotated = store.sizes(f"Annotations_Part/{image_id}.mat" for image_id in ids)
-    sizes = store.sizes(f"JPEGImages/{image_id}.jpg" for image_id in ids)
-    entries = tuple(
-        ImageEntry(i, f"JPEGImages/{i}.jpg", sizes.get(f"JPEGImages/{i}.jpg", 0), f"Annotations_Part/{i}.mat")
-        for i in ids
-    )
     # So are PASCAL's test images.
-    if not annotated:
+    if not store.sizes(ANNOTATION.format(image_id) for image_id in ids):
         raise UserError(f"no image of split {split} has a part annotation in {store.url}/Annotations_Part")
-    annotations = (read_or_empty(store, entry.annotation) for entry in entries)
-    return Dataset(
-        ABOUT,
-        split_name(split),
-        entries,
-        fingerprint(entries, annotations),
-        partial(_read, store),
-        CATEGORIES,
-        partial(stray_stems, store, "Annotations_Part", "JPEGImages"),
-    )
+    return listed(store, ABOUT, split, ids, "JPEGImages/{}.jpg", ANNOTATION, partial(_read, store), CATEGORIES)
 
 
 def _read(store: Store, entry: ImageEntry) -> ImageRecord:

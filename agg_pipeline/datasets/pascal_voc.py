@@ -6,9 +6,9 @@ from functools import partial
 
 import numpy as np
 
-from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
+from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.datasets.images import check_size, instance_masks, read_image, read_labels
-from agg_pipeline.datasets.layout import list_files, need_layout, read_or_empty, read_split, split_name, stray_stems
+from agg_pipeline.datasets.layout import list_files, listed, need_layout, read_split
 from agg_pipeline.datasets.sbd import CATEGORIES
 from agg_pipeline.storage import Store
 from schemas.crop import crop_mask
@@ -37,20 +37,8 @@ def open_pascal_voc(store: Store, split: str) -> Dataset:
     """List a split of PASCAL VOC's segmentation images; reads the annotations' bytes, and no pixels."""
     need_layout(store, ABOUT)
     ids = read_split(store, split, LISTS)
-    sizes = store.sizes(f"JPEGImages/{image_id}.jpg" for image_id in ids)
-    entries = tuple(
-        ImageEntry(i, f"JPEGImages/{i}.jpg", sizes.get(f"JPEGImages/{i}.jpg", 0), f"SegmentationObject/{i}.png")
-        for i in ids
-    )
-    annotations = (read_or_empty(store, entry.annotation) for entry in entries)
-    return Dataset(
-        ABOUT,
-        split_name(split),
-        entries,
-        fingerprint(entries, annotations),
-        partial(_read, store),
-        CATEGORIES,
-        partial(stray_stems, store, "SegmentationObject", "JPEGImages"),
+    return listed(
+        store, ABOUT, split, ids, "JPEGImages/{}.jpg", "SegmentationObject/{}.png", partial(_read, store), CATEGORIES
     )
 
 

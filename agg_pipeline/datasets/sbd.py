@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
+from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.datasets.images import check_size, instance_masks, read_image
-from agg_pipeline.datasets.layout import list_files, need_layout, read_or_empty, read_split, split_name, stray_stems
+from agg_pipeline.datasets.layout import list_files, listed, need_layout, read_split
 from agg_pipeline.datasets.matfile import read_mat
 from agg_pipeline.storage import Store
 from schemas.errors import ImageError
@@ -60,21 +60,7 @@ def open_sbd(store: Store, split: str) -> Dataset:
     """List a split of SBD; reads the annotations' bytes for the fingerprint, and no pixels."""
     need_layout(store, ABOUT)
     ids = read_split(store, split)
-    sizes = store.sizes(f"img/{image_id}.jpg" for image_id in ids)
-    entries = tuple(
-        ImageEntry(image_id, f"img/{image_id}.jpg", sizes.get(f"img/{image_id}.jpg", 0), f"inst/{image_id}.mat")
-        for image_id in ids
-    )
-    annotations = (read_or_empty(store, entry.annotation) for entry in entries)
-    return Dataset(
-        ABOUT,
-        split_name(split),
-        entries,
-        fingerprint(entries, annotations),
-        partial(_read, store),
-        CATEGORIES,
-        partial(stray_stems, store, "inst", "img"),
-    )
+    return listed(store, ABOUT, split, ids, "img/{}.jpg", "inst/{}.mat", partial(_read, store), CATEGORIES)
 
 
 def _read(store: Store, entry: ImageEntry) -> ImageRecord:

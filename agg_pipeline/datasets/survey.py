@@ -27,10 +27,9 @@ LEAVES = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ObjectFacts:
-    """An object: its class (None if unknown), its pixels, and the classes of its parts."""
+    """An object: its class (None if unknown) and the classes of its parts."""
 
     category: str | None
-    area: int
     parts: tuple[str, ...]
 
 
@@ -38,7 +37,6 @@ class ObjectFacts:
 class ImageFacts:
     """What an image holds. problems: one line for each; height and width are 0 if it cannot be read."""
 
-    image_id: str
     path: str
     height: int
     width: int
@@ -83,14 +81,13 @@ def facts_of(read: Callable[[ImageEntry], ImageRecord], entry: ImageEntry) -> Im
     try:
         record = read(entry)
     except ImageError as error:
-        return ImageFacts(entry.image_id, entry.path, 0, 0, (), 0, (f"{error.reason}: {error.detail}",))
+        return ImageFacts(entry.path, 0, 0, (), 0, (f"{error.reason}: {error.detail}",))
     objects = tuple(
-        ObjectFacts(thing.category, area(thing.mask), tuple(part_class(thing, part) for part in thing.parts))
-        for thing in record.objects
+        ObjectFacts(thing.category, tuple(part_class(thing, part) for part in thing.parts)) for thing in record.objects
     )
     ignored = area(record.ignore) if record.ignore is not None else 0
     problems = tuple(_problems(record))
-    return ImageFacts(entry.image_id, entry.path, record.height, record.width, objects, ignored, problems)
+    return ImageFacts(entry.path, record.height, record.width, objects, ignored, problems)
 
 
 def _problems(record: ImageRecord) -> Iterator[str]:

@@ -367,14 +367,27 @@ def test_class_that_matches_nothing_lists_the_classes(animals):
     assert error.startswith("pascal_part has no mask of the chosen classes there; its classes: aeroplane, ")
 
 
-def test_split_that_cannot_be_listed_does_not_stop_the_others(animals):
+def test_hidden_lists_and_test_images_without_parts_are_no_splits(animals):
     lists = animals / "ImageSets" / "Main"
     (lists / "test.txt").write_text("9999\n")
     (lists / "._train.txt").write_bytes(b"\xff\xfe")
     result = invoke("data", "check", "pascal_part", animals)
-    assert result.code == 0, result
+    assert (result.code, result.stderr) == (0, "")
     assert "(train, val) are as they should be" in result.stdout
-    assert result.stderr.startswith("left out: no image of split test has a part annotation")
+
+
+def test_split_that_cannot_be_listed_is_a_finding_and_does_not_stop_the_others(animals, tmp_path):
+    (animals / "ImageSets" / "Main" / "other.txt").write_text("\n")
+    (animals / "ImageSets" / "Main" / "val.txt").write_text("1\n2\n")
+    (animals / "Annotations_Part" / "2.mat").unlink()
+    result = invoke("data", "check", "pascal_part", animals)
+    assert result.code == 1
+    assert "other.txt lists no image" in result.stdout
+    assert "Annotations_Part/2.mat does not exist" in result.stdout
+    result = invoke("data", "inspect", "pascal_part", animals, "--out", tmp_path / "page.html")
+    assert result.code == 0
+    assert result.stderr.startswith("left out: ")
+    assert "other.txt lists no image" in result.stderr
 
 
 def test_class_filter_of_a_set_without_classes_is_refused(folder):

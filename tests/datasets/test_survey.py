@@ -126,7 +126,7 @@ def test_only_images_with_ignored_pixels_are_counted_as_such(ignore, count):
 def test_counts_of_nothing_are_zero():
     counts = counted([])
     assert (counts.images, counts.unreadable, counts.objects, counts.sizes) == (0, 0, 0, Counter())
-    assert counted([ImageFacts("1", "1.jpg", 0, 0, (), 0, ("x",))]).unreadable == 1
+    assert counted([ImageFacts("1.jpg", 0, 0, (), 0, ("x",))]).unreadable == 1
 
 
 @pytest.fixture
@@ -144,7 +144,8 @@ def test_several_processes_find_the_same_in_the_same_order(folder, monkeypatch):
     monkeypatch.setattr(module, "CHUNK", 2)
     monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
     assert list(survey(dataset)) == alone
-    assert [facts.image_id for facts in alone] == ["0", "1", "2", "3", "4"]
+    assert [facts.path for facts in alone] == [entry.path for entry in dataset.entries]
+    assert len(alone) == 5
 
 
 def test_every_broken_file_of_a_folder_is_found(folder):
