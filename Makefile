@@ -6,21 +6,27 @@ PYTHON = python3
 DATASET = demo
 DATA = data/$(DATASET)
 CHECKPOINT =
-OUT = runs/$(DATASET)/proposals
+ADAPTER =
+OUT = runs/$(DATASET)/$@$(if $(ADAPTER),-adapted)
 ARGS =
 
 AGG = $(VENV)/bin/agg
 INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SUITE = tests
 
-.PHONY: help proposals test lint bench setup setup-dev clean
+.PHONY: help proposals eval test lint bench setup setup-dev clean
 
 help:
 	@echo "make proposals [DATASET=sbd DATA=folder CHECKPOINT=file OUT=folder ARGS='--limit-images 40']"
+	@echo "make eval [DATASET=grabcut DATA=folder CHECKPOINT=file ADAPTER=file OUT=folder ARGS='--limit-objects 20']"
 	@echo "make test | lint | bench | clean"
 
 proposals: setup
 	$(AGG) proposals run --dataset "$(DATASET)" --data "$(DATA)" --out "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
+
+# With an adapter, the best granularity for each mask, as in the paper's tables; ARGS can say otherwise.
+eval: setup
+	$(AGG) eval run --dataset "$(DATASET)" --data "$(DATA)" --out "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(ADAPTER),--adapter "$(ADAPTER)" --granularity optimal) $(ARGS)
 
 test: setup-dev lint
 	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile $(SUITE)

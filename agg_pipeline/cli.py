@@ -12,9 +12,10 @@ from schemas.errors import UserError
 
 GROUPS = {
     "data": "Look at data sets and check them.",
+    "eval": "Evaluate click models by the field's protocol, and compare results.",
     "proposals": "Make, check and describe proposal databases (AGG).",
 }
-"""Each is the group of its name in ``cli_<name>``."""
+"""Each is ``group`` in ``cli_<name>``."""
 
 
 class Groups(click.Group):
@@ -28,7 +29,7 @@ class Groups(click.Group):
         """A group by its name."""
         if cmd_name not in GROUPS:
             return None
-        group: click.Group = getattr(import_module(f"agg_pipeline.cli_{cmd_name}"), cmd_name)
+        group: click.Group = import_module(f"agg_pipeline.cli_{cmd_name}").group
         return group
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

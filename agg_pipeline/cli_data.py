@@ -21,12 +21,12 @@ from schemas.errors import UserError
 UNKNOWN = "(unknown)"
 
 
-@click.group()
-def data() -> None:
+@click.group("data")
+def group() -> None:
     """Look at data sets and check them."""
 
 
-@data.command("list")
+@group.command("list")
 def list_command() -> None:
     """The sets that are known: their licence, citation, what to download and where to put it."""
     for name in sorted(DATASETS):
@@ -60,7 +60,7 @@ def _datasets(name: str, root: str, split: str | None, selection: Selection) -> 
     return found, problems
 
 
-@data.command("inspect")
+@group.command("inspect")
 @click.argument("dataset", metavar="DATASET", type=click.Choice(sorted(DATASETS)))
 @click.argument("root", default="")
 @click.option("--split", help="Name of a split, or a list file. Default: all splits that are there.")
@@ -127,7 +127,7 @@ def _range(values: Iterable[int]) -> str:
     return f"{min(known)}-{max(known)}" if known else "-"
 
 
-@data.command("check")
+@group.command("check")
 @click.argument("dataset", metavar="DATASET", type=click.Choice(sorted(DATASETS)))
 @click.argument("root", default="")
 @click.option("--split", help="Name of a split, or a list file. Default: all splits that are there.")

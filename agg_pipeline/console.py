@@ -1,15 +1,10 @@
-"""What the command line shows: progress while a run works, tables after it."""
+"""Tables of proposal databases on the terminal."""
 
 from __future__ import annotations
 
-import time
-
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
-from agg_pipeline.dag import STAGES
-from agg_pipeline.proposals import Progress, Start, Summary
+from agg_pipeline.proposals import Summary
 from agg_pipeline.reader import ProposalDatabase
 from agg_pipeline.recall import THRESHOLDS, PartRecall, Recall
 from agg_pipeline.report.statistics import by_kind_and_bin
@@ -17,62 +12,6 @@ from agg_pipeline.status import Status
 from agg_pipeline.terminal import print_rows
 from schemas.numbers import BINS
 from schemas.tables import REASONS
-
-
-class RunProgress:
-    """A progress bar on a terminal, plain lines elsewhere; both with rate and time left."""
-
-    def __init__(self) -> None:
-        self._console = Console(highlight=False)
-        self._bar: Bar | None = None
-        self._start = Start(0, 0, 0, 0, None)
-        self._done = 0
-        self._since = 0.0
-
-    def callbacks(self) -> Progress:
-        """What the run calls."""
-        return Progress(self._started, self._advanced)
-
-    def close(self) -> None:
-        """End the bar."""
-        if self._bar is not None:
-            self._bar.stop()
-
-    def _started(self, start: Start) -> None:
-        self._start, self._since = start, time.monotonic()
-        if start.finished:
-            self._console.print(f"{start.finished} of {start.shards} shards are finished already")
-        if not start.images:
-            return
-        estimate = "" if start.estimate is None else f", about {_duration(start.estimate)}"
-        self._console.print(f"{start.images} images to do with {start.workers} worker(s){estimate}")
-        if self._console.is_terminal:
-            columns = (
-                TextColumn("{task.fields[rate]:>14}"),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(elapsed_when_finished=False),
-            )
-            self._bar = Bar(TextColumn("images"), BarColumn(), MofNCompleteColumn(), *columns, console=self._console)
-            self._bar.add_task("images", total=start.images, rate="")
-            self._bar.start()
-
-    def _advanced(self, images: int) -> None:
-        self._done += images
-        elapsed = time.monotonic() - self._since
-        rate = f"{self._done / elapsed:.2f} images/s"
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], advance=images, rate=rate)
-            return
-        left = elapsed / self._done * (self._start.images - self._done)
-        self._console.print(f"{self._done} of {self._start.images} images, {rate}, {_duration(left)} left")
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def print_summary(summary: Summary) -> None:
@@ -83,7 +22,7 @@ def print_summary(summary: Summary) -> None:
     rows += [(f"rejects: {reason}", str(count)) for reason, count in totals["rejects"].items()]
     times = summary.times
     busy = sum(times.stages.values())
-    rows += [(f"seconds: {stage}", f"{times.stages[stage]:.1f}") for stage in STAGES if stage in times.stages]
+    rows += [(f"seconds: {stage}", f"{seconds:.1f}") for stage, seconds in times.stages.items()]
     if busy:
         rows.append(("share of model forwards in these", f"{times.forwards / busy:.2f}"))
         rows.append(("images per second", f"{summary.images_done / summary.seconds:.2f}"))

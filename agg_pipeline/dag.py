@@ -1,4 +1,4 @@
-"""Runs shards on a Dask cluster: the only module that knows Dask; what the tasks do is in ``shard``.
+"""Runs shards on a Dask cluster: the only module that knows Dask; what the tasks do is in their ``Chain``.
 
 Each shard is a chain of tasks. In every worker process two named executors take them: ``model`` (one thread, which owns
 the network) and ``cpu``, so that the model never waits for run lengths or Parquet. A chain stays in the process that
@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
 from typing import Any, Self
 
@@ -28,11 +28,8 @@ from distributed import Client, Future, LocalCluster, Worker, WorkerPlugin, get_
 from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker
 
-from agg_pipeline import shard as stages_of
-from agg_pipeline.database import Json, write_shard
-from agg_pipeline.estimate import TimedModel, seconds_per_image
-from agg_pipeline.rows import tables
-from agg_pipeline.shard import Shard, ShardTask
+from agg_pipeline.chain import Chain, Done, ShardTask, Stage, TimedModel, Times
+from agg_pipeline.sharded import Json
 from agg_pipeline.storage import Store
 from schemas.config import PredictorConfig
 from schemas.errors import UserError
@@ -40,31 +37,9 @@ from schemas.errors import UserError
 SHARDS_IN_FLIGHT = 2
 POLL_SECONDS = 5.0
 NO_WORKER_SECONDS = 120.0
-STAGES = ("load", "mask_engine", "postprocess", "complement", "granularity", "write")
 
 OpenModel = Callable[[], TimedModel]
 """Makes the model in a worker process; must be picklable."""
-
-
-@dataclass(frozen=True)
-class Times:
-    """Busy seconds of a shard by stage, and of these the seconds in model forwards."""
-
-    stages: dict[str, float] = field(default_factory=dict)
-    forwards: float = 0.0
-
-    def plus(self, stage: str, seconds: float, forwards: float = 0.0) -> Times:
-        """These times and those of one more stage."""
-        return Times(self.stages | {stage: seconds}, self.forwards + forwards)
-
-
-@dataclass(frozen=True)
-class Done:
-    """A finished shard."""
-
-    task: ShardTask
-    sidecar: Json
-    times: Times
 
 
 class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typed
@@ -112,40 +87,26 @@ class Workers:
             return self.client.submit(function, *args, key=f"{name}-{self.run}-{next(_attempts)}", pure=False)
 
 
-def _load(task: ShardTask) -> tuple[Shard, Times]:
-    with _Task() as done:
-        shard = stages_of.load(task)
-    return shard, Times().plus("load", done.seconds)
-
-
 def _model_of(run: str) -> TimedModel:
     model: TimedModel = get_worker().plugins[run].model
     return model
 
 
-def _with_model(
-    run: str, name: str, stage: Callable[[Shard, TimedModel], Shard], state: tuple[Shard, Times]
-) -> tuple[Shard, Times]:
-    shard, times = state
-    model = _model_of(run)
-    before = model.forward_seconds
+def _run_stage(run: str, stage: Stage, before: tuple[Any, Times]) -> tuple[Any, Times]:
+    state, times = before
+    model = _model_of(run) if stage.executor == "model" else None
+    forwards = model.forward_seconds if model else 0.0
     with _Task() as done:
-        result = stage(shard, model)
-    return result, times.plus(name, done.seconds, model.forward_seconds - before)
+        state = stage.run(state, model) if model else stage.run(state)
+    forwards = model.forward_seconds - forwards if model else 0.0
+    return state, times.plus(Times({stage.name: done.seconds}, forwards))
 
 
-def _without_model(name: str, stage: Callable[[Shard], Shard], state: tuple[Shard, Times]) -> tuple[Shard, Times]:
-    shard, times = state
+def _write(chain: Chain, store: Store, config_hash: str, last: tuple[Any, Times]) -> tuple[Json, Times]:
+    state, times = last
     with _Task() as done:
-        result = stage(shard)
-    return result, times.plus(name, done.seconds)
-
-
-def _write(store: Store, config_hash: str, state: tuple[Shard, Times]) -> tuple[Json, Times]:
-    shard, times = state
-    with _Task() as done:
-        sidecar = write_shard(store, shard.task.index, len(shard.task.entries), config_hash, tables(shard))
-    return sidecar, times.plus("write", done.seconds)
+        sidecar = chain.write(state, store, config_hash)
+    return sidecar, times.plus(Times({"write": done.seconds}))
 
 
 class _Task:
@@ -167,52 +128,57 @@ def _trim_heap() -> None:
         trim(0)
 
 
-def _submit(workers: Workers, task: ShardTask, store: Store, config_hash: str, write: bool = True) -> Future:
+def _submit(
+    workers: Workers, chain: Chain, task: ShardTask[Any], store: Store, config_hash: str, write: bool = True
+) -> Future:
     """Submit a shard's chain; the future of its last task. Without ``write`` the chain leaves no trace."""
-    submit, run = workers.submit, workers.run
-    state = submit("load", "cpu", _load, task)
-    if task.config.source == "agg":
-        state = submit("mask_engine", "model", _with_model, run, "mask_engine", stages_of.run_mask_engine, state)
-        state = submit("postprocess", "cpu", _without_model, "postprocess", stages_of.run_postprocess, state)
-        state = submit("complement", "cpu", _without_model, "complement", stages_of.run_complement, state)
-    state = submit("granularity", "model", _with_model, run, "granularity", stages_of.run_granularity, state)
+    state: tuple[Any, Times] | Future = (task, Times())
+    for stage in chain.stages:
+        state = workers.submit(stage.name, stage.executor, _run_stage, workers.run, stage, state)
     if write:
-        return submit("write", "cpu", _write, store, config_hash, state)
-    return submit("forget", "cpu", _forget, state)
+        return workers.submit("write", "cpu", _write, chain, store, config_hash, state)
+    return workers.submit("forget", "cpu", _forget, state)
 
 
-def _forget(state: tuple[Shard, Times]) -> None:
+def _forget(state: tuple[Any, Times]) -> None:
     del state
 
 
 _attempts = itertools.count()
 
 
-def _measure(run: str, task: ShardTask) -> float:
-    return seconds_per_image(task, _model_of(run))
+def _ask(run: str, question: Callable[[TimedModel], Any]) -> Any:
+    return question(_model_of(run))
 
 
-def estimate_seconds(workers: Workers, sample: ShardTask) -> float | None:
-    """Seconds that one worker takes per image, from a few images; None if they fail, which their shards then tell."""
-    future = workers.submit("estimate", "model", _measure, workers.run, sample)
+def ask(workers: Workers, question: Callable[[TimedModel], Any]) -> Any:
+    """What a function of the model says in some worker; its exception is raised here."""
+    return _result(workers, workers.submit("ask", "model", _ask, workers.run, question))
+
+
+def estimate_seconds(workers: Workers, measure: Callable[[TimedModel], float]) -> float | None:
+    """Seconds that one worker takes per image, as ``measure`` says; None if it fails, which the shards then tell."""
+    future = workers.submit("estimate", "model", _ask, workers.run, measure)
     _first_done(workers, [future])
     seconds: float | None = None if future.exception() else future.result()
     return seconds
 
 
-def run_shards(workers: Workers, tasks: Sequence[ShardTask], store: Store, config_hash: str) -> Iterator[Done]:
+def run_shards(
+    workers: Workers, chain: Chain, tasks: Sequence[ShardTask[Any]], store: Store, config_hash: str
+) -> Iterator[Done]:
     """Make shards and yield each as it is finished, in any order, at most two per worker at a time.
 
     A shard whose worker died again and again is looked into at the end: its images are tried one by one, and the
     shard is made without those that kill their worker. An exception of a stage ends the run.
     """
     waiting = deque(tasks)
-    flying: dict[Future, ShardTask] = {}
-    suspects: list[ShardTask] = []
+    flying: dict[Future, ShardTask[Any]] = {}
+    suspects: list[ShardTask[Any]] = []
     while waiting or flying:
         while waiting and len(flying) < SHARDS_IN_FLIGHT * max(1, workers.count()):
             task = waiting.popleft()
-            flying[_submit(workers, task, store, config_hash)] = task
+            flying[_submit(workers, chain, task, store, config_hash)] = task
         for future in _first_done(workers, list(flying)):
             task = flying.pop(future)
             try:
@@ -220,7 +186,7 @@ def run_shards(workers: Workers, tasks: Sequence[ShardTask], store: Store, confi
             except KilledWorker:
                 suspects.append(task)
     for task in suspects:
-        yield _without_culprits(workers, task, store, config_hash)
+        yield _without_culprits(workers, chain, task, store, config_hash)
 
 
 def _first_done(workers: Workers, futures: list[Future]) -> set[Future]:
@@ -245,16 +211,16 @@ def _result(workers: Workers, future: Future) -> Any:
     return future.result()
 
 
-def _without_culprits(workers: Workers, task: ShardTask, store: Store, config_hash: str) -> Done:
+def _without_culprits(workers: Workers, chain: Chain, task: ShardTask[Any], store: Store, config_hash: str) -> Done:
     culprits = set()
     for entry in task.entries:
         try:
-            _result(workers, _submit(workers, replace(task, entries=(entry,)), store, config_hash, write=False))
+            _result(workers, _submit(workers, chain, replace(task, entries=(entry,)), store, config_hash, write=False))
         except KilledWorker:
             culprits.add(entry.image_id)
     task = replace(task, excluded=frozenset(culprits))
     try:
-        return Done(task, *_result(workers, _submit(workers, task, store, config_hash)))
+        return Done(task, *_result(workers, _submit(workers, chain, task, store, config_hash)))
     except KilledWorker:
         raise UserError(
             f"the worker of shard {task.index} dies again and again, though each of its images passes alone; "

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Protocol
 
-from agg_pipeline.shard import ShardTask, load
-from schemas.config import LoopConfig
-from schemas.records import Click, Interaction, Prediction
+from agg_pipeline.chain import ShardTask, TimedModel
+from agg_pipeline.shard import load
+from schemas.config import LoopConfig, ProposalsConfig
+from schemas.records import Click, Interaction
 
 KEPT = 0.9
 """Share of the candidates and of their complements that are kept and go through the estimator, roughly."""
 
 
-class TimedModel(Protocol):
-    """A click model that adds up the seconds of its forwards."""
-
-    forward_seconds: float
-
-    def predict(self, interactions: Sequence[Interaction]) -> list[Prediction]:
-        """See ``stages.click_model.ClickModel``."""
-        ...
-
-
-def seconds_per_image(sample: ShardTask, model: TimedModel) -> float:
+def seconds_per_image(sample: ShardTask[ProposalsConfig], model: TimedModel) -> float:
     """Seconds that one process takes for an image like those of the sample, which are read for it."""
     started = time.perf_counter()
     targets = load(sample).targets

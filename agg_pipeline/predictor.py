@@ -12,13 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from agg_pipeline.models.adapter import table_row
-from agg_pipeline.models.checkpoints import load_click_model
+from agg_pipeline.models.files import ModelFiles, load_model_files
 from agg_pipeline.models.simpleclick import SimpleClick, draw_disks
 from agg_pipeline.resize import resized
 from agg_pipeline.roi import next_roi
 from schemas.config import PredictorConfig
 from schemas.crop import Box, Crop, common
-from schemas.errors import UserError
 from schemas.records import Interaction, Prediction
 
 KEPT_BYTES = 128 << 20
@@ -94,10 +93,12 @@ class Predictor:
                 coords[1, n, 0] = prompt.flip(1)
                 flipped = [(row, self.size - 1 - col, positive) for row, col, positive in clicks]
                 draw_disks(coords[1, n, 1:].numpy(), flipped)
-        image, coords, bins = image.to(self.device), coords.to(self.device), _bins(interactions, self.device)
-        logits = self._forward(image, coords[0], bins)
+        image, coords = image.to(self.device), coords.to(self.device)
+        rows = _rows(interactions, self.config)
+        rows = None if rows is None else rows.to(self.device)
+        logits = self._forward(image, coords[0], rows)
         if self.config.flip:
-            logits = 0.5 * (logits + self._forward(image.flip(3), coords[1], bins).flip(3))
+            logits = 0.5 * (logits + self._forward(image.flip(3), coords[1], rows).flip(3))
         probabilities = torch.sigmoid(logits)[:, 0].cpu().numpy()
         return [
             Prediction(_pasted(probability, roi, interaction), roi)
@@ -141,11 +142,11 @@ class Predictor:
             for click in interaction.clicks
         ]
 
-    def _forward(self, image: torch.Tensor, coords: torch.Tensor, bins: torch.Tensor | None) -> torch.Tensor:
+    def _forward(self, image: torch.Tensor, coords: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
         started = time.perf_counter()
         half = self.config.dtype == "bfloat16"
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            logits: torch.Tensor = self.network(image, coords, bins).float()
+            logits: torch.Tensor = self.network(image, coords, rows).float()
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self.forward_seconds += time.perf_counter() - started
@@ -153,22 +154,20 @@ class Predictor:
         return logits
 
 
-def open_predictor(checkpoint: str, sha256: str, config: PredictorConfig) -> Predictor:
-    """The predictor of a checkpoint file; UserError if the file is not the one with this sha256 (hex)."""
+def open_predictor(files: ModelFiles, config: PredictorConfig) -> Predictor:
+    """The predictor of a model's files; UserError if they are not the ones that were described."""
     # TF32 would round the inputs of convolutions and products to ten bits.
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
-    network, info = load_click_model(checkpoint, config.input_size or None)
-    if info.sha256 != sha256:
-        raise UserError(f"{checkpoint} is another file here than where the run was started (sha256 {info.sha256})")
-    return Predictor(network, config)
+    return Predictor(load_model_files(files), config)
 
 
-def _bins(interactions: Sequence[Interaction], device: torch.device) -> torch.Tensor | None:
-    """Granularity bin of each interaction, None if no interaction has a granularity."""
+def _rows(interactions: Sequence[Interaction], config: PredictorConfig) -> torch.Tensor | None:
+    """Row of the granularity table for each interaction, None if no interaction has a granularity."""
     if all(interaction.granularity is None for interaction in interactions):
         return None
-    return torch.tensor([table_row(interaction.granularity) for interaction in interactions], device=device)
+    released = config.bins == "released"
+    return torch.tensor([table_row(interaction.granularity, released) for interaction in interactions])
 
 
 def _pasted(probability: NDArray[np.float32], roi: Box, interaction: Interaction) -> Crop[np.float32]:

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from agg_pipeline import database
-from agg_pipeline.database import Json
+from agg_pipeline import database, sharded
 from agg_pipeline.rle import decode
+from agg_pipeline.sharded import Json
 from agg_pipeline.storage import Store
 from schemas.errors import UserError
 from schemas.tables import FILES, FORMAT_VERSION, KINDS
@@ -27,18 +27,18 @@ AGG_KINDS = ("object", "part", "complement")
 def open_proposals(path: str) -> ProposalDatabase:
     """Open a database, or the one in a run's output folder, wherever fsspec reaches; UserError if there is none."""
     store = Store(str(path))
-    if not store.exists(database.PLAN) and store.exists(f"{DATABASE}/{database.PLAN}"):
+    if not store.exists(sharded.PLAN) and store.exists(f"{DATABASE}/{sharded.PLAN}"):
         store = store.below(DATABASE)
-    if not store.exists(database.PLAN):
-        raise UserError(f"{store.url} is no proposal database: neither {database.PLAN} nor {DATABASE}/{database.PLAN}")
-    plan = store.read_json(database.PLAN)
+    if not store.exists(sharded.PLAN):
+        raise UserError(f"{store.url} is no proposal database: neither {sharded.PLAN} nor {DATABASE}/{sharded.PLAN}")
+    plan = store.read_json(sharded.PLAN)
     if not isinstance(plan, dict):
-        raise UserError(f"{store.url}/{database.PLAN} is no plan of a proposal database")
+        raise UserError(f"{store.url}/{sharded.PLAN} is no plan of a proposal database")
     if plan.get("format_version") != FORMAT_VERSION:
         raise UserError(f"{store.url} has format {plan.get('format_version')}; this program reads {FORMAT_VERSION}")
     missing = sorted({"dataset", "model", "seed", "config", "config_hash", "shards"} - set(plan))
     if missing:
-        raise UserError(f"{store.url}/{database.PLAN} is no plan of a proposal database: it has no {missing[0]!r}")
+        raise UserError(f"{store.url}/{sharded.PLAN} is no plan of a proposal database: it has no {missing[0]!r}")
     return ProposalDatabase(store)
 
 
@@ -51,12 +51,12 @@ class ProposalDatabase:
     @cached_property
     def plan(self) -> Json:
         """The plan of the run: data set, model, configuration, images of every shard."""
-        return cast(Json, self.store.read_json(database.PLAN))
+        return cast(Json, self.store.read_json(sharded.PLAN))
 
     @cached_property
     def sidecars(self) -> dict[int, Json]:
         """The sidecar of every finished shard."""
-        return database.sidecars(self.store)
+        return sharded.sidecars(self.store, database.LAYOUT)
 
     def table(self, name: str, columns: Sequence[str] | None = None, shards: Sequence[int] | None = None) -> pa.Table:
         """``proposals``, ``images`` or ``rejects`` as one Arrow table, in the order of the plan.
@@ -67,8 +67,8 @@ class ProposalDatabase:
         if columns is not None:
             schema = pa.schema([schema.field(column) for column in columns])
         chosen = self.sidecars if shards is None else {index: self.sidecars[index] for index in shards}
-        paths = (f"{name}/{database.shard_name(index)}.parquet" for index in chosen)
-        parts = [database.read_table(self.store, path, columns) for path in paths]
+        paths = (f"{name}/{sharded.shard_name(index)}.parquet" for index in chosen)
+        parts = [sharded.read_table(self.store, path, columns) for path in paths]
         return pa.concat_tables(parts) if parts else schema.empty_table()
 
     def proposals(self, columns: Sequence[str] | None = None) -> pa.Table:

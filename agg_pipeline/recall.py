@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from agg_pipeline.database import Json
 from agg_pipeline.datasets.parts import AnnotatedPart, PartsOf
 from agg_pipeline.reader import ProposalDatabase, mask_of
+from agg_pipeline.sharded import Json
 from schemas.errors import UserError
 from stages.draws import index, uniforms
 

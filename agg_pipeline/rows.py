@@ -7,8 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from agg_pipeline.database import write_shard
 from agg_pipeline.rle import encode
 from agg_pipeline.shard import Shard
+from agg_pipeline.sharded import Json
+from agg_pipeline.storage import Store
 from schemas.crop import MaskCrop, area
 from schemas.numbers import BINS
 from schemas.tables import IMAGES, PROPOSALS, REJECTS
@@ -39,6 +42,11 @@ def tables(shard: Shard) -> dict[str, pa.Table]:
         "images": pa.Table.from_pylist(images, IMAGES),
         "rejects": pa.Table.from_pylist([_reject_row(reject) for reject in _rejects(shard)], REJECTS),
     }
+
+
+def write(shard: Shard, store: Store, config_hash: str) -> Json:
+    """Write the tables of a finished shard into a database; returns its sidecar."""
+    return write_shard(store, shard.task.index, len(shard.task.entries), config_hash, tables(shard))
 
 
 def _rejects(shard: Shard) -> Iterable[Reject]:

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from agg_pipeline.chain import ShardTask
 from schemas.config import ProposalsConfig
 from schemas.crop import area
 from schemas.errors import ImageError
-from schemas.records import ImageEntry, ImageRecord, PartMask
+from schemas.records import PartMask
 from stages.batches import batches
 from stages.click_model import ClickModel
 from stages.complement import add_complements
 from stages.granularity import Estimate, Query, choose_click, estimate
 from stages.mask_engine import Loop, Target, loop_length, random_click, simulate
 from stages.postprocess import ObjectProposals, Reject, postprocess, reject
-
-
-@dataclass(frozen=True, eq=False)
-class ShardTask:
-    """What a worker must know to make a shard. excluded: images that killed their worker and are not read again."""
-
-    index: int
-    dataset: str
-    entries: tuple[ImageEntry, ...]
-    read: Callable[[ImageEntry], ImageRecord]
-    config: ProposalsConfig
-    excluded: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +34,7 @@ class ImageSummary:
 class Shard:
     """A shard on its way through the stages; each stage fills the field that the next one reads."""
 
-    task: ShardTask
+    task: ShardTask[ProposalsConfig]
     images: tuple[ImageSummary, ...]
     targets: tuple[Target, ...]
     rejects: tuple[Reject, ...]
@@ -54,7 +43,7 @@ class Shard:
     estimates: tuple[Estimate, ...] = ()
 
 
-def load(task: ShardTask) -> Shard:
+def load(task: ShardTask[ProposalsConfig]) -> Shard:
     """Read the shard's images; what cannot be used becomes a reject."""
     images: list[ImageSummary] = []
     targets: list[Target] = []

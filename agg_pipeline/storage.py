@@ -185,6 +185,11 @@ class Store:
         except FileNotFoundError:
             return
 
+    def remove_all(self, paths: Iterable[str]) -> None:
+        """Delete those of the files that are there."""
+        for path in paths:
+            self.remove(path)
+
     def read_json(self, path: str) -> Any:
         """A JSON file; UserError if it is missing or broken."""
         try:

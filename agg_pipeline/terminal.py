@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Container, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -11,17 +12,25 @@ from rich.text import Text
 from agg_pipeline.findings import Finding
 
 SHOWN_FINDINGS = 50
+FILE_WIDTH = 200
 
 
-def print_rows(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table whose first column is text and the others numbers."""
+def print_rows(
+    title: str, head: Sequence[str], rows: Sequence[Sequence[str]], rules: Container[int] = frozenset()
+) -> None:
+    """A table whose first column is text and the others numbers. rules: rows before which a line is drawn."""
     console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        # In a file or a pipe no width is too large.
+        console.width = FILE_WIDTH
     # A table's own title is wrapped to the table's width.
     console.print(Text(title, style="bold"))
     table = Table(header_style="bold")
     for number, name in enumerate(head):
         table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
-    for row in rows:
+    for number, row in enumerate(rows):
+        if number in rules:
+            table.add_section()
         # As text: what stands in brackets is no markup.
         table.add_row(*map(Text, row))
     console.print(table)

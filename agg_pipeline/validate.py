@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pyarrow as pa
 
-from agg_pipeline import database
-from agg_pipeline.database import Json
+from agg_pipeline import database, sharded
 from agg_pipeline.findings import Finding
 from agg_pipeline.reader import ProposalDatabase
 from agg_pipeline.rle import decode
 from agg_pipeline.rows import proposal_id
+from agg_pipeline.sharded import Json
 from agg_pipeline.storage import Store
 from schemas.config import GranularityConfig, ProposalsConfig, content_hash, override
 from schemas.crop import MaskCrop, area, crop_mask, intersection
@@ -39,7 +39,7 @@ def validate(opened: ProposalDatabase) -> Iterator[Finding]:
             continue
         tables = {}
         for name, schema in FILES.items():
-            path = f"{name}/{database.shard_name(index)}.parquet"
+            path = f"{name}/{sharded.shard_name(index)}.parquet"
             table = _table(store, path, schema)
             if isinstance(table, Finding):
                 whole = False
@@ -56,7 +56,7 @@ def validate(opened: ProposalDatabase) -> Iterator[Finding]:
 
 def _table(store: Store, path: str, schema: pa.Schema) -> pa.Table | Finding:
     try:
-        table = database.read_table(store, path)
+        table = sharded.read_table(store, path)
     except (pa.ArrowException, OSError) as error:
         return Finding(path, f"is no readable Parquet file: {str(error).splitlines()[0]}")
     return table if table.schema.equals(schema, check_metadata=True) else Finding(path, SCHEMA_DIFFERS)
@@ -65,16 +65,16 @@ def _table(store: Store, path: str, schema: pa.Schema) -> pa.Table | Finding:
 def _plan(plan: Json) -> Iterator[Finding]:
     described = {key: value for key, value in plan.items() if key not in ("shards", "config_hash")}
     if content_hash(described) != plan["config_hash"]:
-        yield Finding(database.PLAN, "config_hash is not the hash of what the plan says")
+        yield Finding(sharded.PLAN, "config_hash is not the hash of what the plan says")
     ids = [image for shard in plan["shards"] for image in shard]
     if len(set(ids)) < len(ids):
-        yield Finding(database.PLAN, "an image is planned twice")
+        yield Finding(sharded.PLAN, "an image is planned twice")
     if len(ids) != plan["dataset"]["images"]:
-        yield Finding(database.PLAN, f"plans {len(ids)} of {plan['dataset']['images']} images")
+        yield Finding(sharded.PLAN, f"plans {len(ids)} of {plan['dataset']['images']} images")
 
 
 def _sidecar(store: Store, plan: Json, index: int, sidecar: Json) -> Iterator[Finding]:
-    path = database.sidecar_path(index)
+    path = sharded.sidecar_path(index)
     if not 0 <= index < len(plan["shards"]):
         yield Finding(path, f"the plan has no shard {index}")
         return
@@ -82,25 +82,23 @@ def _sidecar(store: Store, plan: Json, index: int, sidecar: Json) -> Iterator[Fi
         yield Finding(path, "was made under another configuration than the plan's")
     if not 0 < sidecar["images"] <= len(plan["shards"][index]):
         yield Finding(path, f"covers {sidecar['images']} images of {len(plan['shards'][index])}")
-    expected = {f"{folder}/{database.shard_name(index)}.parquet" for folder in FILES}
+    expected = {f"{folder}/{sharded.shard_name(index)}.parquet" for folder in FILES}
     if set(sidecar["files"]) != expected:
         yield Finding(path, "does not list the three files of its shard")
         return
-    for problem in database.damage(store, sidecar):
+    for problem in sharded.damage(store, sidecar):
         yield Finding(path, problem)
 
 
 def _shard(plan: Json, index: int, sidecar: Json, tables: Mapping[str, pa.Table], seen: set[str]) -> Iterator[Finding]:
-    name = database.shard_name(index)
+    name = sharded.shard_name(index)
     for folder, table in tables.items():
         rows = sidecar["files"][f"{folder}/{name}.parquet"]["rows"]
         if table.num_rows != rows:
             yield Finding(f"{folder}/{name}.parquet", f"has {table.num_rows} rows, its sidecar says {rows}")
     for counts, folder, column in (("kinds", "proposals", "kind"), ("rejects", "rejects", "reason")):
         if Counter(sidecar[counts]) != Counter(tables[folder][column].to_pylist()):
-            yield Finding(
-                database.sidecar_path(index), f"{counts} are not those of the rows in {folder}/{name}.parquet"
-            )
+            yield Finding(sharded.sidecar_path(index), f"{counts} are not those of the rows in {folder}/{name}.parquet")
     images = {row["image_id"]: row for row in tables["images"].to_pylist()}
     if len(images) < tables["images"].num_rows:
         yield Finding(f"images/{name}.parquet", "has an image twice")

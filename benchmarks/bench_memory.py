@@ -18,7 +18,8 @@ from agg_pipeline.dag import cluster, run_shards
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.predictor import Predictor
-from agg_pipeline.shard import ShardTask
+from agg_pipeline.proposals import chain
+from agg_pipeline.runner import tasks_of
 from agg_pipeline.storage import Store
 from benchmarks.stub import StubNetwork, stub_predictor
 from schemas.config import ProposalsConfig
@@ -61,13 +62,9 @@ def write_crowded(root: Path) -> None:
 def measure(dataset: Dataset, images: int) -> None:
     """Run the first images with one worker and print its peak memory as JSON."""
     config = ProposalsConfig()
-    size = config.batch.images_per_shard
-    tasks = [
-        ShardTask(n, dataset.name, dataset.entries[first : min(first + size, images)], dataset.read, config)
-        for n, first in enumerate(range(0, images, size))
-    ]
+    tasks = tasks_of(dataset, config, config.batch.images_per_shard, images)
     with tempfile.TemporaryDirectory() as out, cluster(None, 1, 1, open_stub) as workers:
-        rows = sum(sum(d.sidecar["kinds"].values()) for d in run_shards(workers, tasks, Store(out), ""))
+        rows = sum(sum(d.sidecar["kinds"].values()) for d in run_shards(workers, chain(config), tasks, Store(out), ""))
         (peak,) = workers.client.run(peak_mib).values()
     print(json.dumps({"rows": rows, "worker": peak, "main": peak_mib()}))
 

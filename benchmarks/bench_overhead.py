@@ -11,10 +11,10 @@ import cv2
 import torch
 
 from agg_pipeline import shard as stages_of
+from agg_pipeline.chain import ShardTask
 from agg_pipeline.database import write_shard
 from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.rows import tables
-from agg_pipeline.shard import ShardTask
 from agg_pipeline.storage import Store
 from benchmarks.stub import StubNetwork, stub_predictor, write_sbd
 from schemas.config import ProposalsConfig

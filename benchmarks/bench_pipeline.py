@@ -9,7 +9,8 @@ import click
 
 from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.models.checkpoints import default_checkpoint
-from agg_pipeline.proposals import Progress, RunOptions, run
+from agg_pipeline.proposals import run
+from agg_pipeline.runner import Progress, RunOptions
 from schemas.config import PRESETS
 
 
@@ -22,7 +23,7 @@ from schemas.config import PRESETS
 def main(dataset: str, data: str, split: str | None, images: int, workers: int) -> None:
     """Run xtiny at 224 and print the two numbers."""
     config = PRESETS["paper"]
-    progress = Progress(lambda _start: None, lambda _images: None)
+    progress = Progress(lambda _start: None, lambda _done: None)
     with tempfile.TemporaryDirectory() as folder:
         options = RunOptions(str(Path(folder) / "out"), limit_images=images, workers=workers)
         listed = open_dataset(dataset, data, split)

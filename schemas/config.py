@@ -6,13 +6,23 @@ import dataclasses
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, TypeVar, get_type_hints
 
 from schemas.errors import UserError
 
 Preset = Literal["paper", "released"]
 Source = Literal["agg", "gt"]
+Mode = Literal["none", "fixed", "optimal", "curves", "best_of"]
+C = TypeVar("C")
+
+INFINITY = float("inf")
+
+
+def _number(default: Any, low: float, high: float = INFINITY) -> Any:
+    """A field with the smallest and the largest value that it may have."""
+    return field(default=default, metadata={"range": (low, high)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +35,12 @@ class LoopConfig:
     min_mask_area: no new click at a step where the mask has fewer pixels (the forward still runs).
     """
 
-    min_negatives: int = 3
-    max_negatives: int = 6
+    min_negatives: int = _number(3, 0)
+    max_negatives: int = _number(6, 0, 23)
     keep: Literal["all", "last"] = "all"
-    min_distance: float = 0.05
-    max_draws: int = 20
-    min_mask_area: int = 0
+    min_distance: float = _number(0.05, 0, 1)
+    max_draws: int = _number(20, 1)
+    min_mask_area: int = _number(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +57,13 @@ class MaskConfig:
     fill_holes: bool = True
     cut_to_object: bool = True
     component: Literal["largest", "random"] = "largest"
-    random_component_area: int = 1500
-    opening: int = 3
-    min_area: int = 400
-    min_area_share: float = 0.01
-    max_object_iou: float = 0.98
-    max_proposal_iou: float = 0.95
-    min_rounded_complement: float = 0.0
+    random_component_area: int = _number(1500, 0)
+    opening: int = _number(3, 1)
+    min_area: int = _number(400, 1)
+    min_area_share: float = _number(0.01, 0, 1)
+    max_object_iou: float = _number(0.98, 0, 1)
+    max_proposal_iou: float = _number(0.95, 0, 1)
+    min_rounded_complement: float = _number(0.0, 0, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,42 +77,51 @@ class GranularityConfig:
 
     click: Literal["centre", "eroded"] = "centre"
     object_prompt: bool = True
-    weight: float = 0.5
-    min_object_peak: float = 0.05
+    weight: float = _number(0.5, 0, 1)
+    min_object_peak: float = _number(0.05, 0, 1)
     rounded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluateConfig:
-    """Simulated interaction for evaluation. target: IoU at which an interaction has succeeded.
+class ClicksConfig:
+    """Simulated interaction for evaluation (protocol, section 3).
 
-    threshold: a pixel above this probability is in the mask. early_stop: end an interaction that has succeeded.
+    object_target, part_target: IoU at which the interaction with an object, or a part, has succeeded.
+    threshold: a pixel above this probability is in the mask. early_stop: end an interaction that has succeeded, and one
+    that needs more clicks than another one of its mask. carry_roi: the interactions of a mask run one after the other,
+    and each starts with the region of interest that the one before it left, as in the release.
     """
 
-    max_clicks: int = 20
-    target: float = 0.9
-    threshold: float = 0.5
+    max_clicks: int = _number(20, 1)
+    object_target: float = _number(0.9, 0, 1)
+    part_target: float = _number(0.85, 0, 1)
+    threshold: float = _number(0.5, 0, 1)
     early_stop: bool = True
+    carry_roi: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PredictorConfig:
-    """Prediction around the network. input_size: side in pixels, 0 for the size that the checkpoint was trained at."""
+    """Prediction around the network. input_size: side in pixels, 0 for the size that the checkpoint was trained at.
 
-    input_size: int = 0
+    bins: from a granularity to its row of the table, the nearest one or the release's.
+    """
+
+    input_size: int = _number(0, 0, 4096)
     flip: bool = False
+    bins: Literal["nearest", "released"] = "nearest"
     device: str = "cpu"
     dtype: Literal["float32", "bfloat16"] = "float32"
-    threads: int = 1
+    threads: int = _number(1, 1, 1024)
 
 
 @dataclass(frozen=True, slots=True)
 class BatchConfig:
     """How the work is cut. batch_pixels: image pixels summed over the objects of a batch (bounds its memory)."""
 
-    images_per_shard: int = 32
-    batch_objects: int = 8
-    batch_pixels: int = 8_000_000
+    images_per_shard: int = _number(32, 1)
+    batch_objects: int = _number(8, 1)
+    batch_pixels: int = _number(8_000_000, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +134,43 @@ class ProposalsConfig:
 
     preset: Preset = "paper"
     source: Source = "agg"
-    seed: int = 0
-    min_box_fill: float = 0.0
+    seed: int = _number(0, 0, 2**63 - 1)
+    min_box_fill: float = _number(0.0, 0, 1)
     loop: LoopConfig = field(default_factory=LoopConfig)
     masks: MaskConfig = field(default_factory=MaskConfig)
     granularity: GranularityConfig = field(default_factory=GranularityConfig)
     predictor: PredictorConfig = field(default_factory=PredictorConfig)
     batch: BatchConfig = field(default_factory=BatchConfig)
 
+
+@dataclass(frozen=True, slots=True)
+class EvaluationConfig:
+    """Everything but data and model that decides the result of an evaluation.
+
+    level: which masks are evaluated, those that the set has of objects, of parts, or both.
+    mode: without granularity; with a fixed one (``granularity``); the best of 0.1 ... 1.0 for each mask, found by the
+    ground truth, alone ("optimal") or with all ten interactions to their end ("curves"); or the best of ``attempts``
+    interactions without granularity whose first clicks differ.
+    """
+
+    preset: Preset = "paper"
+    seed: int = _number(0, 0, 2**63 - 1)
+    level: Literal["all", "object", "part"] = "all"
+    mode: Mode = "none"
+    granularity: float = _number(1.0, 0, 1)
+    attempts: int = _number(10, 1, 1000)
+    clicks: ClicksConfig = field(default_factory=ClicksConfig)
+    predictor: PredictorConfig = field(default_factory=lambda: PredictorConfig(flip=True))
+    # An image takes so long that larger shards would leave workers without work in the end.
+    batch: BatchConfig = field(default_factory=lambda: BatchConfig(images_per_shard=8))
+
+
+EVALUATION_PRESETS: dict[str, EvaluationConfig] = {
+    "paper": EvaluationConfig(),
+    "released": EvaluationConfig(
+        preset="released", clicks=ClicksConfig(carry_roi=True), predictor=PredictorConfig(flip=True, bins="released")
+    ),
+}
 
 PRESETS: dict[str, ProposalsConfig] = {
     "paper": ProposalsConfig(),
@@ -179,48 +227,39 @@ def _checked(name: str, value: Any, current: Any, hint: Any) -> Any:
     return value
 
 
-def _limits(config: ProposalsConfig) -> dict[str, tuple[float, float, float]]:
-    """Value, smallest and largest legal value of every number."""
-    loop, masks, granularity, batch = config.loop, config.masks, config.granularity, config.batch
-    inf = float("inf")
-    return {
-        "seed": (config.seed, 0, 2**63 - 1),
-        "min_box_fill": (config.min_box_fill, 0, 1),
-        "loop.min_negatives": (loop.min_negatives, 0, inf),
-        "loop.max_negatives": (loop.max_negatives, loop.min_negatives, 23),
-        "loop.min_distance": (loop.min_distance, 0, 1),
-        "loop.max_draws": (loop.max_draws, 1, inf),
-        "loop.min_mask_area": (loop.min_mask_area, 0, inf),
-        "masks.random_component_area": (masks.random_component_area, 0, inf),
-        "masks.opening": (masks.opening, 1, inf),
-        "masks.min_area": (masks.min_area, 1, inf),
-        "masks.min_area_share": (masks.min_area_share, 0, 1),
-        "masks.max_object_iou": (masks.max_object_iou, 0, 1),
-        "masks.max_proposal_iou": (masks.max_proposal_iou, 0, 1),
-        "masks.min_rounded_complement": (masks.min_rounded_complement, 0, 1),
-        "granularity.weight": (granularity.weight, 0, 1),
-        "granularity.min_object_peak": (granularity.min_object_peak, 0, 1),
-        "predictor.input_size": (config.predictor.input_size, 0, 4096),
-        "predictor.threads": (config.predictor.threads, 1, 1024),
-        "batch.images_per_shard": (batch.images_per_shard, 1, inf),
-        "batch.batch_objects": (batch.batch_objects, 1, inf),
-        "batch.batch_pixels": (batch.batch_pixels, 1, inf),
-    }
-
-
-def validated(config: ProposalsConfig) -> ProposalsConfig:
+def validated(config: C) -> C:
     """The configuration itself if every number lies in its range; UserError names the first that does not."""
-    if config.masks.opening % 2 == 0:
-        raise UserError(f"configuration key 'masks.opening' is {config.masks.opening}; it must be odd")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", config.predictor.device):
-        raise UserError(
-            f"configuration key 'predictor.device' is {config.predictor.device!r}; possible: cpu, cuda, cuda:N"
-        )
-    for name, (value, low, high) in _limits(config).items():
-        if not low <= value <= high:
-            bound = f"at least {low}" if high == float("inf") else f"from {low} to {high}"
+    for name, value, (low, high) in _ranges(config):
+        if not low <= value <= high or value == INFINITY:
+            bound = f"at least {low}" if high == INFINITY else f"from {low} to {high}"
             raise UserError(f"configuration key {name!r} is {value}; it must be {bound}")
+    if isinstance(config, ProposalsConfig):
+        loop = config.loop
+        if loop.max_negatives < loop.min_negatives:
+            raise UserError(
+                f"configuration key 'loop.max_negatives' is {loop.max_negatives}; "
+                f"it must be from {loop.min_negatives} to 23"
+            )
+        if config.masks.opening % 2 == 0:
+            raise UserError(f"configuration key 'masks.opening' is {config.masks.opening}; it must be odd")
+    if isinstance(config, ProposalsConfig | EvaluationConfig):
+        _check_device(config.predictor.device)
     return config
+
+
+def _check_device(device: str) -> None:
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise UserError(f"configuration key 'predictor.device' is {device!r}; possible: cpu, cuda, cuda:N")
+
+
+def _ranges(config: Any, where: str = "") -> Iterator[tuple[str, float, tuple[float, float]]]:
+    """Dotted name, value, and smallest and largest legal value of every number."""
+    for each in dataclasses.fields(config):
+        value, name = getattr(config, each.name), f"{where}{each.name}"
+        if dataclasses.is_dataclass(value):
+            yield from _ranges(value, f"{name}.")
+        elif "range" in each.metadata:
+            yield name, value, each.metadata["range"]
 
 
 def canonical_json(value: Any) -> str:

@@ -15,6 +15,7 @@ REASONS: dict[str, str] = {
     "no_object": "the image has no object",
     "killed_worker": "the process that worked on the image died again and again",
     "empty_object": "the object's mask has no pixel",
+    "all_ignored": "every pixel of the mask is one that counts nowhere",
     "sparse_object": "the object fills too little of its bounding box",
     "no_click": "no click far enough from the earlier ones was found, so the loop ended",
     "empty": "no pixel is left of the mask",
@@ -99,3 +100,50 @@ SAMPLING = pa.schema(
 
 FILES: dict[str, pa.Schema] = {"proposals": PROPOSALS, "images": IMAGES, "rejects": REJECTS}
 """The tables of every shard, by the name of their folder."""
+
+CLICKS = pa.schema(
+    [
+        _field("target_id", pa.string(), "image:object:level:part id (0 for the object itself); unique for each mask"),
+        _field("image_id", pa.string(), "id of the image in its data set"),
+        _field("instance_id", pa.int64(), "id of the object in its image"),
+        _field("level", pa.string(), "object or part"),
+        _field("category", pa.string(), "class of the object as published", nullable=True),
+        _field("label", pa.string(), "name of the part as published", nullable=True),
+        _field("granularity", pa.float64(), "[0, 1]; null where none was given", nullable=True),
+        _field("click", pa.int32(), "number of the click, from 1"),
+        _field("iou", pa.float64(), "[0, 1], after the click"),
+        _field("row", pa.int32(), "pixels, of the click"),
+        _field("col", pa.int32(), "pixels, of the click"),
+        _field("positive", pa.bool_(), "whether the click marks the object"),
+        _field("chosen", pa.bool_(), "whether this interaction is the reported one of its mask"),
+        _field("attempt", pa.int32(), "number of the interaction among those of its mask, from 0"),
+        _field("area", pa.int64(), "pixels, of the predicted mask"),
+    ]
+)
+
+TARGETS = pa.schema(
+    [
+        _field("target_id", pa.string(), "see objects.parquet"),
+        _field("image_id", pa.string(), "id of the image in its data set"),
+        _field("level", pa.string(), "object or part"),
+        _field("class", pa.string(), "class in words: of the object, or of object and part", nullable=True),
+        _field("height", pa.int32(), "pixels, of the image"),
+        _field("width", pa.int32(), "pixels, of the image"),
+        _field("area", pa.int64(), "pixels, of the mask"),
+        _field("target", pa.float64(), "IoU at which the mask is reached"),
+        _field("sha256", pa.string(), "hex, of the image file; of the RGB bytes for generated images"),
+    ]
+)
+
+MASKS = pa.schema(
+    [
+        _field("target_id", pa.string(), "see objects.parquet"),
+        _field("attempt", pa.int32(), "number of the interaction among those of its mask, from 0"),
+        _field("granularity", pa.float64(), "[0, 1]; null where none was given", nullable=True),
+        _field("click", pa.int32(), "number of the click after which the mask was predicted: the first, or the last"),
+        _field("rle", pa.binary(), "compressed COCO counts of the predicted mask"),
+    ]
+)
+
+EVALUATION_FILES: dict[str, pa.Schema] = {"objects": CLICKS, "targets": TARGETS, "masks": MASKS, "rejects": REJECTS}
+"""The tables of every shard of an evaluation, by the name of their folder and, in the end, of their file."""

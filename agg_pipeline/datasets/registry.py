@@ -14,12 +14,16 @@ from schemas.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A set that is known: what it is, the splits that a root holds, how to list one, and which is taken by default."""
+    """A set that is known: what it is, the splits that a root holds, how to list one, and which is taken by default.
+
+    default_split: for everything but evaluation.
+    """
 
     about: About
     splits: Callable[[Store], tuple[str, ...]]
     open: Callable[[Store, str], Dataset]
     default_split: str
+    evaluation_split: str
 
     @property
     def built_in(self) -> bool:
@@ -30,17 +34,17 @@ class Known:
 DATASETS: dict[str, Known] = {
     known.about.name: known
     for known in (
-        Known(generated.ABOUT, generated.splits, generated.open_demo, "train"),
-        Known(sbd.ABOUT, sbd.splits, sbd.open_sbd, "train"),
-        Known(coco.ABOUT, coco.splits, coco.open_coco, "train2017"),
-        Known(paired.GRABCUT, paired.splits, paired.open_grabcut, ALL),
-        Known(paired.BERKELEY, paired.splits, paired.open_berkeley, ALL),
-        Known(paired.DAVIS, paired.splits, paired.open_davis, ALL),
-        Known(pascal_voc.ABOUT, pascal_voc.splits, pascal_voc.open_pascal_voc, "train"),
-        Known(pascal_part.ABOUT, pascal_part.splits, pascal_part.open_pascal_part, "train"),
-        Known(partimagenet.ABOUT, partimagenet.splits, partimagenet.open_partimagenet, "train"),
-        Known(sa1b.ABOUT, sa1b.splits, sa1b.open_sa1b, ALL),
-        Known(paired.FOLDER, paired.splits, paired.open_folder, ALL),
+        Known(generated.ABOUT, generated.splits, generated.open_demo, "train", "val"),
+        Known(sbd.ABOUT, sbd.splits, sbd.open_sbd, "train", "val"),
+        Known(coco.ABOUT, coco.splits, coco.open_coco, "train2017", "val2017"),
+        Known(paired.GRABCUT, paired.splits, paired.open_grabcut, ALL, ALL),
+        Known(paired.BERKELEY, paired.splits, paired.open_berkeley, ALL, ALL),
+        Known(paired.DAVIS, paired.splits, paired.open_davis, ALL, ALL),
+        Known(pascal_voc.ABOUT, pascal_voc.splits, pascal_voc.open_pascal_voc, "train", "val"),
+        Known(pascal_part.ABOUT, pascal_part.splits, pascal_part.open_pascal_part, "train", "val"),
+        Known(partimagenet.ABOUT, partimagenet.splits, partimagenet.open_partimagenet, "train", "val"),
+        Known(sa1b.ABOUT, sa1b.splits, sa1b.open_sa1b, ALL, sa1b.EVAL),
+        Known(paired.FOLDER, paired.splits, paired.open_folder, ALL, ALL),
     )
 }
 

@@ -11,12 +11,15 @@ import time
 from pathlib import Path
 
 STAGES = ("load", "mask_engine", "postprocess", "complement", "granularity", "write")
+EVALUATION_STAGES = ("load", "interactions", "write")
 
 
 def dask_setup(worker):  # noqa: ARG001
     """Dask calls this in every new worker."""
-    from agg_pipeline import dag, shard
+    from agg_pipeline import proposals, shard
+    from agg_pipeline.evaluation import shard as evaluation_shard
     from agg_pipeline.storage import Store
+    from schemas.config import PRESETS
 
     orders = Path(os.environ["FAULTS"])
 
@@ -45,11 +48,14 @@ def dask_setup(worker):  # noqa: ARG001
     for stage in ("mask_engine", "postprocess", "complement", "granularity"):
         setattr(shard, f"run_{stage}", faulty(stage, getattr(shard, f"run_{stage}")))
 
+    evaluation_shard.load = faulty("load", evaluation_shard.load)
+    evaluation_shard.run_interactions = faulty("interactions", evaluation_shard.run_interactions)
+
     write = Store.write
 
     def faulty_write(self, path, content):
         # The second of a shard's files: half of the shard is on disk, its sidecar is not.
-        if path.startswith("images/"):
+        if path.startswith(("images/", "targets/")):
             obey("write")
             try:
                 (orders / "stall-write").rename(orders / "stalled-write")
@@ -60,4 +66,5 @@ def dask_setup(worker):  # noqa: ARG001
         write(self, path, content)
 
     Store.write = faulty_write
-    assert set(STAGES) == set(dag.STAGES)
+    stages = proposals.chain(PRESETS["paper"]).stages
+    assert (*(stage.name for stage in stages), "write") == STAGES

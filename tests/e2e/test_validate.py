@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from agg_pipeline.database import parquet_bytes, sidecars
+from agg_pipeline.database import LAYOUT
 from agg_pipeline.proposals import finish
+from agg_pipeline.sharded import parquet_bytes, sidecars
 from agg_pipeline.storage import Store
 from agg_pipeline.terminal import SHOWN_FINDINGS
 from schemas.config import content_hash
@@ -443,7 +444,7 @@ def interrupted(root):
                 path.unlink()
     for name in ("manifest.json", "sampling.parquet", "README.md"):
         (root / name).unlink()
-    assert list(sidecars(Store(str(root)))) == [0, 2]
+    assert list(sidecars(Store(str(root)), LAYOUT)) == [0, 2]
     return root
 
 

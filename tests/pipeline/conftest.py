@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agg_pipeline import database, shard
+from agg_pipeline import database, shard, sharded
+from agg_pipeline.chain import ShardTask
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.rows import tables
 from agg_pipeline.storage import Store
@@ -72,7 +73,7 @@ def toy_config():
 @pytest.fixture(scope="session")
 def toy_plan(toy_dataset, toy_config):
     """The plan of the toy run."""
-    return database.make_plan(toy_dataset, MODEL, ENVIRONMENT, toy_config)
+    return sharded.make_plan(database.LAYOUT, toy_dataset, MODEL, ENVIRONMENT, toy_config)
 
 
 @pytest.fixture(scope="session")
@@ -80,9 +81,7 @@ def toy_shards(toy_dataset, toy_config):
     """The finished shards, in memory."""
     model, shards = Halver(), []
     for index, start in enumerate(range(0, 8, 3)):
-        task = shard.ShardTask(
-            index, toy_dataset.name, toy_dataset.entries[start : start + 3], toy_dataset.read, toy_config
-        )
+        task = ShardTask(index, toy_dataset.name, toy_dataset.entries[start : start + 3], toy_dataset.read, toy_config)
         state = shard.run_mask_engine(shard.load(task), model)
         state = shard.run_complement(shard.run_postprocess(state))
         shards.append(shard.run_granularity(state, model))
@@ -91,7 +90,7 @@ def toy_shards(toy_dataset, toy_config):
 
 def write_database(store, plan, shards):
     """Plan and shards, as a run leaves them before it finishes."""
-    store.write_json(database.PLAN, plan)
+    store.write_json(sharded.PLAN, plan)
     for state in shards:
         database.write_shard(store, state.task.index, len(state.task.entries), plan["config_hash"], tables(state))
 

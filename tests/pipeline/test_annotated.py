@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agg_pipeline import database
+from agg_pipeline import database, sharded
+from agg_pipeline.chain import ShardTask
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.reader import open_proposals
 from agg_pipeline.rows import tables
-from agg_pipeline.shard import ShardTask, load, run_granularity
+from agg_pipeline.shard import load, run_granularity
 from agg_pipeline.storage import Store
 from agg_pipeline.validate import validate
 from schemas.config import PRESETS, ProposalsConfig
@@ -61,9 +62,9 @@ def made(tmp_path, config):
     entries = (ImageEntry("a", "a.png", 1, None),)
     about = About("toy", "Toy", ("object", "part"), "a licence", "a citation", "a page", (), "")
     dataset = Dataset(about, "val", entries, "f" * 32, read)
-    plan = database.make_plan(dataset, MODEL, {"device": "cpu", "torch": "0"}, config)
+    plan = sharded.make_plan(database.LAYOUT, dataset, MODEL, {"device": "cpu", "torch": "0"}, config)
     store = Store(str(tmp_path))
-    store.write_json(database.PLAN, plan)
+    store.write_json(sharded.PLAN, plan)
     shard = run_granularity(load(ShardTask(0, "toy", entries, read, config)), Slope())
     database.write_shard(store, 0, 1, plan["config_hash"], tables(shard))
     return store
@@ -112,8 +113,9 @@ def test_the_database_is_valid_but_for_the_summaries(tmp_path, config):
 def test_source_is_part_of_the_configuration_hash():
     entries = (ImageEntry("a", "a.png", 1, None),)
     about = About("toy", "Toy", ("part",), "", "", "", (), "")
+    listed = Dataset(about, "val", entries, "0", read)
     plans = [
-        database.make_plan(Dataset(about, "val", entries, "0", read), MODEL, {}, ProposalsConfig(source=source))
+        sharded.make_plan(database.LAYOUT, listed, MODEL, {}, ProposalsConfig(source=source))
         for source in ("agg", "gt")
     ]
     assert plans[0]["config_hash"] != plans[1]["config_hash"]

@@ -12,23 +12,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from agg_pipeline import database
-from agg_pipeline.database import (
+from agg_pipeline import sharded
+from agg_pipeline.database import LAYOUT, make_manifest, sampling_table, write_shard
+from agg_pipeline.lock import LOCK
+from agg_pipeline.rows import tables
+from agg_pipeline.sharded import (
+    claim,
     damage,
+    delete,
     drop_damaged,
-    make_manifest,
     make_plan,
-    overwrite,
     parquet_bytes,
     refuse_foreign_files,
     refuse_other_plan,
     remove_leftovers,
-    sampling_table,
     sidecars,
-    write_shard,
 )
-from agg_pipeline.lock import LOCK
-from agg_pipeline.rows import tables
 from agg_pipeline.storage import TEMPORARY, Store
 from schemas.config import override
 from schemas.errors import UserError
@@ -114,7 +113,7 @@ def test_plan_names_every_image_once_in_order(toy_dataset, toy_plan):
 
 def test_hash_of_the_plan_changes_with_all_that_changes_the_result(toy_dataset, toy_config, toy_plan):
     def hashed(dataset=toy_dataset, model=MODEL, environment=ENVIRONMENT, config=toy_config):
-        return make_plan(dataset, model, environment, config)["config_hash"]
+        return make_plan(LAYOUT, dataset, model, environment, config)["config_hash"]
 
     others = [
         hashed(dataset=dataclasses.replace(toy_dataset, fingerprint="0" * 32)),
@@ -132,7 +131,9 @@ def test_hash_of_the_plan_changes_with_all_that_changes_the_result(toy_dataset, 
 
 def test_other_plan_is_refused_with_the_difference(built, toy_dataset, toy_config, toy_plan):
     refuse_other_plan(built, toy_plan)
-    other = make_plan(toy_dataset, MODEL, ENVIRONMENT, override(toy_config, {"seed": 3, "loop": {"keep": "last"}}))
+    other = make_plan(
+        LAYOUT, toy_dataset, MODEL, ENVIRONMENT, override(toy_config, {"seed": 3, "loop": {"keep": "last"}})
+    )
     with pytest.raises(UserError) as error:
         refuse_other_plan(built, other)
     message = str(error.value)
@@ -147,7 +148,7 @@ def test_other_plan_is_refused_with_the_difference(built, toy_dataset, toy_confi
 
 
 def test_sidecar_says_what_its_files_hold(built, toy_plan):
-    found = sidecars(built)
+    found = sidecars(built, LAYOUT)
     assert list(found) == [0, 1, 2]
     for sidecar in found.values():
         assert sidecar["config_hash"] == toy_plan["config_hash"]
@@ -170,10 +171,10 @@ def test_sidecar_is_written_last(tmp_path, toy_plan, toy_shards, monkeypatch):
 
 
 def test_shards_of_another_configuration_are_dropped(built, toy_plan):
-    drop_damaged(built, toy_plan["config_hash"])
-    assert sorted(sidecars(built)) == [0, 1, 2]
-    drop_damaged(built, "another")
-    assert not sidecars(built)
+    drop_damaged(built, LAYOUT, toy_plan["config_hash"])
+    assert sorted(sidecars(built, LAYOUT)) == [0, 1, 2]
+    drop_damaged(built, LAYOUT, "another")
+    assert not sidecars(built, LAYOUT)
 
 
 def truncate(content):
@@ -193,13 +194,13 @@ def test_damage_is_found_and_named(built, toy_plan, name, harm, said):
         built.remove(path)
     else:
         built.write(path, harm(built.read(path)))
-    found = sidecars(built)
+    found = sidecars(built, LAYOUT)
     (problem,) = damage(built, found[1])
     assert path in problem
     assert said in problem
     assert damage(built, found[0]) == []
-    drop_damaged(built, toy_plan["config_hash"])
-    assert sorted(sidecars(built)) == [0, 2]
+    drop_damaged(built, LAYOUT, toy_plan["config_hash"])
+    assert sorted(sidecars(built, LAYOUT)) == [0, 2]
 
 
 def test_leftovers_of_killed_runs_are_removed(built):
@@ -212,16 +213,16 @@ def test_leftovers_of_killed_runs_are_removed(built):
         "images/part-00007.parquet",
     ):
         built.write(path, b"left")
-    remove_leftovers(built)
+    remove_leftovers(built, LAYOUT)
     assert {path: built.read(path) for path in built.files()} == before
     built.remove("shards/part-00001.json")
-    remove_leftovers(built)
+    remove_leftovers(built, LAYOUT)
     gone = {f"{name}/part-00001.parquet" for name in FILES} | {"shards/part-00001.json"}
     assert set(built.files()) == set(before) - gone
 
 
 def test_manifest_adds_up(built, toy_plan, toy_shards):
-    manifest = make_manifest(toy_plan, sidecars(built))
+    manifest = make_manifest(toy_plan, sidecars(built, LAYOUT))
     kinds = Counter(row["kind"] for state in toy_shards for row in tables(state)["proposals"].to_pylist())
     totals = manifest["totals"]
     assert totals["proposals"] == {
@@ -240,9 +241,9 @@ def test_manifest_adds_up(built, toy_plan, toy_shards):
 
 
 def test_manifest_of_a_part_is_not_complete_and_can_be_rebuilt(built, toy_plan):
-    whole = make_manifest(toy_plan, sidecars(built))
-    assert make_manifest(built.read_json(database.PLAN), sidecars(Store(built.url))) == whole
-    found = sidecars(built)
+    whole = make_manifest(toy_plan, sidecars(built, LAYOUT))
+    assert make_manifest(built.read_json(sharded.PLAN), sidecars(Store(built.url), LAYOUT)) == whole
+    found = sidecars(built, LAYOUT)
     del found[1]
     manifest = make_manifest(toy_plan, found)
     assert not manifest["complete"]
@@ -265,19 +266,19 @@ def test_sampling_table_by_hand():
 
 def test_folder_of_somebody_else_is_refused_and_left_alone(tmp_path):
     store = Store(str(tmp_path))
-    refuse_foreign_files(store)
+    refuse_foreign_files(store, LAYOUT)
     store.write(LOCK, b"{}")
     store.write(f"{TEMPORARY}plan.json-abc", b"")
-    refuse_foreign_files(store)
+    refuse_foreign_files(store, LAYOUT)
     store.write("thesis/chapter1.tex", b"precious")
     with pytest.raises(UserError, match=r"thesis/chapter1\.tex"):
-        refuse_foreign_files(store)
+        refuse_foreign_files(store, LAYOUT)
     with pytest.raises(UserError, match=r"thesis/chapter1\.tex"):
-        overwrite(store)
+        claim(store, LAYOUT, {}, overwrite=True)
     assert store.read("thesis/chapter1.tex") == b"precious"
 
 
 def test_overwrite_deletes_the_database_but_not_the_lock(built):
     built.write(LOCK, b"{}")
-    overwrite(built)
+    delete(built)
     assert built.files() == [LOCK]

@@ -8,8 +8,8 @@ from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.models.adapter import attach_adapter
 from agg_pipeline.models.checkpoints import load_adapter, load_click_model
 from agg_pipeline.predictor import Predictor
-from schemas.config import EvaluateConfig, PredictorConfig
-from stages.evaluate import Subject, best_granularity, interact
+from schemas.config import ClicksConfig, PredictorConfig
+from stages.evaluate import Start, Subject, best, evaluate
 
 pytestmark = pytest.mark.golden
 IMAGES = 2
@@ -28,21 +28,18 @@ def subjects(shared):
     found = {}
     for entry in dataset.entries:
         record = dataset.read(entry)
-        found[entry.path.rpartition("/")[2]] = Subject(record.pixels, record.objects[0].mask, record.ignore)
+        found[entry.path.rpartition("/")[2]] = Subject(record.pixels, record.objects[0].mask, 0.9, record.ignore)
     return found
 
 
 def test_clicks_and_ious_of_the_base_model(shared, recorded, subjects):
     network, _ = load_click_model(shared / "checkpoints" / "xtiny448.pth")
     rows = recorded["base"][:IMAGES]
-    config = EvaluateConfig(target=recorded["max_iou"], threshold=recorded["threshold"])
-    traces = interact(
-        [subjects[row["image"]] for row in rows],
-        [None] * len(rows),
-        Predictor(network, PredictorConfig(flip=True)),
-        config,
-    )
-    for trace, row in zip(traces, rows, strict=True):
+    assert recorded["max_iou"] == 0.9
+    config = ClicksConfig(threshold=recorded["threshold"])
+    model = Predictor(network, PredictorConfig(flip=True))
+    found = evaluate([subjects[row["image"]] for row in rows], [[Start()]] * len(rows), model, config)
+    for (trace,), row in zip(found, rows, strict=True):
         assert [list(step.click) for step in trace.steps] == row["clicks"]
         assert [step.iou for step in trace.steps] == pytest.approx(row["ious"], abs=1e-4)
 
@@ -52,11 +49,11 @@ def test_best_granularity_of_the_adapted_model(shared, recorded, subjects):
     adapter, _ = load_adapter(shared / "checkpoints" / "xtiny448_adapter_qv.pth")
     attach_adapter(network, adapter)
     (row,) = recorded["adapter_optimal"][:1]
-    config = EvaluateConfig(recorded["max_clicks"]["adapter_optimal"], recorded["max_iou"], recorded["threshold"])
-    granularities = [number / 10 for number in range(1, 11)]
-    traces = interact(
-        [subjects[row["image"]]] * 10, granularities, Predictor(network, PredictorConfig(flip=True)), config
-    )
-    best = best_granularity(traces, config)
-    assert traces[best].granularity == row["granularity"]
-    assert [step.iou for step in traces[best].steps] == pytest.approx(row["ious"], abs=1e-3)
+    limit = recorded["max_clicks"]["adapter_optimal"]
+    config = ClicksConfig(max_clicks=limit, threshold=recorded["threshold"])
+    starts = [Start(number / 10) for number in range(1, 11)]
+    model = Predictor(network, PredictorConfig(flip=True))
+    (traces,) = evaluate([subjects[row["image"]]], [starts], model, config)
+    chosen = traces[best(traces, 0.9, limit)]
+    assert chosen.start.granularity == row["granularity"]
+    assert [step.iou for step in chosen.steps] == pytest.approx(row["ious"], abs=1e-3)

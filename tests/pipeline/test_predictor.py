@@ -10,6 +10,7 @@ from torch import nn
 
 from agg_pipeline.datasets.images import read_image
 from agg_pipeline.models.checkpoints import default_checkpoint, load_click_model
+from agg_pipeline.models.files import ModelFiles
 from agg_pipeline.predictor import Predictor, open_predictor
 from agg_pipeline.storage import Store
 from schemas.config import PredictorConfig
@@ -231,7 +232,7 @@ def test_forwards_are_counted():
 def test_checkpoint_that_changed_is_refused():
     path = str(default_checkpoint())
     with pytest.raises(UserError, match="another file"):
-        open_predictor(path, "0" * 64, PredictorConfig())
+        open_predictor(ModelFiles(path, "0" * 64, 224), PredictorConfig())
 
 
 @pytest.mark.golden
@@ -263,11 +264,11 @@ def test_tensor_float_32_is_off():
     torch.backends.cudnn.allow_tf32 = True
     checkpoint = default_checkpoint()
     _, info = load_click_model(checkpoint)
-    open_predictor(str(checkpoint), info.sha256, PredictorConfig())
+    open_predictor(ModelFiles(str(checkpoint), info.sha256, info.input_size), PredictorConfig())
     assert torch.get_float32_matmul_precision() == "highest"
     assert not torch.backends.cudnn.allow_tf32
 
 
 def test_another_file_under_the_same_path_is_refused():
     with pytest.raises(UserError, match="another file here"):
-        open_predictor(str(default_checkpoint()), "0" * 64, PredictorConfig())
+        open_predictor(ModelFiles(str(default_checkpoint()), "0" * 64, 224), PredictorConfig())

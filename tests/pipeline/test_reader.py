@@ -8,7 +8,7 @@ import fsspec
 import numpy as np
 import pytest
 
-from agg_pipeline import database
+from agg_pipeline import sharded
 from agg_pipeline.reader import mask_of, open_proposals
 from agg_pipeline.storage import Store
 from schemas.errors import UserError
@@ -93,7 +93,7 @@ def test_shard_that_is_not_finished_is_left_out(built):
 
 def test_database_without_shards_has_empty_tables(tmp_path, toy_plan):
     store = Store(str(tmp_path))
-    store.write_json(database.PLAN, toy_plan)
+    store.write_json(sharded.PLAN, toy_plan)
     proposals = open_proposals(str(tmp_path))
     for name, schema in FILES.items():
         assert proposals.table(name).num_rows == 0
@@ -127,17 +127,17 @@ def test_wrong_folders_are_user_errors(tmp_path, built):
         open_proposals(str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match="no proposal database"):
         open_proposals(str(tmp_path))
-    plan = built.read_json(database.PLAN)
-    built.write_json(database.PLAN, plan | {"format_version": 99})
+    plan = built.read_json(sharded.PLAN)
+    built.write_json(sharded.PLAN, plan | {"format_version": 99})
     with pytest.raises(UserError, match="format 99"):
         open_proposals(built.url)
-    built.write(database.PLAN, b"{")
+    built.write(sharded.PLAN, b"{")
     with pytest.raises(UserError, match="not JSON"):
         open_proposals(built.url)
 
 
 def test_plan_of_another_program_is_a_user_error(tmp_path):
-    (tmp_path / database.PLAN).write_text("[]")
+    (tmp_path / sharded.PLAN).write_text("[]")
     with pytest.raises(UserError):
         open_proposals(str(tmp_path))
 

@@ -7,10 +7,21 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from schemas.config import EvaluateConfig
+from schemas.config import ClicksConfig
 from schemas.crop import Box, Crop, crop_mask
 from schemas.records import Click, Prediction
-from stages.evaluate import Step, Subject, Trace, best_granularity, counted_iou, interact, next_click, noc
+from stages.evaluate import (
+    Start,
+    Step,
+    Subject,
+    Trace,
+    best,
+    counted_iou,
+    evaluate,
+    first_clicks,
+    next_click,
+    noc,
+)
 
 SHAPE = (40, 50)
 
@@ -23,6 +34,7 @@ def square(top, left, height, width):
 
 THING = square(10, 10, 21, 21)
 NOTHING = np.zeros(SHAPE, bool)
+DEFAULT = ClicksConfig()
 
 
 def test_first_click_is_the_centre_of_the_object():
@@ -76,9 +88,11 @@ class Learner:
 
     def __init__(self):
         self.batches = []
+        self.seen = []
 
     def predict(self, interactions):
         self.batches.append(len(interactions))
+        self.seen += interactions
         box = Box(0, 0, *SHAPE)
         found = []
         for interaction in interactions:
@@ -89,40 +103,146 @@ class Learner:
         return found
 
 
-def subject():
-    return Subject(np.zeros((*SHAPE, 3), np.uint8), crop_mask(THING, *SHAPE))
+def subject(target=0.9):
+    return Subject(np.zeros((*SHAPE, 3), np.uint8), crop_mask(THING, *SHAPE), target)
+
+
+def starts(*granularities):
+    return [Start(granularity) for granularity in granularities]
+
+
+def alone(granularity, config=DEFAULT, target=0.9):
+    """The one trace of one interaction."""
+    ((trace,),) = evaluate([subject(target)], [starts(granularity)], Learner(), config)
+    return trace
 
 
 def test_interactions_leave_the_batch_when_they_have_reached_their_target():
     model = Learner()
-    fast, slow = interact([subject(), subject()], [1.0, 0.5], model, EvaluateConfig(target=0.9))
+    (fast,), (slow,) = evaluate([subject(), subject()], [starts(1.0), starts(0.5)], model, DEFAULT)
     assert [len(fast.steps), len(slow.steps)] == [2, 4]
     assert model.batches == [2, 2, 1, 1]
     assert fast.steps[0].iou == pytest.approx(10 / 21)
     assert fast.steps[0].click == Click(20, 20, True)
+    assert fast.steps[0].area == 10 * 21
     assert fast.steps[1].click.positive
-    alone = interact([subject()], [0.5], Learner(), EvaluateConfig(target=0.9))
-    assert alone[0].steps == slow.steps
+    assert alone(0.5).steps == slow.steps
+
+
+def test_each_subject_has_its_own_target():
+    (low,), (high,) = evaluate([subject(0.4), subject(0.9)], [starts(1.0), starts(1.0)], Learner(), DEFAULT)
+    assert [len(low.steps), len(high.steps)] == [1, 2]
+
+
+def test_masks_after_the_first_and_the_last_click_are_kept():
+    trace = alone(0.5)
+    assert np.array_equal(trace.first.full(), THING & (np.arange(SHAPE[0])[:, None] < 15))
+    assert np.array_equal(trace.last.full(), THING & (np.arange(SHAPE[0])[:, None] < 30))
 
 
 def test_without_early_stop_all_clicks_are_made():
-    (trace,) = interact([subject()], [1.0], Learner(), EvaluateConfig(target=0.9, early_stop=False, max_clicks=5))
+    config = ClicksConfig(early_stop=False, max_clicks=5)
+    trace = alone(1.0, config)
     assert len(trace.steps) == 5
     assert trace.steps[3].iou == 1.0
     assert trace.steps[4].click == Click(0, 0, False)
+    model = Learner()
+    ((fast, slow),) = evaluate([subject()], [starts(1.0, 0.2)], model, config)
+    assert (len(fast.steps), len(slow.steps), model.batches) == (5, 5, [2] * 5)
+
+
+def test_interactions_that_have_lost_end():
+    model = Learner()
+    ((slow, fast, slower),) = evaluate([subject()], [starts(0.5, 1.0, 0.3)], model, DEFAULT)
+    assert [len(trace.steps) for trace in (slow, fast, slower)] == [2, 2, 2]
+    assert model.batches == [3, 3]
+    assert fast.steps == alone(1.0).steps
+    assert slow.steps == alone(0.5).steps[:2]
+
+
+def test_interactions_of_other_subjects_go_on_when_one_has_won():
+    ((slow, fast), (other,)) = evaluate([subject(), subject()], [starts(0.5, 1.0), starts(0.5)], Learner(), DEFAULT)
+    assert [len(trace.steps) for trace in (slow, fast, other)] == [2, 2, 4]
+
+
+def test_first_click_can_be_given():
+    start = Start(1.0, Click(12, 13, True))
+    ((trace,),) = evaluate([subject()], [[start]], Learner(), DEFAULT)
+    assert trace.steps[0].click == Click(12, 13, True)
+    assert trace.steps[1].click != Click(20, 20, True)
+
+
+def test_carried_region_of_interest_is_that_of_the_interaction_before():
+    config = ClicksConfig(carry_roi=True)
+    model = Learner()
+    ((slow, fast, slower),) = evaluate([subject()], [starts(0.5, 1.0, 0.3)], model, config)
+    # One after the other, and the last one makes the click with which it has lost.
+    assert model.batches == [1] * 9
+    assert [len(trace.steps) for trace in (slow, fast, slower)] == [4, 2, 3]
+    first_of_each = [model.seen[0], model.seen[4], model.seen[6]]
+    assert first_of_each[0].roi is None
+    assert first_of_each[0].focus is None
+    assert all(one.roi == Box(0, 0, *SHAPE) and one.prompt is None for one in first_of_each[1:])
+    assert np.array_equal(first_of_each[1].focus.full(), slow.last.full())
+    assert np.array_equal(first_of_each[2].focus.full(), fast.last.full())
+    # Without it, none of them knows of another.
+    fresh = Learner()
+    evaluate([subject()], [starts(0.5, 1.0)], fresh, DEFAULT)
+    assert all(one.roi is None and one.focus is None for one in fresh.seen[:2])
+
+
+def test_subjects_with_fewer_interactions_sit_out_when_regions_are_carried():
+    model = Learner()
+    config = ClicksConfig(carry_roi=True)
+    one, two = evaluate([subject(), subject()], [starts(1.0), starts(1.0, 0.5)], model, config)
+    assert [len(traces) for traces in (one, two)] == [1, 2]
+    assert model.batches == [2, 2, 1, 1, 1]
+
+
+@settings(deadline=None, max_examples=60)
+@given(arrays(np.bool_, (9, 11)), arrays(np.bool_, (9, 11)), st.lists(st.floats(0, 0.999), min_size=1, max_size=5))
+def test_jittered_first_clicks_lie_in_the_middle_of_what_counts(truth, ignored, uniforms):
+    counted = truth & ~ignored
+    if not counted.any():
+        return
+    clicks = first_clicks(crop_mask(truth, *truth.shape), crop_mask(ignored, *truth.shape), np.array(uniforms))
+    assert len(clicks) == len(uniforms)
+    distance = ndimage.distance_transform_edt(np.pad(counted, 1))[1:-1, 1:-1]
+    for click in clicks:
+        assert click.positive
+        assert counted[click.row, click.col]
+        assert distance[click.row, click.col] >= distance.max() / 2 - 1e-5
+
+
+def test_jittered_first_clicks_follow_their_numbers():
+    mask = crop_mask(THING, *SHAPE)
+    first, last, again = first_clicks(mask, None, np.array([0.0, 0.999999, 0.0]))
+    assert first == again == Click(15, 15, True)
+    assert last == Click(25, 25, True)
 
 
 def trace(ious, granularity=None):
-    return Trace(subject(), granularity, tuple(Step(Click(0, 0, True), iou) for iou in ious))
+    nothing = crop_mask(NOTHING, *SHAPE)
+    return Trace(Start(granularity), tuple(Step(Click(0, 0, True), iou, 0) for iou in ious), nothing, nothing)
 
 
 def test_noc_is_the_first_click_that_reaches_the_target():
-    assert [noc(trace([0.5, 0.86, 0.84, 0.91]), target, 20) for target in (0.5, 0.85, 0.9, 0.95)] == [1, 2, 4, 20]
+    assert [noc([0.5, 0.86, 0.84, 0.91], target, 20) for target in (0.5, 0.85, 0.9, 0.95)] == [1, 2, 4, 20]
 
 
 def test_best_granularity_has_the_fewest_clicks_then_the_best_first_then_is_the_lowest():
-    config = EvaluateConfig(max_clicks=3)
-    assert best_granularity([trace([0.1, 0.5, 0.8]), trace([0.2, 0.9])], config) == 1
+    assert best([trace([0.1, 0.5, 0.8]), trace([0.2, 0.9])], 0.9, 3) == 1
     # Success at the last click and failure are the same.
-    assert best_granularity([trace([0.1, 0.5, 0.95]), trace([0.2, 0.3, 0.4])], config) == 1
-    assert best_granularity([trace([0.2, 0.9]), trace([0.2, 0.95]), trace([0.1, 0.9])], config) == 0
+    assert best([trace([0.1, 0.5, 0.95]), trace([0.2, 0.3, 0.4])], 0.9, 3) == 1
+    assert best([trace([0.2, 0.9]), trace([0.2, 0.95]), trace([0.1, 0.9])], 0.9, 3) == 0
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.5, 0.8, 1.0]), min_size=2, max_size=6))
+def test_pruning_does_not_change_what_is_chosen(granularities):
+    config = ClicksConfig(max_clicks=6)
+    ((*traces,),) = evaluate([subject()], [starts(*granularities)], Learner(), config)
+    whole = [alone(granularity, config) for granularity in granularities]
+    assert best(traces, 0.9, 6) == best(whole, 0.9, 6)
+    chosen = best(traces, 0.9, 6)
+    assert traces[chosen].steps == whole[chosen].steps

@@ -1,0 +1,186 @@
+"""``agg eval``: evaluate click models and compare results."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agg_pipeline.cli_options import (
+    DATA_OPTIONS,
+    MODEL_OPTIONS,
+    RUN_OPTIONS,
+    check_start,
+    how_to_go_on,
+    resolve,
+    with_options,
+)
+from agg_pipeline.datasets.registry import known_dataset, open_dataset
+from agg_pipeline.datasets.selection import Selection, select
+from agg_pipeline.evaluation.compare import comparison, open_results, same_masks
+from agg_pipeline.evaluation.console import RunningNoc, print_evaluation
+from agg_pipeline.evaluation.run import run
+from agg_pipeline.evaluation.table import latex, markdown
+from agg_pipeline.models.checkpoints import default_checkpoint
+from agg_pipeline.progress import RunProgress
+from agg_pipeline.report.evaluation import write_report
+from agg_pipeline.runner import RunOptions
+from agg_pipeline.terminal import print_rows
+from schemas.config import EVALUATION_PRESETS
+from schemas.errors import StorageError, UserError
+
+
+class Granularity(click.ParamType[str | float]):
+    """none, optimal, or a number in [0, 1]."""
+
+    name = "none|optimal|0..1"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | float:
+        """The word, or the number."""
+        if value in ("none", "optimal"):
+            return str(value)
+        try:
+            number = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither none nor optimal nor a number", param, ctx)
+        if not 0 <= number <= 1:
+            self.fail(f"{value} is not in [0, 1]", param, ctx)
+        return number
+
+
+@click.group("eval")
+def group() -> None:
+    """Evaluate click models by the field's protocol, and compare results."""
+
+
+_OWN_OPTIONS = (
+    click.option("--adapter", default="", help="GraCo adapter of the checkpoint: makes granularity an input."),
+    click.option("--out", required=True, help="Folder of the results."),
+    click.option("--preset", type=click.Choice(sorted(EVALUATION_PRESETS)), help="Default: paper."),
+    click.option("--level", type=click.Choice(["all", "object", "part"]), help="Which masks. Default: all of the set."),
+    click.option(
+        "--granularity",
+        type=Granularity(),
+        help="Of every prediction; optimal: the best of 0.1 ... 1.0 for each mask, chosen by the ground truth.",
+    ),
+    click.option("--curves", is_flag=True, help="As optimal, with all ten interactions to their end."),
+    click.option(
+        "--best-of",
+        "attempts",
+        type=click.IntRange(min=1),
+        help="Without granularity: the best of N interactions with different first clicks. A control for optimal.",
+    ),
+    click.option("--carry-roi/--no-carry-roi", default=None, help="Keep the region of interest between granularities."),
+    click.option("--max-clicks", type=click.IntRange(min=1), help="Clicks after which an interaction ends."),
+    click.option(
+        "--target", type=click.FloatRange(0, 1), help="IoU at which one ends. Default: 0.9 (objects), 0.85 (parts)."
+    ),
+    click.option("--threshold", type=float, help="A pixel above this probability is in the mask."),
+    click.option("--early-stop/--no-early-stop", default=None, help="End interactions that have reached the target."),
+    click.option("--limit-objects", type=click.IntRange(min=1), help="Only the plan's first N masks."),
+    click.option(
+        "--pictures", default=4, type=click.IntRange(min=0), help="Best, median, worst masks in the report: N of each."
+    ),
+    click.option("--with-published", is_flag=True, help="Set the paper's rows beside ours in the report."),
+)
+
+
+@group.command("run")
+@with_options(*DATA_OPTIONS, *MODEL_OPTIONS, *_OWN_OPTIONS, *RUN_OPTIONS)
+def run_command(
+    dataset: str,
+    data: str,
+    split: str | None,
+    exclude_list: str,
+    classes: tuple[str, ...],
+    skip_classes: tuple[str, ...],
+    checkpoint: str | None,
+    adapter: str,
+    out: str,
+    preset: str | None,
+    config: Path | None,
+    granularity: str | float | None,
+    curves: bool,
+    attempts: int | None,
+    target: float | None,
+    limit_images: int | None,
+    limit_objects: int | None,
+    workers: int | None,
+    scheduler: str | None,
+    max_reject_share: float,
+    pictures: int,
+    with_published: bool,
+    overwrite: bool,
+    **settings: Any,
+) -> None:
+    """Simulate interactions with every mask of a data set. The same command again goes on where it stopped."""
+    check_start(out)
+    settings |= _mode(granularity, curves, attempts)
+    settings |= {"object_target": target, "part_target": target}
+    resolved = resolve(EVALUATION_PRESETS, preset, config, settings)
+    if settings["carry_roi"] and resolved.mode in ("none", "fixed"):
+        raise UserError("--carry-roi is about several interactions with the same mask: --granularity optimal, --curves")
+    listed = select(
+        open_dataset(dataset, data, split or known_dataset(dataset).evaluation_split),
+        Selection(exclude_list, classes, skip_classes),
+    )
+    options = RunOptions(out, limit_images, workers, scheduler, overwrite)
+    progress = RunProgress(RunningNoc())
+    try:
+        evaluation = run(
+            listed,
+            checkpoint or str(default_checkpoint()),
+            adapter,
+            resolved,
+            limit_objects,
+            options,
+            progress.callbacks(),
+        )
+    except StorageError as error:
+        raise UserError(f"{error}; {how_to_go_on(overwrite)}") from error
+    except KeyboardInterrupt:
+        click.echo(f"stopped; {how_to_go_on(overwrite)}", err=True)
+        sys.exit(130)
+    finally:
+        progress.close()
+    print_evaluation(evaluation)
+    write_report(evaluation, listed, pictures, with_published)
+    click.echo(f"{evaluation.store.url}/report.html shows it; the tables are beside it")
+    if evaluation.reject_share > max_reject_share:
+        raise UserError(
+            f"{evaluation.reject_share:.1%} of the images fell out, more than --max-reject-share "
+            f"{max_reject_share:.1%}; the reasons are in {evaluation.store.url}/rejects.parquet"
+        )
+
+
+def _mode(granularity: str | float | None, curves: bool, attempts: int | None) -> dict[str, Any]:
+    """What the options say of the configuration's mode; nothing where none of them was given."""
+    if attempts is not None:
+        if curves or granularity not in (None, "none"):
+            raise UserError("--best-of is a control without granularity; leave --granularity and --curves out")
+        return {"mode": "best_of", "attempts": attempts}
+    if curves:
+        if granularity not in (None, "optimal"):
+            raise UserError("--curves runs all granularities; leave --granularity out")
+        return {"mode": "curves", "early_stop": False}
+    if isinstance(granularity, float):
+        return {"mode": "fixed", "granularity": granularity}
+    return {"mode": granularity}
+
+
+@group.command("compare")
+@click.argument("results", nargs=-1, required=True)
+@click.option("--intersect", is_flag=True, help="Compare the masks that all results have.")
+@click.option("--with-published", is_flag=True, help="Set the paper's rows beside ours, marked as published.")
+@click.option("--format", "form", default="text", type=click.Choice(["text", "markdown", "latex"]))
+def compare_command(results: tuple[str, ...], intersect: bool, with_published: bool, form: str) -> None:
+    """One table over folders of results: figures, and differences from the first one with paired intervals."""
+    opened = same_masks([open_results(path) for path in results], intersect)
+    tables = comparison(opened, with_published)
+    if form == "text":
+        for table in tables:
+            print_rows(table.title, table.head, table.rows, table.rules)
+    else:
+        click.echo((markdown if form == "markdown" else latex)(tables), nl=False)

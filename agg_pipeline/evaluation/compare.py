@@ -1,0 +1,170 @@
+"""``agg eval compare``: results beside each other, with paired differences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agg_pipeline import sharded
+from agg_pipeline.evaluation.published import published
+from agg_pipeline.evaluation.run import SUMMARY
+from agg_pipeline.evaluation.summary import FORMAT_VERSION, Mask, Protocol, iou_after, masks_of, protocol_of
+from agg_pipeline.evaluation.table import Table
+from agg_pipeline.sharded import Json
+from agg_pipeline.storage import Store
+from schemas.errors import UserError
+from schemas.tables import CLICKS, TARGETS
+from stages.evaluate import noc
+from stages.metrics import Estimate, bootstrap_means, control
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """A results folder. name: in tables; pixels: sha256 of each mask's image."""
+
+    name: str
+    summary: Json
+    protocol: Protocol
+    masks: tuple[Mask, ...]
+    pixels: dict[str, str]
+
+
+def open_results(path: str) -> Results:
+    """Read a results folder; UserError if it is none, or not finished."""
+    store = Store(path)
+    if not store.exists(SUMMARY):
+        raise UserError(f"{path} is no folder of results: it has no {SUMMARY}; was the evaluation finished?")
+    summary = store.read_json(SUMMARY)
+    if not isinstance(summary, dict) or summary.get("format_version") != FORMAT_VERSION:
+        raise UserError(f"{path}/{SUMMARY} is not of format {FORMAT_VERSION}, which this program reads")
+    tables = {}
+    for name, schema in (("targets", TARGETS), ("objects", CLICKS)):
+        try:
+            tables[name] = sharded.read_table(store, f"{name}.parquet")
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}/{name}.parquet cannot be read: {str(error).splitlines()[0]}") from error
+        if not tables[name].schema.equals(schema):
+            raise UserError(f"{path}/{name}.parquet does not have the columns of this format")
+    masks = masks_of(tables["targets"], tables["objects"])
+    ids, sums = (tables["targets"][column].to_pylist() for column in ("target_id", "sha256"))
+    protocol = protocol_of(summary["plan"])
+    return Results(path.rstrip("/"), summary, protocol, tuple(masks), dict(zip(ids, sums, strict=True)))
+
+
+def same_masks(results: Sequence[Results], intersect: bool) -> list[Results]:
+    """The results over the same masks in the same order.
+
+    UserError if they are not of the same masks and ``intersect`` is off, or cannot be compared at all.
+    """
+    first = results[0]
+    common = set.intersection(*({mask.target_id for mask in each.masks} for each in results))
+    for other in results:
+        if other.protocol.max_clicks != first.protocol.max_clicks:
+            raise UserError(
+                f"{first.name} and {other.name} cannot be compared: interactions have at most "
+                f"{first.protocol.max_clicks} and {other.protocol.max_clicks} clicks"
+            )
+        extra = len(other.masks) - len(common)
+        if extra and not intersect:
+            raise UserError(
+                f"the results are not of the same masks: {extra} of the {len(other.masks)} masks of {other.name} are "
+                "not in all of them; --intersect compares those that are"
+            )
+        changed = [one for one in sorted(common) if other.pixels[one] != first.pixels[one]]
+        if changed:
+            raise UserError(f"the image of mask {changed[0]} in {other.name} is another one than in {first.name}")
+    if not common:
+        raise UserError("the results have no mask in common")
+    order = {mask.target_id: number for number, mask in enumerate(first.masks)}
+    return [
+        replace(
+            each,
+            masks=tuple(sorted((m for m in each.masks if m.target_id in common), key=lambda m: order[m.target_id])),
+        )
+        for each in results
+    ]
+
+
+def comparison(results: Sequence[Results], with_published: bool) -> list[Table]:
+    """A table for each level: every result, the differences from the first with paired intervals, published rows.
+
+    results: over the same masks (``same_masks``).
+    """
+    tables = []
+    for level in dict.fromkeys(mask.level for mask in results[0].masks):
+        own = [replace(each, masks=tuple(mask for mask in each.masks if mask.level == level)) for each in results]
+        tables.append(_level(level, own, with_published))
+    return tables
+
+
+def _level(level: str, results: Sequence[Results], with_published: bool) -> Table:
+    at = [
+        iou
+        for iou in results[0].protocol.noc_at(results[0].masks)
+        if all(iou in each.protocol.noc_at(each.masks) for each in results)
+    ]
+    controlled = all(each.protocol.mode in ("optimal", "curves") for each in results)
+    head = [*(f"NoC@{100 * iou:.0f}" for iou in at), "IoU@1", *(["Spearman"] if controlled else [])]
+    images = [mask.image_id for mask in results[0].masks]
+    seed = results[0].protocol.seed
+    values = [_values(each, at, controlled) for each in results]
+    rows = [
+        (each.name, *_cells(bootstrap_means(columns, images, seed), head, ""))
+        for each, columns in zip(results, values, strict=True)
+    ]
+    rules = []
+    if len(results) > 1:
+        rules.append(len(rows))
+        rows += [
+            (
+                f"{each.name} - {results[0].name}",
+                *_cells(bootstrap_means(columns - values[0], images, seed), head, "+"),
+            )
+            for each, columns in zip(results[1:], values[1:], strict=True)
+        ]
+    if with_published:
+        dataset = results[0].summary["plan"]["dataset"]["name"]
+        rules.append(len(rows))
+        rows += published_rows(dataset, level, [*(f"{iou:.2f}" for iou in at), "IoU@1"], len(head))
+    title = f"{level}s of {results[0].summary['plan']['dataset']['name']}, {len(images)} masks; mean [95 % interval]"
+    return Table(title, ("", *head), tuple(rows), frozenset(rules))
+
+
+def published_rows(dataset: str, level: str, metrics: Sequence[str], width: int) -> list[tuple[str, ...]]:
+    """Rows of the paper for a set and a level, marked as published; "-" where the paper has no number."""
+    of_level, found = published(dataset)
+    if of_level != level:
+        return []
+    rows = []
+    for each in found:
+        numbers = [each.values.get(metric, "-") for metric in metrics]
+        if all(number == "-" for number in numbers):
+            continue
+        numbers += ["-"] * (width - len(numbers))
+        rows.append((f"published, Table {each.table}: {each.method}, {each.backbone}", *numbers))
+    return rows
+
+
+def _values(results: Results, at: Sequence[float], controlled: bool) -> Floats:
+    rows = []
+    for mask in results.masks:
+        ious = mask.chosen.ious
+        row = [*(float(noc(ious, iou, results.protocol.max_clicks)) for iou in at), iou_after(mask.chosen, 1)]
+        if controlled:
+            row.append(control([run.areas[0] for run in mask.runs]).spearman)
+        rows.append(row)
+    return np.array(rows)
+
+
+def _cells(estimates: Sequence[Estimate], head: Sequence[str], sign: str) -> list[str]:
+    """Means with their intervals; clicks with two digits, shares with three."""
+    cells = []
+    for name, each in zip(head, estimates, strict=True):
+        form = f"{sign}.{2 if name.startswith('NoC') else 3}f"
+        cells.append(f"{each.mean:{form}} [{each.low:{form}}, {each.high:{form}}]")
+    return cells

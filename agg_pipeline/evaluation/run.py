@@ -1,0 +1,187 @@
+"""``agg eval run``: from a data set and a model to the figures of section 4, resumable at every shard."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from agg_pipeline import sharded
+from agg_pipeline.chain import Chain, ShardTask, Stage
+from agg_pipeline.datasets.dataset import Dataset
+from agg_pipeline.evaluation import rows, shard
+from agg_pipeline.evaluation.latency import measure_latency, seconds_per_image
+from agg_pipeline.evaluation.summary import summarise
+from agg_pipeline.lock import owned
+from agg_pipeline.models.files import describe_model
+from agg_pipeline.runner import Job, Made, Progress, RunOptions, check_device, environment, make_shards, tasks_of
+from agg_pipeline.sharded import Json
+from agg_pipeline.storage import Store
+from schemas.config import EvaluationConfig
+from schemas.errors import UserError
+from schemas.tables import EVALUATION_FILES, IMAGE_REASONS, REASONS
+
+RUN = "run"
+"""Folder of the shards, below the results."""
+SUMMARY, TIMINGS, REPORT = "summary.json", "timings.json", "report.html"
+RESULTS = (*(f"{name}.parquet" for name in EVALUATION_FILES), SUMMARY, TIMINGS, REPORT)
+LARGER_INPUTS = {("davis", 448): 672}
+"""Side of the input for a set and a checkpoint's own side, where the field takes another one (protocol, section 2)."""
+CHAIN = Chain(
+    (Stage("load", "cpu", shard.load), Stage("interactions", "model", shard.run_interactions)),
+    rows.write,
+)
+SAMPLED_IMAGES = 8
+
+Tables = dict[str, pa.Table]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a run leaves: the folder of results, its tables, its summary, and the images that were looked at."""
+
+    store: Store
+    tables: Tables
+    summary: Json
+    timings: Json | None
+    images: int
+
+    @property
+    def reject_share(self) -> float:
+        """Share of the images that fell out; those that legitimately have no object do not count as such."""
+        reasons = self.tables["rejects"]["reason"].to_pylist()
+        return sum(reason in IMAGE_REASONS for reason in reasons) / max(1, self.images)
+
+
+def run(
+    dataset: Dataset,
+    checkpoint: str,
+    adapter: str,
+    config: EvaluationConfig,
+    limit_objects: int | None,
+    options: RunOptions,
+    progress: Progress,
+) -> Evaluation:
+    """Evaluate what is missing of the masks and write tables and summary into ``options.out``.
+
+    adapter: path, "" for none. limit_objects: only the first masks, None for all. Raises UserError for everything a
+    user can mend; shards that are finished by then stay, and the same call goes on.
+    """
+    check_device(config.predictor.device, options)
+    _check_modes(dataset, adapter, config)
+    files, described = describe_model(checkpoint, adapter, config.predictor.input_size or None)
+    larger = LARGER_INPUTS.get((dataset.name, files.input_size))
+    if larger and not config.predictor.input_size:
+        files, described = describe_model(checkpoint, adapter, larger)
+    plan = sharded.make_plan(rows.LAYOUT, dataset, described, environment(config.predictor), config)
+    tasks = tasks_of(dataset, config, config.batch.images_per_shard, options.limit_images)
+    if limit_objects is not None:
+        tasks = limited(tasks, limit_objects)
+    sample = replace(tasks[0], entries=tasks[0].entries[:SAMPLED_IMAGES], limit=None)
+    place = Store(options.out).anchored()
+    store = place.below(RUN)
+    job = Job(
+        layout=rows.LAYOUT,
+        plan=plan,
+        tasks=tasks,
+        chain=CHAIN,
+        model=files,
+        predictor=config.predictor,
+        finished=_is_finished,
+        measure=seconds_per_image,
+        drop=partial(place.remove_all, RESULTS),
+        last=partial(measure_latency, sample),
+    )
+    started = time.perf_counter()
+    with owned(store):
+        made = make_shards(store, job, options, progress)
+        seconds = time.perf_counter() - started
+        tables = collect(store, tasks)
+        images = sum(len(task.entries) for task in tasks)
+        if not tables["targets"].num_rows:
+            raise UserError(_nothing(dataset, tables["rejects"]))
+        summary = summarise(tables, plan)
+        _write(place, tables, summary)
+        timings = _timings(made, seconds) if made.shards else None
+        if timings is not None:
+            place.write_json(TIMINGS, timings)
+        elif place.exists(TIMINGS):
+            timings = place.read_json(TIMINGS)
+    return Evaluation(place, tables, summary, timings, images)
+
+
+def _check_modes(dataset: Dataset, adapter: str, config: EvaluationConfig) -> None:
+    if config.mode in ("fixed", "optimal", "curves") and not adapter:
+        raise UserError("the model has no granularity table; --granularity and --curves need an adapter (--adapter)")
+    if config.level != "all" and config.level not in dataset.about.levels:
+        raise UserError(
+            f"data set {dataset.name} has no masks at the level {config.level!r}; "
+            f"it has: {', '.join(dataset.about.levels)}"
+        )
+
+
+def limited(tasks: Sequence[ShardTask[EvaluationConfig]], masks: int) -> list[ShardTask[EvaluationConfig]]:
+    """The tasks of the first so many masks. The images are read to count theirs, one after the other."""
+    kept = []
+    for task in tasks:
+        entries = []
+        limit = masks
+        for entry in task.entries:
+            entries.append(entry)
+            masks -= len(shard.load(replace(task, entries=(entry,))).targets)
+            if masks <= 0:
+                break
+        kept.append(replace(task, entries=tuple(entries), limit=limit))
+        if masks <= 0:
+            break
+    return kept
+
+
+def _is_finished(task: ShardTask[Any], sidecar: Json) -> bool:
+    enough = sidecar["whole"] or (task.limit is not None and sidecar["masks"] >= task.limit)
+    return bool(enough and sidecar["images"] >= len(task.entries))
+
+
+def collect(store: Store, tasks: Sequence[ShardTask[Any]]) -> Tables:
+    """The tables of all shards in one piece, without the masks of shards that hold more than their task asks for."""
+    parts: dict[str, list[pa.Table]] = {name: [] for name in EVALUATION_FILES}
+    for task in tasks:
+        tables = {name: sharded.read_table(store, f"{name}/{sharded.shard_name(task.index)}.parquet") for name in parts}
+        images = pa.array([entry.image_id for entry in task.entries])
+        targets = tables["targets"]
+        targets = targets.filter(pc.is_in(targets["image_id"], images)).slice(0, task.limit)
+        ids = targets["target_id"].combine_chunks()
+        for name, table in tables.items():
+            column, wanted = ("image_id", images) if name == "rejects" else ("target_id", ids)
+            parts[name].append(table.filter(pc.is_in(table[column], wanted)))
+    return {name: pa.concat_tables(tables).combine_chunks() for name, tables in parts.items()}
+
+
+def _nothing(dataset: Dataset, rejects: pa.Table) -> str:
+    found = Counter(rejects["reason"].to_pylist())
+    why = "; ".join(f"{count} times: {REASONS[reason]}" for reason, count in found.items())
+    classes = f"; its classes: {', '.join(dataset.classes)}" if dataset.selection else ""
+    return f"{dataset.name} has no mask to evaluate there" + (f" ({why})" if why else "") + classes
+
+
+def _write(place: Store, tables: Tables, summary: Json) -> None:
+    for name, table in tables.items():
+        place.write(f"{name}.parquet", sharded.parquet_bytes(table))
+    place.write_json(SUMMARY, summary)
+
+
+def _timings(made: Made, seconds: float) -> Json:
+    """Throughput of the shards that this run has made, and the latency of single clicks."""
+    return {
+        "images": made.images,
+        "masks": sum(done.sidecar["masks"] for done in made.shards),
+        "seconds": seconds,
+        **asdict(made.times),
+        "latency": None if made.answer is None else asdict(made.answer),
+    }

@@ -1,0 +1,59 @@
+"""Tables of text: on the terminal, in Markdown and in LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "\\": r"\textbackslash{}"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table whose first column is text and the others numbers. rules: rows before which a line is drawn."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    rules: frozenset[int] = frozenset()
+
+
+def markdown(tables: Sequence[Table]) -> str:
+    """Tables as GitHub's Markdown."""
+    return "\n".join(_markdown(table) for table in tables)
+
+
+def _markdown(table: Table) -> str:
+    lines = [table.head, ("---", *("---:" for _ in table.head[1:])), *table.rows]
+    shown = ("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
+    return "\n".join((f"**{table.title}**", "", *shown, ""))
+
+
+def latex(tables: Sequence[Table]) -> str:
+    """Tables for LaTeX with the package booktabs."""
+    return "\n".join(_latex(table) for table in tables)
+
+
+def _latex(table: Table) -> str:
+    lines = [
+        r"\begin{table}",
+        rf"\caption{{{_escaped(table.title)}}}",
+        rf"\begin{{tabular}}{{l{'r' * (len(table.head) - 1)}}}",
+        r"\toprule",
+        _line(table.head),
+        r"\midrule",
+    ]
+    for number, row in enumerate(table.rows):
+        if number in table.rules:
+            lines.append(r"\midrule")
+        lines.append(_line(row))
+    return "\n".join((*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""))
+
+
+def _line(cells: Sequence[str]) -> str:
+    return " & ".join(map(_escaped, cells)) + r" \\"
+
+
+def _escaped(text: str) -> str:
+    shown = "".join(_LATEX.get(character, character) for character in text)
+    return shown.replace("≥", r"$\geq$").replace(">", r"\textgreater{}")

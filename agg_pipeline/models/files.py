@@ -1,0 +1,61 @@
+"""The files of a model, and loading it from them: a click model and, beside it, an adapter."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from agg_pipeline.models.adapter import attach_adapter
+from agg_pipeline.models.checkpoints import load_adapter, load_click_model
+from agg_pipeline.models.simpleclick import SimpleClick
+from schemas.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """Where a model lies, and which files these must be (sha256, hex).
+
+    input_size: pixels a side of what it is loaded at. adapter: "" for none.
+    """
+
+    checkpoint: str
+    sha256: str
+    input_size: int
+    adapter: str = ""
+    adapter_sha256: str = ""
+
+
+def describe_model(checkpoint: str, adapter: str, input_size: int | None) -> tuple[ModelFiles, dict[str, Any]]:
+    """The files of a model, and what a plan says of it; UserError if they cannot be used together.
+
+    input_size: pixels a side, None for that of the checkpoint.
+    """
+    network, info = load_click_model(checkpoint, input_size)
+    described: dict[str, Any] = asdict(info)
+    files = ModelFiles(str(Path(checkpoint).resolve()), info.sha256, info.input_size)
+    if not adapter:
+        return files, described
+    loaded, adapted = load_adapter(adapter)
+    attach_adapter(network, loaded)
+    described["adapter"] = asdict(adapted)
+    return (
+        ModelFiles(files.checkpoint, files.sha256, files.input_size, str(Path(adapter).resolve()), adapted.sha256),
+        described,
+    )
+
+
+def load_model_files(files: ModelFiles) -> SimpleClick:
+    """The network with its adapter; UserError if a file is not the one that was described."""
+    network, info = load_click_model(files.checkpoint, files.input_size)
+    _check(files.checkpoint, files.sha256, info.sha256)
+    if files.adapter:
+        adapter, adapted = load_adapter(files.adapter)
+        _check(files.adapter, files.adapter_sha256, adapted.sha256)
+        attach_adapter(network, adapter)
+    return network
+
+
+def _check(path: str, expected: str, found: str) -> None:
+    if found != expected:
+        raise UserError(f"{path} is another file here than where the run was started (sha256 {found})")

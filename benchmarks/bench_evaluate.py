@@ -1,0 +1,139 @@
+"""Evaluation in optimal mode against a plain loop over the same predictor, and where its time goes."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import click
+import torch
+
+import stages.evaluate as stage
+from agg_pipeline.chain import ShardTask
+from agg_pipeline.datasets.registry import known_dataset, open_dataset
+from agg_pipeline.evaluation import shard
+from agg_pipeline.models.adapter import Adapter, attach_adapter
+from agg_pipeline.models.checkpoints import default_checkpoint, load_adapter, load_click_model
+from agg_pipeline.predictor import Predictor
+from schemas.config import EvaluationConfig, override
+
+SEED = 5
+TABLE_SCALE = 0.5
+
+
+class Stopwatch:
+    """Adds up the seconds spent in functions while they run."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function with its time taken."""
+
+        def wrapped(*args: Any) -> Any:
+            started = time.perf_counter()
+            result = function(*args)
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+            return result
+
+        return wrapped
+
+
+def plain_loop(targets: tuple[shard.Target, ...], model: Predictor, config: EvaluationConfig) -> list[float | None]:
+    """One object and one granularity at a time, each interaction to its end; the chosen granularities."""
+    chosen = []
+    for target in targets:
+        traces = []
+        for start in shard.starts_of(target, "", config):
+            ((trace,),) = stage.evaluate([target.subject], [[start]], model, config.clicks)
+            traces.append(trace)
+        best = stage.best(traces, target.subject.target, config.clicks.max_clicks)
+        chosen.append(traces[best].start.granularity)
+    return chosen
+
+
+def open_model(checkpoint: str, adapter: str, size: int, config: EvaluationConfig) -> Predictor:
+    """The predictor; without an adapter's file, one with small random vectors and no update of the projections."""
+    network, _ = load_click_model(checkpoint, size)
+    if adapter:
+        attach_adapter(network, load_adapter(adapter)[0])
+    else:
+        made = Adapter(network.arch.dim, network.arch.depth)
+        made.initialise(torch.Generator().manual_seed(SEED))
+        with torch.no_grad():
+            made.table.mul_(TABLE_SCALE)
+        attach_adapter(network, made)
+    return Predictor(network, config.predictor)
+
+
+@click.command()
+@click.option("--dataset", default="demo", show_default=True)
+@click.option("--data", default="", help="Root of the data set.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), default=default_checkpoint())
+@click.option("--adapter", default="")
+@click.option("--objects", default=20, show_default=True)
+@click.option("--max-clicks", default=20, show_default=True)
+@click.option("--runs", default=3, show_default=True, help="Of both, in turns; the median ratio counts.")
+@click.option("--threads", default=2, show_default=True, help="Of torch, in both.")
+def main(
+    dataset: str, data: str, checkpoint: Path, adapter: str, objects: int, max_clicks: int, runs: int, threads: int
+) -> None:
+    """Print objects per second of both, and the shares of the time at 448."""
+    torch.set_num_threads(threads)
+    config = override(EvaluationConfig(), {"mode": "optimal", "level": "object", "clicks": {"max_clicks": max_clicks}})
+    listed = open_dataset(dataset, data, known_dataset(dataset).evaluation_split)
+    task = ShardTask(0, dataset, listed.entries[:objects], listed.read, config, limit=objects)
+    loaded = shard.load(task)
+    model = open_model(str(checkpoint), adapter, 224, config)
+    count, ratios = len(loaded.targets), []
+    print(f"{count} objects of {dataset}, optimal mode, xtiny at 224, at most {max_clicks} clicks, {threads} thread(s)")
+    for _ in range(runs):
+        forwards = model.forwards
+        started = time.perf_counter()
+        done = shard.run_interactions(loaded, model)
+        ours, ours_forwards = time.perf_counter() - started, model.forwards - forwards
+        started = time.perf_counter()
+        plain_choice = plain_loop(loaded.targets, model, config)
+        plain, plain_forwards = time.perf_counter() - started, model.forwards - forwards - ours_forwards
+        chosen = [each.traces[each.chosen].start.granularity for each in done.outcomes]
+        same = sum(a == b for a, b in zip(chosen, plain_choice, strict=True))
+        ratios.append(plain / ours)
+        print(
+            f"  ours {count / ours:.3f} objects/s ({ours_forwards} forwards), plain loop {count / plain:.3f} "
+            f"({plain_forwards}): {plain / ours:.2f}; the same granularity chosen for {same}"
+        )
+    print(f"  median ratio {statistics.median(ratios):.2f}")
+    _shares(loaded, open_model(str(checkpoint), adapter, 448, config))
+
+
+def _shares(loaded: shard.EvaluationShard, model: Predictor) -> None:
+    """Where the time goes for a few of the objects with a network at 448, one thread."""
+    torch.set_num_threads(1)
+    watch = Stopwatch()
+    few = shard.EvaluationShard(loaded.task, loaded.targets[:4], ())
+    with (
+        patch.object(stage, "next_click", watch.timed("next click (distance transforms)", stage.next_click)),
+        patch.object(stage, "counted_iou", watch.timed("IoU", stage.counted_iou)),
+        patch.object(model, "predict", watch.timed("predict", model.predict)),
+    ):
+        before = model.forward_seconds
+        started = time.perf_counter()
+        shard.run_interactions(few, model)
+        total = time.perf_counter() - started
+    forward = model.forward_seconds - before
+    seconds = watch.seconds
+    around = seconds.pop("predict") - forward
+    rest = total - forward - around - sum(seconds.values())
+    print("shares of the time, xtiny at 448, one thread")
+    shown = {"model forwards": forward, "crop, resize, paste": around, **seconds, "other book-keeping": rest}
+    for name, value in shown.items():
+        print(f"  {name:<36}{value / total:7.3f}")
+    print(f"  distance transforms, IoU and book-keeping together {(rest + sum(seconds.values())) / total:.3f}")
+
+
+if __name__ == "__main__":
+    main()

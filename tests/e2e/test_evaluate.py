@@ -1,0 +1,312 @@
+"""``agg eval`` through the command line, with the real torch model: results, kills, modes, and bad input."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from agg_pipeline.models.adapter import Adapter
+from agg_pipeline.models.checkpoints import save_adapter
+from tests.e2e.commands import ENVIRONMENT, error_of, invoke
+from tests.e2e.faults import EVALUATION_STAGES
+from tests.e2e.small_set import labels, pixels, write_set
+from tests.e2e.test_same_bytes import FAULTS, finish, kill_all, wait_for
+
+COLUMNS = ["target_id", "image_id", "instance_id", "level", "category", "label", "granularity", "click", "iou", "row"]
+COLUMNS += ["col", "positive", "chosen"]
+TABLES = ("objects", "targets", "masks", "rejects")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_set(tmp_path_factory.mktemp("data") / "sbd")
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory):
+    """An adapter of the built-in model that changes something: with random vectors, and an update that is not zero."""
+    made = Adapter(160, 8)
+    made.initialise(torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for factor in made.lora_B:
+            factor.normal_(std=0.5, generator=torch.Generator().manual_seed(1))
+    path = tmp_path_factory.mktemp("adapter") / "adapter.safetensors"
+    save_adapter(path, made)
+    return path
+
+
+@pytest.fixture(scope="module")
+def command(data, adapter):
+    """The arguments of a short evaluation in optimal mode."""
+    return (
+        *("eval", "run", "--dataset", "sbd", "--data", data, "--split", "train", "--input-size", "64"),
+        *("--adapter", adapter, "--granularity", "optimal", "--max-clicks", "3", "--images-per-shard", "1"),
+    )
+
+
+def start(command, out, orders=None, *options):
+    environment = os.environ | ENVIRONMENT
+    if orders is not None:
+        environment |= {"FAULTS": str(orders), "DASK_DISTRIBUTED__WORKER__PRELOAD": json.dumps([str(FAULTS)])}
+    return subprocess.Popen(
+        [sys.executable, "-m", "agg_pipeline.cli", *map(str, command), "--out", str(out), *map(str, options)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def results(out):
+    """What must not depend on how the run went."""
+    return {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in (*files(), "summary.json")}
+
+
+def files():
+    return [f"{name}.parquet" for name in TABLES]
+
+
+def rows(out, name="objects"):
+    return pq.read_table(out / f"{name}.parquet", use_threads=False).to_pylist()
+
+
+@pytest.fixture(scope="module")
+def one_worker(command, tmp_path_factory):
+    out = tmp_path_factory.mktemp("one")
+    output = finish(start(command, out, None, "--workers", "1"))
+    return out, output
+
+
+def test_results_folder(one_worker):
+    out, output = one_worker
+    assert {path.name for path in out.iterdir()} == {*files(), "summary.json", "timings.json", "report.html", "run"}
+    assert pq.read_schema(out / "objects.parquet").names[: len(COLUMNS)] == COLUMNS
+    clicks = rows(out)
+    assert len({row["target_id"] for row in clicks}) == 8
+    assert {row["granularity"] for row in clicks} == {n / 10 for n in range(1, 11)}
+    first = [row for row in clicks if row["click"] == 1]
+    assert len(first) == 80
+    assert sum(row["chosen"] for row in first) == 8
+    assert len({(row["row"], row["col"]) for row in first if row["target_id"] == first[0]["target_id"]}) == 1
+    summary = json.loads((out / "summary.json").read_text())
+    assert (summary["masks"], summary["images"]) == (8, 4)
+    assert summary["granularity_chosen_by"] == "ground truth"
+    assert "chosen by the ground truth" in output
+    assert "NoC@90 3.00 (8 objects)" in output
+    assert "one click takes" in output
+    latency = json.loads((out / "timings.json").read_text())["latency"]
+    assert 0 < latency["median"] <= latency["p95"]
+    page = (out / "report.html").read_text()
+    assert "Spearman" in page
+    assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_two_workers_killed_in_every_stage_give_the_same_results(command, one_worker, tmp_path):
+    orders = tmp_path / "orders"
+    orders.mkdir()
+    for stage in EVALUATION_STAGES:
+        (orders / f"kill-{stage}").touch()
+    out = tmp_path / "out"
+    finish(start(command, out, orders, "--workers", "2"))
+    assert sorted(path.name for path in orders.iterdir()) == sorted(f"killed-{stage}" for stage in EVALUATION_STAGES)
+    assert results(out) == results(one_worker[0])
+
+
+def test_a_killed_and_resumed_run_gives_the_same_results(command, one_worker, tmp_path):
+    orders = tmp_path / "orders"
+    orders.mkdir()
+    out = tmp_path / "out"
+    sidecars = out / "run" / "shards"
+    process = start(command, out, orders, "--workers", "1")
+    wait_for(lambda: sidecars.exists() and any(sidecars.glob("part-*.json")), process, "a sidecar")
+    (orders / "stall-write").touch()
+    wait_for((orders / "stalled-write").exists, process, "a worker in the middle of a write")
+    kill_all(process)
+    assert 1 <= len(list(sidecars.iterdir())) < 4
+    assert not (out / "summary.json").exists()
+    output = finish(start(command, out, None, "--workers", "2"))
+    assert "shards are finished already" in output
+    assert results(out) == results(one_worker[0])
+
+
+def test_finished_run_is_only_shown_again(command, one_worker, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(one_worker[0], out)
+    written = {path: path.stat().st_mtime_ns for path in (out / "run").rglob("*.parquet")}
+    output = finish(start(command, out))
+    assert "4 of 4 shards are finished already" in output
+    assert "one click takes" in output
+    assert {path: path.stat().st_mtime_ns for path in (out / "run").rglob("*.parquet")} == written
+    assert results(out) == results(one_worker[0])
+
+
+def test_limited_runs_are_prefixes_and_can_be_extended(command, one_worker, tmp_path):
+    out = tmp_path / "out"
+    finish(start(command, out, None, "--limit-objects", "3", "--workers", "1"))
+    whole = rows(one_worker[0])
+    wanted = list(dict.fromkeys(row["target_id"] for row in whole))[:3]
+    assert rows(out) == [row for row in whole if row["target_id"] in wanted]
+    kept = (out / "run/objects/part-00000.parquet").stat().st_mtime_ns
+    finish(start(command, out))
+    assert (out / "run/objects/part-00000.parquet").stat().st_mtime_ns == kept
+    assert results(out) == results(one_worker[0])
+    # What is finished may be more than what is asked for.
+    finish(start(command, out, None, "--limit-images", "2", "--limit-objects", "3"))
+    assert rows(out) == [row for row in whole if row["target_id"] in wanted]
+
+
+def test_carried_region_of_interest_gives_other_results(adapter, tmp_path):
+    # The small set's images are smaller than any region of interest.
+    command = (
+        *("eval", "run", "--dataset", "demo", "--level", "object", "--limit-objects", "1", "--input-size", "64"),
+        *("--adapter", adapter, "--granularity", "optimal", "--max-clicks", "2", "--pictures", "0"),
+    )
+    processes = [start(command, tmp_path / name, None, f"--{name}") for name in ("carry-roi", "no-carry-roi")]
+    for process in processes:
+        finish(process)
+
+    def ious(name, granularity):
+        clicks = rows(tmp_path / name)
+        return [row["iou"] for row in clicks if row["granularity"] == granularity and row["click"] == 1]
+
+    assert ious("carry-roi", 0.1) == ious("no-carry-roi", 0.1)
+    assert any(ious("carry-roi", n / 10) != ious("no-carry-roi", n / 10) for n in range(2, 11))
+
+
+@pytest.fixture(scope="module")
+def base(command, tmp_path_factory):
+    """Results without granularity, and of the best of three first clicks."""
+    folder = tmp_path_factory.mktemp("base")
+    plain = [each for each in command if each not in ("--granularity", "optimal")]
+    processes = [
+        start(plain, folder / "none", None, "--workers", "1"),
+        start(plain, folder / "best", None, "--workers", "1", "--best-of", "3", "--level", "object"),
+    ]
+    for process in processes:
+        finish(process)
+    return folder
+
+
+def test_best_of_is_a_control_without_granularity(base):
+    best = rows(base / "best")
+    assert {row["granularity"] for row in best} == {None}
+    first = [row for row in best if row["click"] == 1]
+    assert [row["attempt"] for row in first[:3]] == [0, 1, 2]
+    assert len({(row["row"], row["col"]) for row in first[:3]}) > 1
+    assert all(row["positive"] for row in first)
+
+
+def test_compare(base, one_worker):
+    done = invoke("eval", "compare", base / "none", base / "best", one_worker[0], "--with-published")
+    assert done.code == 0
+    assert "objects of sbd, 8 masks" in done.stdout
+    assert f"{base / 'best'} - {base / 'none'}" in done.stdout
+    assert "published, Table 1: SimpleClick, ViT-B" in done.stdout
+    assert "3.28" in done.stdout
+    written = invoke("eval", "compare", base / "none", base / "best", "--format", "latex").stdout
+    assert written.count(r"\\") == 4
+    assert invoke("eval", "compare", base / "none", "--format", "markdown").stdout.startswith("**objects of sbd")
+
+
+def test_compare_refuses_other_masks(base, command, tmp_path):
+    part = tmp_path / "part"
+    finish(start(command, part, None, "--limit-objects", "3", "--workers", "1"))
+    error = error_of(invoke("eval", "compare", base / "none", part))
+    assert "not of the same masks" in error
+    assert "--intersect" in error
+    assert "3 masks" in invoke("eval", "compare", base / "none", part, "--intersect").stdout
+
+
+def test_compare_refuses_what_is_no_result(base, tmp_path):
+    assert "no folder of results" in error_of(invoke("eval", "compare", tmp_path))
+    broken = tmp_path / "broken"
+    shutil.copytree(base / "none", broken)
+    (broken / "objects.parquet").write_bytes(b"junk")
+    assert "objects.parquet cannot be read" in error_of(invoke("eval", "compare", broken))
+    (broken / "summary.json").write_text('{"format_version": 99}')
+    assert "format" in error_of(invoke("eval", "compare", broken))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--granularity", "0.5", "--adapter", ""), "has no granularity table"),
+        (("--adapter", "", "--curves", "--granularity", "optimal"), "has no granularity table"),
+        (("--granularity", "1.5"), "not in [0, 1]"),
+        (("--granularity", "fine"), "neither none nor optimal nor a number"),
+        (("--granularity", "0.5", "--curves"), "leave --granularity out"),
+        (("--best-of", "3"), "--best-of is a control without granularity"),
+        (("--granularity", "0.5", "--carry-roi"), "several interactions"),
+        (("--level", "part"), "no masks at the level 'part'"),
+        (("--class", "unicorn"), "no class 'unicorn'"),
+        (("--class", "horse"), "no mask to evaluate"),
+        (("--seed", "-1"), "'seed'"),
+        (("--threshold", "2"), "'clicks.threshold'"),
+        (("--max-clicks", "0"), "max-clicks"),
+        (("--split", "nowhere"), "nowhere"),
+        (("--device", "cuda:99"), "cuda:99"),
+        (("--checkpoint", "/nowhere.pth"), "does not exist"),
+    ],
+)
+def test_bad_input_is_one_line(command, tmp_path, options, said):
+    assert said in error_of(invoke(*command, "--out", tmp_path, "--workers", "1", *options))
+
+
+def test_results_of_another_configuration_are_refused(command, one_worker):
+    before = results(one_worker[0])
+    error = error_of(invoke(*command, "--out", one_worker[0], "--max-clicks", "4"))
+    assert "config.clicks.max_clicks: 3 -> 4" in error
+    assert "--overwrite" in error
+    assert results(one_worker[0]) == before
+
+
+def test_adapter_of_another_model_is_refused(command, tmp_path):
+    other = tmp_path / "other.safetensors"
+    save_adapter(other, Adapter(192, 8))
+    assert "width 192" in error_of(invoke(*command, "--out", tmp_path / "out", "--adapter", other))
+
+
+@pytest.fixture(scope="module")
+def spoilt(tmp_path_factory):
+    """In GrabCut's layout: a mask that is ignored in part, one of which all is ignored, and a broken image."""
+    root = tmp_path_factory.mktemp("spoilt")
+    for folder in ("data_GT", "boundary_GT"):
+        (root / folder).mkdir(parents=True)
+    for name, ignored in (("all", 60), ("broken", 0), ("half", 20)):
+        instances = labels()
+        Image.fromarray(pixels(instances)).save(root / "data_GT" / f"{name}.jpg")
+        mask = np.where(instances == 1, 255, 0).astype(np.uint8)
+        mask[:ignored][mask[:ignored] > 0] = 128
+        Image.fromarray(mask).save(root / "boundary_GT" / f"{name}.png")
+    (root / "data_GT" / "broken.jpg").write_bytes(b"junk")
+    return root
+
+
+def test_what_cannot_be_evaluated_is_left_out_and_said_so(spoilt, tmp_path):
+    short = ("eval", "run", "--dataset", "grabcut", "--data", spoilt, "--input-size", "64", "--max-clicks", "2")
+    output = finish(start(short, tmp_path, None, "--workers", "1"), code=2)
+    assert "33.3% of the images fell out" in output
+    assert [row["image_id"] for row in rows(tmp_path, "targets")] == ["half"]
+    reasons = {row["image_id"]: row["reason"] for row in rows(tmp_path, "rejects")}
+    assert reasons == {"all": "all_ignored", "broken": "unreadable_image"}
+    assert "1 mask(s) left out: every pixel of them is ignored" in output
+    assert (tmp_path / "report.html").exists()
+
+
+def test_nothing_to_evaluate(spoilt, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(spoilt, root)
+    for path in ("data_GT/half.jpg", "boundary_GT/half.png", "data_GT/broken.jpg", "boundary_GT/broken.png"):
+        (root / path).unlink()
+    short = ("eval", "run", "--dataset", "grabcut", "--data", root, "--input-size", "64", "--max-clicks", "2")
+    output = finish(start(short, tmp_path / "out", None, "--workers", "1"), code=2)
+    assert output.splitlines()[-1].startswith("error: grabcut has no mask to evaluate there (1 times: every pixel")

@@ -1,0 +1,111 @@
+"""Results beside each other: paired differences, refusals, published rows, Markdown and LaTeX."""
+
+import pyarrow as pa
+import pytest
+
+from agg_pipeline import sharded
+from agg_pipeline.evaluation.compare import comparison, open_results, same_masks
+from agg_pipeline.evaluation.published import published
+from agg_pipeline.evaluation.summary import summarise
+from agg_pipeline.evaluation.table import Table, latex, markdown
+from agg_pipeline.storage import Store
+from schemas.errors import UserError
+from schemas.tables import TARGETS
+from tests.evaluation.conftest import make_plan, make_run, make_tables
+
+
+def write(folder, masks, **changes):
+    store = Store(str(folder))
+    tables = make_tables(masks)
+    for name, table in tables.items():
+        store.write(f"{name}.parquet", sharded.parquet_bytes(table))
+    store.write_json("summary.json", summarise(tables, make_plan(**changes)))
+    return open_results(str(folder))
+
+
+def mask(image, *ious):
+    return (image, "object", "cat", 1, [make_run(list(ious))])
+
+
+@pytest.fixture
+def two(tmp_path):
+    """NoC@90 2 and 3 against 1 and 2: the same difference for both masks."""
+    first = write(tmp_path / "first", [mask("a", 0.4, 0.95), mask("b", 0.5, 0.6, 0.95)])
+    second = write(tmp_path / "second", [mask("a", 0.95), mask("b", 0.6, 0.95)])
+    return first, second
+
+
+def test_differences_are_paired(two):
+    (table,) = comparison(same_masks(two, intersect=False), with_published=False)
+    assert table.head == ("", "NoC@80", "NoC@85", "NoC@90", "IoU@1")
+    first, second, difference = table.rows
+    assert first[3] == "2.50 [2.00, 3.00]"
+    assert second[3] == "1.50 [1.00, 2.00]"
+    # Both masks need one click less: the difference is certain where the means are not.
+    assert difference[3] == "-1.00 [-1.00, -1.00]"
+    assert difference[4] == "+0.325 [+0.100, +0.550]"
+    assert difference[0] == f"{two[1].name} - {two[0].name}"
+    assert table.rules == {2}
+
+
+def test_results_without_a_common_mask_cannot_be_compared(two, tmp_path):
+    other = write(tmp_path / "other", [mask("x", 0.6, 0.95), mask("y", 0.95)])
+    with pytest.raises(UserError, match="no mask in common"):
+        same_masks([two[1], other], intersect=True)
+
+
+def test_other_masks_are_refused_or_left_out(two, tmp_path):
+    more = write(tmp_path / "more", [mask("a", 0.4, 0.95), mask("b", 0.5, 0.6, 0.95), mask("c", 0.9)])
+    with pytest.raises(UserError, match=r"1 of the 3 masks of .*more are not in all of them; --intersect"):
+        same_masks([two[0], more], intersect=False)
+    (table,) = comparison(same_masks([two[0], more], intersect=True), False)
+    assert "2 masks" in table.title
+    assert table.rows[2][1:] == tuple(["+0.00 [+0.00, +0.00]"] * 3 + ["+0.000 [+0.000, +0.000]"])
+
+
+def test_other_limits_and_other_images_are_refused(two, tmp_path):
+    short = write(tmp_path / "short", [mask("a", 0.4), mask("b", 0.5)], clicks={"max_clicks": 1})
+    with pytest.raises(UserError, match="at most 20 and 1 clicks"):
+        same_masks([two[0], short], intersect=True)
+    two[1].pixels["a:0:object:0"] = "of another"
+    with pytest.raises(UserError, match="image of mask a:0:object:0"):
+        same_masks(two, intersect=False)
+
+
+def test_noc_that_only_one_of_them_knows_is_left_out(two, tmp_path):
+    early = write(tmp_path / "early", [mask("a", 0.4, 0.86), mask("b", 0.5, 0.6, 0.86)], clicks={"object_target": 0.85})
+    store = Store(early.name)
+    targets = sharded.read_table(store, "targets.parquet").to_pylist()
+    lower = pa.Table.from_pylist([row | {"target": 0.85} for row in targets], TARGETS)
+    store.write("targets.parquet", sharded.parquet_bytes(lower))
+    (table,) = comparison(same_masks([two[0], open_results(early.name)], intersect=False), False)
+    assert table.head == ("", "NoC@80", "NoC@85", "IoU@1")
+
+
+def test_published_rows_are_those_of_the_paper(two):
+    (table,) = comparison(same_masks(two, intersect=False), with_published=True)
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert rows["published, Table 1: SimpleClick, ViT-B"] == ("-", "3.28", "5.24", "-")
+    assert rows["published, Table 1: GraCo w/ AGG, ViT-B"] == ("-", "3.44", "4.89", "-")
+    assert len(table.rules) == 2
+
+
+def test_published_numbers_of_every_set():
+    counts = {name: len(published(name)[1]) for name in ("grabcut", "berkeley", "sbd", "davis")}
+    assert counts == {"grabcut": 23, "berkeley": 21, "sbd": 23, "davis": 23}
+    level, rows = published("pascal_part")
+    assert (level, len(rows), rows[-1].values) == ("part", 17, {"0.85": "6.00"})
+    level, rows = published("sa1b")
+    assert (level, len(rows), rows[0].table) == ("object", 8, 2)
+    assert rows[0].values == {"0.85": "5.56", "0.90": "7.29", "IoU@1": "0.22"}
+    assert published("demo") == ("object", [])
+
+
+def test_markdown_and_latex():
+    table = Table("A & B: 95 %", ("", "NoC@85"), (("a|b_c", "1.0"), ("d", ">= 2")), frozenset({1}))
+    assert markdown([table]) == "**A & B: 95 %**\n\n|  | NoC@85 |\n| --- | ---: |\n| a\\|b_c | 1.0 |\n| d | >= 2 |\n"
+    written = latex([table])
+    assert r"\caption{A \& B: 95 \%}" in written
+    assert r"a|b\_c & 1.0 \\" in written
+    assert written.count(r"\midrule") == 2
+    assert r"\begin{tabular}{lr}" in written
