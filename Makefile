@@ -7,6 +7,8 @@ DATASET = demo
 DATA = data/$(DATASET)
 CHECKPOINT =
 ADAPTER =
+# Masks of each level in an evaluation, drawn by the seed; empty for all.
+SAMPLE = $(if $(filter demo,$(DATASET)),50)
 OUT = runs/$(DATASET)/$@$(if $(ADAPTER),-adapted)
 ARGS =
 
@@ -14,22 +16,26 @@ AGG = $(VENV)/bin/agg
 INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SUITE = tests
 
-.PHONY: help proposals eval test lint bench setup setup-dev clean
+.PHONY: help proposals eval test golden lint bench setup setup-dev clean
 
 help:
 	@echo "make proposals [DATASET=sbd DATA=folder CHECKPOINT=file OUT=folder ARGS='--limit-images 40']"
-	@echo "make eval [DATASET=grabcut DATA=folder CHECKPOINT=file ADAPTER=file OUT=folder ARGS='--limit-objects 20']"
-	@echo "make test | lint | bench | clean"
+	@echo "make eval [DATASET=grabcut DATA=folder CHECKPOINT=file ADAPTER=file OUT=folder SAMPLE=N ARGS=...]"
+	@echo "make test | golden | lint | bench | clean"
 
 proposals: setup
 	$(AGG) proposals run --dataset "$(DATASET)" --data "$(DATA)" --out "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
 
 # With an adapter, the best granularity for each mask, as in the paper's tables; ARGS can say otherwise.
 eval: setup
-	$(AGG) eval run --dataset "$(DATASET)" --data "$(DATA)" --out "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(ADAPTER),--adapter "$(ADAPTER)" --granularity optimal) $(ARGS)
+	$(AGG) eval run --dataset "$(DATASET)" --data "$(DATA)" --out "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(ADAPTER),--adapter "$(ADAPTER)" --granularity optimal) $(if $(SAMPLE),--sample $(SAMPLE)) $(ARGS)
 
 test: setup-dev lint
 	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile $(SUITE)
+
+# All 51 recorded interactions and 10 choices of a granularity, of which the suite takes three.
+golden: setup-dev
+	$(VENV)/bin/python -m pytest --numprocesses 2 --all-recorded tests/pipeline/test_evaluator_golden.py
 
 lint: setup-dev
 	$(VENV)/bin/ruff check .

@@ -17,7 +17,8 @@ C = TypeVar("C")
 class ShardTask(Generic[C]):
     """What a worker must know to make a shard.
 
-    excluded: images that killed their worker and are not read again. limit: of its masks, None for all.
+    excluded: images that killed their worker and are not read again. chosen: ids of its masks that are wanted, None for
+    all; limit: only the first of these, None for all.
     """
 
     index: int
@@ -26,6 +27,7 @@ class ShardTask(Generic[C]):
     read: Callable[[ImageEntry], ImageRecord]
     config: C
     excluded: frozenset[str] = frozenset()
+    chosen: frozenset[str] | None = None
     limit: int | None = None
 
 

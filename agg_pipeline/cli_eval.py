@@ -79,6 +79,7 @@ _OWN_OPTIONS = (
     ),
     click.option("--threshold", type=float, help="A pixel above this probability is in the mask."),
     click.option("--early-stop/--no-early-stop", default=None, help="End interactions that have reached the target."),
+    click.option("--sample", type=click.IntRange(min=1), help="So many masks of each level, drawn by the seed."),
     click.option("--limit-objects", type=click.IntRange(min=1), help="Only the plan's first N masks."),
     click.option(
         "--pictures", default=4, type=click.IntRange(min=0), help="Best, median, worst masks in the report: N of each."

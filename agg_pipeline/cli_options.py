@@ -58,6 +58,7 @@ SETTINGS = {
     "device": ("predictor", "device"),
     "dtype": ("predictor", "dtype"),
     "level": ("level",),
+    "sample": ("sample",),
     "mode": ("mode",),
     "granularity": ("granularity",),
     "attempts": ("attempts",),

@@ -152,8 +152,13 @@ def _ask(run: str, question: Callable[[TimedModel], Any]) -> Any:
 
 
 def ask(workers: Workers, question: Callable[[TimedModel], Any]) -> Any:
-    """What a function of the model says in some worker; its exception is raised here."""
-    return _result(workers, workers.submit("ask", "model", _ask, workers.run, question))
+    """What a function of the model says in some worker; its exception is raised here, UserError if the worker died."""
+    try:
+        return _result(workers, workers.submit("ask", "model", _ask, workers.run, question))
+    except KilledWorker:
+        raise UserError(
+            "the last worker died again and again; all shards are finished, the same command goes on"
+        ) from None
 
 
 def estimate_seconds(workers: Workers, measure: Callable[[TimedModel], float]) -> float | None:

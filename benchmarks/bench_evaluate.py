@@ -84,7 +84,15 @@ def main(
 ) -> None:
     """Print objects per second of both, and the shares of the time at 448."""
     torch.set_num_threads(threads)
-    config = override(EvaluationConfig(), {"mode": "optimal", "level": "object", "clicks": {"max_clicks": max_clicks}})
+    config = override(
+        EvaluationConfig(),
+        {
+            "mode": "optimal",
+            "level": "object",
+            "clicks": {"max_clicks": max_clicks},
+            "predictor": {"flip": False},
+        },
+    )
     listed = open_dataset(dataset, data, known_dataset(dataset).evaluation_split)
     task = ShardTask(0, dataset, listed.entries[:objects], listed.read, config, limit=objects)
     loaded = shard.load(task)

@@ -147,7 +147,8 @@ class ProposalsConfig:
 class EvaluationConfig:
     """Everything but data and model that decides the result of an evaluation.
 
-    level: which masks are evaluated, those that the set has of objects, of parts, or both.
+    level: which masks are evaluated, those that the set has of objects, of parts, or both. sample: so many of each
+    level, drawn by the seed; 0 for all.
     mode: without granularity; with a fixed one (``granularity``); the best of 0.1 ... 1.0 for each mask, found by the
     ground truth, alone ("optimal") or with all ten interactions to their end ("curves"); or the best of ``attempts``
     interactions without granularity whose first clicks differ.
@@ -156,6 +157,7 @@ class EvaluationConfig:
     preset: Preset = "paper"
     seed: int = _number(0, 0, 2**63 - 1)
     level: Literal["all", "object", "part"] = "all"
+    sample: int = _number(0, 0)
     mode: Mode = "none"
     granularity: float = _number(1.0, 0, 1)
     attempts: int = _number(10, 1, 1000)

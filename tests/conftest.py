@@ -6,6 +6,13 @@ import pytest
 import torch
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """An option of the suite's own."""
+    parser.addoption(
+        "--all-recorded", action="store_true", help="Compare with all that was recorded; takes half an hour."
+    )
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Tests run side by side, and recorded values were made with one thread."""

@@ -26,6 +26,7 @@ from agg_pipeline.storage import Store
 from schemas.config import EvaluationConfig
 from schemas.errors import UserError
 from schemas.tables import EVALUATION_FILES, IMAGE_REASONS, REASONS
+from stages.draws import uniforms
 
 RUN = "run"
 """Folder of the shards, below the results."""
@@ -81,6 +82,8 @@ def run(
         files, described = describe_model(checkpoint, adapter, larger)
     plan = sharded.make_plan(rows.LAYOUT, dataset, described, environment(config.predictor), config)
     tasks = tasks_of(dataset, config, config.batch.images_per_shard, options.limit_images)
+    if config.sample:
+        tasks = sampled(dataset, tasks, config)
     if limit_objects is not None:
         tasks = limited(tasks, limit_objects)
     sample = replace(tasks[0], entries=tasks[0].entries[:SAMPLED_IMAGES], limit=None)
@@ -105,7 +108,7 @@ def run(
         tables = collect(store, tasks)
         images = sum(len(task.entries) for task in tasks)
         if not tables["targets"].num_rows:
-            raise UserError(_nothing(dataset, tables["rejects"]))
+            raise _nothing(dataset, Counter(tables["rejects"]["reason"].to_pylist()))
         summary = summarise(tables, plan)
         _write(place, tables, summary)
         timings = _timings(made, seconds) if made.shards else None
@@ -124,6 +127,32 @@ def _check_modes(dataset: Dataset, adapter: str, config: EvaluationConfig) -> No
             f"data set {dataset.name} has no masks at the level {config.level!r}; "
             f"it has: {', '.join(dataset.about.levels)}"
         )
+
+
+def sampled(
+    dataset: Dataset, tasks: Sequence[ShardTask[EvaluationConfig]], config: EvaluationConfig
+) -> list[ShardTask[EvaluationConfig]]:
+    """The tasks of the masks that are drawn, and of their images alone. All images are read to know their masks.
+
+    A mask's draw depends on its id alone, so that a larger sample holds the smaller one. UserError if there is no mask.
+    """
+    draws: dict[str, list[tuple[float, str, str]]] = {}
+    rejects: Counter[str] = Counter()
+    for task in tasks:
+        loaded = shard.load(task)
+        rejects.update(reject.reason for reject in loaded.rejects)
+        for target in loaded.targets:
+            draw = uniforms(config.seed, dataset.name, target.target_id, 0, "sample", 0, 1)[0]
+            draws.setdefault(target.level, []).append((float(draw), target.target_id, target.image.image_id))
+    if not draws:
+        raise _nothing(dataset, rejects)
+    drawn = [each for of_level in draws.values() for each in sorted(of_level)[: config.sample]]
+    chosen, images = frozenset(each[1] for each in drawn), {each[2] for each in drawn}
+    kept = [
+        replace(task, entries=tuple(entry for entry in task.entries if entry.image_id in images), chosen=chosen)
+        for task in tasks
+    ]
+    return [task for task in kept if task.entries]
 
 
 def limited(tasks: Sequence[ShardTask[EvaluationConfig]], masks: int) -> list[ShardTask[EvaluationConfig]]:
@@ -163,11 +192,10 @@ def collect(store: Store, tasks: Sequence[ShardTask[Any]]) -> Tables:
     return {name: pa.concat_tables(tables).combine_chunks() for name, tables in parts.items()}
 
 
-def _nothing(dataset: Dataset, rejects: pa.Table) -> str:
-    found = Counter(rejects["reason"].to_pylist())
-    why = "; ".join(f"{count} times: {REASONS[reason]}" for reason, count in found.items())
+def _nothing(dataset: Dataset, rejects: Counter[str]) -> UserError:
+    why = "; ".join(f"{count} times: {REASONS[reason]}" for reason, count in rejects.items())
     classes = f"; its classes: {', '.join(dataset.classes)}" if dataset.selection else ""
-    return f"{dataset.name} has no mask to evaluate there" + (f" ({why})" if why else "") + classes
+    return UserError(f"{dataset.name} has no mask to evaluate there" + (f" ({why})" if why else "") + classes)
 
 
 def _write(place: Store, tables: Tables, summary: Json) -> None:

@@ -8,7 +8,7 @@ import pytest
 from agg_pipeline.chain import ShardTask
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.evaluation import rows
-from agg_pipeline.evaluation.run import limited, run
+from agg_pipeline.evaluation.run import limited, run, sampled
 from agg_pipeline.evaluation.shard import load, run_interactions, starts_of, targets_of
 from agg_pipeline.rle import decode
 from agg_pipeline.runner import Progress, RunOptions, tasks_of
@@ -109,6 +109,26 @@ def test_limit_over_several_shards():
         assert sum(len(load(one).targets) for one in cut) == min(masks, 15)
         assert len(cut) == min(3, -(-masks // 6))
         assert [one.index for one in cut] == list(range(len(cut)))
+
+
+def test_sample_is_so_many_of_each_level_and_larger_ones_hold_it():
+    dataset = _dataset(*"abcdefgh")
+    tasks = tasks_of(dataset, CONFIG, 2, None)
+
+    def ids(sample, seed=0):
+        config = override(CONFIG, {"sample": sample, "seed": seed})
+        return {
+            target.target_id: target.level for task in sampled(dataset, tasks, config) for target in load(task).targets
+        }
+
+    for sample in (1, 3, 8):
+        levels = list(ids(sample).values())
+        assert (levels.count("object"), levels.count("part")) == (sample, sample)
+    assert set(ids(3)) < set(ids(8))
+    assert set(ids(3)) != set(ids(3, seed=1))
+    assert len(ids(100)) == 24
+    # Images without a drawn mask are not read again.
+    assert sum(len(task.entries) for task in sampled(dataset, tasks, override(CONFIG, {"sample": 1}))) <= 2
 
 
 def _dataset(*ids):
