@@ -45,7 +45,7 @@ lint: setup-dev
 
 # With the allocator settings that the workers of a run get.
 bench: setup-dev
-	MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=4194304 $(VENV)/bin/python -m benchmarks
+	MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=4194304 $(VENV)/bin/python -m benchmarks $(if $(filter-out demo,$(DATASET)),--dataset "$(DATASET)" --data "$(DATA)")
 
 setup: $(VENV)/.ready
 setup-dev: $(VENV)/.ready-dev

@@ -1,5 +1,24 @@
-"""GraCo proposals: runs the any-granularity mask generator over data sets and reads what it wrote."""
+"""GraCo: masks of any granularity from object masks (AGG), and click models that a number controls (GCL)."""
 
-from agg_pipeline.reader import open_proposals
+from __future__ import annotations
 
-__all__ = ["open_proposals"]
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agg_pipeline.interactive import load_model
+    from agg_pipeline.reader import open_proposals
+
+__all__ = ["load_model", "open_proposals"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when they are used: a reader of databases does not need torch.
+    if name == "open_proposals":
+        from agg_pipeline.reader import open_proposals
+
+        return open_proposals
+    if name == "load_model":
+        from agg_pipeline.interactive import load_model
+
+        return load_model
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -72,7 +72,11 @@ _OWN_OPTIONS = (
         type=click.IntRange(min=1),
         help="Without granularity: the best of N interactions with different first clicks. A control for optimal.",
     ),
-    click.option("--carry-roi/--no-carry-roi", default=None, help="Keep the region of interest between granularities."),
+    click.option(
+        "--carry-roi/--no-carry-roi",
+        default=None,
+        help="Keep the region of interest from one interaction to the next.",
+    ),
     click.option("--max-clicks", type=click.IntRange(min=1), help="Clicks after which an interaction ends."),
     click.option(
         "--target", type=click.FloatRange(0, 1), help="IoU at which one ends. Default: 0.9 (objects), 0.85 (parts)."
@@ -118,11 +122,11 @@ def run_command(
 ) -> None:
     """Simulate interactions with every mask of a data set. The same command again goes on where it stopped."""
     check_start(out)
+    if curves and settings["early_stop"]:
+        raise UserError("--curves runs all interactions to their end; leave --early-stop out")
     settings |= _mode(granularity, curves, attempts)
     settings |= {"object_target": target, "part_target": target}
     resolved = resolve(EVALUATION_PRESETS, preset, config, settings)
-    if settings["carry_roi"] and resolved.mode in ("none", "fixed"):
-        raise UserError("--carry-roi is about several interactions with the same mask: --granularity optimal, --curves")
     listed = select(
         open_dataset(dataset, data, split or known_dataset(dataset).evaluation_split),
         Selection(exclude_list, classes, skip_classes),

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from agg_pipeline.datasets.registry import DATASETS
+from agg_pipeline.storage import Store
 from schemas.config import EvaluationConfig, ProposalsConfig, override, validated
 from schemas.errors import UserError
 
@@ -88,6 +89,8 @@ def check_start(out: str) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     if not out:
         raise UserError("--out is empty; name the output folder")
+    if Store(out).is_file():
+        raise UserError(f"--out {out} is a file; name a folder")
 
 
 def _interrupt(number: int, _frame: object) -> None:

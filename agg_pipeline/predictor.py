@@ -57,7 +57,7 @@ class Predictor:
     def __init__(self, network: SimpleClick, config: PredictorConfig) -> None:
         self.config = config
         self.device = torch.device(config.device)
-        self.network = network.eval().requires_grad_(False).to(self.device)
+        self.network = network.eval().to(self.device)
         self.size = network.input_size
         self.forward_seconds = 0.0
         self.forwards = 0

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from agg_pipeline.chain import Done
-from agg_pipeline.runner import Progress, Start
+from agg_pipeline.runner import Progress, RunStart
 from agg_pipeline.sharded import Json
+from agg_pipeline.terminal import wide_console
 
 
 class RunProgress:
@@ -21,23 +21,23 @@ class RunProgress:
     """
 
     def __init__(self, note: Callable[[Json], str] = lambda _sidecar: "") -> None:
-        self._console = Console(highlight=False)
+        self._console = wide_console()
         self._bar: Bar | None = None
-        self._start = Start(0, (), 0, 0, None)
+        self._start = RunStart(0, (), 0, 0, None)
         self._note = note
         self._done = 0
         self._since = 0.0
 
     def callbacks(self) -> Progress:
         """What the run calls."""
-        return Progress(self._started, self._advanced)
+        return Progress(self._started, self._advanced, self._console.print)
 
     def close(self) -> None:
         """End the bar."""
         if self._bar is not None:
             self._bar.stop()
 
-    def _started(self, start: Start) -> None:
+    def _started(self, start: RunStart) -> None:
         self._start, self._since = start, time.monotonic()
         for sidecar in start.finished:
             self._note(sidecar)
@@ -45,7 +45,7 @@ class RunProgress:
             self._console.print(f"{len(start.finished)} of {start.shards} shards are finished already")
         if not start.images:
             return
-        estimate = "" if start.estimate is None else f", about {_duration(start.estimate)}"
+        estimate = "" if start.estimate is None else f", about {duration(start.estimate)}"
         self._console.print(f"{start.images} images to do with {start.workers} worker(s){estimate}")
         if self._console.is_terminal:
             columns = (
@@ -66,13 +66,14 @@ class RunProgress:
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], advance=images, rate=rate, note=note)
             return
-        left = _duration(elapsed / self._done * (self._start.images - self._done))
+        left = duration(elapsed / self._done * (self._start.images - self._done))
         self._console.print(
             ", ".join(filter(None, (f"{self._done} of {self._start.images} images, {rate}", note, f"{left} left")))
         )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds in words."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

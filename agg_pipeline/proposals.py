@@ -89,17 +89,17 @@ def _is_finished(task: ShardTask[Any], sidecar: Json) -> bool:
 
 def finish(store: Store, plan: Json) -> Json:
     """Write manifest, sampling weights and dataset card from the shards that are there; returns the manifest."""
-    found = sharded.sidecars(store, database.LAYOUT)
-    manifest = database.make_manifest(plan, found)
-    counts: Counter[tuple[str, int]] = Counter()
-    for index in found:
-        table = sharded.read_table(store, f"proposals/{sharded.shard_name(index)}.parquet", ["kind", "bin"])
-        counts.update(zip(table["kind"].to_pylist(), table["bin"].to_pylist(), strict=True))
-    sampling = sharded.parquet_bytes(database.sampling_table(counts))
-    for path, content in (
-        (database.SAMPLING_FILE, sampling),
-        (database.CARD, dataset_card(manifest).encode()),
-    ):
-        store.write(path, content)
+    manifest = database.make_manifest(plan, sharded.sidecars(store, database.LAYOUT))
+    write_sampling(store)
+    store.write(database.CARD, dataset_card(manifest).encode())
     store.write_json(database.MANIFEST, manifest)
     return manifest
+
+
+def write_sampling(store: Store) -> None:
+    """Write the sampling weights of the shards that are there."""
+    counts: Counter[tuple[str, int]] = Counter()
+    for index in sharded.sidecars(store, database.LAYOUT):
+        table = sharded.read_table(store, f"proposals/{sharded.shard_name(index)}.parquet", ["kind", "bin"])
+        counts.update(zip(table["kind"].to_pylist(), table["bin"].to_pylist(), strict=True))
+    store.write(database.SAMPLING_FILE, sharded.parquet_bytes(database.sampling_table(counts)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
@@ -36,7 +37,7 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
-class Start:
+class RunStart:
     """What is known when the work begins: shards in all, sidecars of the finished ones, images to do, worker processes,
     and the estimated seconds (None if they could not be estimated)."""
 
@@ -49,10 +50,11 @@ class Start:
 
 @dataclass(frozen=True)
 class Progress:
-    """Called when the work begins, and after every shard."""
+    """Called when the work begins, after every shard, and with a line to be shown."""
 
-    started: Callable[[Start], None]
+    started: Callable[[RunStart], None]
     advanced: Callable[[Done], None]
+    say: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +80,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Made:
-    """The shards that a run has made, and what was asked in the end (None if nothing was)."""
+    """The shards that a run has made in how many seconds, and what was asked in the end (None if nothing was)."""
 
     shards: tuple[Done, ...] = ()
+    seconds: float = 0.0
     answer: Any = None
 
     @property
@@ -129,7 +132,7 @@ def make_shards(store: Store, job: Job, options: RunOptions, progress: Progress)
     images = sum(len(task.entries) for task in missing)
     workers = min(options.workers or default_workers(job.predictor), max(1, len(missing)))
     finished = tuple(found[task.index] for task in job.tasks if task not in missing)
-    begin = Start(len(job.tasks), finished, images, workers, None)
+    begin = RunStart(len(job.tasks), finished, images, workers, None)
     if not missing:
         progress.started(begin)
         return Made()
@@ -140,11 +143,13 @@ def make_shards(store: Store, job: Job, options: RunOptions, progress: Progress)
         each = estimate_seconds(running, partial(job.measure, _sample(missing)))
         there = max(1, running.count())
         progress.started(replace(begin, workers=there, estimate=None if each is None else each * images / there))
+        started = time.perf_counter()
         for done in run_shards(running, job.chain, missing, store, job.plan["config_hash"]):
             _check_arrived(store, done)
             made.append(done)
             progress.advanced(done)
-        return Made(tuple(made), None if job.last is None else ask(running, job.last))
+        seconds = time.perf_counter() - started
+        return Made(tuple(made), seconds, None if job.last is None else ask(running, job.last))
 
 
 def _sample(tasks: Sequence[ShardTask[Any]]) -> ShardTask[Any]:

@@ -15,14 +15,19 @@ SHOWN_FINDINGS = 50
 FILE_WIDTH = 200
 
 
+def wide_console() -> Console:
+    """The terminal; in a file or a pipe lines are not cut at the width of one."""
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = FILE_WIDTH
+    return console
+
+
 def print_rows(
     title: str, head: Sequence[str], rows: Sequence[Sequence[str]], rules: Container[int] = frozenset()
 ) -> None:
     """A table whose first column is text and the others numbers. rules: rows before which a line is drawn."""
-    console = Console(highlight=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        # In a file or a pipe no width is too large.
-        console.width = FILE_WIDTH
+    console = wide_console()
     # A table's own title is wrapped to the table's width.
     console.print(Text(title, style="bold"))
     table = Table(header_style="bold")

@@ -64,6 +64,7 @@ def open_model(checkpoint: str, adapter: str, size: int, config: EvaluationConfi
     else:
         made = Adapter(network.arch.dim, network.arch.depth)
         made.initialise(torch.Generator().manual_seed(SEED))
+        assert made.table is not None
         with torch.no_grad():
             made.table.mul_(TABLE_SCALE)
         attach_adapter(network, made)

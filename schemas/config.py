@@ -14,6 +14,7 @@ from schemas.errors import UserError
 
 Preset = Literal["paper", "released"]
 Source = Literal["agg", "gt"]
+TrainingSource = Literal["agg", "gt", "gt+agg", "object"]
 Mode = Literal["none", "fixed", "optimal", "curves", "best_of"]
 C = TypeVar("C")
 
@@ -167,6 +168,78 @@ class EvaluationConfig:
     batch: BatchConfig = field(default_factory=lambda: BatchConfig(images_per_shard=8))
 
 
+@dataclass(frozen=True, slots=True)
+class AugmentConfig:
+    """Augmentation for training (protocol, section 5). Probabilities and shares lie in [0, 1], angles in degrees.
+
+    size: side of the crop, pixels. view: "crop" scales the image (min_scale ... max_scale) and cuts a crop out of it,
+    as in the protocol; "zoom" squeezes the whole image (with probability whole_image) or a region around the object
+    into it, as the predictor does: the object's box grown by min_zoom ... max_zoom, at least min_side pixels, moved by
+    up to jitter of its sides. keep_background: share of the crops without a pixel of the mask that are not drawn again.
+    min_area: of a mask in the crop, pixels; below, there is nothing to find.
+    """
+
+    size: int = _number(448, 32, 4096)
+    view: Literal["crop", "zoom"] = "crop"
+    min_scale: float = _number(0.75, 0.01, 100)
+    max_scale: float = _number(1.25, 0.01, 100)
+    whole_image: float = _number(0.5, 0, 1)
+    min_zoom: float = _number(1.0, 1, 100)
+    max_zoom: float = _number(2.0, 1, 100)
+    min_side: int = _number(64, 1, 100_000)
+    jitter: float = _number(0.2, 0, 1)
+    flip: float = _number(0.5, 0, 1)
+    turn_90: float = _number(0.5, 0, 1)
+    shift_and_rotate: float = _number(0.75, 0, 1)
+    max_shift: float = _number(0.03, 0, 1)
+    max_rotation: float = _number(3.0, 0, 180)
+    brightness_and_contrast: float = _number(0.75, 0, 1)
+    max_brightness: float = _number(0.25, 0, 1)
+    min_contrast: float = _number(-0.15, -1, 10)
+    max_contrast: float = _number(0.4, -1, 10)
+    colour_shift: float = _number(0.75, 0, 1)
+    max_colour_shift: float = _number(10.0, 0, 255)
+    keep_background: float = _number(0.01, 0, 1)
+    min_area: int = _number(80, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneConfig:
+    """Granularity-controllable learning (Section 3.3): everything but data and model that decides the weights.
+
+    source: masks to learn from: AGG's proposals, annotated parts, both, or objects alone (all with the objects).
+    sampling: inverse to the frequency of granularities within each image, or over the whole database.
+    granularity_definition: Eq. 6, or the scale alone (Fig. 6). epochs: an epoch draws one mask of every image.
+    batch: samples of a step; accumulate: parts in which a batch goes through the network. max_rounds: of iterative
+    clicks before the step. decay_epoch: after it the learning rate is lr * decay. lora, granularity: the two components
+    of Table 3; without LoRA all weights are trained. lora_targets: projections that LoRA updates.
+    loaders: processes that prepare samples, 0 for none.
+    """
+
+    recipe: str = "paper"
+    seed: int = _number(0, 0, 2**63 - 1)
+    source: TrainingSource = "agg"
+    sampling: Literal["image", "global"] = "image"
+    granularity_definition: Literal["both", "scale"] = "both"
+    epochs: int = _number(55, 1)
+    batch: int = _number(32, 1)
+    accumulate: int = _number(1, 1)
+    max_rounds: int = _number(3, 0, 23)
+    lr: float = _number(5e-5, 0, 1)
+    decay_epoch: int = _number(50, 0)
+    decay: float = _number(0.1, 0, 1)
+    lora: bool = True
+    granularity: bool = True
+    rank: int = _number(8, 1, 1024)
+    lora_targets: Literal["qk", "qv"] = "qk"
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    device: str = "cpu"
+    devices: int = _number(1, 1, 1024)
+    threads: int = _number(1, 1, 1024)
+    loaders: int = _number(1, 0, 1024)
+
+
 EVALUATION_PRESETS: dict[str, EvaluationConfig] = {
     "paper": EvaluationConfig(),
     "released": EvaluationConfig(
@@ -244,14 +317,34 @@ def validated(config: C) -> C:
             )
         if config.masks.opening % 2 == 0:
             raise UserError(f"configuration key 'masks.opening' is {config.masks.opening}; it must be odd")
+    if isinstance(config, EvaluationConfig):
+        _check_mode(config)
     if isinstance(config, ProposalsConfig | EvaluationConfig):
-        _check_device(config.predictor.device)
+        _check_device("predictor.device", config.predictor.device)
+    if isinstance(config, FinetuneConfig):
+        _check_device("device", config.device)
     return config
 
 
-def _check_device(device: str) -> None:
+def _check_mode(config: EvaluationConfig) -> None:
+    """UserError for what contradicts the mode, or is without effect in it."""
+    mode, default = config.mode, EvaluationConfig()
+    if mode == "curves" and config.clicks.early_stop:
+        raise UserError("configuration key 'clicks.early_stop' must be false in the mode 'curves'")
+    if mode != "fixed" and config.granularity != default.granularity:
+        raise UserError(f"configuration key 'granularity' has no effect in the mode {mode!r}, only in 'fixed'")
+    if mode != "best_of" and config.attempts != default.attempts:
+        raise UserError(f"configuration key 'attempts' has no effect in the mode {mode!r}, only in 'best_of'")
+    if mode in ("none", "fixed") and config.clicks.carry_roi and config.preset != "released":
+        raise UserError(
+            f"configuration key 'clicks.carry_roi' has no effect in the mode {mode!r}: it is about several "
+            "interactions with the same mask (optimal, curves, best_of)"
+        )
+
+
+def _check_device(name: str, device: str) -> None:
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
-        raise UserError(f"configuration key 'predictor.device' is {device!r}; possible: cpu, cuda, cuda:N")
+        raise UserError(f"configuration key {name!r} is {device!r}; possible: cpu, cuda, cuda:N")
 
 
 def _ranges(config: Any, where: str = "") -> Iterator[tuple[str, float, tuple[float, float]]]:

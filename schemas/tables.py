@@ -130,6 +130,7 @@ TARGETS = pa.schema(
         _field("height", pa.int32(), "pixels, of the image"),
         _field("width", pa.int32(), "pixels, of the image"),
         _field("area", pa.int64(), "pixels, of the mask"),
+        _field("rle", pa.binary(), "compressed COCO counts of the mask"),
         _field("target", pa.float64(), "IoU at which the mask is reached"),
         _field("sha256", pa.string(), "hex, of the image file; of the RGB bytes for generated images"),
     ]

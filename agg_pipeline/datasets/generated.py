@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
+from numpy.typing import NDArray
+
 from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
 from agg_pipeline.datasets.demo import render
 from agg_pipeline.storage import Store
-from schemas.errors import UserError
+from schemas.errors import ImageError, UserError
 from schemas.records import ImageEntry, ImageRecord
 
 ABOUT = About(
@@ -43,5 +46,17 @@ def open_demo(_store: Store, split: str) -> Dataset:
 
 def _read(entry: ImageEntry) -> ImageRecord:
     scene = render(SEED, entry.annotation)
-    digest = hashlib.sha256(scene.pixels.tobytes()).hexdigest()
-    return ImageRecord(entry.image_id, entry.path, digest, "Apache-2.0", scene.pixels, scene.objects)
+    return ImageRecord(entry.image_id, entry.path, _sha256(scene.pixels), "Apache-2.0", scene.pixels, scene.objects)
+
+
+def read_pixels(_store: Store, path: str) -> tuple[NDArray[np.uint8], str]:
+    """The pixels of a scene by its path, and their sha256; ImageError if there is no such scene."""
+    number = path.removeprefix("demo/").removesuffix(".png")
+    if not number.isdecimal():
+        raise ImageError("unreadable_image", f"{path} is no scene of the demo set")
+    pixels = render(SEED, int(number)).pixels
+    return pixels, _sha256(pixels)
+
+
+def _sha256(pixels: NDArray[np.uint8]) -> str:
+    return hashlib.sha256(pixels.tobytes()).hexdigest()

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from agg_pipeline.datasets import coco, generated, paired, partimagenet, pascal_part, pascal_voc, sa1b, sbd
 from agg_pipeline.datasets.dataset import About, Dataset
+from agg_pipeline.datasets.images import read_image
 from agg_pipeline.datasets.layout import ALL
 from agg_pipeline.storage import Store
 from schemas.errors import UserError
@@ -16,7 +20,8 @@ from schemas.errors import UserError
 class Known:
     """A set that is known: what it is, the splits that a root holds, how to list one, and which is taken by default.
 
-    default_split: for everything but evaluation.
+    default_split: for everything but evaluation. pixels: the (H, W, 3) uint8 RGB pixels of an image by its path, and
+    their sha256 as in a record, without its annotations.
     """
 
     about: About
@@ -24,6 +29,7 @@ class Known:
     open: Callable[[Store, str], Dataset]
     default_split: str
     evaluation_split: str
+    pixels: Callable[[Store, str], tuple[NDArray[np.uint8], str]] = read_image
 
     @property
     def built_in(self) -> bool:
@@ -34,7 +40,7 @@ class Known:
 DATASETS: dict[str, Known] = {
     known.about.name: known
     for known in (
-        Known(generated.ABOUT, generated.splits, generated.open_demo, "train", "val"),
+        Known(generated.ABOUT, generated.splits, generated.open_demo, "train", "val", generated.read_pixels),
         Known(sbd.ABOUT, sbd.splits, sbd.open_sbd, "train", "val"),
         Known(coco.ABOUT, coco.splits, coco.open_coco, "train2017", "val2017"),
         Known(paired.GRABCUT, paired.splits, paired.open_grabcut, ALL, ALL),

@@ -11,9 +11,17 @@ from numpy.typing import NDArray
 from agg_pipeline import sharded
 from agg_pipeline.evaluation.published import published
 from agg_pipeline.evaluation.run import SUMMARY
-from agg_pipeline.evaluation.summary import FORMAT_VERSION, Mask, Protocol, iou_after, masks_of, protocol_of
+from agg_pipeline.evaluation.summary import (
+    FORMAT_VERSION,
+    Mask,
+    Protocol,
+    iou_after,
+    iou_name,
+    levels_of,
+    masks_of,
+    protocol_of,
+)
 from agg_pipeline.evaluation.table import Table
-from agg_pipeline.sharded import Json
 from agg_pipeline.storage import Store
 from schemas.errors import UserError
 from schemas.tables import CLICKS, TARGETS
@@ -25,13 +33,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """A results folder. name: in tables; pixels: sha256 of each mask's image."""
+    """A results folder. name: in tables; facts: of each mask, the sha256 of its image and its run lengths."""
 
     name: str
-    summary: Json
+    dataset: str
     protocol: Protocol
     masks: tuple[Mask, ...]
-    pixels: dict[str, str]
+    facts: dict[str, tuple[str, bytes]]
 
 
 def open_results(path: str) -> Results:
@@ -50,10 +58,18 @@ def open_results(path: str) -> Results:
             raise UserError(f"{path}/{name}.parquet cannot be read: {str(error).splitlines()[0]}") from error
         if not tables[name].schema.equals(schema):
             raise UserError(f"{path}/{name}.parquet does not have the columns of this format")
-    masks = masks_of(tables["targets"], tables["objects"])
-    ids, sums = (tables["targets"][column].to_pylist() for column in ("target_id", "sha256"))
-    protocol = protocol_of(summary["plan"])
-    return Results(path.rstrip("/"), summary, protocol, tuple(masks), dict(zip(ids, sums, strict=True)))
+    try:
+        protocol = protocol_of(summary["plan"])
+        name = str(summary["plan"]["dataset"]["name"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}/{SUMMARY} is no summary of an evaluation: it lacks {error}") from error
+    try:
+        masks = masks_of(tables["targets"], tables["objects"])
+    except ValueError as error:
+        raise UserError(f"the tables in {path} are damaged: {error}") from error
+    columns = (tables["targets"][column].to_pylist() for column in ("target_id", "sha256", "rle"))
+    facts = {target_id: (sha256, rle) for target_id, sha256, rle in zip(*columns, strict=True)}
+    return Results(path.rstrip("/"), name, protocol, tuple(masks), facts)
 
 
 def same_masks(results: Sequence[Results], intersect: bool) -> list[Results]:
@@ -75,9 +91,9 @@ def same_masks(results: Sequence[Results], intersect: bool) -> list[Results]:
                 f"the results are not of the same masks: {extra} of the {len(other.masks)} masks of {other.name} are "
                 "not in all of them; --intersect compares those that are"
             )
-        changed = [one for one in sorted(common) if other.pixels[one] != first.pixels[one]]
+        changed = [one for one in sorted(common) if other.facts[one] != first.facts[one]]
         if changed:
-            raise UserError(f"the image of mask {changed[0]} in {other.name} is another one than in {first.name}")
+            raise UserError(f"mask {changed[0]} or its image is another one in {other.name} than in {first.name}")
     if not common:
         raise UserError("the results have no mask in common")
     order = {mask.target_id: number for number, mask in enumerate(first.masks)}
@@ -96,7 +112,7 @@ def comparison(results: Sequence[Results], with_published: bool) -> list[Table]:
     results: over the same masks (``same_masks``).
     """
     tables = []
-    for level in dict.fromkeys(mask.level for mask in results[0].masks):
+    for level in levels_of(results[0].masks):
         own = [replace(each, masks=tuple(mask for mask in each.masks if mask.level == level)) for each in results]
         tables.append(_level(level, own, with_published))
     return tables
@@ -109,7 +125,7 @@ def _level(level: str, results: Sequence[Results], with_published: bool) -> Tabl
         if all(iou in each.protocol.noc_at(each.masks) for each in results)
     ]
     controlled = all(each.protocol.mode in ("optimal", "curves") for each in results)
-    head = [*(f"NoC@{100 * iou:.0f}" for iou in at), "IoU@1", *(["Spearman"] if controlled else [])]
+    head = [*(f"NoC@{100 * iou:g}" for iou in at), "IoU@1", *(["Spearman"] if controlled else [])]
     images = [mask.image_id for mask in results[0].masks]
     seed = results[0].protocol.seed
     values = [_values(each, at, controlled) for each in results]
@@ -128,10 +144,9 @@ def _level(level: str, results: Sequence[Results], with_published: bool) -> Tabl
             for each, columns in zip(results[1:], values[1:], strict=True)
         ]
     if with_published:
-        dataset = results[0].summary["plan"]["dataset"]["name"]
         rules.append(len(rows))
-        rows += published_rows(dataset, level, [*(f"{iou:.2f}" for iou in at), "IoU@1"], len(head))
-    title = f"{level}s of {results[0].summary['plan']['dataset']['name']}, {len(images)} masks; mean [95 % interval]"
+        rows += published_rows(results[0].dataset, level, [*map(iou_name, at), "IoU@1"], len(head))
+    title = f"{level}s of {results[0].dataset}, {len(images)} masks; mean [95 % interval]"
     return Table(title, ("", *head), tuple(rows), frozenset(rules))
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from agg_pipeline.evaluation.run import Evaluation
 from agg_pipeline.sharded import Json
 from agg_pipeline.terminal import print_rows
+from schemas.tables import IMAGE_REASONS, REASONS
 
 
 class RunningNoc:
@@ -25,7 +26,7 @@ class RunningNoc:
             self._masks[key] += counted["masks"]
             self._clicks[key] += counted["clicks"]
         return ", ".join(
-            f"NoC@{100 * target:.0f} {self._clicks[level, target] / masks:.2f} ({masks} {level}s)"
+            f"NoC@{100 * target:g} {self._clicks[level, target] / masks:.2f} ({masks} {level}s)"
             for (level, target), masks in sorted(self._masks.items())
         )
 
@@ -42,9 +43,9 @@ def print_evaluation(evaluation: Evaluation) -> None:
     for level, found in summary["levels"].items():
         all_masks = found["all"]
         rows = [("masks", str(all_masks["masks"]))]
-        rows += [(f"NoC@{100 * float(iou):.0f}", interval(mean)) for iou, mean in all_masks["noc"].items()]
+        rows += [(f"NoC@{100 * float(iou):g}", interval(mean)) for iou, mean in all_masks["noc"].items()]
         limit = summary["plan"]["config"]["clicks"]["max_clicks"]
-        rows += [(f">={limit}@{100 * float(iou):.0f}", str(count)) for iou, count in all_masks["at_limit"].items()]
+        rows += [(f">={limit}@{100 * float(iou):g}", str(count)) for iou, count in all_masks["at_limit"].items()]
         rows += [(f"IoU@{k}{carried if k != '1' else ''}", interval(mean, 3)) for k, mean in all_masks["iou"].items()]
         if "granularity" in all_masks:
             rows += _control_rows(all_masks["granularity"])
@@ -94,7 +95,7 @@ def remarks(summary: Json) -> list[str]:
     for level, found in summary["levels"].items():
         if empty := found["all"]["empty"]:
             lines.append(f"{empty} {level} mask(s): nothing was predicted even after {limit} clicks")
-    ignored = summary["rejects"].get("all_ignored", 0)
-    if ignored:
-        lines.append(f"{ignored} mask(s) left out: every pixel of them is ignored; see rejects.parquet")
+    for reason, count in summary["rejects"].items():
+        what = "image" if reason in IMAGE_REASONS else "mask"
+        lines.append(f"{count} {what}(s) left out: {REASONS[reason]}; see rejects.parquet")
     return lines

@@ -117,6 +117,7 @@ def _target_row(outcome: Outcome) -> Row:
         "height": target.image.height,
         "width": target.image.width,
         "area": area(target.subject.truth),
+        "rle": encode(target.subject.truth),
         "target": target.subject.target,
         "sha256": target.image.sha256,
     }

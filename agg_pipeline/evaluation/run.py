@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -75,20 +74,28 @@ def run(
     user can mend; shards that are finished by then stay, and the same call goes on.
     """
     check_device(config.predictor.device, options)
-    _check_modes(dataset, adapter, config)
+    _check_level(dataset, config)
+    if config.sample and options.limit_images is not None:
+        raise UserError("--sample draws from all images; leave --limit-images out")
     files, described = describe_model(checkpoint, adapter, config.predictor.input_size or None)
     larger = LARGER_INPUTS.get((dataset.name, files.input_size))
     if larger and not config.predictor.input_size:
         files, described = describe_model(checkpoint, adapter, larger)
+    _check_mode(described, config)
     plan = sharded.make_plan(rows.LAYOUT, dataset, described, environment(config.predictor), config)
     tasks = tasks_of(dataset, config, config.batch.images_per_shard, options.limit_images)
+    images = sum(len(task.entries) for task in tasks)
     if config.sample:
+        progress.say(f"reading {images} images to draw {config.sample} masks of each level")
         tasks = sampled(dataset, tasks, config)
     if limit_objects is not None:
         tasks = limited(tasks, limit_objects)
+    if not config.sample:
+        images = sum(len(task.entries) for task in tasks)
     sample = replace(tasks[0], entries=tasks[0].entries[:SAMPLED_IMAGES], limit=None)
     place = Store(options.out).anchored()
     store = place.below(RUN)
+    _refuse_foreign_results(place, store)
     job = Job(
         layout=rows.LAYOUT,
         plan=plan,
@@ -101,32 +108,37 @@ def run(
         drop=partial(place.remove_all, RESULTS),
         last=partial(measure_latency, sample),
     )
-    started = time.perf_counter()
     with owned(store):
         made = make_shards(store, job, options, progress)
-        seconds = time.perf_counter() - started
         tables = collect(store, tasks)
-        images = sum(len(task.entries) for task in tasks)
         if not tables["targets"].num_rows:
             raise _nothing(dataset, Counter(tables["rejects"]["reason"].to_pylist()))
         summary = summarise(tables, plan)
         _write(place, tables, summary)
-        timings = _timings(made, seconds) if made.shards else None
-        if timings is not None:
-            place.write_json(TIMINGS, timings)
-        elif place.exists(TIMINGS):
-            timings = place.read_json(TIMINGS)
+        if made.shards:
+            place.write_json(TIMINGS, _timings(made))
+        timings = _read_timings(place)
     return Evaluation(place, tables, summary, timings, images)
 
 
-def _check_modes(dataset: Dataset, adapter: str, config: EvaluationConfig) -> None:
-    if config.mode in ("fixed", "optimal", "curves") and not adapter:
-        raise UserError("the model has no granularity table; --granularity and --curves need an adapter (--adapter)")
+def _refuse_foreign_results(place: Store, store: Store) -> None:
+    """UserError if the folder holds files under the names of results that no evaluation has left there."""
+    foreign = [name for name in RESULTS if place.exists(name)]
+    if foreign and not store.exists(sharded.PLAN):
+        raise UserError(f"{place.url} holds {foreign[0]}, which is of no evaluation; choose another folder")
+
+
+def _check_level(dataset: Dataset, config: EvaluationConfig) -> None:
     if config.level != "all" and config.level not in dataset.about.levels:
         raise UserError(
             f"data set {dataset.name} has no masks at the level {config.level!r}; "
             f"it has: {', '.join(dataset.about.levels)}"
         )
+
+
+def _check_mode(model: Json, config: EvaluationConfig) -> None:
+    if config.mode in ("fixed", "optimal", "curves") and not model["granularity"]:
+        raise UserError("the model has no granularity table; --granularity and --curves need one (--adapter)")
 
 
 def sampled(
@@ -138,16 +150,19 @@ def sampled(
     """
     draws: dict[str, list[tuple[float, str, str]]] = {}
     rejects: Counter[str] = Counter()
+    rejected: set[str] = set()
     for task in tasks:
         loaded = shard.load(task)
         rejects.update(reject.reason for reject in loaded.rejects)
+        rejected |= {reject.image_id for reject in loaded.rejects if reject.instance_id is None}
         for target in loaded.targets:
             draw = uniforms(config.seed, dataset.name, target.target_id, 0, "sample", 0, 1)[0]
             draws.setdefault(target.level, []).append((float(draw), target.target_id, target.image.image_id))
     if not draws:
         raise _nothing(dataset, rejects)
     drawn = [each for of_level in draws.values() for each in sorted(of_level)[: config.sample]]
-    chosen, images = frozenset(each[1] for each in drawn), {each[2] for each in drawn}
+    # What cannot be used is looked at again, so that it is recorded.
+    chosen, images = frozenset(each[1] for each in drawn), {each[2] for each in drawn} | rejected
     kept = [
         replace(task, entries=tuple(entry for entry in task.entries if entry.image_id in images), chosen=chosen)
         for task in tasks
@@ -204,12 +219,23 @@ def _write(place: Store, tables: Tables, summary: Json) -> None:
     place.write_json(SUMMARY, summary)
 
 
-def _timings(made: Made, seconds: float) -> Json:
+def _timings(made: Made) -> Json:
     """Throughput of the shards that this run has made, and the latency of single clicks."""
     return {
         "images": made.images,
         "masks": sum(done.sidecar["masks"] for done in made.shards),
-        "seconds": seconds,
+        "seconds": made.seconds,
         **asdict(made.times),
         "latency": None if made.answer is None else asdict(made.answer),
     }
+
+
+def _read_timings(place: Store) -> Json | None:
+    """The timings that this run or an earlier one has left, None if there are none that can be used."""
+    try:
+        timings = place.read_json(TIMINGS)
+        numbers = {key: float(timings[key]) for key in ("masks", "seconds")}
+        latency = timings["latency"] and {key: float(timings["latency"][key]) for key in ("median", "p95", "clicks")}
+    except (UserError, KeyError, TypeError, ValueError):
+        return None
+    return {**numbers, "latency": latency}

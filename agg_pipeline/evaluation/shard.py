@@ -74,11 +74,10 @@ def load(task: ShardTask[EvaluationConfig]) -> EvaluationShard:
             reason = "no_object" if record.ignore is None else "all_ignored"
             rejects.append(Reject(entry.image_id, None, None, "load", reason))
         for target in targets_of(record, task.config):
-            if task.chosen is not None and target.target_id not in task.chosen:
-                continue
             skipped = _why_skipped(target.subject)
             if skipped is None:
-                targets.append(target)
+                if task.chosen is None or target.target_id in task.chosen:
+                    targets.append(target)
                 continue
             detail = f"mask {target.target_id}"
             rejects.append(Reject(record.image_id, target.instance_id, None, "load", skipped, detail))

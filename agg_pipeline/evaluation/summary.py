@@ -71,15 +71,23 @@ class Protocol:
     def noc_at(self, masks: Sequence[Mask]) -> list[float]:
         """The IoUs whose NoC is known of all masks: those at which no interaction had ended before."""
         lowest = min(mask.target for mask in masks)
-        return [iou for iou in NOC_AT if not self.early_stop or iou <= lowest]
+        return [iou for iou in sorted({*NOC_AT, lowest}) if not self.early_stop or iou <= lowest]
 
     def iou_at(self) -> list[int]:
         """The clicks whose IoU is reported."""
         return [k for k in IOU_AT if k <= self.max_clicks]
 
 
+def iou_name(iou: float) -> str:
+    """An IoU as a key: 0.85, or 0.875 where two digits are not enough."""
+    return f"{iou:.2f}" if round(iou, 2) == iou else f"{iou:g}"
+
+
 def masks_of(targets: pa.Table, clicks: pa.Table) -> list[Mask]:
-    """The masks of an evaluation with their interactions, in the order of the tables."""
+    """The masks of an evaluation with their interactions, in the order of the tables.
+
+    ValueError if the two tables do not belong together.
+    """
     columns = ["target_id", "attempt", "granularity", "chosen", "iou", "area"]
     rows = zip(*(clicks[name].to_pylist() for name in columns), strict=True)
     runs: dict[str, list[Run]] = {}
@@ -88,6 +96,11 @@ def masks_of(targets: pa.Table, clicks: pa.Table) -> list[Mask]:
         _, _, granularity, chosen, _, _ = own[0]
         ious, areas = tuple(row[4] for row in own), tuple(row[5] for row in own)
         runs.setdefault(target_id, []).append(Run(granularity, chosen, ious, areas))
+    masks = targets.to_pylist()
+    if {row["target_id"] for row in masks} != set(runs):
+        raise ValueError("targets and objects are not of the same masks")
+    if any(sum(run.chosen for run in own) != 1 for own in runs.values()):
+        raise ValueError("of some mask not exactly one interaction is the chosen one")
     return [
         Mask(
             row["target_id"],
@@ -98,7 +111,7 @@ def masks_of(targets: pa.Table, clicks: pa.Table) -> list[Mask]:
             row["target"],
             tuple(runs[row["target_id"]]),
         )
-        for row in targets.to_pylist()
+        for row in masks
     ]
 
 
@@ -113,7 +126,7 @@ def summarise(tables: dict[str, pa.Table], plan: Json) -> Json:
     masks = masks_of(tables["targets"], tables["objects"])
     protocol = protocol_of(plan)
     levels = {}
-    for level in dict.fromkeys(mask.level for mask in masks):
+    for level in levels_of(masks):
         own = [mask for mask in masks if mask.level == level]
         levels[level] = {
             "all": figures(own, protocol),
@@ -132,6 +145,11 @@ def summarise(tables: dict[str, pa.Table], plan: Json) -> Json:
         "rejects": {reason: rejects.count(reason) for reason in sorted(set(rejects))},
         "levels": levels,
     }
+
+
+def levels_of(masks: Sequence[Mask]) -> list[str]:
+    """The levels that there are masks of, objects first."""
+    return sorted({mask.level for mask in masks})
 
 
 def hash_of(target_ids: Iterator[str] | Sequence[str]) -> str:
@@ -156,9 +174,9 @@ def figures(masks: Sequence[Mask], protocol: Protocol) -> Json:
     found = {
         "masks": len(masks),
         "images": len({mask.image_id for mask in masks}),
-        "noc": {f"{iou:.2f}": means[n] for n, iou in enumerate(noc_at)},
+        "noc": {iou_name(iou): means[n] for n, iou in enumerate(noc_at)},
         "at_limit": {
-            f"{iou:.2f}": sum(row[n] == protocol.max_clicks for row in clicks) for n, iou in enumerate(noc_at)
+            iou_name(iou): sum(row[n] == protocol.max_clicks for row in clicks) for n, iou in enumerate(noc_at)
         },
         "iou": {str(k): means[len(noc_at) + n] for n, k in enumerate(iou_at)},
         "empty": sum(not any(run.areas) for run in chosen),
@@ -194,7 +212,7 @@ def _granularity(masks: Sequence[Mask], protocol: Protocol) -> Json:
             for k in clicks
         },
         "noc": {
-            f"{iou:.2f}": [
+            iou_name(iou): [
                 float(np.mean([noc(mask.runs[n].ious, iou, protocol.max_clicks) for mask in masks]))
                 for n in range(BINS)
             ]

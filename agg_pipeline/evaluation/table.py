@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "\\": r"\textbackslash{}"}
+_LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}"}
+_LATEX |= {"≥": r"$\geq$"}
 
 
 @dataclass(frozen=True)
@@ -55,5 +57,4 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    shown = "".join(_LATEX.get(character, character) for character in text)
-    return shown.replace("≥", r"$\geq$").replace(">", r"\textgreater{}")
+    return "".join(_LATEX.get(character, character) for character in text)

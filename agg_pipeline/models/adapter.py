@@ -39,34 +39,48 @@ class Adapter(nn.Module):
     """Granularity table and LoRA of a whole model; see ``attach_adapter``.
 
     projections: the two thirds of the fused qkv projection that are updated: "qk" (paper) or "qv" (released files).
-    Parameters, float32: table (10, dim); per block lora_A (2 rank, dim) and lora_B (2 dim, rank). Rows [:rank] of A
-    belong to rows [:dim] of B and the first projection, the others to the second.
+    rank: 0 for no LoRA. granularity: whether there is a table; without one (or without LoRA) the model is one of the
+    ablations of Table 3. Parameters, float32: table (10, dim); per block lora_A (2 rank, dim) and lora_B (2 dim, rank).
+    Rows [:rank] of A belong to rows [:dim] of B and the first projection, the others to the second.
+    phrases: the second branch of released files, kept as it is; no click makes use of it.
     """
 
-    def __init__(self, dim: int, depth: int, rank: int = 8, projections: Projections = "qk") -> None:
+    table: nn.Parameter | None
+
+    def __init__(
+        self, dim: int, depth: int, rank: int = 8, projections: Projections = "qk", granularity: bool = True
+    ) -> None:
         super().__init__()
         if projections not in get_args(Projections):
             raise ValueError(f"projections must be 'qk' or 'qv', not {projections!r}")
         self.dim, self.depth, self.rank = dim, depth, rank
         self.projections: Projections = projections
-        self.table = nn.Parameter(torch.zeros(BINS, dim))
-        self.lora_A = nn.ParameterList(torch.zeros(2 * rank, dim) for _ in range(depth))
-        self.lora_B = nn.ParameterList(torch.zeros(2 * dim, rank) for _ in range(depth))
+        self.table = nn.Parameter(torch.zeros(BINS, dim)) if granularity else None
+        blocks = depth if rank else 0
+        self.lora_A = nn.ParameterList(torch.zeros(2 * rank, dim) for _ in range(blocks))
+        self.lora_B = nn.ParameterList(torch.zeros(2 * dim, rank) for _ in range(blocks))
+        self.phrases: dict[str, Tensor] = {}
 
     def initialise(self, generator: torch.Generator) -> None:
         """Start of training: A Gaussian with std 1/rank, B zero (no update yet), table N(0, 1)."""
         with torch.no_grad():
-            self.table.normal_(generator=generator)
+            if self.table is not None:
+                self.table.normal_(generator=generator)
             for a, b in zip(self.lora_A, self.lora_B, strict=True):
                 a.normal_(std=1 / self.rank, generator=generator)
                 b.zero_()
 
-    def embed(self, bins: Tensor) -> Tensor:
-        """Vectors added to the patch tokens: int64 bins (B,), -1 for none (zeros), to (B, 1, dim)."""
-        return (self.table[bins.clamp(min=0)] * (bins >= 0).unsqueeze(1)).unsqueeze(1)
+    def embed(self, rows: Tensor) -> Tensor:
+        """Vectors added to the patch tokens: int64 rows of the table (B,), -1 for none (zeros), to (B, 1, dim)."""
+        if self.table is None:
+            raise ValueError("the adapter has no granularity table")
+        return (self.table[rows.clamp(min=0)] * (rows >= 0).unsqueeze(1)).unsqueeze(1)
 
-    def update(self, block: int) -> Tensor:
-        """What is added to the block's fused qkv weight, (3 dim, dim): alpha / rank B A, zero for one third."""
+    def update(self, block: int) -> Tensor | None:
+        """What is added to the block's fused qkv weight, (3 dim, dim): alpha / rank B A, zero for one third; None for
+        nothing."""
+        if not self.rank:
+            return None
         a = self.lora_A[block].view(2, self.rank, self.dim)
         b = self.lora_B[block].view(2, self.dim, self.rank)
         first, second = (ALPHA / self.rank * torch.bmm(b, a)).unbind()
@@ -75,11 +89,11 @@ class Adapter(nn.Module):
 
     def released_state(self) -> dict[str, Tensor]:
         """The tensors under the key names of released files."""
-        state = {TABLE_KEY: self.table.detach()}
-        for block in range(self.depth):
+        state = {} if self.table is None else {TABLE_KEY: self.table.detach()}
+        for block in range(len(self.lora_A)):
             state[_lora_key(block, "A")] = self.lora_A[block].detach()
             state[_lora_key(block, "B")] = self.lora_B[block].detach()
-        return state
+        return state | self.phrases
 
 
 def _lora_key(block: int, factor: str) -> str:
@@ -88,28 +102,30 @@ def _lora_key(block: int, factor: str) -> str:
 
 def is_adapter_state(state: Mapping[str, Tensor]) -> bool:
     """Whether tensors are an adapter's and not a whole model's."""
-    return TABLE_KEY in state and "backbone.patch_embed.proj.weight" not in state
+    ours = TABLE_KEY in state or any(key.endswith(".lora_A") for key in state)
+    return ours and "backbone.patch_embed.proj.weight" not in state
 
 
 def adapter_from_state(state: Mapping[str, Tensor], projections: Projections) -> Adapter:
-    """Adapter from tensors under released key names, of any float dtype; the phrase branch is left out.
+    """Adapter from tensors under released key names, of any float dtype; the phrase branch is kept beside it.
 
     Raises UserError naming the first key that is missing, unexpected or of another shape.
     """
     kept = {key: value for key, value in state.items() if not PHRASE_KEY.fullmatch(key)}
-    if TABLE_KEY not in kept or kept[TABLE_KEY].ndim != 2:
-        raise UserError(f"not a GraCo adapter: {TABLE_KEY} is missing or not a table")
-    dim = kept[TABLE_KEY].shape[1]
     depth = sum(key.endswith(".attn.qkv.lora_A") for key in kept)
-    first = kept.get(_lora_key(0, "B"))
-    if first is None or first.ndim != 2:
+    table, first = kept.get(TABLE_KEY), kept.get(_lora_key(0, "B"))
+    if (table is None and not depth) or (table is not None and table.ndim != 2):
+        raise UserError(f"not a GraCo adapter: {TABLE_KEY} is missing or not a table")
+    if depth and (first is None or first.ndim != 2):
         raise UserError(f"not a GraCo adapter: {_lora_key(0, 'B')} is missing or not a matrix")
-    adapter = Adapter(dim, depth, first.shape[1], projections)
+    dim = table.shape[1] if table is not None else first.shape[0] // 2 if first is not None else 0
+    adapter = Adapter(dim, depth, 0 if first is None else first.shape[1], projections, granularity=table is not None)
     expected = adapter.released_state()
     check_tensors(kept, {key: value.shape for key, value in expected.items()}, "adapter")
     with torch.no_grad():
         for key, value in expected.items():
             value.copy_(kept[key])
+    adapter.phrases = {key: value for key, value in state.items() if key not in kept}
     return adapter
 
 
@@ -134,7 +150,8 @@ def attach_adapter(model: SimpleClick, adapter: Adapter | None) -> None:
     Raises UserError if the adapter is for another width or depth.
     """
     if adapter is not None:
-        ours, theirs = (model.arch.depth, model.arch.dim), (adapter.depth, adapter.dim)
+        depth = adapter.depth if adapter.rank else model.arch.depth
+        ours, theirs = (model.arch.depth, model.arch.dim), (depth, adapter.dim)
         if ours != theirs:
             raise UserError(
                 f"the adapter is for {theirs[0]} blocks of width {theirs[1]}, "

@@ -7,7 +7,7 @@ import json
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,11 @@ from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from agg_pipeline.models.adapter import (
+    TABLE_KEY,
     Adapter,
     Projections,
     adapter_from_state,
+    attach_adapter,
     check_tensors,
     is_adapter_state,
 )
@@ -40,20 +42,36 @@ SETTINGS = {"use_disks": True, "norm_radius": 5, "with_prev_mask": True, "upsamp
 
 @dataclass(frozen=True, slots=True)
 class CheckpointInfo:
-    """What a model was loaded from. input_size: that of the loaded model, pixels a side. sha256: of the file, hex."""
+    """What a model was loaded from. input_size: that of the loaded model, pixels a side. sha256: of the file, hex.
+
+    granularity: whether the file holds a granularity table, as a merged one does; the model then has it as its adapter.
+    """
 
     architecture: str
     input_size: int
     sha256: str
+    granularity: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What an adapter was trained on: sha256 of the base checkpoint's file, hashes of the databases' configurations,
+    and the configuration of the training; empty where nothing is known, as of released files."""
+
+    base_sha256: str = ""
+    proposals: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterInfo:
-    """What an adapter was loaded from. sha256: of the file, hex."""
+    """What an adapter was loaded from. sha256: of the file, hex. granularity: whether it has a granularity table."""
 
     projections: Projections
     rank: int
+    granularity: bool
     sha256: str
+    origin: Origin
 
 
 def default_checkpoint() -> Path:
@@ -75,12 +93,24 @@ def load_click_model(path: str | Path, input_size: int | None = None) -> tuple[S
         model = _model_from_state(file, input_size)
     except (UserError, ValueError) as error:
         raise UserError(f"{path}: {error}") from None
-    return model, CheckpointInfo(model.arch.name, model.input_size, file.sha256)
+    return model, CheckpointInfo(model.arch.name, model.input_size, file.sha256, model.adapter is not None)
 
 
 def save_click_model(path: str | Path, model: SimpleClick, half: bool = True) -> None:
-    """Write the model (without adapter) as safetensors, fp16 if ``half``; same model, same bytes."""
+    """Write the model as safetensors, fp16 if ``half``; same model, same bytes.
+
+    An adapter is merged into it: LoRA into the projections, the granularity table beside the model's own tensors.
+    """
     state = {key: value for key, value in model.state_dict().items() if not key.startswith("adapter.")}
+    adapter = model.adapter
+    if adapter is not None:
+        for block in range(model.arch.depth):
+            update = adapter.update(block)
+            if update is not None:
+                key = f"backbone.blocks.{block}.attn.qkv.weight"
+                state[key] = state[key] + update
+        if adapter.table is not None:
+            state[TABLE_KEY] = adapter.table
     metadata = {"kind": "click model", "architecture": model.arch.name, "input_size": model.input_size}
     _write(Path(path), state, metadata, torch.float16 if half else torch.float32)
 
@@ -99,13 +129,26 @@ def load_adapter(path: str | Path) -> tuple[Adapter, AdapterInfo]:
         adapter = adapter_from_state(file.tensors, projections)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    return adapter, AdapterInfo(adapter.projections, adapter.rank, file.sha256)
+    known = file.metadata.get("origin", {})
+    origin = Origin(known.get("base_sha256", ""), tuple(known.get("proposals", ())), known.get("config", {}))
+    return adapter, AdapterInfo(adapter.projections, adapter.rank, adapter.table is not None, file.sha256, origin)
 
 
-def save_adapter(path: str | Path, adapter: Adapter) -> None:
-    """Write the adapter as float32 safetensors under released key names; same adapter, same bytes."""
-    metadata = {"kind": "adapter", "projections": adapter.projections}
+def save_adapter(path: str | Path, adapter: Adapter, origin: Origin | None = None) -> None:
+    """Write the adapter as float32 safetensors under released key names; same adapter and origin, same bytes."""
+    metadata: dict[str, Any] = {"kind": "adapter", "projections": adapter.projections}
+    if origin is not None:
+        metadata["origin"] = asdict(origin)
     _write(Path(path), adapter.released_state(), metadata, torch.float32)
+
+
+def save_released_adapter(path: str | Path, adapter: Adapter) -> None:
+    """Write the adapter as the authors' program does, a pickled ``.pth``; UserError if that program cannot read it."""
+    if adapter.projections != "qv":
+        raise UserError("released files adapt query and value; this adapter is for query and key (--lora-targets)")
+    if adapter.table is None or not adapter.rank:
+        raise UserError("released files hold a granularity table and LoRA; this adapter lacks one of them")
+    torch.save({"state_dict": adapter.released_state(), "config": {}}, Path(path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +156,14 @@ class _File:
     """Content of a file. metadata: of our own files. settings: what a released file says about its model."""
 
     tensors: dict[str, Tensor]
-    metadata: dict[str, str]
+    metadata: dict[str, Any]
     settings: dict[str, Any]
     sha256: str
 
 
 def _model_from_state(file: _File, input_size: int | None) -> SimpleClick:
     state = {key: value.float() for key, value in file.tensors.items() if not key.startswith(UNUSED)}
+    table = state.pop(TABLE_KEY, None)
     arch = _nearest_architecture(state)
     file_size = _input_size(state, arch)
     with torch.device("meta"):
@@ -131,6 +175,8 @@ def _model_from_state(file: _File, input_size: int | None) -> SimpleClick:
     model = SimpleClick(arch, input_size or file_size)
     state["backbone.pos_embed"] = resize_positions(state["backbone.pos_embed"], model.grid)
     model.load_state_dict(state)
+    if table is not None:
+        attach_adapter(model, adapter_from_state({TABLE_KEY: table}, "qk"))
     return model.eval()
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from agg_pipeline.models.adapter import attach_adapter
-from agg_pipeline.models.checkpoints import load_adapter, load_click_model
+from agg_pipeline.models.checkpoints import AdapterInfo, load_adapter, load_click_model
 from agg_pipeline.models.simpleclick import SimpleClick
 from schemas.errors import UserError
 
@@ -37,12 +37,21 @@ def describe_model(checkpoint: str, adapter: str, input_size: int | None) -> tup
     if not adapter:
         return files, described
     loaded, adapted = load_adapter(adapter)
+    check_base(adapter, adapted, checkpoint, info.sha256)
     attach_adapter(network, loaded)
-    described["adapter"] = asdict(adapted)
-    return (
-        ModelFiles(files.checkpoint, files.sha256, files.input_size, str(Path(adapter).resolve()), adapted.sha256),
-        described,
-    )
+    described["adapter"] = asdict(adapted) | {"origin": {"proposals": list(adapted.origin.proposals)}}
+    described["granularity"] = adapted.granularity
+    return replace(files, adapter=str(Path(adapter).resolve()), adapter_sha256=adapted.sha256), described
+
+
+def check_base(adapter: str, info: AdapterInfo, checkpoint: str, sha256: str) -> None:
+    """UserError with both hashes if an adapter says that it was trained on another file than this checkpoint."""
+    base = info.origin.base_sha256
+    if base and base != sha256:
+        raise UserError(
+            f"{adapter} was trained on another model than {checkpoint}: on the file with sha256 {base}, "
+            f"and this one has {sha256}"
+        )
 
 
 def load_model_files(files: ModelFiles) -> SimpleClick:

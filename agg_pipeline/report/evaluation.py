@@ -31,8 +31,8 @@ from schemas.crop import Box, around, tight_box
 from schemas.errors import ImageError
 from stages.evaluate import noc
 
-PICTURE = (300, 330)
-THUMBNAIL = (66, 60)
+PICTURE = (280, 268)
+THUMBNAIL = (52, 46)
 """Largest height and width of a drawing."""
 MARGIN = 0.12
 MARK_RADIUS = 6.5
@@ -111,26 +111,23 @@ def _tables(summary: Json, level: str, with_published: bool) -> list[Table]:
     limit = summary["plan"]["config"]["clicks"]["max_clicks"]
     head = (
         "masks",
-        *(f"NoC@{100 * float(iou):.0f}" for iou in noc_at),
-        *(f">={limit}@{100 * float(iou):.0f}" for iou in noc_at),
+        *(f"NoC@{100 * float(iou):g}" for iou in noc_at),
+        *(f">={limit}@{100 * float(iou):g}" for iou in noc_at),
         *(f"IoU@{k}{'*' if summary['iou_carried_forward'] and k != '1' else ''}" for k in iou_at),
     )
 
-    def row(name: str, figures: Json, with_interval: bool) -> tuple[str, ...]:
-        def shown(mean: Json, digits: int) -> str:
-            return interval(mean, digits) if with_interval else f"{mean['mean']:.{digits}f}"
-
+    def row(name: str, figures: Json) -> tuple[str, ...]:
         return (
             name,
             str(figures["masks"]),
-            *(shown(figures["noc"][iou], 2) for iou in noc_at),
+            *(interval(figures["noc"][iou]) for iou in noc_at),
             *(str(figures["at_limit"][iou]) for iou in noc_at),
-            *(shown(figures["iou"][k], 3) for k in iou_at),
+            *(interval(figures["iou"][k], 3) for k in iou_at),
         )
 
     model = summary["plan"]["model"]
     name = f"{model['architecture']} at {model['input_size']}" + (" with adapter" if "adapter" in model else "")
-    rows = [row(name, figures, True)]
+    rows = [row(name, figures)]
     rules = []
     if with_published:
         published = published_rows(summary["plan"]["dataset"]["name"], level, [*noc_at, "IoU@1"], len(noc_at) + 1)
@@ -139,11 +136,11 @@ def _tables(summary: Json, level: str, with_published: bool) -> list[Table]:
             others = ["-"] * (len(head) - 1 - len(numbers))
             rows.append((label, "-", *numbers[:-1], *others[: len(noc_at)], numbers[-1], *others[len(noc_at) :]))
     classes = sorted(found["by_class"], key=lambda kind: (-found["by_class"][kind]["masks"], kind))
-    by_class = [row(kind or "unknown", found["by_class"][kind], False) for kind in classes[:CLASSES]]
+    by_class = [row(kind or "unknown", found["by_class"][kind]) for kind in classes[:CLASSES]]
     title = f"By class: {level}s"
     if len(classes) > CLASSES:
         title += f" (the {CLASSES} with the most masks of {len(classes)}; all are in summary.json)"
-    by_size = [row(size, figures, False) for size, figures in found["by_size"].items()]
+    by_size = [row(size, figures) for size, figures in found["by_size"].items()]
     tables = [
         Table(f"{level}s".capitalize(), ("", *head), tuple(rows), frozenset(rules)),
         Table(f"By COCO size: {level}s", ("", *head), tuple(by_size)),
@@ -200,7 +197,7 @@ def _best_median_worst(masks: Sequence[Mask], protocol: Protocol, count: int) ->
         masks,
         key=lambda mask: (noc(mask.chosen.ious, mask.target, protocol.max_clicks), -iou_after(mask.chosen, 1)),
     )
-    if len(ordered) <= count:
+    if len(ordered) <= 3 * count:
         return {"All": ordered}
     middle = max(0, len(ordered) // 2 - count // 2)
     groups = {"Best": ordered[:count], "Median": ordered[middle : middle + count], "Worst": ordered[-count:]}
@@ -229,9 +226,7 @@ def _picture(mask: Mask, evaluation: Evaluation, dataset: Dataset, protocol: Pro
     small = view_of(view.box, *THUMBNAIL)
     run = mask.chosen
     needed = noc(run.ious, mask.target, protocol.max_clicks)
-    facts = (
-        f"NoC@{100 * mask.target:.0f} {needed} · IoU {run.ious[0]:.2f} after one click, {run.ious[-1]:.2f} at the end"
-    )
+    facts = f"NoC@{100 * mask.target:g} {needed} · IoU {run.ious[0]:.2f} after one click, {run.ious[-1]:.2f} at the end"
     if run.granularity is not None:
         facts += f" · granularity {run.granularity:g}"
     thumbnails = [

@@ -188,6 +188,13 @@ def test_best_of_is_a_control_without_granularity(base):
     assert all(row["positive"] for row in first)
 
 
+def test_sampled_run_records_what_it_cannot_use(spoilt, tmp_path):
+    short = ("eval", "run", "--dataset", "grabcut", "--data", spoilt, "--input-size", "64", "--max-clicks", "1")
+    output = finish(start((*short, "--sample", "1"), tmp_path, None, "--workers", "1"), code=2)
+    assert "33.3% of the images fell out" in output
+    assert len(rows(tmp_path, "targets")) == 1
+
+
 def test_compare(base, one_worker):
     done = invoke("eval", "compare", base / "none", base / "best", one_worker[0], "--with-published")
     assert done.code == 0
@@ -229,6 +236,12 @@ def test_compare_refuses_what_is_no_result(base, tmp_path):
         (("--granularity", "0.5", "--curves"), "leave --granularity out"),
         (("--best-of", "3"), "--best-of is a control without granularity"),
         (("--granularity", "0.5", "--carry-roi"), "several interactions"),
+        (("--curves", "--granularity", "optimal", "--early-stop"), "leave --early-stop out"),
+        (("--sample", "2", "--limit-images", "2"), "leave --limit-images out"),
+        (("--out", "{file}"), "is a file"),
+        (("--out", "{foreign}"), "holds report.html, which is of no evaluation"),
+        (("--config", "{curves}"), "'clicks.early_stop' must be false"),
+        (("--config", "{fixed}", "--granularity", "none"), "'granularity' has no effect"),
         (("--level", "part"), "no masks at the level 'part'"),
         (("--class", "unicorn"), "no class 'unicorn'"),
         (("--class", "horse"), "no mask to evaluate"),
@@ -241,7 +254,15 @@ def test_compare_refuses_what_is_no_result(base, tmp_path):
     ],
 )
 def test_bad_input_is_one_line(command, tmp_path, options, said):
-    assert said in error_of(invoke(*command, "--out", tmp_path, "--workers", "1", *options))
+    places = {name: tmp_path / name for name in ("file", "foreign", "curves", "fixed")}
+    places["file"].touch()
+    places["foreign"].mkdir()
+    (places["foreign"] / "report.html").touch()
+    places["curves"].write_text('mode = "curves"')
+    places["fixed"].write_text("granularity = 0.3")
+    filled = [option.format(**places) for option in options]
+    before = [each for each in command if "--config" not in filled or each not in ("--granularity", "optimal")]
+    assert said in error_of(invoke(*before, "--out", tmp_path / "out", "--workers", "1", *filled))
 
 
 def test_results_of_another_configuration_are_refused(command, one_worker):
@@ -281,7 +302,8 @@ def test_what_cannot_be_evaluated_is_left_out_and_said_so(spoilt, tmp_path):
     assert [row["image_id"] for row in rows(tmp_path, "targets")] == ["half"]
     reasons = {row["image_id"]: row["reason"] for row in rows(tmp_path, "rejects")}
     assert reasons == {"all": "all_ignored", "broken": "unreadable_image"}
-    assert "1 mask(s) left out: every pixel of them is ignored" in output
+    assert "1 mask(s) left out: every pixel of the mask" in output
+    assert "1 image(s) left out" in output
     assert (tmp_path / "report.html").exists()
 
 

@@ -27,6 +27,7 @@ def make_tables(masks):
                 "height": 100,
                 "width": 100,
                 "area": area,
+                "rle": f"of {target_id}".encode(),
                 "target": 0.9 if level == "object" else 0.85,
                 "sha256": f"of {image}",
             }

@@ -1,5 +1,7 @@
 """Results beside each other: paired differences, refusals, published rows, Markdown and LaTeX."""
 
+import dataclasses
+
 import pyarrow as pa
 import pytest
 
@@ -10,7 +12,7 @@ from agg_pipeline.evaluation.summary import summarise
 from agg_pipeline.evaluation.table import Table, latex, markdown
 from agg_pipeline.storage import Store
 from schemas.errors import UserError
-from schemas.tables import TARGETS
+from schemas.tables import CLICKS, TARGETS
 from tests.evaluation.conftest import make_plan, make_run, make_tables
 
 
@@ -67,9 +69,12 @@ def test_other_limits_and_other_images_are_refused(two, tmp_path):
     short = write(tmp_path / "short", [mask("a", 0.4), mask("b", 0.5)], clicks={"max_clicks": 1})
     with pytest.raises(UserError, match="at most 20 and 1 clicks"):
         same_masks([two[0], short], intersect=True)
-    two[1].pixels["a:0:object:0"] = "of another"
-    with pytest.raises(UserError, match="image of mask a:0:object:0"):
-        same_masks(two, intersect=False)
+    for number, other in enumerate(("sha of another", b"rle of another")):
+        facts = list(two[1].facts["a:0:object:0"])
+        facts[number] = other
+        changed = dataclasses.replace(two[1], facts=two[1].facts | {"a:0:object:0": tuple(facts)})
+        with pytest.raises(UserError, match="mask a:0:object:0 or its image is another one"):
+            same_masks([two[0], changed], intersect=False)
 
 
 def test_noc_that_only_one_of_them_knows_is_left_out(two, tmp_path):
@@ -80,6 +85,21 @@ def test_noc_that_only_one_of_them_knows_is_left_out(two, tmp_path):
     store.write("targets.parquet", sharded.parquet_bytes(lower))
     (table,) = comparison(same_masks([two[0], open_results(early.name)], intersect=False), False)
     assert table.head == ("", "NoC@80", "NoC@85", "IoU@1")
+
+
+@pytest.mark.parametrize("change", ["no plan", "other rows", "none chosen"])
+def test_damaged_results_are_one_line(two, change):
+    store = Store(two[0].name)
+    if change == "no plan":
+        store.write_json("summary.json", {"format_version": 1})
+    else:
+        clicks = sharded.read_table(store, "objects.parquet").to_pylist()
+        if change == "other rows":
+            clicks = [row for row in clicks if row["image_id"] != "a"]
+        clicks = [row | {"chosen": row["chosen"] and change != "none chosen"} for row in clicks]
+        store.write("objects.parquet", sharded.parquet_bytes(pa.Table.from_pylist(clicks, CLICKS)))
+    with pytest.raises(UserError, match=r"is no summary|are damaged"):
+        open_results(two[0].name)
 
 
 def test_published_rows_are_those_of_the_paper(two):
@@ -103,6 +123,7 @@ def test_published_numbers_of_every_set():
 
 def test_markdown_and_latex():
     table = Table("A & B: 95 %", ("", "NoC@85"), (("a|b_c", "1.0"), ("d", ">= 2")), frozenset({1}))
+    assert latex([Table("~^<", ("",), ())]).count("text") == 3
     assert markdown([table]) == "**A & B: 95 %**\n\n|  | NoC@85 |\n| --- | ---: |\n| a\\|b_c | 1.0 |\n| d | >= 2 |\n"
     written = latex([table])
     assert r"\caption{A \& B: 95 \%}" in written

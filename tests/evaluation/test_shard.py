@@ -127,6 +127,11 @@ def test_sample_is_so_many_of_each_level_and_larger_ones_hold_it():
     assert set(ids(3)) < set(ids(8))
     assert set(ids(3)) != set(ids(3, seed=1))
     assert len(ids(100)) == 24
+    # What cannot be used is recorded even if no mask is drawn from its image.
+    bad = _dataset(*"abc", "broken")
+    few = override(CONFIG, {"sample": 1})
+    kept = [entry.image_id for task in sampled(bad, tasks_of(bad, CONFIG, 2, None), few) for entry in task.entries]
+    assert "broken" in kept
     # Images without a drawn mask are not read again.
     assert sum(len(task.entries) for task in sampled(dataset, tasks, override(CONFIG, {"sample": 1}))) <= 2
 
@@ -202,6 +207,13 @@ def test_released_preset_is_the_slip_and_the_bins():
     assert (released.clicks.carry_roi, released.predictor.bins, released.predictor.flip) == (True, "released", True)
     assert EvaluationConfig().predictor.flip
     assert not EvaluationConfig().clicks.carry_roi
+
+
+def test_sample_of_limited_images_is_refused(tmp_path):
+    quiet = Progress(lambda _: None, lambda _: None)
+    config = override(CONFIG, {"sample": 1})
+    with pytest.raises(UserError, match="--limit-images"):
+        run(_dataset("a"), "", "", config, None, RunOptions(str(tmp_path), limit_images=1), quiet)
 
 
 def test_level_that_a_set_does_not_have_is_refused(tmp_path):

@@ -5,7 +5,9 @@ import json
 import pyarrow as pa
 import pytest
 
+from agg_pipeline.evaluation.console import remarks
 from agg_pipeline.evaluation.summary import figures, hash_of, masks_of, protocol_of, summarise
+from schemas.tables import REASONS, REJECTS, TARGETS
 from tests.evaluation.conftest import make_plan, make_run, make_tables
 
 
@@ -54,6 +56,10 @@ def test_noc_beyond_where_interactions_end_is_not_given():
     assert list(summarise(tables, make_plan())["levels"]["part"]["all"]["noc"]) == ["0.80", "0.85"]
     whole = summarise(tables, make_plan(clicks={"early_stop": False, "max_clicks": 2}))
     assert list(whole["levels"]["part"]["all"]["noc"]) == ["0.80", "0.85", "0.90"]
+    for target, names in ((0.3, ["0.30"]), (0.875, ["0.80", "0.85", "0.875"])):
+        targets = [row | {"target": target} for row in tables["targets"].to_pylist()]
+        other = tables | {"targets": pa.Table.from_pylist(targets, TARGETS)}
+        assert list(summarise(other, make_plan())["levels"]["part"]["all"]["noc"]) == names
     assert list(whole["levels"]["part"]["all"]["iou"]) == ["1", "2"]
     assert not whole["iou_carried_forward"]
 
@@ -119,6 +125,19 @@ def test_figures_of_a_chosen_run_are_reported():
     (mask,) = masks_of(*(make_tables([("a", "object", None, 1, runs)])[name] for name in ("targets", "objects")))
     assert mask.chosen.ious == (0.3, 0.95)
     assert figures([mask], protocol_of(make_plan(mode="best_of")))["iou"]["1"]["mean"] == 0.3
+
+
+def test_remarks_name_what_a_reader_must_know(three_masks):
+    rejects = [
+        {"image_id": "x", "stage": "load", "reason": reason}
+        for reason in ("all_ignored", "unreadable_image", "unreadable_image")
+    ]
+    tables = three_masks | {"rejects": pa.Table.from_pylist(rejects, REJECTS)}
+    assert remarks(summarise(tables, make_plan())) == [
+        "1 object mask(s): nothing was predicted even after 20 clicks",
+        f"1 mask(s) left out: {REASONS['all_ignored']}; see rejects.parquet",
+        f"2 image(s) left out: {REASONS['unreadable_image']}; see rejects.parquet",
+    ]
 
 
 def test_hash_of_masks_does_not_depend_on_their_order():

@@ -1,0 +1,62 @@
+"""``agg adapter``: adapters in other programs' formats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from agg_pipeline.models.adapter import attach_adapter
+from agg_pipeline.models.checkpoints import (
+    default_checkpoint,
+    load_adapter,
+    load_click_model,
+    save_adapter,
+    save_click_model,
+    save_released_adapter,
+)
+from agg_pipeline.models.files import check_base
+from schemas.errors import UserError
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group("adapter")
+def group() -> None:
+    """Adapters in other programs' formats."""
+
+
+@group.command("export")
+@click.argument("adapter", type=FILE)
+@click.argument("target", type=FILE)
+@click.option("--format", "form", type=click.Choice(["released", "merged"]), required=True)
+@click.option("--checkpoint", type=FILE, help="Its click model, for merged. Default: the one that is built in.")
+def export_command(adapter: Path, target: Path, form: str, checkpoint: Path | None) -> None:
+    """Write ADAPTER to TARGET as a released ``.pth``, or merged with its click model as one checkpoint."""
+    loaded, info = load_adapter(adapter)
+    if form == "released":
+        _written(target, lambda: save_released_adapter(target, loaded))
+        return
+    base = checkpoint or default_checkpoint()
+    network, described = load_click_model(base)
+    check_base(str(adapter), info, str(base), described.sha256)
+    attach_adapter(network, loaded)
+    _written(target, lambda: save_click_model(target, network, half=False))
+
+
+@group.command("import")
+@click.argument("source", type=FILE)
+@click.argument("target", type=FILE)
+def import_command(source: Path, target: Path) -> None:
+    """Write the released adapter SOURCE to TARGET as safetensors; its branch for phrases is kept, unused."""
+    loaded, _ = load_adapter(source)
+    _written(target, lambda: save_adapter(target, loaded))
+
+
+def _written(target: Path, write: Callable[[], None]) -> None:
+    try:
+        write()
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"cannot write {target}: {error}") from error
+    click.echo(f"{target}: {target.stat().st_size} bytes")

@@ -1,0 +1,80 @@
+"""``load_model``: a granularity-controllable click model for programs and notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agg_pipeline.models.checkpoints import default_checkpoint
+from agg_pipeline.models.files import describe_model, load_model_files
+from agg_pipeline.predictor import Predictor
+from schemas.config import PredictorConfig
+from schemas.crop import Box, Crop
+from schemas.errors import UserError
+from schemas.records import Click, Interaction
+
+
+def load_model(
+    base: str | Path | None = None, adapter: str | Path | None = None, *, flip: bool = False, device: str = "cpu"
+) -> InteractiveModel:
+    """Open a click model; UserError, one line, if the files cannot be used.
+
+    base: checkpoint (.pth or .safetensors), None for the built-in one. adapter: GraCo adapter, None for none.
+    flip: average with the mirrored image, as in evaluation. device: cpu, cuda or cuda:N.
+    """
+    files, _ = describe_model(str(base or default_checkpoint()), str(adapter or ""), None)
+    return InteractiveModel(Predictor(load_model_files(files), PredictorConfig(flip=flip, device=device)))
+
+
+class InteractiveModel:
+    """A click model; what it needs to know of an interaction comes with every call."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+
+    @property
+    def has_granularity(self) -> bool:
+        """Whether ``predict`` takes a granularity."""
+        adapter = self._predictor.network.adapter
+        return adapter is not None and adapter.table is not None
+
+    def predict(
+        self,
+        image: NDArray[np.uint8],
+        clicks: Sequence[tuple[float, float, bool]],
+        granularity: float | None = None,
+        previous_mask: NDArray[np.float32] | NDArray[np.bool_] | None = None,
+    ) -> NDArray[np.float32]:
+        """Foreground probability of every pixel, (H, W) float32.
+
+        image: (H, W, 3) uint8 RGB. clicks: (row, col, positive) in pixels, at least one. granularity: in [0, 1], fine
+        to coarse; None for none. previous_mask: (H, W), what the last call returned; the model zooms in around it.
+        UserError for input that does not fit together.
+        """
+        pixels = np.asarray(image)
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+            raise UserError(f"the image must be (H, W, 3) uint8 RGB, not {pixels.shape} {pixels.dtype}")
+        height, width = pixels.shape[:2]
+        # The predictor also takes fractions of pixels.
+        made = tuple(Click(row, col, bool(positive)) for row, col, positive in clicks)  # type: ignore[arg-type]
+        if not made:
+            raise UserError("at least one click is needed")
+        for click in made:
+            if not (0 <= click.row < height and 0 <= click.col < width):
+                raise UserError(f"click {tuple(click)} lies outside of the image of {height}x{width}")
+        if granularity is not None:
+            if not self.has_granularity:
+                raise UserError("the model has no granularity table; load it with an adapter")
+            if not 0 <= granularity <= 1:
+                raise UserError(f"granularity {granularity} is not in [0, 1]")
+        prompt = None
+        if previous_mask is not None:
+            if np.shape(previous_mask) != (height, width):
+                raise UserError(f"the previous mask is {np.shape(previous_mask)}, the image {(height, width)}")
+            values = np.asarray(previous_mask, np.float32)
+            prompt = Crop(height, width, Box(0, 0, height, width), values)
+        state = Interaction(pixels, made, prompt=prompt, focus=prompt, granularity=granularity)
+        return self._predictor.predict([state])[0].probability.full()

@@ -1,0 +1,247 @@
+"""The training loop: resumable, on one device or several (Lightning Fabric); what it trains is the caller's."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from agg_pipeline.models.simpleclick import SimpleClick
+from agg_pipeline.training.samples import Batch, Batches, Samples, collate, generator
+from agg_pipeline.training.step import batch_loss
+from schemas.config import FinetuneConfig
+from schemas.errors import StorageError, UserError
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """A step: its number from 1, of how many, its epoch from 1, loss, learning rate, samples since the run began, and
+    the seconds that it has taken; ``waited``: of these, for data."""
+
+    step: int
+    steps: int
+    epoch: int
+    loss: float
+    lr: float
+    samples: int
+    seconds: float
+    waited: float
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What is trained, and how. Can be sent to other processes.
+
+    network: with its adapter. trained: names of the parameters that learn, the others are frozen. identity: what a
+    checkpoint must have been made of to be resumed.
+    """
+
+    network: SimpleClick
+    trained: frozenset[str]
+    samples: Samples
+    config: FinetuneConfig
+    identity: Mapping[str, Any]
+    out: Path
+    resume: bool = False
+    max_minutes: float | None = None
+    checkpoint_minutes: float = 10.0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a training ended: steps done of all, the parameters that were trained, and whether it was cut short."""
+
+    step: int
+    steps: int
+    state: dict[str, Tensor]
+
+
+Watch = Callable[[StepDone, SimpleClick], None]
+"""Called in the first process after every step, with the network in evaluation mode allowed to be used."""
+
+
+def train(training: Training, watch: Watch) -> Trained:
+    """Train to the end of the last epoch, or until the time is up; UserError if it cannot go on.
+
+    The last checkpoint is kept; with ``resume`` it is where training starts.
+    """
+    config = training.config
+    device, _, index = config.device.partition(":")
+    devices: int | list[int] = [int(index)] if index else config.devices
+    if config.devices > 1 and index:
+        raise UserError(f"device {config.device!r} is one device; for several, name cuda and --devices")
+    fabric = Fabric(
+        accelerator="cpu" if device == "cpu" else "cuda",
+        devices=devices,
+        precision=config.precision,
+        strategy="ddp_spawn" if config.devices > 1 else "auto",
+    )
+    if config.devices > 1:
+        launch: Callable[..., Trained] = fabric.launch
+        return launch(_run, training, watch)
+    return _run(fabric, training, watch)
+
+
+def _run(fabric: Fabric, training: Training, watch: Watch) -> Trained:
+    config = training.config
+    torch.set_num_threads(config.threads)
+    cv2.setNumThreads(1)
+    network = training.network
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name in training.trained)
+    learning = {name: parameter for name, parameter in network.named_parameters() if name in training.trained}
+    optimizer = torch.optim.Adam(learning.values(), lr=config.lr)
+    wrapped, optimizer = fabric.setup(network, optimizer)
+    step = _resume(training, learning, optimizer) if training.resume else 0
+    batches = Batches(len(training.samples.source.images), config, fabric.global_rank, fabric.world_size)
+    started = saved = time.monotonic()
+    waited, samples = 0.0, 0
+    loader = iter(_loader(training, batches, step))
+    while step < batches.steps:
+        asked = time.monotonic()
+        batch = next(loader)
+        waited += time.monotonic() - asked
+        for group in optimizer.param_groups:
+            group["lr"] = config.lr * (config.decay if batches.epoch_of(step) >= config.decay_epoch else 1.0)
+        loss = _step(fabric, wrapped, optimizer, batch, step, config)
+        step += 1
+        if not math.isfinite(loss):
+            raise UserError(_diverged(training, step, loss))
+        samples += len(batch) * fabric.world_size
+        now = time.monotonic()
+        if fabric.is_global_zero:
+            lr = optimizer.param_groups[0]["lr"]
+            epoch = batches.epoch_of(step - 1) + 1
+            watch(StepDone(step, batches.steps, epoch, loss, lr, samples, now - started, waited), network)
+        # All processes stop at the same step: the clock of the first one counts.
+        over = training.max_minutes is not None and now - started > 60 * training.max_minutes
+        over = bool(fabric.broadcast(over))
+        epoch_ends = step % batches.per_epoch == 0
+        if fabric.is_global_zero and (
+            over or step == batches.steps or (epoch_ends and now - saved > 60 * training.checkpoint_minutes)
+        ):
+            save_checkpoint(training, step, learning, optimizer)
+            saved = now
+        if over:
+            break
+    return Trained(step, batches.steps, {name: value.detach().cpu().clone() for name, value in learning.items()})
+
+
+def _step(
+    fabric: Fabric,
+    network: Any,
+    optimizer: Any,
+    batch: Batch,
+    step: int,
+    config: FinetuneConfig,
+) -> float:
+    """One update; its loss, the mean over all processes. Every draw depends on the step alone: it can be repeated."""
+    rounds = int(generator(config.seed, "rounds", step).integers(config.max_rounds + 1))
+    rng = generator(config.seed, "clicks", step, fabric.global_rank)
+    torch.manual_seed(int(generator(config.seed, "dropout", step, fabric.global_rank).integers(2**63)))
+    optimizer.zero_grad()
+    total = 0.0
+    size = -(-len(batch) // config.accumulate)
+    starts = range(0, len(batch), size)
+    try:
+        for start in starts:
+            part = batch.part(start, start + size)
+            with fabric.no_backward_sync(network, enabled=config.devices > 1 and start != starts[-1]):
+                loss = batch_loss(network, part, rounds, rng, fabric.device) * (len(part) / len(batch))
+                fabric.backward(loss)
+            total += float(loss.detach())
+        if math.isfinite(total):
+            optimizer.step()
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"the GPU has too little memory for a batch of {config.batch} in {config.accumulate} part(s): "
+            f"a smaller batch, or more parts (accumulate) need less ({str(error).splitlines()[0]})"
+        ) from error
+    if config.devices > 1:
+        mean = fabric.all_reduce(torch.tensor(total), reduce_op="mean")
+        assert isinstance(mean, Tensor)
+        total = float(mean)
+    return total
+
+
+@dataclass(frozen=True)
+class _After:
+    """The batches after a step, as a loader wants them."""
+
+    batches: Batches
+    step: int
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return self.batches.after(self.step)
+
+
+def _loader(training: Training, batches: Batches, step: int) -> DataLoader[Any]:
+    loaders = training.config.loaders
+    return DataLoader(
+        training.samples,
+        batch_sampler=_After(batches, step),
+        num_workers=loaders,
+        collate_fn=collate,
+        worker_init_fn=_start_loader,
+        multiprocessing_context="spawn" if loaders else None,
+        prefetch_factor=4 if loaders else None,
+    )
+
+
+def _start_loader(_number: int) -> None:
+    cv2.setNumThreads(1)
+
+
+def save_checkpoint(training: Training, step: int, learning: Mapping[str, Tensor], optimizer: Any) -> None:
+    """Put the checkpoint in place as a whole or not at all."""
+    content = {
+        "identity": dict(training.identity),
+        "step": step,
+        "state": {name: value.detach().cpu() for name, value in learning.items()},
+        "optimizer": optimizer.state_dict(),
+    }
+    target = training.out / CHECKPOINT
+    temporary = target.with_suffix(".tmp")
+    try:
+        torch.save(content, temporary)
+        temporary.replace(target)
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(f"cannot write {target}: {error}") from error
+
+
+def _resume(training: Training, learning: Mapping[str, Tensor], optimizer: Any) -> int:
+    """Take over the last checkpoint's state; the step it was made after. UserError if it is of another training."""
+    path = training.out / CHECKPOINT
+    if not path.exists():
+        raise UserError(f"{training.out} has no checkpoint to resume; leave --resume out")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        identity, step, state = content["identity"], int(content["step"]), content["state"]
+    except Exception as error:  # a damaged file can fail in any way
+        raise UserError(f"{path} is damaged or no checkpoint; --overwrite starts afresh") from error
+    changed = sorted(key for key in training.identity if identity.get(key) != training.identity[key])
+    if changed:
+        raise UserError(f"{path} is of another training: {', '.join(changed)} changed; use another output folder")
+    with torch.no_grad():
+        for name, value in learning.items():
+            value.copy_(state[name])
+    optimizer.load_state_dict(content["optimizer"])
+    return step
+
+
+def _diverged(training: Training, step: int, loss: float) -> str:
+    kept = training.out / CHECKPOINT
+    good = f"the last good checkpoint is {kept}" if kept.exists() else "there is no checkpoint yet"
+    return f"the loss is {loss} at step {step}; {good}; a lower learning rate (lr) may help"

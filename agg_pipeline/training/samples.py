@@ -1,0 +1,143 @@
+"""Samples for training: a drawn mask, augmented, with its first clicks; every draw from the seed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from agg_pipeline.models.adapter import table_row
+from agg_pipeline.training.source import Drawn, MaskSource
+from schemas.config import AugmentConfig, FinetuneConfig
+from schemas.crop import Box, tight_box
+from schemas.records import Click
+from stages.augment import change_colours, draw_map, warp_mask, warp_pixels
+from stages.finetune import initial_clicks
+
+TRIES = 50
+"""Crops that are drawn until one holds a pixel of the mask."""
+
+
+def generator(seed: int, *what: object) -> np.random.Generator:
+    """Random numbers for one purpose, whatever was drawn before."""
+    text = "\x1f".join(map(str, (seed, *what)))
+    key = np.frombuffer(hashlib.blake2b(text.encode(), digest_size=16).digest(), dtype="<u8")
+    return np.random.Generator(np.random.Philox(key=key))
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One sample: pixels (S, S, 3) uint8 RGB, target (S, S) int8 (1 object, 0 not), clicks in pixels of the crop.
+
+    row: of the granularity table, -1 for none.
+    """
+
+    pixels: NDArray[np.uint8]
+    target: NDArray[np.int8]
+    clicks: tuple[Click, ...]
+    row: int
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Samples side by side: pixels (B, S, S, 3) uint8, target (B, S, S) int8, clicks of each, rows (B,) int64."""
+
+    pixels: Tensor
+    target: Tensor
+    clicks: tuple[tuple[Click, ...], ...]
+    rows: Tensor
+
+    def __len__(self) -> int:
+        return len(self.clicks)
+
+    def part(self, start: int, stop: int) -> Batch:
+        """Some of the samples."""
+        return Batch(self.pixels[start:stop], self.target[start:stop], self.clicks[start:stop], self.rows[start:stop])
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """A batch of samples."""
+    return Batch(
+        torch.from_numpy(np.stack([sample.pixels for sample in samples])),
+        torch.from_numpy(np.stack([sample.target for sample in samples])),
+        tuple(sample.clicks for sample in samples),
+        torch.tensor([sample.row for sample in samples]),
+    )
+
+
+class Samples(Dataset[Sample]):
+    """The samples of a training, by (epoch, image)."""
+
+    def __init__(self, source: MaskSource, config: FinetuneConfig) -> None:
+        self.source = source
+        self.config = config
+
+    def __getitem__(self, index: tuple[int, int]) -> Sample:
+        epoch, image = index
+        rng = generator(self.config.seed, "sample", epoch, image)
+        row = self.source.draw(image, rng) if self.config.sampling == "image" else self.source.draw_any(rng)
+        drawn = self.source.open(row)
+        return make_sample(drawn, self.config.augment, self.config.granularity, rng)
+
+
+def make_sample(drawn: Drawn, config: AugmentConfig, with_granularity: bool, rng: np.random.Generator) -> Sample:
+    """A random crop of a drawn mask with its clicks.
+
+    A crop without a pixel of the mask is drawn again, but for a few; what is left of a mask may be too small to count,
+    and the sample is then background alone.
+    """
+    height, width = drawn.mask.shape
+    focus = tight_box(drawn.around) or Box(0, 0, height, width)
+    for _ in range(TRIES):
+        matrix = draw_map(height, width, focus, config, rng)
+        mask = warp_mask(drawn.mask, matrix, config.size)
+        if mask.any() or rng.random() < config.keep_background:
+            break
+    pixels = change_colours(warp_pixels(drawn.pixels, matrix, config.size), config, rng)
+    others = warp_mask(drawn.others, matrix, config.size)
+    if np.count_nonzero(mask) < config.min_area:
+        mask = np.zeros_like(mask)
+    clicks = initial_clicks(mask, others, rng)
+    row = table_row(drawn.granularity) if with_granularity else -1
+    return Sample(pixels, mask.astype(np.int8), tuple(clicks), row)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The batches of all epochs as lists of (epoch, image). rank, ranks: this process's share of each batch."""
+
+    images: int
+    config: FinetuneConfig
+    rank: int = 0
+    ranks: int = 1
+
+    @property
+    def steps(self) -> int:
+        """Of all epochs."""
+        return self.per_epoch * self.config.epochs
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps of an epoch: each image once, the last batch filled up with those that come first."""
+        return -(-self.images // self.config.batch)
+
+    def epoch_of(self, step: int) -> int:
+        """The epoch that a step, from 0, belongs to."""
+        return step // self.per_epoch
+
+    def after(self, step: int) -> Iterator[list[tuple[int, int]]]:
+        """The batches after so many steps."""
+        size = self.config.batch
+        for epoch in range(self.epoch_of(step), self.config.epochs):
+            order = generator(self.config.seed, "order", epoch).permutation(self.images)
+            order = np.resize(order, self.per_epoch * size)
+            first = step - epoch * self.per_epoch if epoch == self.epoch_of(step) else 0
+            for number in range(first, self.per_epoch):
+                whole = order[number * size : (number + 1) * size]
+                yield [(epoch, int(image)) for image in whole[self.rank :: self.ranks]]

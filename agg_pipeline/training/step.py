@@ -1,0 +1,48 @@
+"""A step of training: iterative clicks without gradient, then the loss of the last prediction (protocol, section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from agg_pipeline.models.simpleclick import draw_disks
+from agg_pipeline.training.samples import Batch
+from schemas.records import Click
+from stages.finetune import corrective_click, normalised_focal_loss, with_corrective
+
+Predict = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""The network: image (B, 3, S, S), coordinates (B, 3, S, S), rows (B,) or None, to logits (B, 1, S, S)."""
+
+
+def batch_loss(network: nn.Module, batch: Batch, rounds: int, rng: np.random.Generator, device: torch.device) -> Tensor:
+    """Mean loss of a batch after ``rounds`` rounds of iterative clicks; its graph is that of one forward."""
+    image = batch.pixels.to(device).permute(0, 3, 1, 2).float().div(255)
+    # No row at all is no granularity input: then nothing is added to the tokens.
+    rows = None if bool((batch.rows < 0).all()) else batch.rows.to(device)
+    clicks = [list(each) for each in batch.clicks]
+    coords = torch.zeros(len(batch), 3, *image.shape[2:])
+    _draw(coords, clicks)
+    targets = batch.target.numpy()
+    if rounds:
+        network.eval()
+        with torch.no_grad():
+            for number in range(1, rounds + 1):
+                probability = torch.sigmoid(network(image, coords.to(device), rows).float()).cpu()
+                for n, own in enumerate(clicks):
+                    click = corrective_click(probability[n, 0].numpy(), targets[n], rng)
+                    clicks[n] = with_corrective(own, click, number)
+                coords[:, :1] = probability
+                _draw(coords, clicks)
+    network.train()
+    logits = network(image, coords.to(device), rows).float()
+    return normalised_focal_loss(logits, batch.target.to(device).unsqueeze(1).float()).mean()
+
+
+def _draw(coords: Tensor, clicks: list[list[Click]]) -> None:
+    """The click maps of a batch, in place; the previous mask stays."""
+    coords[:, 1:] = 0.0
+    for maps, own in zip(coords.numpy(), clicks, strict=True):
+        draw_disks(maps[1:], own)

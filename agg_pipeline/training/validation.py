@@ -1,0 +1,56 @@
+"""Looking at a model while it learns: first masks at every granularity, by the evaluator's own code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agg_pipeline.chain import ShardTask
+from agg_pipeline.datasets.dataset import Dataset
+from agg_pipeline.evaluation.run import sampled
+from agg_pipeline.evaluation.shard import Target, load
+from agg_pipeline.models.simpleclick import SimpleClick
+from agg_pipeline.predictor import Predictor
+from schemas.config import ClicksConfig, EvaluationConfig, PredictorConfig
+from schemas.crop import MaskCrop
+from schemas.numbers import BINS
+from stages.evaluate import Start, evaluate
+
+GRANULARITIES = tuple(number / BINS for number in range(1, BINS + 1))
+IMAGES = 12
+FIRST_CLICK = ClicksConfig(max_clicks=1, early_stop=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What the model gives for the validation masks after one click. granularities: of the columns, (None,) for a model
+    without them. masks: of each target and column. ious: (targets, columns)."""
+
+    granularities: tuple[float | None, ...]
+    masks: tuple[tuple[MaskCrop, ...], ...]
+    ious: NDArray[np.float64]
+
+
+def validation_targets(dataset: Dataset, masks: int, seed: int) -> tuple[Target, ...]:
+    """So many masks of each level, drawn by the seed from a few images that are spread over the set."""
+    config = EvaluationConfig(seed=seed, sample=masks)
+    step = max(1, len(dataset.entries) // IMAGES)
+    task = ShardTask(0, dataset.name, dataset.entries[::step][:IMAGES], dataset.read, config)
+    return tuple(target for each in sampled(dataset, [task], config) for target in load(each).targets)
+
+
+def look(network: SimpleClick, targets: Sequence[Target], config: PredictorConfig) -> Look:
+    """The masks after the first click at each granularity."""
+    controlled = network.adapter is not None and network.adapter.table is not None
+    columns: tuple[float | None, ...] = GRANULARITIES if controlled else (None,)
+    model = Predictor(network, replace(config, input_size=network.input_size))
+    starts = [Start(granularity) for granularity in columns]
+    masks, ious = [], []
+    for target in targets:
+        (traces,) = evaluate([target.subject], [starts], model, FIRST_CLICK)
+        masks.append(tuple(trace.first for trace in traces))
+        ious.append([trace.steps[0].iou for trace in traces])
+    return Look(columns, tuple(masks), np.array(ious))

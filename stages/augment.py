@@ -1,0 +1,92 @@
+"""Augmentation for training (protocol, section 5): one affine map for image and masks, then colours."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.config import AugmentConfig
+from schemas.crop import Box
+
+Pixels = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+Matrix = NDArray[np.float64]
+
+
+def draw_map(height: int, width: int, focus: Box, config: AugmentConfig, rng: np.random.Generator) -> Matrix:
+    """A random map from pixels (x, y, 1) of an image to those of a square crop, (2, 3) float64.
+
+    With the view "crop" the image is scaled, flipped, turned, shifted, padded and cropped as in the protocol. With
+    "zoom" it is what the predictor sees, all of it or a region around ``focus``, squeezed into the crop; else the same.
+    """
+    if config.view == "crop":
+        window = Box(0, 0, height, width)
+        across = down = rng.uniform(config.min_scale, config.max_scale)
+    else:
+        window = _window(height, width, focus, config, rng)
+        across, down = config.size / window.width, config.size / window.height
+    centre = window.left + (window.width - 1) / 2, window.top + (window.height - 1) / 2
+    linear = np.diag([across, down]) @ _flip(config, rng)
+    seen_width, seen_height = window.width * across, window.height * down
+    if rng.random() < config.turn_90:
+        quarter = int(rng.integers(4))
+        linear = _rotation(90 * quarter) @ linear
+        if quarter % 2:
+            seen_width, seen_height = seen_height, seen_width
+    moved = np.zeros(2)
+    if rng.random() < config.shift_and_rotate:
+        linear = _rotation(rng.uniform(-config.max_rotation, config.max_rotation)) @ linear
+        moved += rng.uniform(-config.max_shift, config.max_shift, 2) * (seen_width, seen_height)
+    # What is larger than the crop is cut at a random place, what is smaller is padded all around.
+    spare = np.maximum(0.0, (seen_width - config.size, seen_height - config.size)) / 2
+    moved += rng.uniform(-spare, spare) + (config.size - 1) / 2
+    return np.column_stack([linear, moved - linear @ centre])
+
+
+def _window(height: int, width: int, focus: Box, config: AugmentConfig, rng: np.random.Generator) -> Box:
+    """The whole image, or a box around the focus with a random margin at a random place."""
+    if rng.random() < config.whole_image:
+        return Box(0, 0, height, width)
+    grown = rng.uniform(config.min_zoom, config.max_zoom)
+    tall, wide = max(config.min_side, grown * focus.height), max(config.min_side, grown * focus.width)
+    row = focus.top + focus.height / 2 + rng.uniform(-config.jitter, config.jitter) * tall
+    col = focus.left + focus.width / 2 + rng.uniform(-config.jitter, config.jitter) * wide
+    top, bottom = max(0, round(row - tall / 2)), min(height, round(row + tall / 2))
+    left, right = max(0, round(col - wide / 2)), min(width, round(col + wide / 2))
+    return Box(top, left, max(1, bottom - top), max(1, right - left))
+
+
+def _flip(config: AugmentConfig, rng: np.random.Generator) -> Matrix:
+    """Horizontal, vertical or both, each as likely."""
+    if rng.random() >= config.flip:
+        return np.eye(2)
+    return np.diag([(-1.0, 1.0), (1.0, -1.0), (-1.0, -1.0)][int(rng.integers(3))])
+
+
+def _rotation(degrees: float) -> Matrix:
+    angle = np.deg2rad(degrees)
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+def warp_pixels(pixels: Pixels, matrix: Matrix, size: int) -> Pixels:
+    """An (H, W, 3) uint8 image in the crop, (size, size, 3), bilinear; black where there is nothing."""
+    return np.asarray(cv2.warpAffine(pixels, matrix, (size, size), flags=cv2.INTER_LINEAR), np.uint8)
+
+
+def warp_mask(mask: Mask, matrix: Matrix, size: int) -> Mask:
+    """An (H, W) mask in the crop, (size, size), nearest; False where there is nothing."""
+    return np.asarray(cv2.warpAffine(mask.view(np.uint8), matrix, (size, size), flags=cv2.INTER_NEAREST), np.bool_)
+
+
+def change_colours(pixels: Pixels, config: AugmentConfig, rng: np.random.Generator) -> Pixels:
+    """Random brightness and contrast, then a random shift of each of R, G, B; (H, W, 3) uint8."""
+    levels = np.repeat(np.arange(256.0)[:, None], 3, axis=1)
+    if rng.random() < config.brightness_and_contrast:
+        contrast = 1 + rng.uniform(config.min_contrast, config.max_contrast)
+        levels = contrast * levels + 255 * rng.uniform(-config.max_brightness, config.max_brightness)
+    levels = np.clip(levels, 0, 255)
+    if rng.random() < config.colour_shift:
+        levels = levels + rng.uniform(-config.max_colour_shift, config.max_colour_shift, 3)
+    table = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(pixels, table[None]), np.uint8)

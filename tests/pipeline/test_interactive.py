@@ -1,0 +1,90 @@
+"""``load_model``: predictions for programs and notebooks."""
+
+import numpy as np
+import pytest
+import torch
+
+import agg_pipeline
+from agg_pipeline.models.adapter import Adapter
+from agg_pipeline.models.checkpoints import Origin, default_checkpoint, load_click_model, save_adapter, save_click_model
+from schemas.errors import UserError
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory):
+    made = Adapter(160, 8)
+    made.initialise(torch.Generator().manual_seed(0))
+    path = tmp_path_factory.mktemp("adapter") / "adapter.safetensors"
+    save_adapter(path, made)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(adapter):
+    return agg_pipeline.load_model(adapter=adapter)
+
+
+def test_probabilities_of_the_image(model):
+    found = model.predict(IMAGE, [(30, 40, True)], granularity=0.4)
+    assert (found.shape, found.dtype) == ((60, 90), np.float32)
+    assert 0 <= found.min() < found.max() <= 1
+    assert not np.array_equal(found, model.predict(IMAGE, [(30, 40, True)], granularity=0.9))
+    again = model.predict(IMAGE, [(30, 40, True), (5, 5, False)], 0.4, previous_mask=found)
+    assert not np.array_equal(found, again)
+    assert np.array_equal(found, model.predict(IMAGE, [(30, 40, True)], granularity=0.4)), "it remembers nothing"
+
+
+def test_without_granularity_an_untrained_adapter_is_the_base(model):
+    base = agg_pipeline.load_model()
+    assert not base.has_granularity
+    clicks = [(30, 40, True)]
+    assert np.array_equal(base.predict(IMAGE, clicks), model.predict(IMAGE, clicks))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((IMAGE.astype(float), [(1, 1, True)]), "uint8"),
+        ((IMAGE[..., 0], [(1, 1, True)]), r"\(H, W, 3\)"),
+        ((IMAGE, []), "at least one click"),
+        ((IMAGE, [(60, 1, True)]), "outside of the image"),
+        ((IMAGE, [(1, 1, True)], 1.5), "not in"),
+        ((IMAGE, [(1, 1, True)], 0.5, np.zeros((90, 60), np.float32)), "previous mask"),
+    ],
+)
+def test_bad_input(model, arguments, said):
+    with pytest.raises(UserError, match=said):
+        model.predict(*arguments)
+
+
+def test_granularity_needs_a_table():
+    with pytest.raises(UserError, match="no granularity table"):
+        agg_pipeline.load_model().predict(IMAGE, [(1, 1, True)], 0.5)
+
+
+def test_adapter_on_another_base_names_both_files(tmp_path):
+    network, info = load_click_model(default_checkpoint())
+    path = tmp_path / "adapter.safetensors"
+    save_adapter(path, Adapter(160, 8), Origin(base_sha256="f" * 64))
+    with pytest.raises(UserError, match=f"{'f' * 64}.*{info.sha256}"):
+        agg_pipeline.load_model(adapter=path)
+    save_adapter(path, Adapter(160, 8), Origin(base_sha256=info.sha256))
+    assert agg_pipeline.load_model(adapter=path).has_granularity
+    save_click_model(tmp_path / "other.safetensors", network, half=False)
+    with pytest.raises(UserError, match="another model"):
+        agg_pipeline.load_model(tmp_path / "other.safetensors", path)
+
+
+@pytest.mark.golden
+def test_recorded_logits(shared):
+    data = np.load(shared / "golden" / "graco_forward.npz")
+    checkpoints = shared / "checkpoints"
+    model = agg_pipeline.load_model(checkpoints / "xtiny448.pth", checkpoints / "xtiny448_adapter_qv.pth")
+    image = np.ascontiguousarray(data["input"].transpose(1, 2, 0))
+    clicks = [(row, col, index < 2) for index, (row, col, _) in enumerate(data["points"].tolist()) if row >= 0]
+    for granularity in (None, 0.1, 0.5, 1.0):
+        found = model.predict(image, clicks, granularity)[::4, ::4]
+        expected = 1 / (1 + np.exp(-data[f"logits_{'none' if granularity is None else granularity}"]))
+        assert np.abs(found - expected.squeeze()).max() < 1e-5

@@ -1,0 +1,139 @@
+"""The loss against recorded values, and the clicks of training."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import ndimage
+
+from schemas.records import Click
+from stages.finetune import (
+    MAX_CLICKS,
+    corrective_click,
+    initial_clicks,
+    normalised_focal_loss,
+    with_corrective,
+)
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.golden
+def test_recorded_losses_and_gradients(shared):
+    data = np.load(shared / "golden" / "losses.npz")
+    logits = torch.from_numpy(data["logits"]).requires_grad_()
+    losses = normalised_focal_loss(logits, torch.from_numpy(data["target"]))
+    np.testing.assert_allclose(losses.detach(), data["loss"], rtol=0, atol=1e-5)
+    losses.mean().backward()
+    gradient = next(data[name] for name in data.files if "grad" in name)
+    np.testing.assert_allclose(logits.grad, gradient, rtol=0, atol=1e-5)
+
+
+def test_loss_by_hand():
+    # Two pixels of the object with probability 1/2: weight 1/4 each, scaled to 1; 0.5 * log 2.
+    loss = normalised_focal_loss(torch.zeros(1, 1, 1, 2), torch.ones(1, 1, 1, 2))
+    assert loss.item() == pytest.approx(0.5 * np.log(2))
+    # A pixel that does not count changes nothing; nor does another image of the batch.
+    logits = torch.tensor([[[[0.0, 0.0, 9.0]]], [[[5.0, -5.0, 1.0]]]])
+    target = torch.tensor([[[[1.0, 1.0, -1.0]]], [[[1.0, 0.0, 1.0]]]])
+    assert normalised_focal_loss(logits, target)[0].item() == pytest.approx(0.5 * np.log(2))
+
+
+def test_loss_without_a_counted_pixel_is_zero():
+    logits = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    loss = normalised_focal_loss(logits, -torch.ones(1, 1, 2, 2))
+    loss.sum().backward()
+    assert loss.item() == 0
+    assert torch.equal(logits.grad, torch.zeros(1, 1, 2, 2))
+
+
+def test_counts_of_initial_clicks_fall_by_a_fifth():
+    mask, others = np.zeros((2, 60, 60), bool)
+    mask[10:40, 10:40] = True
+    counts = Counter()
+    for seed in range(4000):
+        clicks = initial_clicks(mask, others, rng(seed))
+        positive = sum(click.positive for click in clicks)
+        counts["positive", positive] += 1
+        counts["negative", len(clicks) - positive] += 1
+    for sign, least in (("positive", 1), ("negative", 0)):
+        ratios = [counts[sign, least + n + 1] / counts[sign, least + n] for n in range(4)]
+        assert np.mean(ratios) == pytest.approx(0.8, abs=0.06)
+        assert counts[sign, least] / 4000 == pytest.approx(0.2, abs=0.03)
+    assert max(number for _, number in counts) <= MAX_CLICKS
+
+
+def test_initial_clicks_lie_where_they_belong():
+    mask, others = np.zeros((2, 80, 80), bool)
+    mask[20:50, 20:50] = True
+    others[60:75, 60:75] = True
+    inner = ndimage.binary_erosion(mask, np.ones((3, 3)), iterations=3)
+    ring = ndimage.binary_dilation(mask, np.ones((3, 3)), iterations=3) & ~mask
+    where = Counter()
+    for seed in range(1500):
+        for click in initial_clicks(mask, others, rng(seed)):
+            place = click[:2]
+            if click.positive:
+                assert mask[place]
+                where["inner" if inner[place] else "edge"] += 1
+            else:
+                assert not mask[place]
+                where["other" if others[place] else "ring" if ring[place] else "background"] += 1
+    negative = where["other"] + where["ring"] + where["background"]
+    assert where["other"] / negative == pytest.approx(0.4, abs=0.03)
+    assert where["ring"] / negative == pytest.approx(0.5 + 0.1 * ring.sum() / (~(mask | others)).sum(), abs=0.03)
+    assert where["edge"] / (where["edge"] + where["inner"]) == pytest.approx(0.1 * (1 - inner.sum() / 900), abs=0.02)
+
+
+def test_small_masks_are_not_eroded_away():
+    mask, others = np.zeros((2, 30, 30), bool)
+    mask[5:12, 5:12] = True
+    places = {click[:2] for seed in range(200) for click in initial_clicks(mask, others, rng(seed)) if click.positive}
+    assert (5, 5) in places or (11, 11) in places or len(places) > 40
+
+
+def test_empty_mask_has_no_positive_click():
+    nothing = np.zeros((30, 30), bool)
+    clicks = [click for seed in range(50) for click in initial_clicks(nothing, nothing, rng(seed))]
+    assert clicks
+    assert not any(click.positive for click in clicks)
+
+
+@settings(deadline=None, max_examples=60)
+@given(arrays(np.bool_, (9, 11)), arrays(np.int8, (9, 11), elements=st.integers(-1, 1)), st.integers(0, 9))
+def test_corrective_click_is_on_the_larger_error(predicted, target, seed):
+    click = corrective_click(predicted.astype(np.float32), target, rng(seed))
+    missing, surplus = (target == 1) & ~predicted, (target == 0) & predicted
+    if click is None:
+        assert not missing.any()
+        assert not surplus.any()
+        return
+    assert (missing if click.positive else surplus)[click.row, click.col]
+
+
+def test_corrective_click_lies_deep_in_the_error():
+    target = np.zeros((60, 60), np.int8)
+    target[10:50, 10:50] = 1
+    clicks = [corrective_click(np.zeros((60, 60), np.float32), target, rng(seed)) for seed in range(100)]
+    assert all(click.positive and 19 <= click.row <= 40 and 19 <= click.col <= 40 for click in clicks)
+    assert len(set(clicks)) > 50
+    # 0.49 is the threshold.
+    assert corrective_click(np.where(target == 1, 0.495, 0).astype(np.float32), target, rng()) is None
+
+
+def test_iterative_clicks_overwrite_the_last_slots():
+    clicks = [Click(n, 0, True) for n in range(24)] + [Click(0, 1, False)]
+    once = with_corrective(clicks, Click(99, 9, True), 1)
+    assert [click.row for click in once if click.positive] == [*range(23), 99]
+    twice = with_corrective(once, Click(98, 9, True), 2)
+    assert [click.row for click in twice if click.positive] == [*range(22), 98, 99]
+    assert sum(not click.positive for click in twice) == 1
+    few = with_corrective([Click(1, 1, True)], Click(2, 2, False), 3)
+    assert sorted(few) == [Click(1, 1, True), Click(2, 2, False)]
+    assert with_corrective(few, None, 3) == few
