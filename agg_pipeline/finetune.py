@@ -19,7 +19,8 @@ from agg_pipeline.models.simpleclick import SimpleClick
 from agg_pipeline.proposals import write_sampling
 from agg_pipeline.reader import ProposalDatabase, open_proposals
 from agg_pipeline.sharded import Json
-from agg_pipeline.training.loop import CHECKPOINT, Trained, Training, Watch, train
+from agg_pipeline.training.loop import CHECKPOINT, Trained, Training, Watch, checkpoint_step, train
+from agg_pipeline.training.monitor import forget_after
 from agg_pipeline.training.samples import Samples, generator
 from agg_pipeline.training.source import MaskSource, ReadPixels, check_images, open_source
 from agg_pipeline.training.validation import validation_targets
@@ -74,7 +75,7 @@ def prepare(config: FinetuneConfig, options: FinetuneOptions) -> Prepared:
         "config": content_hash({**asdict(config), "loaders": 0, "devices": config.devices}),
         "base": info.sha256,
         "proposals": content_hash([_content(each) for each in databases]),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
     }
     _claim(options, identity, config)
     training = Training(
@@ -103,6 +104,8 @@ def finetune(prepared: Prepared, watch: Watch) -> tuple[Trained, Path]:
     With LoRA that is an adapter, without (full fine-tuning) a click model with its granularity table.
     """
     training = prepared.training
+    if training.resume:
+        forget_after(training.out, checkpoint_step(training.out))
     done = train(training, watch)
     network = training.network
     parameters = dict(network.named_parameters())

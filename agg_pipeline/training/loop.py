@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -88,9 +91,18 @@ def train(training: Training, watch: Watch) -> Trained:
         strategy="ddp_spawn" if config.devices > 1 else "auto",
     )
     if config.devices > 1:
-        launch: Callable[..., Trained] = fabric.launch
-        return launch(_run, training, watch)
+        # A partial and a tuple: Fabric looks for tensors in what it sends, and cannot in frozen dataclasses.
+        launch: Callable[..., tuple[int, int, dict[str, NDArray[Any]]]] = fabric.launch
+        step, steps, state = launch(partial(_run_alone, training=training, watch=watch))
+        return Trained(step, steps, {name: torch.from_numpy(value) for name, value in state.items()})
     return _run(fabric, training, watch)
+
+
+def _run_alone(fabric: Fabric, training: Training, watch: Watch) -> tuple[int, int, dict[str, NDArray[Any]]]:
+    """Run in a process of its own, with a network of its own: what was sent lies in memory that all processes share."""
+    done = _run(fabric, replace(training, network=copy.deepcopy(training.network)), watch)
+    # Tensors would be sent as files that are gone when this process has ended.
+    return done.step, done.steps, {name: value.numpy() for name, value in done.state.items()}
 
 
 def _run(fabric: Fabric, training: Training, watch: Watch) -> Trained:
@@ -203,6 +215,25 @@ def _start_loader(_number: int) -> None:
     cv2.setNumThreads(1)
 
 
+def checkpoint_step(out: Path) -> int:
+    """The step after which a folder's checkpoint was made; UserError if there is none."""
+    return int(_read_checkpoint(out)["step"])
+
+
+def _read_checkpoint(out: Path) -> dict[str, Any]:
+    path = out / CHECKPOINT
+    if not path.exists():
+        raise UserError(f"{out} has no checkpoint to resume; leave --resume out")
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        missing = {"identity", "step", "state", "optimizer"} - set(content)
+    except Exception as error:  # a damaged file can fail in any way
+        raise UserError(f"{path} is damaged or no checkpoint; --overwrite starts afresh") from error
+    if missing:
+        raise UserError(f"{path} is no checkpoint: it lacks {sorted(missing)[0]}; --overwrite starts afresh")
+    return content
+
+
 def save_checkpoint(training: Training, step: int, learning: Mapping[str, Tensor], optimizer: Any) -> None:
     """Put the checkpoint in place as a whole or not at all."""
     content = {
@@ -223,22 +254,19 @@ def save_checkpoint(training: Training, step: int, learning: Mapping[str, Tensor
 
 def _resume(training: Training, learning: Mapping[str, Tensor], optimizer: Any) -> int:
     """Take over the last checkpoint's state; the step it was made after. UserError if it is of another training."""
-    path = training.out / CHECKPOINT
-    if not path.exists():
-        raise UserError(f"{training.out} has no checkpoint to resume; leave --resume out")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        identity, step, state = content["identity"], int(content["step"]), content["state"]
-    except Exception as error:  # a damaged file can fail in any way
-        raise UserError(f"{path} is damaged or no checkpoint; --overwrite starts afresh") from error
+    content = _read_checkpoint(training.out)
+    identity, state = content["identity"], content["state"]
     changed = sorted(key for key in training.identity if identity.get(key) != training.identity[key])
     if changed:
-        raise UserError(f"{path} is of another training: {', '.join(changed)} changed; use another output folder")
+        raise UserError(
+            f"{training.out / CHECKPOINT} is of another training: {', '.join(changed)} changed; "
+            "use another output folder"
+        )
     with torch.no_grad():
         for name, value in learning.items():
             value.copy_(state[name])
     optimizer.load_state_dict(content["optimizer"])
-    return step
+    return int(content["step"])
 
 
 def _diverged(training: Training, step: int, loss: float) -> str:

@@ -1,0 +1,77 @@
+"""A small proposal database with its images on disk, and a training on it that takes seconds."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from agg_pipeline import database, sharded
+from agg_pipeline.chain import ShardTask
+from agg_pipeline.datasets.registry import open_dataset
+from agg_pipeline.proposals import finish
+from agg_pipeline.rows import tables
+from agg_pipeline.shard import load, run_complement, run_granularity, run_mask_engine, run_postprocess
+from agg_pipeline.storage import Store
+from schemas.config import FinetuneConfig, ProposalsConfig, override
+from tests.e2e.small_set import labels
+from tests.pipeline.conftest import ENVIRONMENT, MODEL, Halver
+
+IMAGES = 5
+
+
+def write_images(root):
+    """Photographs in the layout of ``folder``: two objects in each, the last has only one."""
+    for name in ("images", "masks"):
+        (root / name).mkdir(parents=True)
+    for number in range(IMAGES):
+        instances = np.kron(labels(shift=number), np.ones((2, 2), np.uint8))
+        if number == IMAGES - 1:
+            instances[instances == 2] = 0
+        noise = np.random.default_rng(number).integers(0, 60, (*instances.shape, 3))
+        pixels = (60 * instances[..., None] + noise).astype(np.uint8)
+        Image.fromarray(pixels).save(root / "images" / f"im_{number}.png")
+        Image.fromarray(instances).save(root / "masks" / f"im_{number}.png")
+    return root
+
+
+def write_proposals(out, data):
+    """A finished run over the images, by a model of numpy."""
+    config = override(ProposalsConfig(), {"batch": {"images_per_shard": 2}, "masks": {"min_area": 50}})
+    dataset = open_dataset("folder", str(data), None)
+    store = Store(str(out / "database"))
+    plan = sharded.make_plan(database.LAYOUT, dataset, MODEL, ENVIRONMENT, config)
+    store.write_json(sharded.PLAN, plan)
+    model = Halver()
+    for index, start in enumerate(range(0, IMAGES, 2)):
+        task = ShardTask(index, "folder", dataset.entries[start : start + 2], dataset.read, config)
+        state = run_complement(run_postprocess(run_mask_engine(load(task), model)))
+        state = run_granularity(state, model)
+        database.write_shard(store, index, len(task.entries), plan["config_hash"], tables(state))
+    finish(store, plan)
+    return out
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    return write_images(tmp_path_factory.mktemp("train") / "data")
+
+
+@pytest.fixture(scope="session")
+def proposals(tmp_path_factory, data):
+    return write_proposals(tmp_path_factory.mktemp("train") / "out", data)
+
+
+@pytest.fixture
+def config():
+    """Three steps an epoch on 32x32 crops."""
+    return override(
+        FinetuneConfig(),
+        {
+            "epochs": 2,
+            "batch": 2,
+            "lr": 1e-3,
+            "decay_epoch": 1,
+            "max_rounds": 1,
+            "loaders": 0,
+            "augment": {"size": 32, "view": "zoom", "min_area": 1},
+        },
+    )

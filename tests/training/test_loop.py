@@ -1,0 +1,173 @@
+"""The training loop: what it changes, resuming to the bit, several processes, and losses that are not finite."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from agg_pipeline.finetune import FinetuneOptions, finetune, prepare
+from agg_pipeline.models.checkpoints import default_checkpoint, load_adapter, load_click_model
+from agg_pipeline.training import loop
+from agg_pipeline.training.loop import CHECKPOINT, train
+from schemas.errors import UserError
+
+
+class Steps:
+    """Remembers the losses; can stop the training at a step as Ctrl-C does."""
+
+    def __init__(self, stop_at=None):
+        self.losses = []
+        self.stop_at = stop_at
+
+    def __call__(self, done, _network):
+        self.losses.append(done.loss)
+        if done.step == self.stop_at:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def prepared(proposals, data, config, tmp_path):
+    def prepare_(name="out", changes=None, **options):
+        chosen = FinetuneOptions(
+            (str(proposals),),
+            {"": str(data)},
+            str(default_checkpoint()),
+            tmp_path / name,
+            validation_masks=0,
+            **options,
+        )
+        return prepare(replace(config, **(changes or {})), chosen)
+
+    return prepare_
+
+
+def weights(path):
+    adapter, _ = load_adapter(path)
+    return {name: value.clone() for name, value in adapter.released_state().items()}
+
+
+def test_everything_that_is_trained_has_a_gradient_by_the_second_step(prepared):
+    made = prepared(changes={"epochs": 1, "batch": 3})
+    network = made.training.network
+    seen = {}
+
+    def watch(done, net):
+        for name, parameter in net.named_parameters():
+            if parameter.grad is not None and bool(parameter.grad.any()):
+                seen.setdefault(name, done.step)
+
+    train(made.training, watch)
+    assert set(seen) == made.training.trained
+    assert {name for name, step in seen.items() if step > 1} == {n for n in seen if "lora_A" in n}, "A waits for B"
+    assert all(step <= 2 for step in seen.values())
+    base, _ = load_click_model(default_checkpoint(), 32)
+    for name, value in base.state_dict().items():
+        assert torch.equal(network.state_dict()[name], value), f"{name} of the base changed"
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(prepared):
+    whole = Steps()
+    _, path = finetune(prepared("whole", checkpoint_minutes=0.0), whole)
+    first = Steps(stop_at=4)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(prepared("cut", checkpoint_minutes=0.0), first)
+    second = Steps()
+    _, resumed = finetune(prepared("cut", checkpoint_minutes=0.0, resume=True), second)
+    # The checkpoint is that of the first epoch's end: the fourth step is made again.
+    assert first.losses[:3] + second.losses == whole.losses
+    ours, theirs = weights(resumed), weights(path)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert path.read_bytes() == resumed.read_bytes()
+
+
+def test_time_limit_ends_cleanly_and_can_be_resumed(prepared):
+    watch = Steps()
+    done, path = finetune(prepared("cut", max_minutes=0.0), watch)
+    assert (done.step, done.steps) == (1, 6)
+    assert path.exists()
+    rest = Steps()
+    done, path = finetune(prepared("cut", resume=True), rest)
+    assert done.step == 6
+    whole = Steps()
+    _, other = finetune(prepared("whole"), whole)
+    assert watch.losses + rest.losses == whole.losses
+    assert path.read_bytes() == other.read_bytes()
+
+
+def test_resuming_another_training_is_refused(prepared):
+    finetune(prepared("out", changes={"epochs": 1}), Steps())
+    with pytest.raises(UserError, match="config changed"):
+        finetune(prepared("out", changes={"epochs": 1, "lr": 0.5}, resume=True), Steps())
+    with pytest.raises(UserError, match="--resume goes on"):
+        prepared("out")
+    with pytest.raises(UserError, match="no checkpoint to resume"):
+        finetune(prepared("empty", resume=True), Steps())
+    (prepared("out", overwrite=True).training.out / CHECKPOINT).write_bytes(b"junk")
+    with pytest.raises(UserError, match="damaged"):
+        finetune(prepared("out", resume=True), Steps())
+
+
+def test_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(prepared, monkeypatch):
+    real = loop.batch_loss
+
+    def broken(network, batch, rounds, rng, device):
+        loss = real(network, batch, rounds, rng, device)
+        return loss * float("nan") if len(seen.losses) == 4 else loss
+
+    monkeypatch.setattr(loop, "batch_loss", broken)
+    seen = Steps()
+    made = prepared(checkpoint_minutes=0.0)
+    with pytest.raises(UserError, match=r"the loss is nan at step 5; the last good checkpoint is .*checkpoint\.pt"):
+        finetune(made, seen)
+    assert torch.load(made.training.out / CHECKPOINT, weights_only=True)["step"] == 3
+
+
+def test_parts_of_a_batch_add_up(prepared):
+    whole, parts = Steps(), Steps()
+    for name, watch, accumulate in (("whole", whole, 1), ("parts", parts, 2)):
+        finetune(prepared(name, changes={"epochs": 1, "accumulate": accumulate, "max_rounds": 0}), watch)
+    assert whole.losses[0] == pytest.approx(parts.losses[0], rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "table", "lora"),
+    [
+        ({"granularity": False}, False, True),
+        ({"lora": False}, True, False),
+        ({"lora": False, "granularity": False}, False, False),
+        ({"lora_targets": "qv", "rank": 4}, True, True),
+    ],
+)
+def test_ablations(prepared, changes, table, lora):
+    done, path = finetune(prepared(changes={"epochs": 1, **changes}), Steps())
+    if lora:
+        adapter, info = load_adapter(path)
+        assert (info.granularity, adapter.rank, adapter.projections) == (
+            table,
+            changes.get("rank", 8),
+            changes.get("lora_targets", "qk"),
+        )
+        return
+    network, info = load_click_model(path)
+    base, _ = load_click_model(default_checkpoint(), 32)
+    assert info.granularity == table
+    changed = [name for name, value in base.state_dict().items() if not torch.equal(network.state_dict()[name], value)]
+    assert len(changed) > 100
+    assert any(name.startswith("neck") for name in done.state)
+
+
+def test_two_processes_train(prepared):
+    made = prepared(changes={"devices": 2, "epochs": 1, "batch": 4})
+    done, path = finetune(made, Steps())
+    assert done.step == done.steps == 2
+    adapter, _ = load_adapter(path)
+    assert any(bool(b.any()) for b in adapter.lora_B)
+
+
+def test_adapter_says_what_it_was_made_of(prepared):
+    _, path = finetune(prepared(changes={"epochs": 1}), Steps())
+    _, info = load_adapter(path)
+    _, base = load_click_model(default_checkpoint())
+    assert info.origin.base_sha256 == base.sha256
+    assert len(info.origin.proposals) == 1
+    assert info.origin.config["epochs"] == 1

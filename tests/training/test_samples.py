@@ -1,0 +1,97 @@
+"""Samples and batches: every draw from the seed."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+
+from agg_pipeline.datasets.images import read_image
+from agg_pipeline.reader import open_proposals
+from agg_pipeline.storage import Store
+from agg_pipeline.training.samples import Batches, Samples, collate, make_sample
+from agg_pipeline.training.source import Drawn, open_source
+from schemas.config import AugmentConfig, override
+
+
+@pytest.fixture
+def samples(proposals, data, config):
+    source = open_source([open_proposals(str(proposals))], [partial(read_image, Store(str(data)))], "agg", False)
+    return Samples(source, config)
+
+
+def test_a_sample_depends_on_seed_epoch_and_image_alone(samples, config):
+    first, again = samples[0, 1], samples[0, 1]
+    assert np.array_equal(first.pixels, again.pixels)
+    assert first.clicks == again.clicks
+    others = [samples[1, 1], samples[0, 2], Samples(samples.source, replace(config, seed=1))[0, 1]]
+    assert not any(np.array_equal(first.pixels, other.pixels) for other in others)
+
+
+def test_clicks_lie_on_what_they_mark(samples):
+    for image in range(5):
+        for epoch in range(6):
+            sample = samples[epoch, image]
+            assert sample.pixels.shape == (32, 32, 3)
+            assert 0 <= sample.row <= 9
+            for click in sample.clicks:
+                assert (sample.target[click.row, click.col] == 1) == click.positive
+
+
+def test_without_granularity_there_is_no_row(samples, config):
+    assert Samples(samples.source, replace(config, granularity=False))[0, 0].row == -1
+
+
+def drawn(area):
+    mask = np.zeros((100, 100), bool)
+    mask[40 : 40 + area // 10, 20:30] = True
+    return Drawn(np.zeros((100, 100, 3), np.uint8), mask, np.zeros_like(mask), mask, 0.5)
+
+
+def test_crops_hold_the_mask_but_for_a_few():
+    config = override(AugmentConfig(), {"size": 40, "min_area": 1})
+    made = [make_sample(drawn(200), config, True, np.random.default_rng(n)) for n in range(300)]
+    empty = [sample for sample in made if not sample.target.any()]
+    assert 0 < len(empty) < 60
+    assert not any(click.positive for sample in empty for click in sample.clicks)
+    never = override(config, {"keep_background": 0.0})
+    assert all(make_sample(drawn(200), never, True, np.random.default_rng(n)).target.any() for n in range(100))
+
+
+def test_what_is_left_of_a_mask_may_be_too_small():
+    config = override(AugmentConfig(), {"size": 100, "min_area": 80, "keep_background": 0.0, "min_scale": 1.0})
+    assert not make_sample(drawn(30), config, True, np.random.default_rng(0)).target.any()
+    assert make_sample(drawn(200), config, True, np.random.default_rng(0)).target.any()
+
+
+def test_an_epoch_holds_every_image(config):
+    batches = list(Batches(5, config).after(0))
+    assert [len(batch) for batch in batches] == [2] * 6
+    for epoch in range(2):
+        own = [index for batch in batches[3 * epoch : 3 * epoch + 3] for index in batch]
+        assert {epoch_ for epoch_, _ in own} == {epoch}
+        assert {image for _, image in own} == set(range(5))
+    assert batches[:3] != [[(0, image) for _, image in batch] for batch in batches[3:]]
+
+
+def test_going_on_gives_the_rest(config):
+    whole = list(Batches(5, config).after(0))
+    for step in range(7):
+        assert list(Batches(5, config).after(step)) == whole[step:]
+
+
+def test_processes_share_a_batch(config):
+    config = replace(config, batch=4)
+    whole = list(Batches(5, config).after(0))
+    parts = [list(Batches(5, config, rank, 2).after(0)) for rank in range(2)]
+    for batch, first, second in zip(whole, *parts, strict=True):
+        assert sorted(first + second) == sorted(batch)
+
+
+def test_batch_holds_its_samples(samples):
+    batch = collate([samples[0, n] for n in range(4)])
+    assert batch.pixels.shape == (4, 32, 32, 3)
+    part = batch.part(1, 3)
+    assert len(part) == 2
+    assert part.clicks == batch.clicks[1:3]
+    assert np.array_equal(part.target.numpy(), batch.target.numpy()[1:3])
