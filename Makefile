@@ -7,6 +7,8 @@ DATASET = demo
 DATA = data/$(DATASET)
 CHECKPOINT =
 ADAPTER =
+PROPOSALS = runs/$(DATASET)/proposals
+RECIPE = $(if $(filter demo,$(DATASET)),demo,paper)
 # Masks of each level in an evaluation, drawn by the seed; empty for all.
 SAMPLE = $(if $(filter demo,$(DATASET)),50)
 OUT = runs/$(DATASET)/$@$(if $(ADAPTER),-adapted)
@@ -16,15 +18,20 @@ AGG = $(VENV)/bin/agg
 INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SUITE = tests
 
-.PHONY: help proposals eval test golden lint bench setup setup-dev clean
+.PHONY: help proposals finetune eval test golden lint bench setup setup-dev clean
 
 help:
 	@echo "make proposals [DATASET=sbd DATA=folder CHECKPOINT=file OUT=folder ARGS='--limit-images 40']"
+	@echo "make finetune [DATASET=sbd DATA=folder PROPOSALS=folder CHECKPOINT=file RECIPE=name OUT=folder ARGS=...]"
 	@echo "make eval [DATASET=grabcut DATA=folder CHECKPOINT=file ADAPTER=file OUT=folder SAMPLE=N ARGS=...]"
 	@echo "make test | golden | lint | bench | clean"
 
 proposals: setup
 	$(AGG) proposals run --dataset "$(DATASET)" --data "$(DATA)" --out "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
+
+# Learns from the result of make proposals; the demo set's recipe is for small machines.
+finetune: setup
+	$(AGG) finetune --proposals "$(PROPOSALS)" --data "$(DATA)" --out "$(OUT)" --recipe $(RECIPE) $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
 
 # With an adapter, the best granularity for each mask, as in the paper's tables; ARGS can say otherwise.
 eval: setup

@@ -14,17 +14,18 @@ from agg_pipeline import database
 from agg_pipeline.datasets.registry import known_dataset, open_dataset, root_of
 from agg_pipeline.evaluation.shard import Target
 from agg_pipeline.models.adapter import Adapter, attach_adapter
-from agg_pipeline.models.checkpoints import Origin, load_click_model, save_adapter, save_click_model
+from agg_pipeline.models.checkpoints import CheckpointInfo, Origin, load_click_model, save_adapter, save_click_model
 from agg_pipeline.models.simpleclick import SimpleClick
 from agg_pipeline.proposals import write_sampling
 from agg_pipeline.reader import ProposalDatabase, open_proposals
 from agg_pipeline.sharded import Json
+from agg_pipeline.training.log import LOOKS, STEPS, forget_after
 from agg_pipeline.training.loop import CHECKPOINT, Trained, Training, Watch, checkpoint_step, train
-from agg_pipeline.training.monitor import forget_after
+from agg_pipeline.training.report import PAGE, PICTURES, write_page
 from agg_pipeline.training.samples import Samples, generator
 from agg_pipeline.training.source import MaskSource, ReadPixels, check_images, open_source
 from agg_pipeline.training.validation import validation_targets
-from schemas.config import FinetuneConfig, content_hash
+from schemas.config import FinetuneConfig, content_hash, flatten
 from schemas.errors import UserError
 from schemas.numbers import BINS
 
@@ -54,6 +55,7 @@ class Prepared:
     origin: Origin
     validation: tuple[Target, ...]
     notes: tuple[str, ...]
+    facts: Json
 
 
 def prepare(config: FinetuneConfig, options: FinetuneOptions) -> Prepared:
@@ -95,7 +97,7 @@ def prepare(config: FinetuneConfig, options: FinetuneOptions) -> Prepared:
             validation = _validation(databases[0], config, options)
         except UserError as error:
             notes.append(f"no looks at validation masks: {error}")
-    return Prepared(training, origin, validation, tuple(notes))
+    return Prepared(training, origin, validation, tuple(notes), _facts(databases, source, info, config))
 
 
 def finetune(prepared: Prepared, watch: Watch) -> tuple[Trained, Path]:
@@ -120,7 +122,19 @@ def finetune(prepared: Prepared, watch: Watch) -> tuple[Trained, Path]:
     else:
         path = training.out / MODEL
         save_click_model(path, network, half=False)
+    write_page(training.out, prepared.facts)
     return done, path
+
+
+def _facts(databases: list[ProposalDatabase], source: MaskSource, info: CheckpointInfo, config: FinetuneConfig) -> Json:
+    """What the page says of a training."""
+    names = (f"{each.plan['dataset']['name']} ({each.plan['dataset']['split']})" for each in databases)
+    masks = sum(source.bins())
+    return {
+        "data": ", ".join(names),
+        "how": f"{masks} masks of {len(source.images)} images; base {info.architecture} ({info.sha256[:12]})",
+        "config": flatten(asdict(config)),
+    }
 
 
 def _attach(network: SimpleClick, config: FinetuneConfig) -> frozenset[str]:
@@ -179,7 +193,7 @@ def _content(opened: ProposalDatabase) -> list[Json]:
 def _claim(options: FinetuneOptions, identity: Json, config: FinetuneConfig) -> None:
     """Make the output folder this training's: refuse another one's, unless it is to be overwritten."""
     out = options.out
-    held = [name for name in (CHECKPOINT, PLAN, ADAPTER, MODEL) if (out / name).exists()]
+    held = [name for name in (CHECKPOINT, PLAN, ADAPTER, MODEL, STEPS, LOOKS, PAGE) if (out / name).exists()]
     if held and not options.resume and not options.overwrite:
         raise UserError(f"{out} holds a training ({held[0]}); --resume goes on with it, --overwrite starts afresh")
     try:
@@ -187,6 +201,8 @@ def _claim(options: FinetuneOptions, identity: Json, config: FinetuneConfig) -> 
         if not options.resume:
             for name in held:
                 (out / name).unlink()
+            for strip in (out / PICTURES).glob("step-*.png"):
+                strip.unlink()
             (out / PLAN).write_text(json.dumps({"identity": identity, "config": asdict(config)}, indent=1) + "\n")
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror}") from error

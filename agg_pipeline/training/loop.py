@@ -14,7 +14,6 @@ from typing import Any
 import cv2
 import torch
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -91,18 +90,18 @@ def train(training: Training, watch: Watch) -> Trained:
         strategy="ddp_spawn" if config.devices > 1 else "auto",
     )
     if config.devices > 1:
-        # A partial and a tuple: Fabric looks for tensors in what it sends, and cannot in frozen dataclasses.
-        launch: Callable[..., tuple[int, int, dict[str, NDArray[Any]]]] = fabric.launch
-        step, steps, state = launch(partial(_run_alone, training=training, watch=watch))
-        return Trained(step, steps, {name: torch.from_numpy(value) for name, value in state.items()})
+        # A partial and a tuple: Fabric looks for tensors in what it sends, and cannot in frozen dataclasses. What was
+        # learnt would not pass through its pipe; the last checkpoint holds it.
+        launch: Callable[..., tuple[int, int]] = fabric.launch
+        step, steps = launch(partial(_run_alone, training=training, watch=watch))
+        return Trained(step, steps, _read_checkpoint(training.out)["state"])
     return _run(fabric, training, watch)
 
 
-def _run_alone(fabric: Fabric, training: Training, watch: Watch) -> tuple[int, int, dict[str, NDArray[Any]]]:
+def _run_alone(fabric: Fabric, training: Training, watch: Watch) -> tuple[int, int]:
     """Run in a process of its own, with a network of its own: what was sent lies in memory that all processes share."""
     done = _run(fabric, replace(training, network=copy.deepcopy(training.network)), watch)
-    # Tensors would be sent as files that are gone when this process has ended.
-    return done.step, done.steps, {name: value.numpy() for name, value in done.state.items()}
+    return done.step, done.steps
 
 
 def _run(fabric: Fabric, training: Training, watch: Watch) -> Trained:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -15,27 +14,24 @@ from tensorboardX import SummaryWriter
 from agg_pipeline.evaluation.shard import Target
 from agg_pipeline.models.simpleclick import SimpleClick
 from agg_pipeline.progress import duration
+from agg_pipeline.training.log import LOOK_COLUMNS, LOOKS, STEP_COLUMNS, STEPS, append
 from agg_pipeline.training.loop import StepDone
-from agg_pipeline.training.validation import Look, look
+from agg_pipeline.training.report import PICTURES, write_strip
+from agg_pipeline.training.validation import look
 from schemas.config import PredictorConfig
-from schemas.numbers import BINS
 
-STEPS, LOOKS = "steps.csv", "validation.csv"
-STEP_COLUMNS = ("step", "epoch", "loss", "lr", "samples_per_second", "waiting")
-LOOK_COLUMNS = ("step", "level", "masks", *(f"iou@1 at {n / BINS:.1f}" for n in range(1, BINS + 1)))
 SECONDS = 10.0
 """Between two lines on the terminal."""
 
 
 class Monitor:
-    """Called after every step. looks: what was seen of the validation masks, by step."""
+    """Called after every step. targets: validation masks to look at every so many ``minutes``, none for no looks."""
 
     def __init__(self, out: Path, targets: Sequence[Target], config: PredictorConfig, minutes: float) -> None:
         self.out = out
         self.targets = targets
         self.config = config
         self.minutes = minutes
-        self.looks: dict[int, Look] = {}
         self._recent: deque[float] = deque(maxlen=50)
         self._said = 0.0
         self._looked = time.monotonic()
@@ -46,7 +42,7 @@ class Monitor:
         self._recent.append(done.loss)
         speed = done.samples / done.seconds
         values = (done.loss, done.lr, speed, done.waited / done.seconds)
-        self._append(STEPS, STEP_COLUMNS, (done.step, done.epoch, *(f"{value:.6g}" for value in values)))
+        append(self.out / STEPS, STEP_COLUMNS, (done.step, done.epoch, *(f"{value:.6g}" for value in values)))
         self._scalars(done.step, dict(zip(STEP_COLUMNS[2:], values, strict=True)))
         now, last = time.monotonic(), done.step == done.steps
         if now - self._said > SECONDS or last:
@@ -63,11 +59,12 @@ class Monitor:
 
     def look(self, step: int, network: SimpleClick) -> None:
         """Look at the validation masks now."""
-        seen = self.looks[step] = look(network, self.targets, self.config)
+        seen = look(network, self.targets, self.config)
+        write_strip(self.out / PICTURES, step, self.targets, seen)
         for level in dict.fromkeys(target.level for target in self.targets):
             own = [n for n, target in enumerate(self.targets) if target.level == level]
             means = seen.ious[own].mean(axis=0)
-            self._append(LOOKS, LOOK_COLUMNS, (step, level, len(own), *(f"{mean:.4f}" for mean in means)))
+            append(self.out / LOOKS, LOOK_COLUMNS, (step, level, len(own), *(f"{mean:.4f}" for mean in means)))
             names = ("" if g is None else f" at {g:.1f}" for g in seen.granularities)
             self._scalars(step, {f"{level} iou@1{name}": mean for name, mean in zip(names, means, strict=True)})
             click.echo(f"step {step}, IoU@1 of {len(own)} {level}s: " + " ".join(f"{mean:.3f}" for mean in means))
@@ -80,38 +77,8 @@ class Monitor:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_writer": None}
 
-    def _append(self, name: str, head: Sequence[str], row: Sequence[Any]) -> None:
-        path = self.out / name
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(head)
-            writer.writerow(row)
-
     def _scalars(self, step: int, values: Mapping[str, float]) -> None:
         if self._writer is None:
             self._writer = SummaryWriter(str(self.out / "tensorboard"))
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
-
-
-def read_log(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV log, none if there is no such file."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def forget_after(out: Path, step: int) -> None:
-    """Delete what was logged after a step: a resumed training writes it again."""
-    for name in (STEPS, LOOKS):
-        path = out / name
-        rows = read_log(path)
-        if rows:
-            kept = [row for row in rows if int(row["step"]) <= step]
-            with path.open("w", newline="") as file:
-                writer = csv.DictWriter(file, list(rows[0]))
-                writer.writeheader()
-                writer.writerows(kept)

@@ -17,6 +17,7 @@ from agg_pipeline.predictor import Predictor
 from schemas.config import ClicksConfig, EvaluationConfig, PredictorConfig
 from schemas.crop import MaskCrop
 from schemas.numbers import BINS
+from schemas.records import Click
 from stages.evaluate import Start, evaluate
 
 GRANULARITIES = tuple(number / BINS for number in range(1, BINS + 1))
@@ -26,9 +27,10 @@ FIRST_CLICK = ClicksConfig(max_clicks=1, early_stop=False)
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """What the model gives for the validation masks after one click. granularities: of the columns, (None,) for a model
-    without them. masks: of each target and column. ious: (targets, columns)."""
+    """What the model gives for the validation masks after one click. clicks: of each target. granularities: of the
+    columns, (None,) for a model without them. masks: of each target and column. ious: (targets, columns)."""
 
+    clicks: tuple[Click, ...]
     granularities: tuple[float | None, ...]
     masks: tuple[tuple[MaskCrop, ...], ...]
     ious: NDArray[np.float64]
@@ -48,9 +50,10 @@ def look(network: SimpleClick, targets: Sequence[Target], config: PredictorConfi
     columns: tuple[float | None, ...] = GRANULARITIES if controlled else (None,)
     model = Predictor(network, replace(config, input_size=network.input_size))
     starts = [Start(granularity) for granularity in columns]
-    masks, ious = [], []
+    clicks, masks, ious = [], [], []
     for target in targets:
         (traces,) = evaluate([target.subject], [starts], model, FIRST_CLICK)
+        clicks.append(traces[0].steps[0].click)
         masks.append(tuple(trace.first for trace in traces))
         ious.append([trace.steps[0].iou for trace in traces])
-    return Look(columns, tuple(masks), np.array(ious))
+    return Look(tuple(clicks), columns, tuple(masks), np.array(ious))

@@ -1,0 +1,45 @@
+"""The logs of a training: CSV files that grow by a row for every step, and for every look at validation masks."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from schemas.numbers import BINS
+
+STEPS, LOOKS = "steps.csv", "validation.csv"
+STEP_COLUMNS = ("step", "epoch", "loss", "lr", "samples_per_second", "waiting")
+LOOK_VALUES = tuple(f"iou@1 at {number / BINS:.1f}" for number in range(1, BINS + 1))
+LOOK_COLUMNS = ("step", "level", "masks", *LOOK_VALUES)
+
+
+def append(path: Path, head: Sequence[str], row: Sequence[Any]) -> None:
+    """Add a row to a log, which begins with its head."""
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if new:
+            writer.writerow(head)
+        writer.writerow(row)
+
+
+def read_log(path: Path) -> list[dict[str, str]]:
+    """The rows of a log, none if there is no such file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file, restval=""))
+
+
+def forget_after(out: Path, step: int) -> None:
+    """Delete what was logged after a step: a resumed training logs it again."""
+    for name in (STEPS, LOOKS):
+        path = out / name
+        rows = read_log(path)
+        if rows:
+            with path.open("w", newline="") as file:
+                writer = csv.DictWriter(file, list(rows[0]))
+                writer.writeheader()
+                writer.writerows(row for row in rows if int(row["step"]) <= step)
