@@ -84,7 +84,7 @@ def group(
     predictor = PredictorConfig(device=config.device, threads=config.threads)
     monitor = Monitor(options.out, prepared.validation, predictor, look_minutes)
     try:
-        done, path = finetune(prepared, monitor)
+        done, path = finetune(prepared, monitor, monitor.finish)
     except KeyboardInterrupt:
         click.echo("stopped; the same command with --resume goes on from the last checkpoint", err=True)
         sys.exit(130)

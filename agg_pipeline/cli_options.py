@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from agg_pipeline.datasets.registry import DATASETS
+from agg_pipeline.interrupts import watch_interrupts
 from agg_pipeline.storage import Store
 from schemas.config import EvaluationConfig, ProposalsConfig, override, validated
 from schemas.errors import UserError
@@ -86,15 +86,11 @@ def with_options(*options: Option) -> Option:
 
 def check_start(out: str) -> None:
     """Let SIGTERM end a run as Ctrl-C does; UserError if the output folder has no name."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    watch_interrupts()
     if not out:
         raise UserError("--out is empty; name the output folder")
     if Store(out).is_file():
         raise UserError(f"--out {out} is a file; name a folder")
-
-
-def _interrupt(number: int, _frame: object) -> None:
-    raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 def how_to_go_on(overwrite: bool) -> str:

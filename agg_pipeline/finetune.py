@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,13 @@ from schemas.errors import UserError
 from schemas.numbers import BINS
 
 ADAPTER, MODEL, PLAN = "adapter.safetensors", "model.safetensors", "training.json"
+
+
+Finish = Callable[[int, SimpleClick], None]
+
+
+def _nothing(_step: int, _network: SimpleClick) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -100,10 +107,11 @@ def prepare(config: FinetuneConfig, options: FinetuneOptions) -> Prepared:
     return Prepared(training, origin, validation, tuple(notes), _facts(databases, source, info, config))
 
 
-def finetune(prepared: Prepared, watch: Watch) -> tuple[Trained, Path]:
-    """Train, and write what was learnt; how it ended, and the file.
+def finetune(prepared: Prepared, watch: Watch, finish: Finish = _nothing) -> tuple[Trained, Path]:
+    """Train, and write what was learnt and the page; how it ended, and the file.
 
-    With LoRA that is an adapter, without (full fine-tuning) a click model with its granularity table.
+    With LoRA that is an adapter, without (full fine-tuning) a click model with its granularity table. finish: called
+    with the last step and the network before the page is written.
     """
     training = prepared.training
     if training.resume:
@@ -122,6 +130,7 @@ def finetune(prepared: Prepared, watch: Watch) -> tuple[Trained, Path]:
     else:
         path = training.out / MODEL
         save_click_model(path, network, half=False)
+    finish(done.step, network)
     write_page(training.out, prepared.facts)
     return done, path
 

@@ -14,6 +14,7 @@ from agg_pipeline import sharded
 from agg_pipeline.chain import Chain, Done, ShardTask, TimedModel, Times
 from agg_pipeline.dag import ask, cluster, default_workers, estimate_seconds, run_shards
 from agg_pipeline.datasets.dataset import Dataset
+from agg_pipeline.interrupts import check_interrupt
 from agg_pipeline.models.files import ModelFiles
 from agg_pipeline.predictor import open_predictor
 from agg_pipeline.sharded import Json, Layout
@@ -148,6 +149,7 @@ def make_shards(store: Store, job: Job, options: RunOptions, progress: Progress)
             _check_arrived(store, done)
             made.append(done)
             progress.advanced(done)
+            check_interrupt()
         seconds = time.perf_counter() - started
         return Made(tuple(made), seconds, None if job.last is None else ask(running, job.last))
 

@@ -53,9 +53,14 @@ class Monitor:
                 f"step {done.step} of {done.steps}, loss {loss:.4f}, {speed:.1f} samples/s, "
                 f"{done.waited / done.seconds:.0%} waiting for data, {duration(left)} left"
             )
-        if self.targets and (last or now - self._looked > 60 * self.minutes):
+        if self.targets and now - self._looked > 60 * self.minutes and not last:
             self.look(done.step, network)
             self._looked = time.monotonic()
+
+    def finish(self, step: int, network: SimpleClick) -> None:
+        """Look at the validation masks once more, in the end."""
+        if self.targets:
+            self.look(step, network)
 
     def look(self, step: int, network: SimpleClick) -> None:
         """Look at the validation masks now."""

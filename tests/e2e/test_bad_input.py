@@ -323,7 +323,7 @@ def test_second_run_in_the_folder_of_a_running_one(finished):
 
 def test_file_in_place_of_the_output_folder(refused, tmp_path):
     (tmp_path / "out").write_text("a file")
-    assert refused(out=tmp_path / "out").startswith(f"cannot write {tmp_path}/out/database/lock.json: Not a directory")
+    assert refused(out=tmp_path / "out") == f"--out {tmp_path}/out is a file; name a folder"
     assert (tmp_path / "out").read_text() == "a file"
 
 

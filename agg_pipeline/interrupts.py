@@ -1,0 +1,25 @@
+"""Ctrl-C and SIGTERM: a run ends at the next chance, even where a library has swallowed the exception."""
+
+from __future__ import annotations
+
+import signal
+
+_asked: list[str] = []
+
+
+def watch_interrupts() -> None:
+    """From now on both signals raise KeyboardInterrupt, at once and in ``check_interrupt``."""
+    _asked.clear()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _handle)
+
+
+def check_interrupt() -> None:
+    """KeyboardInterrupt if one of the signals has come."""
+    if _asked:
+        raise KeyboardInterrupt(_asked[0])
+
+
+def _handle(number: int, _frame: object) -> None:
+    _asked.append(signal.Signals(number).name)
+    raise KeyboardInterrupt(_asked[0])

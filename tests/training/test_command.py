@@ -1,0 +1,138 @@
+"""``agg finetune`` and ``agg adapter`` through the command line."""
+
+import csv
+import json
+import shutil
+
+import pytest
+import torch
+
+from agg_pipeline.models.checkpoints import default_checkpoint, load_adapter, load_click_model
+from agg_pipeline.training.log import LOOK_COLUMNS, STEP_COLUMNS
+from tests.e2e.commands import error_of, invoke
+
+QUICK = ("--recipe", "demo", "--batch", "2", "--threads", "1", "--loaders", "0", "--validation-masks", "0")
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
+    path.write_text('epochs = 2\nbatch = 2\nloaders = 0\n[augment]\nsize = 32\nview = "zoom"\n')
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, proposals, data, recipe):
+    out = tmp_path_factory.mktemp("trained") / "out"
+    done = invoke("finetune", "--proposals", proposals, "--data", data, "--out", out, "--recipe", recipe)
+    assert done.code == 0, done
+    return out, done.stdout
+
+
+def test_what_a_training_leaves(trained):
+    out, said = trained
+    names = {path.name for path in out.iterdir()}
+    files = {"adapter.safetensors", "checkpoint.pt", "training.json", "steps.csv", "training.html"}
+    assert names == files | {"tensorboard"}
+    with (out / "steps.csv").open() as file:
+        steps = list(csv.reader(file))
+    assert steps[0] == list(STEP_COLUMNS)
+    assert [row[0] for row in steps[1:]] == [str(n) for n in range(1, 7)]
+    assert list((out / "tensorboard").iterdir())
+    assert "folder (all)" in (out / "training.html").read_text()
+    assert "step 6 of 6, loss" in said
+    assert "no mask has granularity" in said
+    assert "no looks at validation masks: folder has no split but all" in said
+
+
+def test_looks_at_validation_masks(tmp_path):
+    runs = tmp_path / "runs"
+    few = ("--limit-images", "1", "--input-size", "64", "--workers", "1", "--gallery-images", "0")
+    made = invoke("proposals", "annotate", "--dataset", "demo", "--out", runs, *few)
+    assert made.code == 0, made
+    short = ("--source", "gt", "--epochs", "1", "--validation-masks", "1", "--max-minutes", "0")
+    done = invoke("finetune", "--proposals", runs, "--out", tmp_path / "out", *QUICK, *short)
+    assert done.code == 0, done
+    with (tmp_path / "out" / "validation.csv").open() as file:
+        looks = list(csv.reader(file))
+    assert looks[0] == list(LOOK_COLUMNS)
+    assert [row[1] for row in looks[1:]] == ["object", "part"]
+    assert len(list((tmp_path / "out" / "pictures").iterdir())) == 1
+    assert "data:image/png" in (tmp_path / "out" / "training.html").read_text()
+
+
+def test_released_and_merged_formats(trained, tmp_path):
+    out, _ = trained
+    adapter, info = load_adapter(out / "adapter.safetensors")
+    assert "query and value" in error_of(
+        invoke("adapter", "export", out / "adapter.safetensors", tmp_path / "no.pth", "--format", "released")
+    )
+    merged = tmp_path / "merged.safetensors"
+    assert invoke("adapter", "export", out / "adapter.safetensors", merged, "--format", "merged").code == 0
+    network, described = load_click_model(merged)
+    assert described.granularity
+    base, _ = load_click_model(default_checkpoint())
+    base.adapter = adapter
+    image, coords = torch.rand(2, 1, 3, 224, 224)
+    with torch.no_grad():
+        for row in (0, 9):
+            rows = torch.tensor([row])
+            torch.testing.assert_close(network(image, coords, rows), base(image, coords, rows), atol=1e-4, rtol=0)
+    assert info.origin.base_sha256
+
+
+def test_released_adapters_are_imported_and_exported(shared, tmp_path):
+    source = shared / "checkpoints" / "xtiny448_adapter_qv.pth"
+    ours, again = tmp_path / "ours.safetensors", tmp_path / "again.pth"
+    assert invoke("adapter", "import", source, ours).code == 0
+    assert invoke("adapter", "export", ours, again, "--format", "released").code == 0
+    first, second = load_adapter(source)[0].released_state(), load_adapter(again)[0].released_state()
+    assert set(first) == set(second)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--recipe", "none"), "unknown recipe 'none'; possible: demo, paper"),
+        (("--recipe", "/nowhere.toml"), "does not exist"),
+        (("--lr", "2"), "'lr'"),
+        (("--device", "tpu"), "'device'"),
+        (("--data", "/nowhere"), "5 of 5 images are not those"),
+        (("--checkpoint", "/nowhere.pth"), "does not exist"),
+        (("--proposals", "/nowhere"), "is no proposal database"),
+        (("--resume",), "no checkpoint to resume"),
+    ],
+)
+def test_bad_input_is_one_line(proposals, data, recipe, tmp_path, options, said):
+    before = ("finetune", "--proposals", proposals, "--data", data, "--out", tmp_path / "out", "--recipe", recipe)
+    assert said in error_of(invoke(*before, *options))
+
+
+def test_database_without_weights_gets_them(proposals, data, recipe, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(proposals, copy)
+    weights = copy / "database" / "sampling.parquet"
+    content = weights.read_bytes()
+    weights.unlink()
+    command = ("finetune", "--proposals", copy, "--data", data, "--out", tmp_path / "out", "--recipe", recipe)
+    done = invoke(*command, "--max-minutes", "0")
+    assert "had no sampling.parquet; it has been computed" in done.stdout
+    assert weights.read_bytes() == content
+
+
+def test_database_of_another_format_is_refused(proposals, data, recipe, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(proposals, copy)
+    plan = copy / "database" / "plan.json"
+    plan.write_text(json.dumps(json.loads(plan.read_text()) | {"format_version": 99}))
+    error = error_of(
+        invoke("finetune", "--proposals", copy, "--data", data, "--out", tmp_path / "o", "--recipe", recipe)
+    )
+    assert "has format 99" in error
+
+
+def test_second_training_in_a_folder_is_refused(trained, proposals, data, recipe):
+    out, _ = trained
+    error = error_of(invoke("finetune", "--proposals", proposals, "--data", data, "--out", out, "--recipe", recipe))
+    assert "holds a training" in error
