@@ -21,6 +21,7 @@ from agg_pipeline.datasets.registry import known_dataset, open_dataset
 from agg_pipeline.datasets.selection import Selection, select
 from agg_pipeline.evaluation.compare import comparison, open_results, same_masks
 from agg_pipeline.evaluation.console import RunningNoc, print_evaluation
+from agg_pipeline.evaluation.per_class import class_granularities
 from agg_pipeline.evaluation.run import run
 from agg_pipeline.evaluation.table import latex, markdown
 from agg_pipeline.models.checkpoints import default_checkpoint
@@ -65,6 +66,11 @@ _OWN_OPTIONS = (
         type=Granularity(),
         help="Of every prediction; optimal: the best of 0.1 ... 1.0 for each mask, chosen by the ground truth.",
     ),
+    click.option(
+        "--granularity-from",
+        "other",
+        help="One for each class, the best in these results (of --curves, on other images).",
+    ),
     click.option("--curves", is_flag=True, help="As optimal, with all ten interactions to their end."),
     click.option(
         "--best-of",
@@ -107,6 +113,7 @@ def run_command(
     preset: str | None,
     config: Path | None,
     granularity: str | float | None,
+    other: str | None,
     curves: bool,
     attempts: int | None,
     target: float | None,
@@ -124,7 +131,12 @@ def run_command(
     check_start(out)
     if curves and settings["early_stop"]:
         raise UserError("--curves runs all interactions to their end; leave --early-stop out")
-    settings |= _mode(granularity, curves, attempts)
+    if other is not None:
+        if curves or attempts is not None or granularity is not None:
+            raise UserError("--granularity-from is a mode of its own; leave --granularity, --curves and --best-of out")
+        settings |= {"mode": "per_class", "granularities": class_granularities(other)}
+    else:
+        settings |= _mode(granularity, curves, attempts)
     settings |= {"object_target": target, "part_target": target}
     resolved = resolve(EVALUATION_PRESETS, preset, config, settings)
     listed = select(

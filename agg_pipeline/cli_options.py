@@ -62,6 +62,7 @@ SETTINGS = {
     "sample": ("sample",),
     "mode": ("mode",),
     "granularity": ("granularity",),
+    "granularities": ("granularities",),
     "attempts": ("attempts",),
     "max_clicks": ("clicks", "max_clicks"),
     "object_target": ("clicks", "object_target"),

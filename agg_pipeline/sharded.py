@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.lock import LOCK
 from agg_pipeline.storage import TEMPORARY, Store
-from schemas.config import BatchConfig, content_hash, differences
+from schemas.config import BatchConfig, canonical_json, content_hash, differences
 from schemas.errors import UserError
 
 PLAN = "plan.json"
@@ -85,9 +86,11 @@ def make_plan(layout: Layout, dataset: Dataset, model: Json, environment: Json, 
         "seed": config.seed,
         "config": asdict(config),  # type: ignore[call-overload]  # a Protocol cannot say that it is a dataclass
     }
+    # As it is read again: without tuples.
+    plan: Json = json.loads(canonical_json(described))
     ids, size = [entry.image_id for entry in dataset.entries], config.batch.images_per_shard
     shards = [ids[start : start + size] for start in range(0, len(ids), size)]
-    return described | {"config_hash": content_hash(described), "shards": shards}
+    return plan | {"config_hash": content_hash(plan), "shards": shards}
 
 
 def described(plan: Json) -> Json:

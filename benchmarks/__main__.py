@@ -6,7 +6,9 @@ Arguments (``--dataset grabcut --data FOLDER``) go to the benchmark of evaluatio
 import subprocess
 import sys
 
-for name in ("bench_forward", "bench_resize", "bench_overhead", "bench_pipeline", "bench_evaluate", "bench_memory"):
-    print(f"== {name}", flush=True)
-    arguments = sys.argv[1:] if name == "bench_evaluate" else []
-    subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *arguments], check=True)
+NAMES = ("forward", "resize", "overhead", "pipeline", "evaluate", "train", "memory")
+
+for name in NAMES:
+    print(f"== bench_{name}", flush=True)
+    arguments = sys.argv[1:] if name == "evaluate" else []
+    subprocess.run([sys.executable, "-m", f"benchmarks.bench_{name}", *arguments], check=True)

@@ -15,7 +15,7 @@ from schemas.errors import UserError
 Preset = Literal["paper", "released"]
 Source = Literal["agg", "gt"]
 TrainingSource = Literal["agg", "gt", "gt+agg", "object"]
-Mode = Literal["none", "fixed", "optimal", "curves", "best_of"]
+Mode = Literal["none", "fixed", "per_class", "optimal", "curves", "best_of"]
 C = TypeVar("C")
 
 INFINITY = float("inf")
@@ -150,7 +150,8 @@ class EvaluationConfig:
 
     level: which masks are evaluated, those that the set has of objects, of parts, or both. sample: so many of each
     level, drawn by the seed; 0 for all.
-    mode: without granularity; with a fixed one (``granularity``); the best of 0.1 ... 1.0 for each mask, found by the
+    mode: without granularity; with a fixed one (``granularity``), or one for each class (``granularities``: by
+    "level:class", by "level" for classes that are not named); the best of 0.1 ... 1.0 for each mask, found by the
     ground truth, alone ("optimal") or with all ten interactions to their end ("curves"); or the best of ``attempts``
     interactions without granularity whose first clicks differ.
     """
@@ -161,6 +162,7 @@ class EvaluationConfig:
     sample: int = _number(0, 0)
     mode: Mode = "none"
     granularity: float = _number(1.0, 0, 1)
+    granularities: tuple[tuple[str, float], ...] = ()
     attempts: int = _number(10, 1, 1000)
     clicks: ClicksConfig = field(default_factory=ClicksConfig)
     predictor: PredictorConfig = field(default_factory=lambda: PredictorConfig(flip=True))
@@ -333,9 +335,11 @@ def _check_mode(config: EvaluationConfig) -> None:
         raise UserError("configuration key 'clicks.early_stop' must be false in the mode 'curves'")
     if mode != "fixed" and config.granularity != default.granularity:
         raise UserError(f"configuration key 'granularity' has no effect in the mode {mode!r}, only in 'fixed'")
+    if (mode == "per_class") != bool(config.granularities):
+        raise UserError("configuration key 'granularities' belongs to the mode 'per_class', and this mode to it")
     if mode != "best_of" and config.attempts != default.attempts:
         raise UserError(f"configuration key 'attempts' has no effect in the mode {mode!r}, only in 'best_of'")
-    if mode in ("none", "fixed") and config.clicks.carry_roi and config.preset != "released":
+    if mode in ("none", "fixed", "per_class") and config.clicks.carry_roi and config.preset != "released":
         raise UserError(
             f"configuration key 'clicks.carry_roi' has no effect in the mode {mode!r}: it is about several "
             "interactions with the same mask (optimal, curves, best_of)"

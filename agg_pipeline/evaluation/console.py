@@ -83,6 +83,7 @@ def how(summary: Json) -> str:
         return f"best of {config['attempts']} first clicks, chosen by the ground truth"
     return {
         "none": "no granularity",
+        "per_class": "one granularity for each class, chosen on other results",
         "optimal": "best granularity, chosen by the ground truth",
         "curves": "best granularity, chosen by the ground truth",
     }[mode]

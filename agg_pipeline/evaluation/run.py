@@ -137,7 +137,7 @@ def _check_level(dataset: Dataset, config: EvaluationConfig) -> None:
 
 
 def _check_mode(model: Json, config: EvaluationConfig) -> None:
-    if config.mode in ("fixed", "optimal", "curves") and not model["granularity"]:
+    if config.mode in ("fixed", "per_class", "optimal", "curves") and not model["granularity"]:
         raise UserError("the model has no granularity table; --granularity and --curves need one (--adapter)")
 
 

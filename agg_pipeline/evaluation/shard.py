@@ -138,6 +138,10 @@ def starts_of(target: Target, dataset: str, config: EvaluationConfig) -> list[St
         return [Start()]
     if config.mode == "fixed":
         return [Start(config.granularity)]
+    if config.mode == "per_class":
+        known = dict(config.granularities)
+        granularity = known.get(f"{target.level}:{target.kind or ''}", known.get(target.level))
+        return [Start(granularity)]
     if config.mode == "best_of":
         subject = target.subject
         draws = uniforms(config.seed, dataset, target.target_id, target.instance_id, "best_of", 0, config.attempts)
@@ -147,7 +151,7 @@ def starts_of(target: Target, dataset: str, config: EvaluationConfig) -> list[St
 
 def _interactions(config: EvaluationConfig) -> int:
     """Of one mask."""
-    return {"none": 1, "fixed": 1, "optimal": BINS, "curves": BINS, "best_of": config.attempts}[config.mode]
+    return {"optimal": BINS, "curves": BINS, "best_of": config.attempts}.get(config.mode, 1)
 
 
 def _pixels(target: Target, config: EvaluationConfig) -> int:

@@ -80,7 +80,7 @@ class MaskSource:
     weights: NDArray[np.float64]
     by_image: NDArray[np.int64]
     first: NDArray[np.int64]
-    _cache: _Cache = field(default_factory=lambda: _Cache())
+    _cache: _Cache = field(init=False, default_factory=lambda: _Cache())
 
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in self.__dict__.items() if name != "_cache"} | {"_cache": _Cache()}

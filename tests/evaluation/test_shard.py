@@ -152,6 +152,10 @@ def test_modes():
     assert [(s.granularity, s.click) for s in starts(mode="fixed", granularity=0.35)] == [(0.35, None)]
     for mode in ("optimal", "curves"):
         assert [s.granularity for s in starts(mode=mode)] == [n / 10 for n in range(1, 11)]
+    per_class = dataclasses.replace(CONFIG, mode="per_class", granularities=(("object", 0.9), ("object:dog", 0.2)))
+    assert [s.granularity for s in starts_of(target, "toy", per_class)] == [0.9]
+    named = dataclasses.replace(per_class, granularities=(("object", 0.9), ("object:cat", 0.2)))
+    assert [s.granularity for s in starts_of(target, "toy", named)] == [0.2]
     jittered = starts(mode="best_of", attempts=4)
     assert len({s.click for s in jittered}) == 4
     assert jittered == starts(mode="best_of", attempts=4)

@@ -6,7 +6,10 @@ import pyarrow as pa
 import pytest
 
 from agg_pipeline.evaluation.console import remarks
+from agg_pipeline.evaluation.per_class import class_granularities
 from agg_pipeline.evaluation.summary import figures, hash_of, masks_of, protocol_of, summarise
+from agg_pipeline.storage import Store
+from schemas.errors import UserError
 from schemas.tables import REASONS, REJECTS, TARGETS
 from tests.evaluation.conftest import make_plan, make_run, make_tables
 
@@ -142,3 +145,28 @@ def test_remarks_name_what_a_reader_must_know(three_masks):
 
 def test_hash_of_masks_does_not_depend_on_their_order():
     assert hash_of(["a", "b"]) == hash_of(["b", "a"]) != hash_of(["a", "c"])
+
+
+def test_granularity_of_a_class_is_the_best_in_other_results(tmp_path):
+    tables = make_tables([("a", "part", "cat ear", 1, ten(3)), ("b", "part", "cat tail", 1, ten(8))])
+    plan = make_plan(mode="curves", clicks={"early_stop": False, "max_clicks": 2})
+    store = Store(str(tmp_path))
+    store.write_json("summary.json", summarise(tables, plan))
+    # All clicks are the limit, so that the IoU after the first one decides: it grows with the granularity.
+    assert dict(class_granularities(str(tmp_path))) == {"part": 1.0, "part:cat ear": 1.0, "part:cat tail": 1.0}
+    plan = make_plan(mode="curves", clicks={"early_stop": False, "max_clicks": 3})
+    store.write_json("summary.json", summarise(tables, plan))
+    # Of the level one of the two granularities that reach the target at the second click.
+    assert dict(class_granularities(str(tmp_path))) == {"part": 0.8, "part:cat ear": 0.3, "part:cat tail": 0.8}
+
+
+def test_only_results_of_all_granularities_give_one_for_each_class(tmp_path, three_masks):
+    store = Store(str(tmp_path))
+    with pytest.raises(UserError, match="no folder of results"):
+        class_granularities(str(tmp_path))
+    store.write_json("summary.json", summarise(three_masks, make_plan()))
+    with pytest.raises(UserError, match="--curves"):
+        class_granularities(str(tmp_path))
+    store.write_json("summary.json", {"plan": {}})
+    with pytest.raises(UserError, match="it lacks 'config'"):
+        class_granularities(str(tmp_path))

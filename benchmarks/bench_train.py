@@ -1,0 +1,104 @@
+"""A training step with LoRA, of all weights, and of the plain reference network; and how fast samples are made."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import click
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from agg_pipeline.datasets.images import read_image
+from agg_pipeline.datasets.registry import open_dataset
+from agg_pipeline.models.adapter import Adapter, attach_adapter
+from agg_pipeline.models.checkpoints import default_checkpoint, load_click_model
+from agg_pipeline.proposals import run
+from agg_pipeline.reader import open_proposals
+from agg_pipeline.runner import Progress, RunOptions
+from agg_pipeline.storage import Store
+from agg_pipeline.training.samples import Samples
+from agg_pipeline.training.source import open_source
+from benchmarks.bench_forward import alternate
+from benchmarks.reference import reference_forward
+from benchmarks.stub import write_sbd
+from schemas.config import PRESETS, FinetuneConfig, override
+from stages.finetune import normalised_focal_loss
+
+IMAGES = 32
+
+
+def _step(logits: Tensor, target: Tensor, trained: Sequence[Tensor]) -> Tensor:
+    loss = normalised_focal_loss(logits, target).mean()
+    torch.autograd.grad(loss, trained)
+    return loss
+
+
+def steps(batch: int, runs: int) -> None:
+    """Print milliseconds of forward and backward at 224."""
+    torch.set_num_threads(1)
+    image, coords = torch.rand(2, batch, 3, 224, 224).unbind()
+    target = (torch.rand(batch, 1, 224, 224) > 0.7).float()
+    rows = torch.arange(batch) % 10
+    adapted, _ = load_click_model(default_checkpoint())
+    adapter = Adapter(adapted.arch.dim, adapted.arch.depth)
+    adapter.initialise(torch.Generator().manual_seed(0))
+    attach_adapter(adapted.requires_grad_(False), adapter)
+    whole, _ = load_click_model(default_checkpoint())
+    plain = {name: value.detach().requires_grad_() for name, value in whole.state_dict().items()}
+    learnt = list(adapter.parameters())
+    weights = [value for name, value in whole.named_parameters() if name != "backbone.pos_embed"]
+    same = [plain[name] for name, _ in whole.named_parameters() if name != "backbone.pos_embed"]
+    calls = [
+        lambda: _step(adapted(image, coords, rows), target, learnt),
+        lambda: _step(whole(image, coords), target, weights),
+        lambda: _step(reference_forward(whole.arch, plain, image, coords), target, same),
+    ]
+    lora, full, reference = (1e3 * seconds for seconds in alternate(calls, runs))
+    print(f"a step (forward and backward) of {batch} samples at 224, one thread, medians of {runs} runs in turns")
+    print(f"  with LoRA              {lora:8.1f} ms   {reference / lora:.2f} times as fast as the reference")
+    print(f"  all weights            {full:8.1f} ms   {reference / full:.2f}")
+    print(f"  reference, all weights {reference:8.1f} ms")
+
+
+def loading(size: int, seconds: float) -> None:
+    """Print samples per second of one process, from photographs of 500x375 on disk."""
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        data, out = Path(folder) / "sbd", Path(folder) / "out"
+        write_sbd(data, IMAGES)
+        config = override(PRESETS["paper"], {"predictor": {"input_size": 64}})
+        quiet = Progress(lambda _: None, lambda _: None)
+        run(open_dataset("sbd", str(data), "train"), str(default_checkpoint()), config, RunOptions(str(out)), quiet)
+        read = partial(read_image, Store(str(data)))
+        source = open_source([open_proposals(str(out))], [read], "agg", False)
+        samples = Samples(source, override(FinetuneConfig(), {"augment": {"size": size}}))
+        made, started = 0, time.perf_counter()
+        order = np.random.default_rng(0).permutation(IMAGES)
+        while time.perf_counter() - started < seconds:
+            # Without what it keeps: every image is read again, as in a set that does not fit into memory.
+            samples.source = replace(source)
+            samples[made // IMAGES, int(order[made % IMAGES])]
+            made += 1
+        rate = made / (time.perf_counter() - started)
+    print(f"samples at {size}: {rate:.1f} per second and core, every image and shard read anew")
+
+
+@click.command()
+@click.option("--batch", default=8, show_default=True)
+@click.option("--runs", default=7, show_default=True)
+@click.option("--seconds", default=20.0, show_default=True, help="Of loading.")
+def main(batch: int, runs: int, seconds: float) -> None:
+    """Print both."""
+    steps(batch, runs)
+    loading(448, seconds)
+
+
+if __name__ == "__main__":
+    main()
