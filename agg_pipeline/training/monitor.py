@@ -66,7 +66,7 @@ class Monitor:
         """Look at the validation masks now."""
         seen = look(network, self.targets, self.config)
         write_strip(self.out / PICTURES, step, self.targets, seen)
-        for level in dict.fromkeys(target.level for target in self.targets):
+        for level in sorted({target.level for target in self.targets}):
             own = [n for n, target in enumerate(self.targets) if target.level == level]
             means = seen.ious[own].mean(axis=0)
             append(self.out / LOOKS, LOOK_COLUMNS, (step, level, len(own), *(f"{mean:.4f}" for mean in means)))

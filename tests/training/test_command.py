@@ -41,7 +41,6 @@ def test_what_a_training_leaves(trained):
     assert list((out / "tensorboard").iterdir())
     assert "folder (all)" in (out / "training.html").read_text()
     assert "step 6 of 6, loss" in said
-    assert "no mask has granularity" in said
     assert "no looks at validation masks: folder has no split but all" in said
 
 
@@ -59,6 +58,13 @@ def test_looks_at_validation_masks(tmp_path):
     assert [row[1] for row in looks[1:]] == ["object", "part"]
     assert len(list((tmp_path / "out" / "pictures").iterdir())) == 1
     assert "data:image/png" in (tmp_path / "out" / "training.html").read_text()
+
+
+def test_granularities_without_masks_are_named(proposals, data, recipe, tmp_path):
+    command = ("finetune", "--proposals", proposals, "--data", data, "--out", tmp_path / "out", "--recipe", recipe)
+    done = invoke(*command, "--source", "object", "--max-minutes", "0")
+    assert done.code == 0, done
+    assert "no mask has granularity 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9: the model" in done.stdout
 
 
 def test_released_and_merged_formats(trained, tmp_path):
