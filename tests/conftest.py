@@ -15,7 +15,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest first, so that no process is left with one of them in the end."""
-    items.sort(key=lambda item: "tests/e2e/" not in item.nodeid)
+    items.sort(key=lambda item: "tests/e2e/" not in item.nodeid and "golden" not in item.nodeid)
 
 
 @pytest.fixture(scope="session", autouse=True)
