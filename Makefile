@@ -38,7 +38,7 @@ eval: setup
 	$(AGG) eval run --dataset "$(DATASET)" --data "$(DATA)" --out "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(ADAPTER),--adapter "$(ADAPTER)" --granularity optimal) $(if $(SAMPLE),--sample $(SAMPLE)) $(ARGS)
 
 test: setup-dev lint
-	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile $(SUITE)
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(SUITE)
 
 # All 51 recorded interactions and 10 choices of a granularity, of which the suite takes three.
 golden: setup-dev

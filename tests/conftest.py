@@ -13,9 +13,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+LONGEST = ("test_same_bytes.py", "e2e/test_evaluate.py", "e2e/", "golden", "training/")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest first, so that no process is left with one of them in the end."""
-    items.sort(key=lambda item: "tests/e2e/" not in item.nodeid and "golden" not in item.nodeid)
+    items.sort(key=lambda item: next((n for n, name in enumerate(LONGEST) if name in item.nodeid), len(LONGEST)))
 
 
 @pytest.fixture(scope="session", autouse=True)
