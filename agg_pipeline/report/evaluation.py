@@ -94,7 +94,8 @@ def write_report(evaluation: Evaluation, dataset: Dataset, pictures: int, with_p
         how=how(summary),
         remarks=remarks(summary),
         timings=evaluation.timings,
-        tables=[table for level in summary["levels"] for table in _tables(summary, level, with_published)],
+        tables=[table for level in summary["levels"] for table in _main_tables(summary, level, with_published)],
+        class_tables=list(filter(None, (_class_table(summary, level) for level in summary["levels"]))),
         charts=[_chart(summary, level) for level, found in summary["levels"].items() if "granularity" in found["all"]],
         gallery=gallery,
         radius=MARK_RADIUS,
@@ -103,49 +104,59 @@ def write_report(evaluation: Evaluation, dataset: Dataset, pictures: int, with_p
     evaluation.store.write(REPORT, page.encode())
 
 
-def _tables(summary: Json, level: str, with_published: bool) -> list[Table]:
-    """The shape of Tables 1 and 2: the model, then sizes, then classes."""
-    found = summary["levels"][level]
-    figures = found["all"]
-    noc_at, iou_at = list(figures["noc"]), list(figures["iou"])
+def _head(summary: Json, figures: Json) -> tuple[str, ...]:
+    """The columns of Tables 1 and 2."""
     limit = summary["plan"]["config"]["clicks"]["max_clicks"]
-    head = (
+    carried = "*" if summary["iou_carried_forward"] else ""
+    return (
+        "",
         "masks",
-        *(f"NoC@{100 * float(iou):g}" for iou in noc_at),
-        *(f">={limit}@{100 * float(iou):g}" for iou in noc_at),
-        *(f"IoU@{k}{'*' if summary['iou_carried_forward'] and k != '1' else ''}" for k in iou_at),
+        *(f"NoC@{100 * float(iou):g}" for iou in figures["noc"]),
+        *(f">={limit}@{100 * float(iou):g}" for iou in figures["noc"]),
+        *(f"IoU@{k}{carried if k != '1' else ''}" for k in figures["iou"]),
     )
 
-    def row(name: str, figures: Json) -> tuple[str, ...]:
-        return (
-            name,
-            str(figures["masks"]),
-            *(interval(figures["noc"][iou]) for iou in noc_at),
-            *(str(figures["at_limit"][iou]) for iou in noc_at),
-            *(interval(figures["iou"][k], 3) for k in iou_at),
-        )
 
-    model = summary["plan"]["model"]
+def _row(name: str, figures: Json) -> tuple[str, ...]:
+    return (
+        name,
+        str(figures["masks"]),
+        *(interval(mean) for mean in figures["noc"].values()),
+        *map(str, figures["at_limit"].values()),
+        *(interval(mean, 3) for mean in figures["iou"].values()),
+    )
+
+
+def _main_tables(summary: Json, level: str, with_published: bool) -> list[Table]:
+    """The model, with the paper's rows, and its figures by size."""
+    found, model = summary["levels"][level], summary["plan"]["model"]
+    figures = found["all"]
+    head, noc_at = _head(summary, figures), list(figures["noc"])
     name = f"{model['architecture']} at {model['input_size']}" + (" with adapter" if "adapter" in model else "")
-    rows = [row(name, figures)]
-    rules = []
+    rows = [_row(name, figures)]
     if with_published:
         published = published_rows(summary["plan"]["dataset"]["name"], level, [*noc_at, "IoU@1"], len(noc_at) + 1)
-        rules = [len(rows)] if published else []
         for label, *numbers in published:
-            others = ["-"] * (len(head) - 1 - len(numbers))
+            others = ["-"] * (len(head) - 2 - len(numbers))
             rows.append((label, "-", *numbers[:-1], *others[: len(noc_at)], numbers[-1], *others[len(noc_at) :]))
-    classes = sorted(found["by_class"], key=lambda kind: (-found["by_class"][kind]["masks"], kind))
-    by_class = [row(kind or "unknown", found["by_class"][kind]) for kind in classes[:CLASSES]]
+    by_size = tuple(_row(size, own) for size, own in found["by_size"].items())
+    return [
+        Table(f"{level}s".capitalize(), head, tuple(rows), frozenset({1})),
+        Table(f"By COCO size: {level}s", head, by_size),
+    ]
+
+
+def _class_table(summary: Json, level: str) -> Table | None:
+    """The figures by class, None for a set without classes."""
+    by_class = summary["levels"][level]["by_class"]
+    if not any(by_class):
+        return None
+    classes = sorted(by_class, key=lambda kind: (-by_class[kind]["masks"], kind))
     title = f"By class: {level}s"
     if len(classes) > CLASSES:
         title += f" (the {CLASSES} with the most masks of {len(classes)}; all are in summary.json)"
-    by_size = [row(size, figures) for size, figures in found["by_size"].items()]
-    tables = [
-        Table(f"{level}s".capitalize(), ("", *head), tuple(rows), frozenset(rules)),
-        Table(f"By COCO size: {level}s", ("", *head), tuple(by_size)),
-    ]
-    return [*tables, Table(title, ("", *head), tuple(by_class))] if any(classes) else tables
+    rows = tuple(_row(kind or "unknown", by_class[kind]) for kind in classes[:CLASSES])
+    return Table(title, _head(summary, summary["levels"][level]["all"]), rows)
 
 
 def _chart(summary: Json, level: str) -> Json:
