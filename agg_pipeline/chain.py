@@ -8,7 +8,9 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from agg_pipeline.sharded import Json
 from agg_pipeline.storage import Store
+from schemas.errors import ImageError
 from schemas.records import ImageEntry, ImageRecord, Interaction, Prediction
+from stages.postprocess import Reject
 
 C = TypeVar("C")
 
@@ -29,6 +31,16 @@ class ShardTask(Generic[C]):
     excluded: frozenset[str] = frozenset()
     chosen: frozenset[str] | None = None
     limit: int | None = None
+
+
+def read_entry(task: ShardTask[Any], entry: ImageEntry) -> ImageRecord | Reject:
+    """The record of one of a task's images, or why it cannot be used."""
+    if entry.image_id in task.excluded:
+        return Reject(entry.image_id, None, None, "load", "killed_worker")
+    try:
+        return task.read(entry)
+    except ImageError as error:
+        return Reject(entry.image_id, None, None, "load", error.reason, error.detail)
 
 
 class TimedModel(Protocol):

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from agg_pipeline.cli_options import check_start, read_toml
+from agg_pipeline.datasets.registry import DATASETS
 from agg_pipeline.finetune import FinetuneOptions, finetune, prepare
 from agg_pipeline.models.checkpoints import default_checkpoint
 from agg_pipeline.training.monitor import Monitor
@@ -96,8 +97,6 @@ def group(
 
 def _root(text: str) -> tuple[str, str]:
     """Name of a data set, "" for none, and its root."""
-    from agg_pipeline.datasets.registry import DATASETS
-
     name, colon, root = text.partition(":")
     return (name, root) if colon and name in DATASETS else ("", text)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -81,7 +81,7 @@ def prepare(config: FinetuneConfig, options: FinetuneOptions) -> Prepared:
     trained = _attach(network, config)
     origin = Origin(info.sha256, tuple(each.plan["config_hash"] for each in databases), asdict(config))
     identity = {
-        "config": content_hash({**asdict(config), "loaders": 0, "devices": config.devices}),
+        "config": content_hash(asdict(replace(config, loaders=0))),
         "base": info.sha256,
         "proposals": content_hash([_content(each) for each in databases]),
         "torch": str(torch.__version__),

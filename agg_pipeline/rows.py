@@ -40,7 +40,7 @@ def tables(shard: Shard) -> dict[str, pa.Table]:
     return {
         "proposals": pa.Table.from_pylist(proposals, PROPOSALS),
         "images": pa.Table.from_pylist(images, IMAGES),
-        "rejects": pa.Table.from_pylist([_reject_row(reject) for reject in _rejects(shard)], REJECTS),
+        "rejects": pa.Table.from_pylist([reject_row(reject) for reject in _rejects(shard)], REJECTS),
     }
 
 
@@ -106,5 +106,6 @@ def estimate_row(estimate: Estimate) -> Row:
     return row
 
 
-def _reject_row(reject: Reject) -> Row:
+def reject_row(reject: Reject) -> Row:
+    """The row of what was dropped."""
     return {name: getattr(reject, name) for name in REJECTS.names}

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from agg_pipeline.chain import ShardTask
+from agg_pipeline.chain import ShardTask, read_entry
 from schemas.config import ProposalsConfig
 from schemas.crop import area
-from schemas.errors import ImageError
 from schemas.records import PartMask
 from stages.batches import batches
 from stages.click_model import ClickModel
@@ -49,13 +48,9 @@ def load(task: ShardTask[ProposalsConfig]) -> Shard:
     targets: list[Target] = []
     rejects: list[Reject] = []
     for entry in task.entries:
-        if entry.image_id in task.excluded:
-            rejects.append(Reject(entry.image_id, None, None, "load", "killed_worker"))
-            continue
-        try:
-            record = task.read(entry)
-        except ImageError as error:
-            rejects.append(Reject(entry.image_id, None, None, "load", error.reason, error.detail))
+        record = read_entry(task, entry)
+        if isinstance(record, Reject):
+            rejects.append(record)
             continue
         images.append(
             ImageSummary(record.image_id, record.path, record.height, record.width, record.sha256, record.licence)

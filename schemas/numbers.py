@@ -1,6 +1,8 @@
 """Numbers of the protocol: tenths and granularity bins."""
 
 BINS = 10
+GRANULARITIES = tuple(number / BINS for number in range(1, BINS + 1))
+"""0.1, 0.2, ..., 1.0: those that are tried where the best is wanted."""
 
 
 def round_to_tenth(value: float) -> float:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from agg_pipeline.evaluation.run import SUMMARY
-from agg_pipeline.evaluation.summary import GRANULARITIES
 from agg_pipeline.sharded import Json
 from agg_pipeline.storage import Store
 from schemas.errors import UserError
+from schemas.numbers import GRANULARITIES
 
 
 def class_granularities(path: str) -> tuple[tuple[str, float], ...]:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import pyarrow as pa
 
 from agg_pipeline import sharded
 from agg_pipeline.evaluation.shard import EvaluationShard, Outcome
 from agg_pipeline.rle import encode
+from agg_pipeline.rows import Row, reject_row
 from agg_pipeline.sharded import Json, Layout
 from agg_pipeline.storage import Store
 from schemas.crop import area
 from schemas.tables import CLICKS, EVALUATION_FILES, MASKS, REJECTS, TARGETS
 from stages.evaluate import noc
-
-Row = dict[str, Any]
 
 LAYOUT = Layout(
     what="an evaluation",
@@ -61,9 +59,7 @@ def tables(shard: EvaluationShard) -> dict[str, pa.Table]:
         "objects": pa.Table.from_pylist(clicks, CLICKS),
         "targets": pa.Table.from_pylist([_target_row(outcome) for outcome in shard.outcomes], TARGETS),
         "masks": pa.Table.from_pylist(masks, MASKS),
-        "rejects": pa.Table.from_pylist(
-            [{name: getattr(reject, name) for name in REJECTS.names} for reject in shard.rejects], REJECTS
-        ),
+        "rejects": pa.Table.from_pylist([reject_row(reject) for reject in shard.rejects], REJECTS),
     }
 
 

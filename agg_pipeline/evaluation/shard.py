@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from agg_pipeline.chain import ShardTask
+from agg_pipeline.chain import ShardTask, read_entry
 from agg_pipeline.datasets.dataset import Level
 from agg_pipeline.datasets.parts import part_class
 from schemas.config import BatchConfig, EvaluationConfig
 from schemas.crop import MaskCrop, area, intersection
-from schemas.errors import ImageError
-from schemas.numbers import BINS
+from schemas.numbers import BINS, GRANULARITIES
 from schemas.records import ImageRecord, ObjectMask
 from stages.batches import batches
 from stages.click_model import ClickModel
@@ -61,13 +60,9 @@ def load(task: ShardTask[EvaluationConfig]) -> EvaluationShard:
     for entry in task.entries:
         if task.limit is not None and len(targets) >= task.limit:
             break
-        if entry.image_id in task.excluded:
-            rejects.append(Reject(entry.image_id, None, None, "load", "killed_worker"))
-            continue
-        try:
-            record = task.read(entry)
-        except ImageError as error:
-            rejects.append(Reject(entry.image_id, None, None, "load", error.reason, error.detail))
+        record = read_entry(task, entry)
+        if isinstance(record, Reject):
+            rejects.append(record)
             continue
         if not record.objects:
             # GrabCut's masks mark what is ignored instead of what is the object.
@@ -146,7 +141,7 @@ def starts_of(target: Target, dataset: str, config: EvaluationConfig) -> list[St
         subject = target.subject
         draws = uniforms(config.seed, dataset, target.target_id, target.instance_id, "best_of", 0, config.attempts)
         return [Start(click=click) for click in first_clicks(subject.truth, subject.ignore, draws)]
-    return [Start(number / BINS) for number in range(1, BINS + 1)]
+    return [Start(granularity) for granularity in GRANULARITIES]
 
 
 def _interactions(config: EvaluationConfig) -> int:

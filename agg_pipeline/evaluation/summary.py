@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from agg_pipeline import sharded
 from agg_pipeline.sharded import Json
-from schemas.numbers import BINS
+from schemas.numbers import BINS, GRANULARITIES
 from stages.evaluate import noc
 from stages.metrics import bootstrap_means, control
 
@@ -23,7 +23,6 @@ NOC_AT = (0.80, 0.85, 0.90)
 IOU_AT = (1, 2, 3, 5, 10, 20)
 SIZES = {"small": 32**2, "medium": 96**2, "large": math.inf}
 """COCO's: the area in pixels below which a mask has the size."""
-GRANULARITIES = tuple(number / BINS for number in range(1, BINS + 1))
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from schemas.numbers import BINS
+from schemas.numbers import GRANULARITIES
 
 STEPS, LOOKS = "steps.csv", "validation.csv"
 STEP_COLUMNS = ("step", "epoch", "loss", "lr", "samples_per_second", "waiting")
-LOOK_VALUES = tuple(f"iou@1 at {number / BINS:.1f}" for number in range(1, BINS + 1))
+LOOK_VALUES = tuple(f"iou@1 at {granularity:.1f}" for granularity in GRANULARITIES)
 LOOK_COLUMNS = ("step", "level", "masks", *LOOK_VALUES)
 
 

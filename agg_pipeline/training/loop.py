@@ -62,7 +62,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Trained:
-    """How a training ended: steps done of all, the parameters that were trained, and whether it was cut short."""
+    """How a training ended: after which step of how many, and the parameters that were trained."""
 
     step: int
     steps: int
@@ -70,7 +70,7 @@ class Trained:
 
 
 Watch = Callable[[StepDone, SimpleClick], None]
-"""Called in the first process after every step, with the network in evaluation mode allowed to be used."""
+"""Called in the first process after every step; it may use the network, in evaluation mode, too."""
 
 
 def train(training: Training, watch: Watch) -> Trained:

@@ -33,12 +33,15 @@ class Monitor:
         self.config = config
         self.minutes = minutes
         self._recent: deque[float] = deque(maxlen=50)
+        # Steps of this run; a resumed one begins later than with the first.
+        self._made = 0
         self._said = 0.0
         self._looked = time.monotonic()
         self._writer: SummaryWriter | None = None
 
     def __call__(self, done: StepDone, network: SimpleClick) -> None:
         """Log a step; say how far the training is and look at the validation masks, when it is time."""
+        self._made += 1
         self._recent.append(done.loss)
         speed = done.samples / done.seconds
         values = (done.loss, done.lr, speed, done.waited / done.seconds)
@@ -47,7 +50,7 @@ class Monitor:
         now, last = time.monotonic(), done.step == done.steps
         if now - self._said > SECONDS or last:
             self._said = now
-            left = done.seconds / max(1, done.samples) * (done.samples / max(1, done.step)) * (done.steps - done.step)
+            left = done.seconds / self._made * (done.steps - done.step)
             loss = sum(self._recent) / len(self._recent)
             click.echo(
                 f"step {done.step} of {done.steps}, loss {loss:.4f}, {speed:.1f} samples/s, "

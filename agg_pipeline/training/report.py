@@ -17,8 +17,9 @@ from agg_pipeline.report.drawing import widened
 from agg_pipeline.report.page import filled
 from agg_pipeline.sharded import Json
 from agg_pipeline.training.log import LOOK_VALUES, LOOKS, STEPS, read_log
-from agg_pipeline.training.validation import GRANULARITIES, Look
+from agg_pipeline.training.validation import Look
 from schemas.crop import Box, Crop, MaskCrop
+from schemas.numbers import GRANULARITIES
 from schemas.records import Click
 
 PICTURES, PAGE = "pictures", "training.html"

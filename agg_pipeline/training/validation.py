@@ -16,11 +16,10 @@ from agg_pipeline.models.simpleclick import SimpleClick
 from agg_pipeline.predictor import Predictor
 from schemas.config import ClicksConfig, EvaluationConfig, PredictorConfig
 from schemas.crop import MaskCrop
-from schemas.numbers import BINS
+from schemas.numbers import GRANULARITIES
 from schemas.records import Click
 from stages.evaluate import Start, evaluate
 
-GRANULARITIES = tuple(number / BINS for number in range(1, BINS + 1))
 IMAGES = 12
 FIRST_CLICK = ClicksConfig(max_clicks=1, early_stop=False)
 
