@@ -12,8 +12,9 @@ import click
 from agg_pipeline.datasets.registry import DATASETS
 from agg_pipeline.interrupts import watch_interrupts
 from agg_pipeline.storage import Store
-from schemas.config import EvaluationConfig, ProposalsConfig, override, validated
+from schemas.config import EvaluationConfig, ProposalsConfig
 from schemas.errors import UserError
+from schemas.resolve import override, validated
 
 Config = TypeVar("Config", ProposalsConfig, EvaluationConfig)
 Option = Callable[[Callable[..., None]], Callable[..., None]]

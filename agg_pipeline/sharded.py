@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.lock import LOCK
 from agg_pipeline.storage import TEMPORARY, Store
-from schemas.config import BatchConfig, canonical_json, content_hash, differences
+from schemas.canonical import canonical_json, content_hash, differences
+from schemas.config import BatchConfig
 from schemas.errors import UserError
 
 PLAN = "plan.json"

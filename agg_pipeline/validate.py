@@ -15,9 +15,11 @@ from agg_pipeline.rle import decode
 from agg_pipeline.rows import proposal_id
 from agg_pipeline.sharded import Json
 from agg_pipeline.storage import Store
-from schemas.config import GranularityConfig, ProposalsConfig, content_hash, override
+from schemas.canonical import content_hash
+from schemas.config import GranularityConfig, ProposalsConfig
 from schemas.crop import MaskCrop, area, crop_mask, intersection
 from schemas.numbers import BINS, granularity_bin
+from schemas.resolve import override
 from schemas.tables import FILES, KINDS, REASONS, SAMPLING
 from stages.granularity import combine
 

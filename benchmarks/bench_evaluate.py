@@ -19,7 +19,8 @@ from agg_pipeline.evaluation import shard
 from agg_pipeline.models.adapter import Adapter, attach_adapter
 from agg_pipeline.models.checkpoints import default_checkpoint, load_adapter, load_click_model
 from agg_pipeline.predictor import Predictor
-from schemas.config import EvaluationConfig, override
+from schemas.config import EvaluationConfig
+from schemas.resolve import override
 
 SEED = 5
 TABLE_SCALE = 0.5

@@ -28,7 +28,9 @@ from agg_pipeline.training.source import open_source
 from benchmarks.bench_forward import alternate
 from benchmarks.reference import reference_forward
 from benchmarks.stub import write_sbd
-from schemas.config import PRESETS, FinetuneConfig, override
+from schemas.config import PRESETS
+from schemas.resolve import override
+from schemas.training import FinetuneConfig
 from stages.finetune import normalised_focal_loss
 
 IMAGES = 32

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.config import AugmentConfig
 from schemas.crop import Box
+from schemas.training import AugmentConfig
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]

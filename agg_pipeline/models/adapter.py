@@ -61,11 +61,11 @@ class Adapter(nn.Module):
         self.lora_B = nn.ParameterList(torch.zeros(2 * dim, rank) for _ in range(blocks))
         self.phrases: dict[str, Tensor] = {}
 
-    def initialise(self, generator: torch.Generator) -> None:
-        """Start of training: A Gaussian with std 1/rank, B zero (no update yet), table N(0, 1)."""
+    def initialise(self, generator: torch.Generator, table_std: float = 1.0) -> None:
+        """Start of training: A Gaussian with std 1/rank, B zero (no update yet), table N(0, table_std^2)."""
         with torch.no_grad():
             if self.table is not None:
-                self.table.normal_(generator=generator)
+                self.table.normal_(std=table_std, generator=generator)
             for a, b in zip(self.lora_A, self.lora_B, strict=True):
                 a.normal_(std=1 / self.rank, generator=generator)
                 b.zero_()

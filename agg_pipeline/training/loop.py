@@ -9,19 +9,19 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
-from torch.utils.data import DataLoader
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from agg_pipeline.models.simpleclick import SimpleClick
-from agg_pipeline.training.samples import Batch, Batches, Samples, collate, generator
-from agg_pipeline.training.step import batch_loss
-from schemas.config import FinetuneConfig
+from agg_pipeline.training.samples import Batch, Batches, Sample, collate, generator
+from agg_pipeline.training.step import Loss, batch_loss
 from schemas.errors import StorageError, UserError
+from schemas.training import TrainingConfig
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -41,18 +41,37 @@ class StepDone:
     waited: float
 
 
+class Method(Protocol):
+    """What one way of training has of its own. Epochs are counted from 0, and have parts."""
+
+    def optimizer(self, learning: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimiser of the parameters, by name."""
+
+    def lr(self, epoch: float) -> float:
+        """Learning rate of a step."""
+
+    def loss(self, epoch: float) -> tuple[Loss, int]:
+        """Loss of a step, and the largest number of rounds of iterative clicks before it."""
+
+    @property
+    def max_norm(self) -> float:
+        """Of the gradient; 0 for no limit."""
+
+
 @dataclass(frozen=True, eq=False)
 class Training:
     """What is trained, and how. Can be sent to other processes.
 
-    network: with its adapter. trained: names of the parameters that learn, the others are frozen. identity: what a
-    checkpoint must have been made of to be resumed.
+    network: with its adapter. trained: names of the parameters that learn, the others are frozen. samples: by (epoch,
+    number), epoch: how many there are in each. identity: what a checkpoint must have been made of to be resumed.
     """
 
     network: SimpleClick
     trained: frozenset[str]
-    samples: Samples
-    config: FinetuneConfig
+    samples: Dataset[Sample]
+    epoch: int
+    method: Method
+    config: TrainingConfig
     identity: Mapping[str, Any]
     out: Path
     resume: bool = False
@@ -112,10 +131,10 @@ def _run(fabric: Fabric, training: Training, watch: Watch) -> Trained:
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name in training.trained)
     learning = {name: parameter for name, parameter in network.named_parameters() if name in training.trained}
-    optimizer = torch.optim.Adam(learning.values(), lr=config.lr)
+    optimizer = training.method.optimizer(learning)
     wrapped, optimizer = fabric.setup(network, optimizer)
     step = _resume(training, learning, optimizer) if training.resume else 0
-    batches = Batches(len(training.samples.source.images), config, fabric.global_rank, fabric.world_size)
+    batches = Batches(training.epoch, config, fabric.global_rank, fabric.world_size)
     started = saved = time.monotonic()
     waited, samples = 0.0, 0
     loader = iter(_loader(training, batches, step))
@@ -124,8 +143,8 @@ def _run(fabric: Fabric, training: Training, watch: Watch) -> Trained:
         batch = next(loader)
         waited += time.monotonic() - asked
         for group in optimizer.param_groups:
-            group["lr"] = config.lr * (config.decay if batches.epoch_of(step) >= config.decay_epoch else 1.0)
-        loss = _step(fabric, wrapped, optimizer, batch, step, config)
+            group["lr"] = training.method.lr(step / batches.per_epoch)
+        loss = _step(fabric, wrapped, optimizer, batch, step, step / batches.per_epoch, training)
         step += 1
         if not math.isfinite(loss):
             raise UserError(_diverged(training, step, loss))
@@ -155,10 +174,13 @@ def _step(
     optimizer: Any,
     batch: Batch,
     step: int,
-    config: FinetuneConfig,
+    epoch: float,
+    training: Training,
 ) -> float:
     """One update; its loss, the mean over all processes. Every draw depends on the step alone: it can be repeated."""
-    rounds = int(generator(config.seed, "rounds", step).integers(config.max_rounds + 1))
+    config = training.config
+    loss_of, max_rounds = training.method.loss(epoch)
+    rounds = int(generator(config.seed, "rounds", step).integers(max_rounds + 1))
     rng = generator(config.seed, "clicks", step, fabric.global_rank)
     torch.manual_seed(int(generator(config.seed, "dropout", step, fabric.global_rank).integers(2**63)))
     optimizer.zero_grad()
@@ -169,10 +191,12 @@ def _step(
         for start in starts:
             part = batch.part(start, start + size)
             with fabric.no_backward_sync(network, enabled=config.devices > 1 and start != starts[-1]):
-                loss = batch_loss(network, part, rounds, rng, fabric.device) * (len(part) / len(batch))
+                loss = batch_loss(network, part, loss_of, rounds, rng, fabric.device) * (len(part) / len(batch))
                 fabric.backward(loss)
             total += float(loss.detach())
         if math.isfinite(total):
+            if training.method.max_norm:
+                fabric.clip_gradients(network, optimizer, max_norm=training.method.max_norm)
             optimizer.step()
     except torch.OutOfMemoryError as error:
         raise UserError(

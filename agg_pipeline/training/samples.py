@@ -14,9 +14,9 @@ from torch.utils.data import Dataset
 
 from agg_pipeline.models.adapter import table_row
 from agg_pipeline.training.source import Drawn, MaskSource
-from schemas.config import AugmentConfig, FinetuneConfig
 from schemas.crop import Box, tight_box
 from schemas.records import Click
+from schemas.training import AugmentConfig, FinetuneConfig, TrainingConfig
 from stages.augment import change_colours, draw_map, warp_mask, warp_pixels
 from stages.finetune import initial_clicks
 
@@ -78,9 +78,13 @@ class Samples(Dataset[Sample]):
         self.source = source
         self.config = config
 
+    def __len__(self) -> int:
+        """Samples of an epoch: one of each image."""
+        return len(self.source.images)
+
     def __getitem__(self, index: tuple[int, int]) -> Sample:
         epoch, image = index
-        rng = generator(self.config.seed, "sample", epoch, image)
+        rng = generator(self.config.training.seed, "sample", epoch, image)
         row = self.source.draw(image, rng) if self.config.sampling == "image" else self.source.draw_any(rng)
         drawn = self.source.open(row)
         return make_sample(drawn, self.config.augment, self.config.granularity, rng)
@@ -110,10 +114,13 @@ def make_sample(drawn: Drawn, config: AugmentConfig, with_granularity: bool, rng
 
 @dataclass(frozen=True)
 class Batches:
-    """The batches of all epochs as lists of (epoch, image). rank, ranks: this process's share of each batch."""
+    """The batches of all epochs as lists of (epoch, number of the sample in it), for epochs of so many ``samples``.
 
-    images: int
-    config: FinetuneConfig
+    rank, ranks: this process's share of each batch.
+    """
+
+    samples: int
+    config: TrainingConfig
     rank: int = 0
     ranks: int = 1
 
@@ -124,8 +131,8 @@ class Batches:
 
     @property
     def per_epoch(self) -> int:
-        """Steps of an epoch: each image once, the last batch filled up with those that come first."""
-        return -(-self.images // self.config.batch)
+        """Steps of an epoch: each sample once, the last batch filled up with those that come first."""
+        return -(-self.samples // self.config.batch)
 
     def epoch_of(self, step: int) -> int:
         """The epoch that a step, from 0, belongs to."""
@@ -135,9 +142,9 @@ class Batches:
         """The batches after so many steps."""
         size = self.config.batch
         for epoch in range(self.epoch_of(step), self.config.epochs):
-            order = generator(self.config.seed, "order", epoch).permutation(self.images)
+            order = generator(self.config.seed, "order", epoch).permutation(self.samples)
             order = np.resize(order, self.per_epoch * size)
             first = step - epoch * self.per_epoch if epoch == self.epoch_of(step) else 0
             for number in range(first, self.per_epoch):
                 whole = order[number * size : (number + 1) * size]
-                yield [(epoch, int(image)) for image in whole[self.rank :: self.ranks]]
+                yield [(epoch, int(sample)) for sample in whole[self.rank :: self.ranks]]

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from agg_pipeline import sharded
 from agg_pipeline.reader import ProposalDatabase, mask_of
 from agg_pipeline.sharded import Json
-from schemas.config import TrainingSource
 from schemas.errors import ImageError, UserError
 from schemas.numbers import BINS, granularity_bin
 from schemas.tables import KINDS
+from schemas.training import TrainingSource
 from stages.sampler import draw_probabilities, row_weights
 
 KINDS_OF: dict[TrainingSource, tuple[str, ...]] = {

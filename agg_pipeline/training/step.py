@@ -11,13 +11,15 @@ from torch import Tensor, nn
 from agg_pipeline.models.simpleclick import draw_disks
 from agg_pipeline.training.samples import Batch
 from schemas.records import Click
-from stages.finetune import corrective_click, normalised_focal_loss, with_corrective
+from stages.finetune import corrective_click, with_corrective
 
-Predict = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""The network: image (B, 3, S, S), coordinates (B, 3, S, S), rows (B,) or None, to logits (B, 1, S, S)."""
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Of each image, (B,), from logits and targets (B, 1, S, S): 1, 0, or -1 for not counted."""
 
 
-def batch_loss(network: nn.Module, batch: Batch, rounds: int, rng: np.random.Generator, device: torch.device) -> Tensor:
+def batch_loss(
+    network: nn.Module, batch: Batch, loss: Loss, rounds: int, rng: np.random.Generator, device: torch.device
+) -> Tensor:
     """Mean loss of a batch after ``rounds`` rounds of iterative clicks; its graph is that of one forward."""
     image = batch.pixels.to(device).permute(0, 3, 1, 2).float().div(255)
     # No row at all is no granularity input: then nothing is added to the tokens.
@@ -38,7 +40,7 @@ def batch_loss(network: nn.Module, batch: Batch, rounds: int, rng: np.random.Gen
                 _draw(coords, clicks)
     network.train()
     logits = network(image, coords.to(device), rows).float()
-    return normalised_focal_loss(logits, batch.target.to(device).unsqueeze(1).float()).mean()
+    return loss(logits, batch.target.to(device).unsqueeze(1).float()).mean()
 
 
 def _draw(coords: Tensor, clicks: list[list[Click]]) -> None:

@@ -18,7 +18,7 @@ from agg_pipeline.proposals import finish
 from agg_pipeline.sharded import parquet_bytes, sidecars
 from agg_pipeline.storage import Store
 from agg_pipeline.terminal import SHOWN_FINDINGS
-from schemas.config import content_hash
+from schemas.canonical import content_hash
 from schemas.tables import FILES, PROPOSALS
 from tests.e2e.commands import error_of, invoke
 from tests.e2e.small_set import HEIGHT

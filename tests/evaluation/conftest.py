@@ -5,7 +5,8 @@ from dataclasses import asdict
 import pyarrow as pa
 import pytest
 
-from schemas.config import EvaluationConfig, override
+from schemas.config import EvaluationConfig
+from schemas.resolve import override
 from schemas.tables import CLICKS, MASKS, REJECTS, TARGETS
 
 

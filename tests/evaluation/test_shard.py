@@ -12,10 +12,11 @@ from agg_pipeline.evaluation.run import limited, run, sampled
 from agg_pipeline.evaluation.shard import load, run_interactions, starts_of, targets_of
 from agg_pipeline.rle import decode
 from agg_pipeline.runner import Progress, RunOptions, tasks_of
-from schemas.config import EVALUATION_PRESETS, EvaluationConfig, override
+from schemas.config import EVALUATION_PRESETS, EvaluationConfig
 from schemas.crop import Box, Crop, crop_mask
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask, PartMask, Prediction
+from schemas.resolve import override
 
 SHAPE = (40, 50)
 CONFIG = override(EvaluationConfig(), {"clicks": {"max_clicks": 3}})

@@ -10,10 +10,11 @@ from agg_pipeline.chain import ShardTask
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.rows import tables
 from agg_pipeline.storage import Store
-from schemas.config import PRESETS, override, validated
+from schemas.config import PRESETS
 from schemas.crop import Box, Crop, crop_mask
 from schemas.errors import ImageError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask, Prediction
+from schemas.resolve import override, validated
 
 HEIGHT, WIDTH = 90, 120
 MODEL = {"architecture": "toy", "input_size": 32, "sha256": "0" * 64}

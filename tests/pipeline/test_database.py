@@ -29,8 +29,8 @@ from agg_pipeline.sharded import (
     sidecars,
 )
 from agg_pipeline.storage import TEMPORARY, Store
-from schemas.config import override
 from schemas.errors import UserError
+from schemas.resolve import override
 from schemas.tables import FILES, PROPOSALS, REASONS, SAMPLING
 
 MODEL = {"architecture": "toy", "input_size": 32, "sha256": "0" * 64}

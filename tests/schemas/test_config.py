@@ -9,18 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.config import (
-    PRESETS,
-    LoopConfig,
-    ProposalsConfig,
-    canonical_json,
-    content_hash,
-    differences,
-    flatten,
-    override,
-    validated,
-)
+from schemas.canonical import canonical_json, content_hash, differences, flatten
+from schemas.config import PRESETS, LoopConfig, ProposalsConfig
 from schemas.errors import UserError
+from schemas.resolve import override, validated
 
 PAPER = PRESETS["paper"]
 JSON = st.recursive(
@@ -173,7 +165,7 @@ def test_canonical_json_refuses_what_json_cannot_hold():
 def test_content_hash_is_the_recorded_one_in_any_process():
     # Recorded: a change of this constant makes every database that exists look like another run.
     assert content_hash({"b": 1, "a": [1, 2]}) == "f587f5091b5841a33f9e6dafdf1f5e45"
-    code = "from schemas.config import content_hash; print(content_hash({'a': [1, 2], 'b': 1}))"
+    code = "from schemas.canonical import content_hash; print(content_hash({'a': [1, 2], 'b': 1}))"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert other.stdout.strip() == "f587f5091b5841a33f9e6dafdf1f5e45"
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from schemas.config import AugmentConfig, override
 from schemas.crop import Box
+from schemas.resolve import override
+from schemas.training import AugmentConfig
 from stages.augment import change_colours, draw_map, warp_mask, warp_pixels
 
 PLAIN = {"flip": 0.0, "turn_90": 0.0, "shift_and_rotate": 0.0}

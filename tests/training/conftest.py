@@ -11,7 +11,9 @@ from agg_pipeline.proposals import finish
 from agg_pipeline.rows import tables
 from agg_pipeline.shard import load, run_complement, run_granularity, run_mask_engine, run_postprocess
 from agg_pipeline.storage import Store
-from schemas.config import FinetuneConfig, ProposalsConfig, override
+from schemas.config import ProposalsConfig
+from schemas.resolve import override
+from schemas.training import FinetuneConfig
 from tests.e2e.small_set import labels
 from tests.pipeline.conftest import ENVIRONMENT, MODEL, Halver
 
@@ -66,12 +68,8 @@ def config():
     return override(
         FinetuneConfig(),
         {
-            "epochs": 2,
-            "batch": 2,
-            "lr": 1e-3,
             "decay_epoch": 1,
-            "max_rounds": 1,
-            "loaders": 0,
             "augment": {"size": 32, "view": "zoom", "min_area": 1},
+            "training": {"epochs": 2, "batch": 2, "lr": 1e-3, "max_rounds": 1, "loaders": 0},
         },
     )

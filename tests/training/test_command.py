@@ -17,7 +17,7 @@ QUICK = ("--recipe", "demo", "--batch", "2", "--threads", "1", "--loaders", "0",
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
     path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
-    path.write_text('epochs = 2\nbatch = 2\nloaders = 0\n[augment]\nsize = 32\nview = "zoom"\n')
+    path.write_text('[training]\nepochs = 2\nbatch = 2\nloaders = 0\n[augment]\nsize = 32\nview = "zoom"\n')
     return path
 
 
@@ -102,8 +102,8 @@ def test_released_adapters_are_imported_and_exported(shared, tmp_path):
     [
         (("--recipe", "none"), "unknown recipe 'none'; possible: demo, paper"),
         (("--recipe", "/nowhere.toml"), "does not exist"),
-        (("--lr", "2"), "'lr'"),
-        (("--device", "tpu"), "'device'"),
+        (("--lr", "2"), "'training.lr'"),
+        (("--device", "tpu"), "'training.device'"),
         (("--data", "/nowhere"), "5 of 5 images are not those"),
         (("--checkpoint", "/nowhere.pth"), "does not exist"),
         (("--proposals", "/nowhere"), "is no proposal database"),

@@ -1,15 +1,15 @@
 """The training loop: what it changes, resuming to the bit, several processes, and losses that are not finite."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
-from agg_pipeline.finetune import FinetuneOptions, finetune, prepare
+from agg_pipeline.finetune import Inputs, prepare
 from agg_pipeline.models.checkpoints import default_checkpoint, load_adapter, load_click_model
 from agg_pipeline.training import loop
 from agg_pipeline.training.loop import CHECKPOINT, train
+from agg_pipeline.training.run import TrainingOptions, run_training
 from schemas.errors import UserError
+from schemas.resolve import override
 
 
 class Steps:
@@ -28,15 +28,9 @@ class Steps:
 @pytest.fixture
 def prepared(proposals, data, config, tmp_path):
     def prepare_(name="out", changes=None, **options):
-        chosen = FinetuneOptions(
-            (str(proposals),),
-            {"": str(data)},
-            str(default_checkpoint()),
-            tmp_path / name,
-            validation_masks=0,
-            **options,
-        )
-        return prepare(replace(config, **(changes or {})), chosen)
+        inputs = Inputs((str(proposals),), {"": str(data)}, str(default_checkpoint()))
+        chosen = TrainingOptions(tmp_path / name, validation_masks=0, **options)
+        return prepare(override(config, changes or {}), inputs, chosen)
 
     return prepare_
 
@@ -47,7 +41,7 @@ def weights(path):
 
 
 def test_everything_that_is_trained_has_a_gradient_by_the_second_step(prepared):
-    made = prepared(changes={"epochs": 1, "batch": 3})
+    made = prepared(changes={"training": {"epochs": 1, "batch": 3}})
     network = made.training.network
     seen = {}
 
@@ -67,12 +61,12 @@ def test_everything_that_is_trained_has_a_gradient_by_the_second_step(prepared):
 
 def test_interrupted_and_resumed_equals_uninterrupted(prepared):
     whole = Steps()
-    _, path = finetune(prepared("whole", checkpoint_minutes=0.0), whole)
+    _, path = run_training(prepared("whole", checkpoint_minutes=0.0), whole)
     first = Steps(stop_at=4)
     with pytest.raises(KeyboardInterrupt):
-        finetune(prepared("cut", checkpoint_minutes=0.0), first)
+        run_training(prepared("cut", checkpoint_minutes=0.0), first)
     second = Steps()
-    _, resumed = finetune(prepared("cut", checkpoint_minutes=0.0, resume=True), second)
+    _, resumed = run_training(prepared("cut", checkpoint_minutes=0.0, resume=True), second)
     # The checkpoint is that of the first epoch's end: the fourth step is made again.
     assert first.losses[:3] + second.losses == whole.losses
     ours, theirs = weights(resumed), weights(path)
@@ -82,50 +76,52 @@ def test_interrupted_and_resumed_equals_uninterrupted(prepared):
 
 def test_time_limit_ends_cleanly_and_can_be_resumed(prepared):
     watch = Steps()
-    done, path = finetune(prepared("cut", max_minutes=0.0), watch)
+    done, path = run_training(prepared("cut", max_minutes=0.0), watch)
     assert (done.step, done.steps) == (1, 6)
     assert path.exists()
     rest = Steps()
-    done, path = finetune(prepared("cut", resume=True), rest)
+    done, path = run_training(prepared("cut", resume=True), rest)
     assert done.step == 6
     whole = Steps()
-    _, other = finetune(prepared("whole"), whole)
+    _, other = run_training(prepared("whole"), whole)
     assert watch.losses + rest.losses == whole.losses
     assert path.read_bytes() == other.read_bytes()
 
 
 def test_resuming_another_training_is_refused(prepared):
-    finetune(prepared("out", changes={"epochs": 1}), Steps())
+    run_training(prepared("out", changes={"training": {"epochs": 1}}), Steps())
     with pytest.raises(UserError, match="config changed"):
-        finetune(prepared("out", changes={"epochs": 1, "lr": 0.5}, resume=True), Steps())
+        run_training(prepared("out", changes={"training": {"epochs": 1, "lr": 0.5}}, resume=True), Steps())
     with pytest.raises(UserError, match="--resume goes on"):
         prepared("out")
     with pytest.raises(UserError, match="no checkpoint to resume"):
-        finetune(prepared("empty", resume=True), Steps())
+        run_training(prepared("empty", resume=True), Steps())
     (prepared("out", overwrite=True).training.out / CHECKPOINT).write_bytes(b"junk")
     with pytest.raises(UserError, match="damaged"):
-        finetune(prepared("out", resume=True), Steps())
+        run_training(prepared("out", resume=True), Steps())
 
 
 def test_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(prepared, monkeypatch):
     real = loop.batch_loss
 
-    def broken(network, batch, rounds, rng, device):
-        loss = real(network, batch, rounds, rng, device)
+    def broken(*arguments):
+        loss = real(*arguments)
         return loss * float("nan") if len(seen.losses) == 4 else loss
 
     monkeypatch.setattr(loop, "batch_loss", broken)
     seen = Steps()
     made = prepared(checkpoint_minutes=0.0)
     with pytest.raises(UserError, match=r"the loss is nan at step 5; the last good checkpoint is .*checkpoint\.pt"):
-        finetune(made, seen)
+        run_training(made, seen)
     assert torch.load(made.training.out / CHECKPOINT, weights_only=True)["step"] == 3
 
 
 def test_parts_of_a_batch_add_up(prepared):
     whole, parts = Steps(), Steps()
     for name, watch, accumulate in (("whole", whole, 1), ("parts", parts, 2)):
-        finetune(prepared(name, changes={"epochs": 1, "accumulate": accumulate, "max_rounds": 0}), watch)
+        run_training(
+            prepared(name, changes={"training": {"epochs": 1, "accumulate": accumulate, "max_rounds": 0}}), watch
+        )
     assert whole.losses[0] == pytest.approx(parts.losses[0], rel=0.2)
 
 
@@ -139,7 +135,7 @@ def test_parts_of_a_batch_add_up(prepared):
     ],
 )
 def test_ablations(prepared, changes, table, lora):
-    done, path = finetune(prepared(changes={"epochs": 1, **changes}), Steps())
+    done, path = run_training(prepared(changes={"training": {"epochs": 1}, **changes}), Steps())
     if lora:
         adapter, info = load_adapter(path)
         assert (info.granularity, adapter.rank, adapter.projections) == (
@@ -157,17 +153,17 @@ def test_ablations(prepared, changes, table, lora):
 
 
 def test_two_processes_train(prepared):
-    made = prepared(changes={"devices": 2, "epochs": 1, "batch": 4})
-    done, path = finetune(made, Steps())
+    made = prepared(changes={"training": {"devices": 2, "epochs": 1, "batch": 4}})
+    done, path = run_training(made, Steps())
     assert done.step == done.steps == 2
     adapter, _ = load_adapter(path)
     assert any(bool(b.any()) for b in adapter.lora_B)
 
 
 def test_adapter_says_what_it_was_made_of(prepared):
-    _, path = finetune(prepared(changes={"epochs": 1}), Steps())
+    _, path = run_training(prepared(changes={"training": {"epochs": 1}}), Steps())
     _, info = load_adapter(path)
     _, base = load_click_model(default_checkpoint())
     assert info.origin.base_sha256 == base.sha256
     assert len(info.origin.proposals) == 1
-    assert info.origin.config["epochs"] == 1
+    assert info.origin.config["training"]["epochs"] == 1

@@ -11,7 +11,8 @@ from agg_pipeline.reader import open_proposals
 from agg_pipeline.storage import Store
 from agg_pipeline.training.samples import Batches, Samples, collate, make_sample
 from agg_pipeline.training.source import Drawn, open_source
-from schemas.config import AugmentConfig, override
+from schemas.resolve import override
+from schemas.training import AugmentConfig
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def test_a_sample_depends_on_seed_epoch_and_image_alone(samples, config):
     first, again = samples[0, 1], samples[0, 1]
     assert np.array_equal(first.pixels, again.pixels)
     assert first.clicks == again.clicks
-    others = [samples[1, 1], samples[0, 2], Samples(samples.source, replace(config, seed=1))[0, 1]]
+    others = [samples[1, 1], samples[0, 2], Samples(samples.source, override(config, {"training": {"seed": 1}}))[0, 1]]
     assert not any(np.array_equal(first.pixels, other.pixels) for other in others)
 
 
@@ -65,7 +66,7 @@ def test_what_is_left_of_a_mask_may_be_too_small():
 
 
 def test_an_epoch_holds_every_image(config):
-    batches = list(Batches(5, config).after(0))
+    batches = list(Batches(5, config.training).after(0))
     assert [len(batch) for batch in batches] == [2] * 6
     for epoch in range(2):
         own = [index for batch in batches[3 * epoch : 3 * epoch + 3] for index in batch]
@@ -75,13 +76,13 @@ def test_an_epoch_holds_every_image(config):
 
 
 def test_going_on_gives_the_rest(config):
-    whole = list(Batches(5, config).after(0))
+    whole = list(Batches(5, config.training).after(0))
     for step in range(7):
-        assert list(Batches(5, config).after(step)) == whole[step:]
+        assert list(Batches(5, config.training).after(step)) == whole[step:]
 
 
 def test_processes_share_a_batch(config):
-    config = replace(config, batch=4)
+    config = replace(config.training, batch=4)
     whole = list(Batches(5, config).after(0))
     parts = [list(Batches(5, config, rank, 2).after(0)) for rank in range(2)]
     for batch, first, second in zip(whole, *parts, strict=True):

@@ -1,0 +1,83 @@
+"""Options of ``agg finetune`` and ``agg pretrain``, and what both do with a training."""
+
+from __future__ import annotations
+
+import sys
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from agg_pipeline.cli_options import read_toml
+from agg_pipeline.training.monitor import Monitor
+from agg_pipeline.training.run import Prepared, TrainingOptions, run_training
+from schemas.config import PredictorConfig
+from schemas.errors import UserError
+from schemas.resolve import override, validated
+from schemas.training import FinetuneConfig, PretrainConfig
+
+Config = TypeVar("Config", FinetuneConfig, PretrainConfig)
+
+RECIPES = files("agg_pipeline") / "recipes"
+
+LEARNING_OPTIONS = (
+    click.option("--epochs", type=int, help="How long."),
+    click.option("--batch", type=int, help="Samples of a step."),
+    click.option("--accumulate", type=int, help="Parts in which a batch goes through the network."),
+    click.option("--lr", type=float, help="Learning rate."),
+    click.option("--precision", type=click.Choice(["32-true", "bf16-mixed"]), help="Arithmetic."),
+    click.option("--device", help="cpu, cuda or cuda:N."),
+    click.option("--devices", type=int, help="Processes (cpu) or GPUs (cuda) that share each batch."),
+    click.option("--threads", type=int, help="Of each process, on the CPU."),
+    click.option("--loaders", type=int, help="Processes that prepare samples, 0 for none."),
+    click.option("--seed", type=int, help="Seed of every random choice."),
+)
+"""Fields of ``TrainingConfig``."""
+LEARNING = ("epochs", "batch", "accumulate", "lr", "precision", "device", "devices", "threads", "loaders", "seed")
+TRAINING_OPTIONS = (
+    *LEARNING_OPTIONS,
+    click.option("--max-minutes", type=click.FloatRange(min=0), help="End cleanly after so many minutes."),
+    click.option(
+        "--checkpoint-minutes", default=10.0, type=click.FloatRange(min=0), help="At least between checkpoints."
+    ),
+    click.option("--look-minutes", default=2.0, type=click.FloatRange(min=0), help="Between looks at validation."),
+    click.option("--validation-masks", default=8, type=click.IntRange(min=0), help="Of each level, 0 for no looks."),
+    click.option("--resume", is_flag=True, help="Go on from the last checkpoint."),
+    click.option("--overwrite", is_flag=True, help="Delete another training's files first."),
+)
+
+
+def resolve_recipe(default: Config, recipe: str, settings: dict[str, Any]) -> Config:
+    """Recipe (a name, or a TOML file) < command line. settings: fields of the configuration; None if not given."""
+    known = sorted(entry.name.removesuffix(".toml") for entry in RECIPES.iterdir() if entry.name.endswith(".toml"))
+    path = Path(str(RECIPES / f"{recipe}.toml")) if recipe in known else Path(recipe)
+    if recipe not in known and path.suffix != ".toml":
+        raise UserError(f"unknown recipe {recipe!r}; possible: {', '.join(known)}, or a .toml file")
+    config: Config = override(default, {**read_toml(path), "recipe": path.stem})
+    given = {name: value for name, value in settings.items() if value is not None}
+    learning = {name: given.pop(name) for name in LEARNING if name in given}
+    config = override(config, {**given, "training": learning})
+    return validated(config)
+
+
+def run_prepared(
+    config: FinetuneConfig | PretrainConfig,
+    options: TrainingOptions,
+    prepared: Prepared,
+    look_minutes: float,
+) -> None:
+    """Run a training, and say what it leaves; exits with 130 when it is interrupted."""
+    for note in prepared.notes:
+        click.echo(note)
+    predictor = PredictorConfig(device=config.training.device, threads=config.training.threads)
+    monitor = Monitor(options.out, prepared.validation, predictor, look_minutes)
+    try:
+        done, path = run_training(prepared, monitor, monitor.finish)
+    except KeyboardInterrupt:
+        click.echo("stopped; the same command with --resume goes on from the last checkpoint", err=True)
+        sys.exit(130)
+    finally:
+        monitor.close()
+    how = "" if done.step == done.steps else f" after {done.step} of {done.steps} steps; --resume goes on"
+    click.echo(f"{path} is what was learnt{how}")
