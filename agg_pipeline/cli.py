@@ -20,6 +20,7 @@ GROUPS = {
     "data": "Look at data sets and check them.",
     "finetune": "Teach a click model to follow a granularity (GCL).",
     "eval": "Evaluate click models by the field's protocol, and compare results.",
+    "pretrain": "Teach a click model whole objects.",
     "proposals": "Make, check and describe proposal databases (AGG).",
 }
 """Each is ``group`` in ``cli_<name>``."""

@@ -17,8 +17,9 @@ class AugmentConfig:
     size: side of the crop, pixels. view: "crop" scales the image (min_scale ... max_scale) and cuts a crop out of it,
     as in the protocol; "zoom" squeezes the whole image (with probability whole_image) or a region around the object
     into it, as the predictor does: the object's box grown by min_zoom ... max_zoom, at least min_side pixels, moved by
-    up to jitter of its sides. keep_background: share of the crops without a pixel of the mask that are not drawn again.
-    min_area: of a mask in the crop, pixels; below, there is nothing to find.
+    up to jitter of its sides. flips: horizontal, vertical or both, or horizontal alone. keep_background: share of the
+    crops without a pixel of the mask that are not drawn again. min_area: of a mask in the crop, pixels; below, there is
+    nothing to find.
     """
 
     size: int = number(448, 32, 4096)
@@ -31,6 +32,7 @@ class AugmentConfig:
     min_side: int = number(64, 1, 100_000)
     jitter: float = number(0.2, 0, 1)
     flip: float = number(0.5, 0, 1)
+    flips: Literal["all", "horizontal"] = "all"
     turn_90: float = number(0.5, 0, 1)
     shift_and_rotate: float = number(0.75, 0, 1)
     max_shift: float = number(0.03, 0, 1)

@@ -58,9 +58,11 @@ def _window(height: int, width: int, focus: Box, config: AugmentConfig, rng: np.
 
 
 def _flip(config: AugmentConfig, rng: np.random.Generator) -> Matrix:
-    """Horizontal, vertical or both, each as likely."""
+    """Horizontal, vertical or both, each as likely, or horizontal alone."""
     if rng.random() >= config.flip:
         return np.eye(2)
+    if config.flips == "horizontal":
+        return np.diag([-1.0, 1.0])
     return np.diag([(-1.0, 1.0), (1.0, -1.0), (-1.0, -1.0)][int(rng.integers(3))])
 
 

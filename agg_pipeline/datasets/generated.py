@@ -28,6 +28,8 @@ VERSION = b"demo 1"
 SEED = 2024
 SPLITS = {"train": (0, 64), "val": (100_000, 24), "large": (200_000, 2000)}
 """First scene and number of images of each split."""
+MOST = 100_000
+"""Scenes that a split named by their number may have: those before the first of ``val``."""
 
 
 def splits(_store: Store) -> tuple[str, ...]:
@@ -36,10 +38,11 @@ def splits(_store: Store) -> tuple[str, ...]:
 
 
 def open_demo(_store: Store, split: str) -> Dataset:
-    """List a split of the demo set."""
-    if split not in SPLITS:
-        raise UserError(f"unknown split {split!r} of demo; possible: {', '.join(SPLITS)}")
-    first, count = SPLITS[split]
+    """List a split of the demo set; the name may also be a number of scenes, of which those of ``train`` come first."""
+    if split not in SPLITS and not (split.isdecimal() and 0 < int(split) <= MOST):
+        names = ", ".join(SPLITS)
+        raise UserError(f"unknown split {split!r} of demo; possible: {names}, or a number of scenes up to {MOST}")
+    first, count = SPLITS[split] if split in SPLITS else (0, int(split))
     entries = tuple(ImageEntry(f"demo_{n:06d}", f"demo/{n:06d}.png", 0, n) for n in range(first, first + count))
     return Dataset(ABOUT, split, entries, fingerprint(entries, [VERSION]), _read, CLASSES)
 

@@ -26,7 +26,13 @@ from agg_pipeline.models.adapter import (
     check_tensors,
     is_adapter_state,
 )
-from agg_pipeline.models.simpleclick import ARCHITECTURES, Architecture, SimpleClick, resize_positions
+from agg_pipeline.models.simpleclick import (
+    ARCHITECTURES,
+    Architecture,
+    SimpleClick,
+    resize_positions,
+    wave_positions,
+)
 from schemas.errors import UserError
 
 FORMAT = "agg-model-1"
@@ -94,6 +100,19 @@ def load_click_model(path: str | Path, input_size: int | None = None) -> tuple[S
     except (UserError, ValueError) as error:
         raise UserError(f"{path}: {error}") from None
     return model, CheckpointInfo(model.arch.name, model.input_size, file.sha256, model.adapter is not None)
+
+
+def new_click_model(arch: Architecture, input_size: int, seed: int) -> SimpleClick:
+    """A model that has learnt nothing (float32, CPU, eval mode), its positions sines and cosines of row and column.
+
+    Raises ValueError for a size that the architecture cannot take.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = SimpleClick(arch, input_size)
+    with torch.no_grad():
+        model.backbone.pos_embed[0, 1:] = wave_positions(arch.dim, model.grid)
+    return model.eval()
 
 
 def save_click_model(path: str | Path, model: SimpleClick, half: bool = True) -> None:

@@ -99,6 +99,16 @@ def resize_positions(pos_embed: Tensor, grid: int) -> Tensor:
     return torch.cat((pos_embed[:, :1], resized.flatten(2).transpose(1, 2)), dim=1)
 
 
+def wave_positions(dim: int, grid: int) -> Tensor:
+    """Sines and cosines of row and column at falling frequencies, (grid * grid, dim): half for each, dim a multiple of
+    4."""
+    frequencies = 10000.0 ** (-torch.arange(dim // 4, dtype=torch.float64) / (dim // 4))
+    angles = torch.arange(grid, dtype=torch.float64)[:, None] * frequencies
+    waves = torch.cat((angles.sin(), angles.cos()), dim=1)
+    rows, cols = waves[:, None].expand(-1, grid, -1), waves[None].expand(grid, -1, -1)
+    return torch.cat((rows, cols), dim=2).flatten(0, 1).float()
+
+
 class PatchEmbed(nn.Module):
     """Convolution of a patch-sized kernel and stride: (B, 3, H, W) to (B, dim, grid, grid)."""
 

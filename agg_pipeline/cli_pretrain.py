@@ -1,0 +1,67 @@
+"""``agg pretrain``: a click model for whole objects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agg_pipeline.cli_options import check_start, with_options
+from agg_pipeline.cli_training import TRAINING_OPTIONS, resolve_recipe, run_prepared
+from agg_pipeline.datasets.registry import known_dataset
+from agg_pipeline.pretrain import Objects, prepare
+from agg_pipeline.training.run import TrainingOptions
+from schemas.errors import UserError
+from schemas.training import PretrainConfig
+
+_OWN_OPTIONS = (
+    click.option(
+        "--data",
+        multiple=True,
+        default=("demo:20000",),
+        help="Data set as NAME:ROOT; demo:N are N generated scenes.",
+    ),
+    click.option("--weight", multiple=True, type=click.FloatRange(min=0), help="Of each --data, in the same order."),
+    click.option("--checkpoint", default="", help="Click model to start from. Default: from nothing."),
+    click.option("--out", required=True, help="Folder of the model, the checkpoint and the log."),
+    click.option("--recipe", default="pretrain", help="pretrain, or a TOML file."),
+    click.option("--architecture", help="Of a model that starts from nothing."),
+    click.option("--size", type=int, help="Side of the input, pixels."),
+)
+
+
+@click.command("pretrain")
+@with_options(*_OWN_OPTIONS, *TRAINING_OPTIONS)
+def group(
+    data: tuple[str, ...],
+    weight: tuple[float, ...],
+    checkpoint: str,
+    out: str,
+    recipe: str,
+    size: int | None,
+    max_minutes: float | None,
+    checkpoint_minutes: float,
+    look_minutes: float,
+    validation_masks: int,
+    resume: bool,
+    overwrite: bool,
+    **settings: Any,
+) -> None:
+    """Teach a click model whole objects, from images with object masks."""
+    check_start(out)
+    if size is not None:
+        settings["augment"] = {"size": size}
+    config = resolve_recipe(PretrainConfig(), recipe, settings)
+    objects = Objects(tuple(_named(each) for each in data), weight, checkpoint)
+    options = TrainingOptions(Path(out).resolve(), resume, overwrite, max_minutes, checkpoint_minutes, validation_masks)
+    run_prepared(config, options, prepare(config, objects, options), look_minutes)
+
+
+def _named(text: str) -> tuple[str, str]:
+    """Name and root of a data set."""
+    name, colon, root = text.partition(":")
+    known_dataset(name)
+    if colon and not root:
+        raise UserError(f"--data {text}: nothing after the colon")
+    return name, root

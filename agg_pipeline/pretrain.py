@@ -1,0 +1,170 @@
+"""``agg pretrain``: a click model that segments whole objects, from images with object masks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from agg_pipeline.datasets.dataset import Dataset
+from agg_pipeline.datasets.registry import known_dataset, open_dataset
+from agg_pipeline.evaluation.shard import Target
+from agg_pipeline.models.checkpoints import load_click_model, new_click_model, save_click_model
+from agg_pipeline.models.simpleclick import ARCHITECTURES, SimpleClick
+from agg_pipeline.sharded import Json
+from agg_pipeline.training.loop import Training
+from agg_pipeline.training.mixture import Mixture, ObjectSamples, weighted
+from agg_pipeline.training.run import MODEL, Prepared, TrainingOptions, claim
+from agg_pipeline.training.samples import generator
+from agg_pipeline.training.step import Loss
+from agg_pipeline.training.validation import validation_targets
+from schemas.canonical import content_hash, flatten
+from schemas.errors import UserError
+from schemas.training import PretrainConfig
+from stages.finetune import normalised_focal_loss
+from stages.pretrain import cross_entropy_and_dice
+
+LOWEST = 0.01
+"""Share of the highest learning rate that is left in the end."""
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """AdamW with warm-up and cosine; first cross-entropy and Dice, then the normalised focal loss with more clicks."""
+
+    config: PretrainConfig
+
+    def optimizer(self, learning: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
+        """AdamW; biases, norms and positions do not decay."""
+        decay = [value for name, value in learning.items() if value.ndim > 1 and not name.endswith("pos_embed")]
+        rest = [value for name, value in learning.items() if value.ndim <= 1 or name.endswith("pos_embed")]
+        groups = [{"params": decay, "weight_decay": self.config.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        return torch.optim.AdamW(groups, lr=self.config.training.lr)
+
+    def lr(self, epoch: float) -> float:
+        """Growing from a hundredth in the first epochs, then falling to it along half a cosine."""
+        highest, warm = self.config.training.lr, self.config.warm_up
+        if epoch < warm:
+            return highest * (LOWEST + (1 - LOWEST) * epoch / warm)
+        done = (epoch - warm) / max(1e-9, self.config.training.epochs - warm)
+        return highest * (LOWEST + (1 - LOWEST) * (1 + math.cos(math.pi * min(1.0, done))) / 2)
+
+    def loss(self, epoch: float) -> tuple[Loss, int]:
+        """Iterative clicks only from ``focal_epoch`` on: before, there is no prediction worth correcting."""
+        if epoch < self.config.focal_epoch:
+            return cross_entropy_and_dice, 0
+        return normalised_focal_loss, self.config.training.max_rounds
+
+    @property
+    def max_norm(self) -> float:
+        """As configured."""
+        return self.config.max_norm
+
+
+@dataclass(frozen=True)
+class Objects:
+    """What a pre-training learns from: data sets as (name, root), and how often each is drawn from.
+
+    A built-in set's root is its split. checkpoint: that it starts from; "" to start from nothing.
+    """
+
+    data: tuple[tuple[str, str], ...]
+    weights: tuple[float, ...] = ()
+    checkpoint: str = ""
+
+
+def prepare(config: PretrainConfig, objects: Objects, options: TrainingOptions) -> Prepared:
+    """Open data sets and model; UserError, one line, for everything that does not fit together."""
+    datasets = [_open(name, root) for name, root in objects.data]
+    mixture = weighted(datasets, objects.weights)
+    network, base = _start(config, objects.checkpoint)
+    identity = {
+        "config": content_hash(asdict(replace(config, training=replace(config.training, loaders=0)))),
+        "base": base,
+        "data": content_hash([[each.name, each.split, each.fingerprint] for each in datasets] + [mixture.weights]),
+        "torch": str(torch.__version__),
+    }
+    claim(options, identity, config)
+    samples = ObjectSamples(mixture, config)
+    training = Training(
+        network,
+        frozenset(name for name, _ in network.named_parameters()),
+        samples,
+        len(samples),
+        Pretraining(config),
+        config.training,
+        identity,
+        options.out,
+        options.resume,
+        options.max_minutes,
+        options.checkpoint_minutes,
+    )
+    notes: list[str] = []
+    validation: tuple[Target, ...] = ()
+    if options.validation_masks:
+        try:
+            validation = _validation(objects.data, datasets, config.training.seed, options.validation_masks)
+        except UserError as error:
+            notes.append(f"no looks at validation masks: {error}")
+    return Prepared(
+        training, partial(_save, options.out), validation, tuple(notes), _facts(mixture, network, base, config)
+    )
+
+
+def _open(name: str, root: str) -> Dataset:
+    return open_dataset(name, "", root or None) if known_dataset(name).built_in else open_dataset(name, root, None)
+
+
+def _start(config: PretrainConfig, checkpoint: str) -> tuple[SimpleClick, str]:
+    """The network to begin with, and the sha256 of the file that it is from, "" for none."""
+    if checkpoint:
+        network, info = load_click_model(checkpoint, config.augment.size)
+        if network.adapter is not None:
+            raise UserError(f"{checkpoint} holds a granularity table; pre-training is of click models without one")
+        return network, info.sha256
+    if config.architecture not in ARCHITECTURES:
+        raise UserError(f"unknown architecture {config.architecture!r}; possible: {', '.join(ARCHITECTURES)}")
+    seed = int(generator(config.training.seed, "weights").integers(2**63))
+    try:
+        return new_click_model(ARCHITECTURES[config.architecture], config.augment.size, seed), ""
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _validation(
+    data: Sequence[tuple[str, str]], datasets: Sequence[Dataset], seed: int, masks: int
+) -> tuple[Target, ...]:
+    """Objects of the evaluation split of each data set that has one of its own."""
+    targets: list[Target] = []
+    for (name, root), dataset in zip(data, datasets, strict=True):
+        known = known_dataset(name)
+        if known.evaluation_split != dataset.split:
+            held = open_dataset(name, "" if known.built_in else root, known.evaluation_split)
+            targets += [each for each in validation_targets(held, masks, seed) if each.level == "object"]
+    if not targets:
+        raise UserError("no data set has a split of its own for evaluation")
+    return tuple(targets)
+
+
+def _save(out: Path, network: SimpleClick) -> Path:
+    path = out / MODEL
+    save_click_model(path, network)
+    return path
+
+
+def _facts(mixture: Mixture, network: SimpleClick, base: str, config: PretrainConfig) -> Json:
+    """What the page says of a training."""
+    shares = [weight / sum(mixture.weights) for weight in mixture.weights]
+    sets = (f"{each.name} ({each.split}), {share:.0%}" for each, share in zip(mixture.datasets, shares, strict=True))
+    images = sum(len(each.entries) for each in mixture.datasets)
+    start = f"from the model {base[:12]}" if base else "from nothing"
+    return {
+        "data": ", ".join(sets),
+        "how": f"{images} images; {network.arch.name} at {network.input_size}, {start}",
+        "config": flatten(asdict(config)),
+    }

@@ -1,0 +1,112 @@
+"""Whole objects to learn from, drawn from a weighted mixture of data sets."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from torch.utils.data import Dataset as Numbered
+
+from agg_pipeline.datasets.dataset import Dataset
+from agg_pipeline.training.samples import Sample, generator, make_sample
+from agg_pipeline.training.source import Drawn
+from schemas.errors import ImageError, UserError
+from schemas.records import ImageRecord
+from schemas.training import PretrainConfig
+from stages.pretrain import paste
+
+KEPT_BYTES = 1 << 30
+"""Of the images that a process keeps."""
+TRIES = 100
+"""Images that are drawn until one holds an object."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """Data sets and how often each is drawn from; can be sent to other processes."""
+
+    datasets: tuple[Dataset, ...]
+    weights: tuple[float, ...]
+    _cache: _Cache = field(init=False, default_factory=lambda: _Cache())
+
+    def __getstate__(self) -> dict[str, object]:
+        return self.__dict__ | {"_cache": _Cache()}
+
+    def draw(self, rng: np.random.Generator) -> ImageRecord:
+        """A random image with an object; UserError if a data set seems to have none."""
+        shares = np.cumsum(self.weights)
+        for _ in range(TRIES):
+            number = int(np.searchsorted(shares, rng.random() * shares[-1], side="right"))
+            dataset = self.datasets[number]
+            record = self._cache.read(number, dataset, int(rng.integers(len(dataset.entries))))
+            if record.objects:
+                return record
+        raise UserError(f"of {TRIES} images none holds an object; see agg data check")
+
+
+def draw_object(record: ImageRecord, rng: np.random.Generator) -> Drawn:
+    """One of an image's objects, without what other objects have of it, for training."""
+    chosen = int(rng.integers(len(record.objects)))
+    masks = [each.mask.full() for each in record.objects]
+    others = np.zeros_like(masks[chosen])
+    for number, mask in enumerate(masks):
+        if number != chosen:
+            others |= mask
+    return Drawn(record.pixels, masks[chosen], others & ~masks[chosen], masks[chosen], 1.0)
+
+
+class ObjectSamples(Numbered[Sample]):
+    """The samples of a pre-training, by (epoch, number)."""
+
+    def __init__(self, mixture: Mixture, config: PretrainConfig) -> None:
+        self.mixture = mixture
+        self.config = config
+
+    def __len__(self) -> int:
+        """Samples of an epoch."""
+        return self.config.epoch
+
+    def __getitem__(self, index: tuple[int, int]) -> Sample:
+        rng = generator(self.config.training.seed, "object", *index)
+        drawn = draw_object(self.mixture.draw(rng), rng)
+        if rng.random() < self.config.paste:
+            behind = self.mixture.draw(rng).pixels
+            drawn = replace(drawn, pixels=paste(drawn.pixels, drawn.mask, behind), others=np.zeros_like(drawn.mask))
+        return make_sample(drawn, self.config.augment, False, rng)
+
+
+class _Cache:
+    """The images read last, in one process."""
+
+    def __init__(self) -> None:
+        self._records: OrderedDict[tuple[int, int], ImageRecord] = OrderedDict()
+        self._bytes = 0
+
+    def read(self, number: int, dataset: Dataset, entry: int) -> ImageRecord:
+        key = number, entry
+        if key not in self._records:
+            try:
+                self._records[key] = dataset.read(dataset.entries[entry])
+            except ImageError as error:
+                name = f"{dataset.name} image {dataset.entries[entry].image_id}"
+                raise UserError(f"{name} cannot be used: {error.detail}; agg data check names all of these") from error
+            self._bytes += self._records[key].pixels.nbytes
+            while self._bytes > KEPT_BYTES:
+                self._bytes -= self._records.popitem(last=False)[1].pixels.nbytes
+        else:
+            self._records.move_to_end(key)
+        return self._records[key]
+
+
+def weighted(datasets: Sequence[Dataset], weights: Sequence[float]) -> Mixture:
+    """A mixture; no weights at all are equal ones. UserError if the numbers do not fit."""
+    if weights and len(weights) != len(datasets):
+        raise UserError(f"{len(weights)} weights for {len(datasets)} data sets; give one to each, or none at all")
+    if weights and sum(weights) <= 0:
+        raise UserError("all weights are 0")
+    for dataset in datasets:
+        if "object" not in dataset.about.levels:
+            raise UserError(f"data set {dataset.name} has no objects, which pre-training is about")
+    return Mixture(tuple(datasets), tuple(weights) or (1.0,) * len(datasets))
