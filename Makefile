@@ -7,11 +7,13 @@ DATASET = demo
 DATA = data/$(DATASET)
 CHECKPOINT =
 ADAPTER =
+# What make finetune left, if there is something and ADAPTER says nothing else.
+FINETUNED = $(if $(filter file,$(origin ADAPTER)),$(wildcard runs/$(DATASET)/finetune/adapter.safetensors))
 PROPOSALS = runs/$(DATASET)/proposals
 RECIPE = $(if $(filter demo,$(DATASET)),demo,paper)
 # Masks of each level in an evaluation, drawn by the seed; empty for all.
 SAMPLE = $(if $(filter demo,$(DATASET)),50)
-OUT = runs/$(DATASET)/$@$(if $(ADAPTER),-adapted)
+OUT = runs/$(DATASET)/$@$(if $(filter eval,$@),$(if $(ADAPTER),-adapted)$(if $(FINETUNED),-comparison))
 ARGS =
 
 AGG = $(VENV)/bin/agg
@@ -33,9 +35,10 @@ proposals: setup
 finetune: setup
 	$(AGG) finetune --proposals "$(PROPOSALS)" --data "$(DATA)" --out "$(OUT)" --recipe $(RECIPE) $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
 
-# With an adapter, the best granularity for each mask, as in the paper's tables; ARGS can say otherwise.
+# After make finetune: the adapted model beside its base and the controls. With ADAPTER: that model alone, with the best
+# granularity for each mask, as in the paper's tables; ARGS can say otherwise. With ADAPTER= the base alone.
 eval: setup
-	$(AGG) eval run --dataset "$(DATASET)" --data "$(DATA)" --out "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(ADAPTER),--adapter "$(ADAPTER)" --granularity optimal) $(if $(SAMPLE),--sample $(SAMPLE)) $(ARGS)
+	$(AGG) eval $(if $(FINETUNED),adapted,run) --dataset "$(DATASET)" --data "$(DATA)" --out "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(FINETUNED),--adapter "$(FINETUNED)") $(if $(ADAPTER),--adapter "$(ADAPTER)" --granularity optimal) $(if $(SAMPLE),--sample $(SAMPLE)) $(ARGS)
 
 test: setup-dev lint
 	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(SUITE)

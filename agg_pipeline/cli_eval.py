@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +19,22 @@ from agg_pipeline.cli_options import (
     resolve,
     with_options,
 )
+from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.registry import known_dataset, open_dataset
 from agg_pipeline.datasets.selection import Selection, select
+from agg_pipeline.evaluation.adapted import ARMS, TABLES, evaluate_adapted
 from agg_pipeline.evaluation.compare import comparison, open_results, same_masks
 from agg_pipeline.evaluation.console import RunningNoc, print_evaluation
 from agg_pipeline.evaluation.per_class import class_granularities
-from agg_pipeline.evaluation.run import run
+from agg_pipeline.evaluation.run import Evaluation, run
 from agg_pipeline.evaluation.table import latex, markdown
 from agg_pipeline.models.checkpoints import default_checkpoint
 from agg_pipeline.progress import RunProgress
 from agg_pipeline.report.evaluation import write_report
 from agg_pipeline.runner import RunOptions
+from agg_pipeline.storage import Store
 from agg_pipeline.terminal import print_rows
-from schemas.config import EVALUATION_PRESETS
+from schemas.config import EVALUATION_PRESETS, EvaluationConfig
 from schemas.errors import StorageError, UserError
 
 
@@ -143,33 +148,113 @@ def run_command(
         open_dataset(dataset, data, split or known_dataset(dataset).evaluation_split),
         Selection(exclude_list, classes, skip_classes),
     )
+    files = checkpoint or str(default_checkpoint()), adapter
     options = RunOptions(out, limit_images, workers, scheduler, overwrite)
-    progress = RunProgress(RunningNoc())
+    with _stopping(overwrite):
+        evaluation = _evaluate(listed, files, resolved, limit_objects, options, pictures, with_published)
+    _check_rejects(evaluation, max_reject_share)
+
+
+@contextmanager
+def _stopping(overwrite: bool) -> Iterator[None]:
+    """Says how to go on when an evaluation is stopped or cannot be written."""
     try:
-        evaluation = run(
-            listed,
-            checkpoint or str(default_checkpoint()),
-            adapter,
-            resolved,
-            limit_objects,
-            options,
-            progress.callbacks(),
-        )
+        yield
     except StorageError as error:
         raise UserError(f"{error}; {how_to_go_on(overwrite)}") from error
     except KeyboardInterrupt:
         click.echo(f"stopped; {how_to_go_on(overwrite)}", err=True)
         sys.exit(130)
+
+
+def _evaluate(
+    dataset: Dataset,
+    files: tuple[str, str],
+    config: EvaluationConfig,
+    limit_objects: int | None,
+    options: RunOptions,
+    pictures: int,
+    with_published: bool,
+) -> Evaluation:
+    """Run an evaluation, and print and write what it found. files: checkpoint and adapter, "" for none."""
+    progress = RunProgress(RunningNoc())
+    try:
+        evaluation = run(dataset, *files, config, limit_objects, options, progress.callbacks())
     finally:
         progress.close()
     print_evaluation(evaluation)
-    write_report(evaluation, listed, pictures, with_published)
+    write_report(evaluation, dataset, pictures, with_published)
     click.echo(f"{evaluation.store.url}/report.html shows it; the tables are beside it")
-    if evaluation.reject_share > max_reject_share:
+    return evaluation
+
+
+def _check_rejects(evaluation: Evaluation, most: float) -> None:
+    """UserError if more than this share of the images fell out."""
+    if evaluation.reject_share > most:
         raise UserError(
             f"{evaluation.reject_share:.1%} of the images fell out, more than --max-reject-share "
-            f"{max_reject_share:.1%}; the reasons are in {evaluation.store.url}/rejects.parquet"
+            f"{most:.1%}; the reasons are in {evaluation.store.url}/rejects.parquet"
         )
+
+
+@group.command("adapted")
+@with_options(*DATA_OPTIONS, *MODEL_OPTIONS)
+@click.option("--adapter", required=True, help="GraCo adapter of the checkpoint.")
+@click.option("--out", required=True, help="Folder of a folder of results for each evaluation, and the tables.")
+@click.option("--only", "names", multiple=True, type=click.Choice(list(ARMS)), help="These alone. Default: all.")
+@click.option("--sample", type=click.IntRange(min=1), help="So many masks of each level, drawn by the seed.")
+@click.option("--calibrate", default=30, type=click.IntRange(min=1), help="Parts of other images for by-class.")
+@click.option("--calibrate-split", help="Where these are. Default: the split that training takes.")
+@click.option("--max-clicks", type=click.IntRange(min=1), help="Clicks after which an interaction ends.")
+@click.option("--pictures", default=4, type=click.IntRange(min=0), help="In each report: N of each kind.")
+@with_options(*RUN_OPTIONS)
+def adapted_command(
+    dataset: str,
+    data: str,
+    split: str | None,
+    exclude_list: str,
+    classes: tuple[str, ...],
+    skip_classes: tuple[str, ...],
+    checkpoint: str | None,
+    adapter: str,
+    out: str,
+    names: tuple[str, ...],
+    calibrate: int,
+    calibrate_split: str | None,
+    config: Path | None,
+    limit_images: int | None,
+    workers: int | None,
+    scheduler: str | None,
+    max_reject_share: float,
+    pictures: int,
+    overwrite: bool,
+    **settings: Any,
+) -> None:
+    """A model with its adapter beside its base: the best granularity of each mask, granularity 1.0 for objects, one for
+    each class of parts, and the base with ten attempts. The same command again goes on where it stopped."""
+    check_start(out)
+    resolved = resolve(EVALUATION_PRESETS, None, config, settings)
+    known = known_dataset(dataset)
+    selection = Selection(exclude_list, classes, skip_classes)
+    listed = select(open_dataset(dataset, data, split or known.evaluation_split), selection)
+    elsewhere = calibrate_split or known.default_split
+    others = None if elsewhere == listed.split else select(open_dataset(dataset, data, elsewhere), selection)
+    model = checkpoint or str(default_checkpoint())
+
+    def evaluate(images: Dataset, with_adapter: bool, own: EvaluationConfig, folder: str) -> None:
+        name = folder.rpartition("/")[2]
+        click.echo(f"{name}:")
+        # Other images are not those that were limited.
+        limit = limit_images if images is listed else None
+        options = RunOptions(folder, limit, workers, scheduler, overwrite)
+        made = _evaluate(images, (model, adapter if with_adapter else ""), own, None, options, pictures, False)
+        _check_rejects(made, max_reject_share)
+
+    with _stopping(overwrite):
+        tables = evaluate_adapted(listed, others, resolved, names or tuple(ARMS), calibrate, out, evaluate)
+    for table in tables:
+        print_rows(table.title, table.head, table.rows, table.rules)
+    click.echo(f"{Store(out).anchored().url}/{TABLES} holds these tables")
 
 
 def _mode(granularity: str | float | None, curves: bool, attempts: int | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agg_pipeline.evaluation.run import SUMMARY
+from agg_pipeline.evaluation.summary import iou_name
 from agg_pipeline.sharded import Json
 from agg_pipeline.storage import Store
 from schemas.errors import UserError
@@ -12,28 +13,30 @@ from schemas.numbers import GRANULARITIES
 def class_granularities(path: str) -> tuple[tuple[str, float], ...]:
     """The best granularity of each ``level:class`` of a folder of results with curves, and of each ``level`` alone.
 
-    The one with the fewest clicks to the highest reported IoU, then the highest IoU@1, then the lowest. UserError if
-    the results are not of the mode "curves".
+    The one with the fewest clicks to the level's target, then the highest IoU@1, then the lowest. UserError if the
+    results are not of the mode "curves".
     """
     store = Store(path)
     if not store.exists(SUMMARY):
         raise UserError(f"{path} is no folder of results: it has no {SUMMARY}")
     summary = store.read_json(SUMMARY)
     try:
-        if summary["plan"]["config"]["mode"] != "curves":
+        config = summary["plan"]["config"]
+        if config["mode"] != "curves":
             raise UserError(f"{path} has no results at each granularity; make them with --curves")
         found = {}
         for level, figures in summary["levels"].items():
-            found[level] = _best(figures["all"]["granularity"])
+            target = iou_name(config["clicks"][f"{level}_target"])
+            found[level] = _best(figures["all"]["granularity"], target)
             for kind, own in figures["by_class"].items():
-                found[f"{level}:{kind}"] = _best(own["granularity"])
+                found[f"{level}:{kind}"] = _best(own["granularity"], target)
     except (KeyError, TypeError) as error:
         raise UserError(f"{path}/{SUMMARY} is no summary of an evaluation: it lacks {error}") from error
     return tuple(sorted(found.items()))
 
 
-def _best(granularity: Json) -> float:
-    clicks, ious = granularity["noc"][max(granularity["noc"], key=float)], granularity["iou"]["1"]
+def _best(granularity: Json, target: str) -> float:
+    clicks, ious = granularity["noc"][target], granularity["iou"]["1"]
     return min(GRANULARITIES, key=lambda g: (clicks[_column(g)], -ious[_column(g)], g))
 
 

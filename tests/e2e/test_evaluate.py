@@ -304,3 +304,15 @@ def test_nothing_to_evaluate(spoilt, tmp_path):
     short = ("eval", "run", "--dataset", "grabcut", "--data", root, "--input-size", "64", "--sample", "1")
     error = error_of(invoke(*short, "--out", tmp_path / "out"))
     assert error.startswith("grabcut has no mask to evaluate there (1 times: every pixel")
+
+
+def test_adapted_model_beside_its_base(adapter, data, tmp_path):
+    few = ("--input-size", "64", "--max-clicks", "1", "--limit-images", "1", "--workers", "1", "--pictures", "0")
+    where = ("--dataset", "sbd", "--data", data, "--split", "train", "--adapter", adapter, "--out", tmp_path / "out")
+    done = invoke("eval", "adapted", *where, *few, "--only", "base", "--only", "whole")
+    assert done.code == 0, done
+    assert "whole - base" in done.stdout
+    assert "whole - base" in (tmp_path / "out" / "comparison.md").read_text()
+    assert {row["granularity"] for row in rows(tmp_path / "out" / "whole")} == {1.0}
+    assert {row["granularity"] for row in rows(tmp_path / "out" / "base")} == {None}
+    assert "no masks for any" in error_of(invoke("eval", "adapted", *where, "--only", "by-class"))
