@@ -38,9 +38,7 @@ LEARNING = ("epochs", "batch", "accumulate", "lr", "precision", "device", "devic
 TRAINING_OPTIONS = (
     *LEARNING_OPTIONS,
     click.option("--max-minutes", type=click.FloatRange(min=0), help="End cleanly after so many minutes."),
-    click.option(
-        "--checkpoint-minutes", default=10.0, type=click.FloatRange(min=0), help="At least between checkpoints."
-    ),
+    click.option("--checkpoint-minutes", default=5.0, type=click.FloatRange(min=0), help="Between checkpoints."),
     click.option("--look-minutes", default=2.0, type=click.FloatRange(min=0), help="Between looks at validation."),
     click.option("--validation-masks", default=8, type=click.IntRange(min=0), help="Of each level, 0 for no looks."),
     click.option("--resume", is_flag=True, help="Go on from the last checkpoint."),

@@ -76,7 +76,7 @@ class Training:
     out: Path
     resume: bool = False
     max_minutes: float | None = None
-    checkpoint_minutes: float = 10.0
+    checkpoint_minutes: float = 5.0
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _run(fabric: Fabric, training: Training, watch: Watch) -> Trained:
         loss = _step(fabric, wrapped, optimizer, batch, step, step / batches.per_epoch, training)
         step += 1
         if not math.isfinite(loss):
-            raise UserError(_diverged(training, step, loss))
+            raise UserError(_diverged(training, f"the loss is {loss} at step {step}"))
         samples += len(batch) * fabric.world_size
         now = time.monotonic()
         if fabric.is_global_zero:
@@ -157,10 +157,10 @@ def _run(fabric: Fabric, training: Training, watch: Watch) -> Trained:
         # All processes stop at the same step: the clock of the first one counts.
         over = training.max_minutes is not None and now - started > 60 * training.max_minutes
         over = bool(fabric.broadcast(over))
-        epoch_ends = step % batches.per_epoch == 0
-        if fabric.is_global_zero and (
-            over or step == batches.steps or (epoch_ends and now - saved > 60 * training.checkpoint_minutes)
-        ):
+        due = now - saved > 60 * training.checkpoint_minutes
+        if fabric.is_global_zero and (over or due or step == batches.steps):
+            if not all(bool(value.isfinite().all()) for value in learning.values()):
+                raise UserError(_diverged(training, f"weights are not finite after step {step}"))
             save_checkpoint(training, step, learning, optimizer)
             saved = now
         if over:
@@ -292,7 +292,7 @@ def _resume(training: Training, learning: Mapping[str, Tensor], optimizer: Any) 
     return int(content["step"])
 
 
-def _diverged(training: Training, step: int, loss: float) -> str:
+def _diverged(training: Training, what: str) -> str:
     kept = training.out / CHECKPOINT
     good = f"the last good checkpoint is {kept}" if kept.exists() else "there is no checkpoint yet"
-    return f"the loss is {loss} at step {step}; {good}; a lower learning rate (lr) may help"
+    return f"{what}; {good}; a lower learning rate (lr) may help"

@@ -29,7 +29,7 @@ class TrainingOptions:
     resume: bool = False
     overwrite: bool = False
     max_minutes: float | None = None
-    checkpoint_minutes: float = 10.0
+    checkpoint_minutes: float = 5.0
     validation_masks: int = 12
 
 

@@ -67,7 +67,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(prepared):
         run_training(prepared("cut", checkpoint_minutes=0.0), first)
     second = Steps()
     _, resumed = run_training(prepared("cut", checkpoint_minutes=0.0, resume=True), second)
-    # The checkpoint is that of the first epoch's end: the fourth step is made again.
+    # Its checkpoint was not written yet: the fourth step is made again.
     assert first.losses[:3] + second.losses == whole.losses
     ours, theirs = weights(resumed), weights(path)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
@@ -113,7 +113,30 @@ def test_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(prepared, m
     made = prepared(checkpoint_minutes=0.0)
     with pytest.raises(UserError, match=r"the loss is nan at step 5; the last good checkpoint is .*checkpoint\.pt"):
         run_training(made, seen)
-    assert torch.load(made.training.out / CHECKPOINT, weights_only=True)["step"] == 3
+    assert torch.load(made.training.out / CHECKPOINT, weights_only=True)["step"] == 4
+
+
+def test_weights_that_are_not_finite_are_not_kept(prepared):
+    class Breaker(Steps):
+        def __call__(self, done, network):
+            super().__call__(done, network)
+            if done.step == 3:
+                with torch.no_grad():
+                    network.adapter.lora_B[0][0] = float("inf")
+
+    made = prepared(checkpoint_minutes=0.0)
+    with pytest.raises(UserError, match=r"weights are not finite after step 3; the last good checkpoint"):
+        run_training(made, Breaker())
+    assert torch.load(made.training.out / CHECKPOINT, weights_only=True)["step"] == 2
+
+
+def test_too_little_memory_says_how_to_go_on(prepared, monkeypatch):
+    def too_large(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+    monkeypatch.setattr(loop, "batch_loss", too_large)
+    with pytest.raises(UserError, match=r"batch of 2 in 1 part.*accumulate.*Tried to allocate 2\.00 GiB"):
+        run_training(prepared(), Steps())
 
 
 def test_parts_of_a_batch_add_up(prepared):
