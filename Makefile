@@ -20,13 +20,15 @@ AGG = $(VENV)/bin/agg
 INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SUITE = tests
 
-.PHONY: help proposals finetune eval test golden lint bench setup setup-dev clean
+.PHONY: help proposals finetune eval pretrain study study-small test golden lint bench setup setup-dev clean
 
 help:
 	@echo "make proposals [DATASET=sbd DATA=folder CHECKPOINT=file OUT=folder ARGS='--limit-images 40']"
 	@echo "make finetune [DATASET=sbd DATA=folder PROPOSALS=folder CHECKPOINT=file RECIPE=name OUT=folder ARGS=...]"
 	@echo "make eval [DATASET=grabcut DATA=folder CHECKPOINT=file ADAPTER=file OUT=folder SAMPLE=N ARGS=...]"
-	@echo "make test | golden | lint | bench | clean"
+	@echo "make pretrain [DATASET=sbd DATA=folder CHECKPOINT=file OUT=folder ARGS=...]"
+	@echo "make study DATA=folder of sbd-mini, parts-mini, grabcut-mini and pascal-part-mini [CHECKPOINT=file OUT=folder]"
+	@echo "make test | study-small | golden | lint | bench | clean"
 
 proposals: setup
 	$(AGG) proposals run --dataset "$(DATASET)" --data "$(DATA)" --out "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
@@ -39,6 +41,18 @@ finetune: setup
 # granularity for each mask, as in the paper's tables; ARGS can say otherwise. With ADAPTER= the base alone.
 eval: setup
 	$(AGG) eval $(if $(FINETUNED),adapted,run) --dataset "$(DATASET)" --data "$(DATA)" --out "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(FINETUNED),--adapter "$(FINETUNED)") $(if $(ADAPTER),--adapter "$(ADAPTER)" --granularity optimal) $(if $(SAMPLE),--sample $(SAMPLE)) $(ARGS)
+
+# A click model for whole objects, from generated scenes and, with DATASET, three times as often from that set.
+pretrain: setup
+	$(AGG) pretrain $(if $(filter-out demo,$(DATASET)),--data "$(DATASET):$(DATA)" --weight 3 --data demo:1000 --weight 1) --out "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
+
+# Fine-tuning from several sources, ablations, evaluation on photographs: hours. The report goes to docs/study.md.
+study: setup
+	$(AGG) study --data "sbd:$(DATA)/sbd-mini" --data "partimagenet:$(DATA)/parts-mini" --data "grabcut:$(DATA)/grabcut-mini" --data "pascal_part:$(DATA)/pascal-part-mini" --out "$(OUT)" --report docs/study.md $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
+
+# The same in minutes, on generated scenes alone.
+study-small: setup
+	$(AGG) study --recipe study-small --out "$(OUT)" --report "$(OUT).md" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
 
 test: setup-dev lint
 	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(SUITE)

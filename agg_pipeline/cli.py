@@ -21,6 +21,7 @@ GROUPS = {
     "finetune": "Teach a click model to follow a granularity (GCL).",
     "eval": "Evaluate click models by the field's protocol, and compare results.",
     "pretrain": "Teach a click model whole objects.",
+    "study": "Fine-tune from several sources, evaluate on several sets, report.",
     "proposals": "Make, check and describe proposal databases (AGG).",
 }
 """Each is ``group`` in ``cli_<name>``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from schemas.config import EvaluationConfig, ProposalsConfig
 from schemas.errors import UserError
@@ -37,7 +37,7 @@ def override(config: Any, changes: dict[str, Any], where: str = "") -> Any:
 
 
 def _checked(name: str, value: Any, current: Any, hint: Any) -> Any:
-    choices = getattr(hint, "__args__", None)
+    choices = get_args(hint) if get_origin(hint) is Literal else ()
     if choices and value not in choices:
         raise UserError(f"configuration key {name!r} is {value!r}; possible: {', '.join(map(repr, choices))}")
     if isinstance(current, float) and type(value) is int:

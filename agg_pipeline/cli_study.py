@@ -1,0 +1,59 @@
+"""``agg study``: the evidence that the method works, as one resumable command."""
+
+from __future__ import annotations
+
+import sys
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agg_pipeline.cli_options import check_start, read_toml
+from agg_pipeline.datasets.registry import known_dataset
+from agg_pipeline.models.checkpoints import default_checkpoint
+from agg_pipeline.study.plan import StudyConfig, steps
+from agg_pipeline.study.report import write_study
+from agg_pipeline.study.run import run_steps
+from schemas.errors import UserError
+from schemas.resolve import override, validated
+
+RECIPES = files("agg_pipeline") / "recipes"
+
+
+@click.command("study")
+@click.option("--data", multiple=True, help="Root of a data set as NAME:ROOT.")
+@click.option("--recipe", default="study", help="study, study-small, or a TOML file.")
+@click.option("--checkpoint", type=click.Path(dir_okay=False), help="Click model. Default: the one built in.")
+@click.option("--out", required=True, help="Folder of databases, trainings and results.")
+@click.option("--report", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Markdown file.")
+def group(data: tuple[str, ...], recipe: str, checkpoint: str | None, out: str, report: Path) -> None:
+    """Proposals, trainings from several sources, ablations and evaluations. The same command again goes on."""
+    check_start(out)
+    known = [name for name in ("study", "study-small") if name == recipe]
+    path = Path(str(RECIPES / f"{recipe}.toml")) if known else Path(recipe)
+    if path.suffix != ".toml":
+        raise UserError(f"unknown recipe {recipe!r}; possible: study, study-small, or a .toml file")
+    config: StudyConfig = validated(override(StudyConfig(), _with_tuples(read_toml(path))))
+    roots = dict(_root(each) for each in data)
+    place = Path(out).resolve()
+    made = steps(config, roots, str(Path(checkpoint or default_checkpoint()).resolve()), place)
+    try:
+        run_steps(made, place, click.echo)
+    except KeyboardInterrupt:
+        click.echo("stopped; the same command goes on from there", err=True)
+        sys.exit(130)
+    write_study(config, roots, place, report)
+    click.echo(f"{report} holds what was found")
+
+
+def _with_tuples(written: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in written.items()}
+
+
+def _root(text: str) -> tuple[str, str]:
+    name, colon, root = text.partition(":")
+    known_dataset(name)
+    if not colon or not root:
+        raise UserError(f"--data {text}: it must be NAME:ROOT")
+    return name, root

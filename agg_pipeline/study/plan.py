@@ -1,0 +1,148 @@
+"""What a study consists of: its configuration, and the commands that it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from agg_pipeline.datasets.registry import known_dataset
+from schemas.errors import UserError
+from schemas.fields import number
+
+
+@dataclass(frozen=True, slots=True)
+class StudyConfig:
+    """The sizes of a study.
+
+    objects: set from whose objects AGG makes proposals. parts: set with annotated parts of the same images. sets: that
+    models are evaluated on. variants: trainings, names of ``VARIANTS``. images: of ``objects``, 0 for all. recipe: of
+    the trainings, name or path. seeds: the first variant is trained with so many. sample: masks of each level and set.
+    calibrate: parts from which classes get their granularity. curves: masks of each level whose curves are drawn.
+    """
+
+    objects: str = "sbd"
+    parts: str = "partimagenet"
+    sets: tuple[str, ...] = ("sbd", "grabcut", "partimagenet", "pascal_part", "demo")
+    variants: tuple[str, ...] = ("AGG", "GT", "GT+AGG", "no table", "no LoRA", "neither", "scale alone")
+    recipe: str = "study-finetune"
+    images: int = number(0, 0)
+    seeds: int = number(1, 1, 100)
+    sample: int = number(80, 1)
+    calibrate: int = number(40, 1)
+    curves: int = number(20, 1)
+    max_clicks: int = number(20, 1)
+    input_size: int = number(0, 0, 4096)
+    max_reject_share: float = number(0.01, 0, 1)
+
+
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "AGG": ("--source", "agg"),
+    "GT": ("--source", "gt"),
+    "GT+AGG": ("--source", "gt+agg"),
+    "no table": ("--source", "agg", "--no-granularity"),
+    "no LoRA": ("--source", "agg", "--no-lora", "--lr", "1e-4"),
+    "neither": ("--source", "agg", "--no-lora", "--no-granularity", "--lr", "1e-4"),
+    "scale alone": ("--source", "agg", "--granularity-definition", "scale"),
+}
+"""Trainings: rows of Table 1, ablations of Table 3, and the definition of Fig. 6. All weights need a lower rate."""
+SOURCES = ("AGG", "GT", "GT+AGG")
+"""The variants of Table 1."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command of the study. arguments: of ``agg``. folder: of what it leaves; resumable: takes --resume."""
+
+    name: str
+    arguments: tuple[str, ...]
+    folder: str
+    resumable: bool = False
+
+
+def has_table(variant: str) -> bool:
+    """Whether a variant's models take a granularity."""
+    return "--no-granularity" not in VARIANTS[variant]
+
+
+def learnt(variant: str) -> str:
+    """The file that a variant's training leaves."""
+    return "model.safetensors" if "--no-lora" in VARIANTS[variant] else "adapter.safetensors"
+
+
+def trained_name(variant: str, seed: int = 0) -> str:
+    """Name of a training and of its results' folders."""
+    name = variant.replace(" ", "-")
+    return name if seed == 0 else f"{name}-seed-{seed}"
+
+
+def steps(config: StudyConfig, roots: Mapping[str, str], checkpoint: str, out: Path) -> list[Step]:
+    """All commands, in order. roots: of the data sets, by name. UserError for what does not fit together."""
+    unknown = [name for name in config.variants if name not in VARIANTS]
+    if unknown:
+        raise UserError(f"unknown variant {unknown[0]!r}; possible: {', '.join(VARIANTS)}")
+    for name in (config.objects, config.parts, *config.sets):
+        if not known_dataset(name).built_in and name not in roots:
+            raise UserError(f"the study needs the root of {name}: --data {name}:FOLDER")
+    size = ("--input-size", str(config.input_size)) if config.input_size else ()
+    model = ("--checkpoint", checkpoint, *size)
+    proposals, annotated = out / "proposals", out / "annotated"
+
+    def source(name: str) -> tuple[str, ...]:
+        return "--dataset", name, "--data", roots.get(name, "")
+
+    limit = ("--limit-images", str(config.images)) if config.images else ()
+    made = [
+        Step("proposals", ("proposals", "run", *source(config.objects), *model, *limit), str(proposals)),
+        Step("annotated", ("proposals", "annotate", *source(config.parts), *model, *limit), str(annotated)),
+    ]
+    trainings = [(variant, 0) for variant in config.variants]
+    trainings += [(config.variants[0], seed) for seed in range(1, config.seeds)]
+    for variant, seed in trainings:
+        databases: tuple[str, ...] = ()
+        if "gt" not in VARIANTS[variant]:
+            databases += ("--proposals", str(proposals))
+        if "agg" not in VARIANTS[variant]:
+            databases += ("--proposals", str(annotated))
+        data = tuple(text for name in sorted({config.objects, config.parts}) for text in _data(name, roots))
+        arguments = ("finetune", *databases, *data, "--checkpoint", checkpoint, "--recipe", config.recipe)
+        folder = str(out / "trained" / trained_name(variant, seed))
+        arguments += (*VARIANTS[variant], "--seed", str(seed))
+        made.append(Step(f"train {trained_name(variant, seed)}", arguments, folder, resumable=True))
+        for name in config.sets:
+            made += _evaluations(config, variant, seed, name, source(name), model, out)
+    return made
+
+
+def _data(name: str, roots: Mapping[str, str]) -> tuple[str, ...]:
+    return ("--data", f"{name}:{roots[name]}") if name in roots else ()
+
+
+def _evaluations(
+    config: StudyConfig, variant: str, seed: int, name: str, source: tuple[str, ...], model: tuple[str, ...], out: Path
+) -> list[Step]:
+    """The evaluations of a training on a set."""
+    trained = out / "trained" / trained_name(variant, seed) / learnt(variant)
+    folder = out / "evaluated" / name / trained_name(variant, seed)
+    limits = ("--max-clicks", str(config.max_clicks), "--no-flip", "--max-reject-share", str(config.max_reject_share))
+    how = (*source, *limits, "--sample", str(config.sample))
+    title = f"evaluate {trained_name(variant, seed)} on {name}"
+    if "--no-lora" in VARIANTS[variant]:
+        mode = ("--granularity", "optimal") if has_table(variant) else ()
+        arguments = ("eval", "run", *how, "--checkpoint", str(trained), *model[2:], *mode)
+        return [Step(title, arguments, str(folder / ("optimal" if mode else "none")))]
+    adapted = (*model, "--adapter", str(trained))
+    if not has_table(variant):
+        return [Step(title, ("eval", "run", *how, *adapted), str(folder / "none"))]
+    first = (variant, seed) == (config.variants[0], 0)
+    only = ["optimal", "whole"] if not first else ["base", "best-of-10", "optimal", "whole"]
+    if name == config.parts and variant in SOURCES and seed == 0:
+        only.append("by-class")
+    chosen = tuple(text for arm in only for text in ("--only", arm))
+    made = [
+        Step(title, ("eval", "adapted", *how, *adapted, *chosen, "--calibrate", str(config.calibrate)), str(folder))
+    ]
+    if first:
+        arguments = ("eval", "run", *source, *limits, "--sample", str(config.curves), *adapted, "--curves")
+        made.append(Step(f"curves of {trained_name(variant)} on {name}", arguments, str(folder / "curves-of-masks")))
+    return made

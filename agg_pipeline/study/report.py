@@ -1,0 +1,239 @@
+"""The report of a study as Markdown with two figures, from the results that its steps have left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from agg_pipeline.datasets.parts import open_parts
+from agg_pipeline.evaluation.compare import comparison, open_results, same_masks
+from agg_pipeline.evaluation.run import SUMMARY
+from agg_pipeline.evaluation.table import Table, markdown
+from agg_pipeline.reader import open_proposals
+from agg_pipeline.recall import THRESHOLDS, Recall, part_recall
+from agg_pipeline.sharded import Json
+from agg_pipeline.study.plan import SOURCES, StudyConfig, has_table, trained_name
+from agg_pipeline.study.run import read_done
+from schemas.canonical import flatten
+from schemas.numbers import GRANULARITIES
+
+LEVELS = ("object", "part")
+ABLATIONS = ("no table", "no LoRA", "neither")
+INTRODUCTION = """# A study on small sets
+
+Written by `agg study` (`make study`): a click model, fine-tuned on several sources, on masks of each set that the seed
+draws. Interactions are the evaluator's, without the mirrored image, with the best granularity of each mask (chosen by
+the ground truth) where nothing else is said. Means with 95 % intervals over images; rows with a minus are differences
+over the same masks. Model, data and training are far smaller than the paper's.
+"""
+DEFINITIONS = {"AGG": "scale and semantic", "scale alone": "scale alone"}
+
+
+def write_study(config: StudyConfig, roots: Mapping[str, str], out: Path, report: Path) -> None:
+    """Write the report and, beside it, its figures."""
+    found = _Results(config, out)
+    pictures = report.with_suffix("")
+    pictures.mkdir(parents=True, exist_ok=True)
+    lines = [
+        INTRODUCTION,
+    ]
+    lines += ["## Sources of masks (Table 1)", "", *_sources(found)]
+    lines += ["## Ablation (Table 3)", "", *_ablation(found)]
+    lines += ["## Granularity and IoU (Fig. 4)", "", *_curves(found, pictures)]
+    lines += ["## The best granularity (Fig. 6)", "", *_chosen(found, pictures)]
+    lines += ["## Controllability", "", *_control(found)]
+    lines += ["## Parts among the proposals", "", *_recall(config, roots, out)]
+    if config.seeds > 1:
+        lines += ["## Seeds", "", *_seeds(found)]
+    lines += ["## What it was made of, and what it cost", "", *_cost(config, out)]
+    report.write_text("\n".join(lines).rstrip() + "\n")
+
+
+class _Results:
+    """The results folders of a study, by set, training and mode."""
+
+    def __init__(self, config: StudyConfig, out: Path) -> None:
+        self.config = config
+        self._out = out / "evaluated"
+
+    def folder(self, name: str, training: str, mode: str) -> Path | None:
+        """A folder of results, None if the study has none."""
+        path = self._out / name / training / mode
+        return path if (path / SUMMARY).exists() else None
+
+    def summary(self, name: str, training: str, mode: str, level: str) -> Json | None:
+        """Figures of all masks of a level."""
+        folder = self.folder(name, training, mode)
+        if folder is None:
+            return None
+        levels = json.loads((folder / SUMMARY).read_text())["levels"]
+        found: Json | None = levels.get(level, {}).get("all")
+        return found
+
+    def compared(self, name: str, level: str, rows: Sequence[tuple[str, str, str]]) -> list[Table]:
+        """One table over rows of (title, training, mode), those that there are results of."""
+        chosen = []
+        for title, training, mode in rows:
+            folder = self.folder(name, training, mode)
+            if folder is not None:
+                results = open_results(str(folder))
+                masks = tuple(mask for mask in results.masks if mask.level == level)
+                if masks:
+                    chosen.append(replace(results, name=title, masks=masks))
+        return comparison(same_masks(chosen, intersect=False), with_published=False) if len(chosen) > 1 else []
+
+    def each(self) -> Iterator[tuple[str, str]]:
+        """All sets and levels."""
+        for name in self.config.sets:
+            for level in LEVELS:
+                yield name, level
+
+
+def _sources(found: _Results) -> list[str]:
+    first = trained_name(found.config.variants[0])
+    tables: list[Table] = []
+    for name, level in found.each():
+        rows = [("base", first, "base"), ("base, best of 10 first clicks", first, "best-of-10")]
+        rows += [(f"fine-tuned on {variant}", trained_name(variant), "optimal") for variant in SOURCES]
+        if level == "object":
+            rows.append((f"{found.config.variants[0]}, granularity 1.0", first, "whole"))
+        rows += [
+            (f"{variant}, one granularity for each class", trained_name(variant), "by-class") for variant in SOURCES
+        ]
+        tables += found.compared(name, level, rows)
+    return [markdown(tables)]
+
+
+def _ablation(found: _Results) -> list[str]:
+    first = found.config.variants[0]
+    tables: list[Table] = []
+    for name, level in found.each():
+        rows = [("table and LoRA", trained_name(first), "optimal")]
+        rows += [(variant, trained_name(variant), "optimal" if has_table(variant) else "none") for variant in ABLATIONS]
+        tables += found.compared(name, level, rows)
+    return [markdown(tables)] if tables else ["(not part of this study)", ""]
+
+
+def _curves(found: _Results, pictures: Path) -> list[str]:
+    first = trained_name(found.config.variants[0])
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    rows = []
+    for name, level in found.each():
+        summary = found.summary(name, first, "curves-of-masks", level)
+        if summary is None:
+            continue
+        for k, values in summary["granularity"]["iou"].items():
+            rows.append((f"{name}, {level}s ({summary['masks']})", k, *(f"{value:.3f}" for value in values)))
+        values = summary["granularity"]["iou"]["1"]
+        (line,) = axes.plot(GRANULARITIES, values, marker=".", label=f"{name}, {level}s")
+        best = max(range(len(values)), key=values.__getitem__)
+        axes.plot(GRANULARITIES[best], values[best], marker="*", markersize=14, color=line.get_color())
+    axes.set_xlabel("granularity")
+    axes.set_ylabel("IoU@1")
+    axes.grid(alpha=0.3)
+    if rows:
+        axes.legend()
+    figure.savefig(pictures / "curves.png", dpi=110)
+    head = ("masks", "clicks", *(f"{value:.1f}" for value in GRANULARITIES))
+    table = Table("IoU after so many clicks at each granularity", head, tuple(rows))
+    return [f"![IoU@1 by granularity]({pictures.name}/curves.png)", "", markdown([table])]
+
+
+def _chosen(found: _Results, pictures: Path) -> list[str]:
+    names = [variant for variant in DEFINITIONS if variant in found.config.variants]
+    shown = [
+        (name, level, variant, summary)
+        for name, level in found.each()
+        for variant in names
+        if (summary := found.summary(name, trained_name(variant), "optimal", level)) is not None
+    ]
+    rows = [
+        (
+            f"{name}, {level}s",
+            DEFINITIONS[variant],
+            *(f"{count / summary['masks']:.2f}" for count in summary["granularity"]["chosen"]),
+            f"{_mean_chosen(summary):.2f}",
+        )
+        for name, level, variant, summary in shown
+    ]
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, level, variant, summary in shown:
+        shares = [count / summary["masks"] for count in summary["granularity"]["chosen"]]
+        style = "-" if variant == "AGG" else ":"
+        axes.plot(GRANULARITIES, shares, style, marker=".", label=f"{name}, {level}s, {DEFINITIONS[variant]}")
+    axes.set_xlabel("best granularity")
+    axes.set_ylabel("share of the masks")
+    axes.grid(alpha=0.3)
+    if shown:
+        axes.legend(fontsize=7)
+    figure.savefig(pictures / "best.png", dpi=110)
+    head = ("masks", "definition", *(f"{value:.1f}" for value in GRANULARITIES), "mean")
+    table = Table("Share of the masks for which each granularity is the best", head, tuple(rows))
+    return [f"![The best granularity]({pictures.name}/best.png)", "", markdown([table])]
+
+
+def _mean_chosen(summary: Json) -> float:
+    counts = summary["granularity"]["chosen"]
+    pairs = zip(counts, GRANULARITIES, strict=True)
+    return float(sum(count * value for count, value in pairs) / sum(counts))
+
+
+def _control(found: _Results) -> list[str]:
+    rows = []
+    for name, level in found.each():
+        for variant in found.config.variants:
+            summary = found.summary(name, trained_name(variant), "optimal", level) if has_table(variant) else None
+            if summary is not None:
+                control, median = summary["granularity"]["control"], summary["granularity"]["median_ratio"]
+                cells = [f"{control[key]['mean']:.2f}" for key in ("spearman", "grows", "shrinks")]
+                rows.append((f"{name}, {level}s", variant, *cells, "-" if median is None else f"{median:.2f}"))
+    head = ("masks", "training", "Spearman", "steps that grow", "steps that shrink", "median area(0.2) / area(1.0)")
+    return [markdown([Table("The first mask as the granularity grows from 0.1 to 1.0", head, tuple(rows))])]
+
+
+def _recall(config: StudyConfig, roots: Mapping[str, str], out: Path) -> list[str]:
+    name = config.parts
+    parts = open_parts(f"{name}:{roots[name]}" if name in roots else name)
+    recall = part_recall(open_proposals(str(out / "proposals")), parts, None, 0)
+    rows = []
+    for each in recall.by_size:
+        for title, numbers in (("proposals", each.proposals), ("random cells", each.random)):
+            rows.append((f"{each.which} ({numbers.parts})", title, *(f"{value:.3f}" for value in _numbers(numbers))))
+        pairs = zip(_numbers(each.proposals), _numbers(each.random), strict=True)
+        rows.append((each.which, "ratio", *(f"{ours / chance:.2f}" if chance else "-" for ours, chance in pairs)))
+    head = ("annotated parts", "masks", *(f"IoU >= {level}" for level in THRESHOLDS), "mean best IoU")
+    title = f"{recall.objects} objects with annotated parts, {recall.masks} proposals, as many random Voronoi cells"
+    return [markdown([Table(title, head, tuple(rows))])]
+
+
+def _numbers(recall: Recall) -> tuple[float, ...]:
+    return (*recall.at, recall.best)
+
+
+def _seeds(found: _Results) -> list[str]:
+    first = found.config.variants[0]
+    rows = []
+    for name, level in found.each():
+        for seed in range(found.config.seeds):
+            summary = found.summary(name, trained_name(first, seed), "optimal", level)
+            if summary is not None:
+                clicks = [f"{at} {mean['mean']:.2f}" for at, mean in summary["noc"].items()]
+                rows.append((f"{name}, {level}s", str(seed), ", ".join(clicks), f"{summary['iou']['1']['mean']:.3f}"))
+    return [markdown([Table(f"{first} with other seeds", ("masks", "seed", "NoC at", "IoU@1"), tuple(rows))])]
+
+
+def _cost(config: StudyConfig, out: Path) -> list[str]:
+    plan = json.loads((out / "proposals" / "database" / "plan.json").read_text())
+    rows = [(name, f"{each['seconds'] / 60:.1f}") for name, each in read_done(out).items()]
+    total = sum(each["seconds"] for each in read_done(out).values())
+    steps = Table("Minutes of each step", ("step", "minutes"), (*rows, ("all", f"{total / 60:.0f}")))
+    model = plan["model"]
+    lines = [f"- base: {model['architecture']} at {model['input_size']}, sha256 `{model['sha256'][:16]}`"]
+    lines += [f"- {key}: {value}" for key, value in flatten(asdict(config)).items()]
+    return [*lines, "", markdown([steps])]
