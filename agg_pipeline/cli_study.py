@@ -30,11 +30,7 @@ RECIPES = files("agg_pipeline") / "recipes"
 def group(data: tuple[str, ...], recipe: str, checkpoint: str | None, out: str, report: Path) -> None:
     """Proposals, trainings from several sources, ablations and evaluations. The same command again goes on."""
     check_start(out)
-    known = [name for name in ("study", "study-small") if name == recipe]
-    path = Path(str(RECIPES / f"{recipe}.toml")) if known else Path(recipe)
-    if path.suffix != ".toml":
-        raise UserError(f"unknown recipe {recipe!r}; possible: study, study-small, or a .toml file")
-    config: StudyConfig = validated(override(StudyConfig(), _with_tuples(read_toml(path))))
+    config = read_config(recipe)
     roots = dict(_root(each) for each in data)
     place = Path(out).resolve()
     made = steps(config, roots, str(Path(checkpoint or default_checkpoint()).resolve()), place)
@@ -45,6 +41,15 @@ def group(data: tuple[str, ...], recipe: str, checkpoint: str | None, out: str, 
         sys.exit(130)
     write_study(config, roots, place, report)
     click.echo(f"{report} holds what was found")
+
+
+def read_config(recipe: str) -> StudyConfig:
+    """The configuration of a study by the name of its recipe, or from a TOML file."""
+    path = Path(str(RECIPES / f"{recipe}.toml")) if recipe in ("study", "study-small") else Path(recipe)
+    if path.suffix != ".toml":
+        raise UserError(f"unknown recipe {recipe!r}; possible: study, study-small, or a .toml file")
+    config: StudyConfig = validated(override(StudyConfig(), _with_tuples(read_toml(path))))
+    return config
 
 
 def _with_tuples(written: dict[str, Any]) -> dict[str, Any]:

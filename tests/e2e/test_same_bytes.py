@@ -17,7 +17,7 @@ from tests.e2e.faults import STAGES
 
 RUN = (
     *(sys.executable, "-m", "agg_pipeline.cli", "proposals", "run", "--dataset", "demo", "--gallery-images", "0"),
-    *("--limit-images", "9", "--images-per-shard", "3", "--batch-objects", "2", "--input-size", "64"),
+    *("--limit-images", "6", "--images-per-shard", "2", "--batch-objects", "2", "--input-size", "64"),
 )
 FAULTS = Path(__file__).with_name("faults.py")
 
@@ -79,18 +79,13 @@ def test_the_runs_are_hard_enough_to_prove_something(one_worker):
     for index in range(3):
         table = database.table("proposals", shards=[index])
         objects = [row for row in table.to_pylist() if row["kind"] == "object"]
-        assert len(objects) > 4, "at least three batches of two objects in every shard"
+        assert len(objects) > 3, "at least two batches of two objects in every shard"
         last = {}
         for row in table.to_pylist():
             if row["kind"] == "part":
                 last[row["image_id"], row["instance_id"]] = len(row["clicks"])
         assert len(set(last.values())) > 1, "loops that end at different steps"
     assert sum(map(len, shards)) == database.images().num_rows
-
-
-def test_two_workers(one_worker, tmp_path):
-    finish(start(tmp_path, None, "--workers", "2"))
-    assert parquet(tmp_path) == parquet(one_worker)
 
 
 def test_a_worker_killed_in_each_stage(one_worker, tmp_path):
@@ -133,8 +128,8 @@ def test_the_whole_run_killed_and_started_again(one_worker, tmp_path):
 
 
 def test_extending_a_limited_run(one_worker, tmp_path):
-    finish(start(tmp_path, None, "--limit-images", "4", "--workers", "1"))
-    assert open_proposals(str(tmp_path)).images().num_rows == 4
+    finish(start(tmp_path, None, "--limit-images", "3", "--workers", "1"))
+    assert open_proposals(str(tmp_path)).images().num_rows == 3
     kept = (tmp_path / "database/proposals/part-00000.parquet").stat().st_mtime_ns
     finish(start(tmp_path, None, "--workers", "1"))
     assert parquet(tmp_path) == parquet(one_worker)
@@ -153,7 +148,7 @@ def test_an_image_that_kills_its_worker_is_found_and_recorded(one_worker, tmp_pa
     database = open_proposals(str(out))
     rejected = [row for row in database.rejects().to_pylist() if row["reason"] == "killed_worker"]
     assert [row["image_id"] for row in rejected] == [culprit]
-    assert database.images().num_rows == 8
+    assert database.images().num_rows == 5
     reference = open_proposals(str(one_worker))
     for index in (1, 2):
         assert database.table("proposals", shards=[index]) == reference.table("proposals", shards=[index])
@@ -163,7 +158,7 @@ def test_a_damaged_shard_is_made_again_even_outside_the_limit(one_worker, tmp_pa
     out = tmp_path / "out"
     shutil.copytree(one_worker, out)
     (out / "database/images/part-00002.parquet").write_bytes(b"junk")
-    finish(start(out, None, "--limit-images", "3", "--workers", "1"))
+    finish(start(out, None, "--limit-images", "2", "--workers", "1"))
     assert sorted(open_proposals(str(out)).sidecars) == [0, 1]
     finish(start(out, None, "--workers", "1"))
     assert parquet(out) == parquet(one_worker)

@@ -1,47 +1,15 @@
 """``agg eval adapted``: which evaluations it makes and what it compares, with evaluations that are written by hand."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
-import pyarrow.compute as pc
 import pytest
 
-from agg_pipeline import sharded
 from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.evaluation.adapted import ARMS, TABLES, evaluate_adapted
-from agg_pipeline.evaluation.summary import summarise
-from agg_pipeline.storage import Store
 from schemas.config import EvaluationConfig
 from schemas.errors import UserError
 from schemas.resolve import override
-from tests.evaluation.conftest import make_plan, make_run, make_tables
-
-CLICKS = {
-    "base": (12, 18),
-    "best-of-10": (11, 15),
-    "optimal": (9, 6),
-    "by-class": (20, 8),
-    "whole": (10, 20),
-}
-"""Clicks that each evaluation needs for an object and for a part."""
-
-
-def run_of(clicks, target, granularity, chosen=True):
-    return make_run([0.1] * (clicks - 1) + [target + 0.01], granularity, chosen)
-
-
-def runs_of(clicks, target, granularity, optimal):
-    if not optimal:
-        return [run_of(clicks, target, granularity)]
-    return [run_of(clicks + (g != 4), target, g / 10, g == 4) for g in range(1, 11)]
-
-
-def curves():
-    """A head is found best at 0.3, an ear at 0.1."""
-    masks = []
-    for kind, best in (("head", 0.3), ("ear", 0.1)):
-        runs = [run_of(2 if g / 10 == best else 5, 0.85, g / 10, g / 10 == best) for g in range(1, 11)]
-        masks.append(("a", "part", kind, 300, runs))
-    return make_tables(masks)
+from tests.evaluation.conftest import write_results
 
 
 class Evaluator:
@@ -53,24 +21,7 @@ class Evaluator:
     def __call__(self, dataset, adapted, config, folder):
         name = folder.rpartition("/")[2]
         self.asked[name] = (dataset, adapted, config)
-        if name == "curves":
-            tables = curves()
-        else:
-            granularity = {"by-class": 0.3, "whole": 1.0}.get(name)
-            object_, part = CLICKS[name]
-            tables = make_tables(
-                [
-                    ("a", "object", "cat", 300, runs_of(object_, 0.9, granularity, name == "optimal")),
-                    ("a", "part", "head", 300, runs_of(part, 0.85, granularity, name == "optimal")),
-                ]
-            )
-            if config.level != "all":
-                for table in ("objects", "targets"):
-                    tables[table] = tables[table].filter(pc.equal(tables[table]["level"], config.level))
-        store = Store(folder)
-        for table, content in tables.items():
-            store.write(f"{table}.parquet", sharded.parquet_bytes(content))
-        store.write_json("summary.json", summarise(tables, make_plan() | {"config": asdict(config)}))
+        write_results(folder, name, config)
 
 
 @pytest.fixture
