@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 
-from agg_pipeline.cli_options import check_start, with_options
+from agg_pipeline.cli_options import check_start, named_root, with_options
 from agg_pipeline.cli_training import TRAINING_OPTIONS, resolve_recipe, run_prepared
-from agg_pipeline.datasets.registry import DATASETS
 from agg_pipeline.finetune import Inputs, prepare
 from agg_pipeline.models.checkpoints import default_checkpoint
 from agg_pipeline.training.run import TrainingOptions
@@ -52,12 +51,6 @@ def group(
     check_start(out)
     settings["lora_targets"] = None if lora_targets is None else lora_targets.replace(",", "")
     config = resolve_recipe(FinetuneConfig(), recipe, settings)
-    inputs = Inputs(proposals, dict(_root(each) for each in data), checkpoint or str(default_checkpoint()))
+    inputs = Inputs(proposals, dict(named_root(each) for each in data), checkpoint or str(default_checkpoint()))
     options = TrainingOptions(Path(out).resolve(), resume, overwrite, max_minutes, checkpoint_minutes, validation_masks)
     run_prepared(config, options, prepare(config, inputs, options), look_minutes)
-
-
-def _root(text: str) -> tuple[str, str]:
-    """Name of a data set, "" for none, and its root."""
-    name, colon, root = text.partition(":")
-    return (name, root) if colon and name in DATASETS else ("", text)

@@ -95,6 +95,12 @@ def check_start(out: str) -> None:
         raise UserError(f"--out {out} is a file; name a folder")
 
 
+def named_root(text: str) -> tuple[str, str]:
+    """Name of a data set, "" for none, and its root, from NAME:ROOT or ROOT."""
+    name, colon, root = text.partition(":")
+    return (name, root) if colon and name in DATASETS else ("", text)
+
+
 def how_to_go_on(overwrite: bool) -> str:
     """What to do after a run that was stopped."""
     without = ", without --overwrite," if overwrite else ""

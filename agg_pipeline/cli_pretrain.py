@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from agg_pipeline.cli_options import check_start, with_options
+from agg_pipeline.cli_options import check_start, named_root, with_options
 from agg_pipeline.cli_training import TRAINING_OPTIONS, resolve_recipe, run_prepared
 from agg_pipeline.datasets.registry import known_dataset
 from agg_pipeline.pretrain import Objects, prepare
@@ -59,9 +59,9 @@ def group(
 
 
 def _named(text: str) -> tuple[str, str]:
-    """Name and root of a data set."""
-    name, colon, root = text.partition(":")
-    known_dataset(name)
-    if colon and not root:
+    """Name and root of a data set; a name alone is that of a built-in set."""
+    name, root = named_root(text)
+    if name and not root:
         raise UserError(f"--data {text}: nothing after the colon")
-    return name, root
+    known_dataset(name or root.partition(":")[0])
+    return (name, root) if name else (root, "")

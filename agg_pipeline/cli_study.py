@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from agg_pipeline.cli_options import check_start, read_toml
-from agg_pipeline.datasets.registry import known_dataset
+from agg_pipeline.cli_options import check_start, named_root, read_toml
 from agg_pipeline.models.checkpoints import default_checkpoint
 from agg_pipeline.study.plan import StudyConfig, steps
 from agg_pipeline.study.report import write_study
@@ -31,7 +30,10 @@ def group(data: tuple[str, ...], recipe: str, checkpoint: str | None, out: str, 
     """Proposals, trainings from several sources, ablations and evaluations. The same command again goes on."""
     check_start(out)
     config = read_config(recipe)
-    roots = dict(_root(each) for each in data)
+    roots = dict(named_root(each) for each in data)
+    for name, root in roots.items():
+        if not name or not root:
+            raise UserError(f"--data {name or root}: it must be the name of a data set and its root, NAME:ROOT")
     place = Path(out).resolve()
     made = steps(config, roots, str(Path(checkpoint or default_checkpoint()).resolve()), place)
     try:
@@ -54,11 +56,3 @@ def read_config(recipe: str) -> StudyConfig:
 
 def _with_tuples(written: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in written.items()}
-
-
-def _root(text: str) -> tuple[str, str]:
-    name, colon, root = text.partition(":")
-    known_dataset(name)
-    if not colon or not root:
-        raise UserError(f"--data {text}: it must be NAME:ROOT")
-    return name, root

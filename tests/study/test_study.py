@@ -182,7 +182,7 @@ def test_bad_input_is_one_line(study, recipe, line, said):
 def test_unknown_recipe_and_root(tmp_path):
     where = ("--out", tmp_path / "out", "--report", tmp_path / "report.md")
     assert "unknown recipe 'none'" in error_of(invoke("study", "--recipe", "none", *where))
-    assert "must be NAME:ROOT" in error_of(invoke("study", "--data", "sbd", *where))
+    assert "its root, NAME:ROOT" in error_of(invoke("study", "--data", "sbd", *where))
 
 
 def test_variants_and_modes_of_the_full_study(tmp_path):
