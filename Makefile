@@ -52,7 +52,7 @@ study: setup
 
 # The same in minutes, on generated scenes alone.
 study-small: setup
-	$(AGG) study --recipe study-small --out "$(OUT)" --report "$(OUT).md" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
+	$(AGG) study --recipe small --out "$(OUT)" --report "$(OUT).md" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
 
 test: setup-dev lint
 	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(SUITE)

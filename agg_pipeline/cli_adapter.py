@@ -50,8 +50,8 @@ def export_command(adapter: Path, target: Path, form: str, checkpoint: Path | No
 @click.argument("target", type=FILE)
 def import_command(source: Path, target: Path) -> None:
     """Write the released adapter SOURCE to TARGET as safetensors; its branch for phrases is kept, unused."""
-    loaded, _ = load_adapter(source)
-    _written(target, lambda: save_adapter(target, loaded))
+    loaded, info = load_adapter(source)
+    _written(target, lambda: save_adapter(target, loaded, info.origin if info.origin.base_sha256 else None))
 
 
 def _written(target: Path, write: Callable[[], None]) -> None:

@@ -12,6 +12,7 @@ from agg_pipeline.cli_training import TRAINING_OPTIONS, resolve_recipe, run_prep
 from agg_pipeline.finetune import Inputs, prepare
 from agg_pipeline.models.checkpoints import default_checkpoint
 from agg_pipeline.training.run import TrainingOptions
+from schemas.errors import UserError
 from schemas.training import FinetuneConfig
 
 _OWN_OPTIONS = (
@@ -19,7 +20,7 @@ _OWN_OPTIONS = (
     click.option("--data", multiple=True, help="Root of its data set, or NAME:ROOT where there are several sets."),
     click.option("--checkpoint", type=click.Path(dir_okay=False), help="Click model. Default: the one built in."),
     click.option("--out", required=True, help="Folder of the adapter, the checkpoint and the log."),
-    click.option("--recipe", default="paper", help="paper, demo, or a TOML file."),
+    click.option("--recipe", default="paper", help="paper, demo, study, or a TOML file."),
     click.option("--source", type=click.Choice(["agg", "gt", "gt+agg", "object"]), help="Masks to learn from."),
     click.option("--sampling", type=click.Choice(["image", "global"]), help="Draw a mask of each image, or of all."),
     click.option("--granularity-definition", type=click.Choice(["both", "scale"]), help="Eq. 6, or the scale alone."),
@@ -50,7 +51,10 @@ def group(
     """Teach a click model to follow a granularity, from a proposal database."""
     check_start(out)
     settings["lora_targets"] = None if lora_targets is None else lora_targets.replace(",", "")
-    config = resolve_recipe(FinetuneConfig(), recipe, settings)
-    inputs = Inputs(proposals, dict(named_root(each) for each in data), checkpoint or str(default_checkpoint()))
+    config = resolve_recipe(FinetuneConfig(), "finetune", recipe, settings)
+    roots = dict(named_root(each) for each in data)
+    if len(roots) < len(data):
+        raise UserError("--data is given twice for the same data set; name each as NAME:ROOT")
+    inputs = Inputs(proposals, roots, checkpoint or str(default_checkpoint()))
     options = TrainingOptions(Path(out).resolve(), resume, overwrite, max_minutes, checkpoint_minutes, validation_masks)
     run_prepared(config, options, prepare(config, inputs, options), look_minutes)

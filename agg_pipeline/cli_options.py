@@ -113,6 +113,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(f"configuration file {path} does not exist") from None
+    except OSError as error:
+        raise UserError(f"configuration file {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"configuration file {path} is not TOML: {error}") from error
 

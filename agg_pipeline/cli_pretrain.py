@@ -25,7 +25,7 @@ _OWN_OPTIONS = (
     click.option("--weight", multiple=True, type=click.FloatRange(min=0), help="Of each --data, in the same order."),
     click.option("--checkpoint", default="", help="Click model to start from. Default: from nothing."),
     click.option("--out", required=True, help="Folder of the model, the checkpoint and the log."),
-    click.option("--recipe", default="pretrain", help="pretrain, or a TOML file."),
+    click.option("--recipe", default="small-sets", help="small-sets, or a TOML file."),
     click.option("--architecture", help="Of a model that starts from nothing."),
     click.option("--size", type=int, help="Side of the input, pixels."),
 )
@@ -52,7 +52,7 @@ def group(
     check_start(out)
     if size is not None:
         settings["augment"] = {"size": size}
-    config = resolve_recipe(PretrainConfig(), recipe, settings)
+    config = resolve_recipe(PretrainConfig(), "pretrain", recipe, settings)
     objects = Objects(tuple(_named(each) for each in data), weight, checkpoint)
     options = TrainingOptions(Path(out).resolve(), resume, overwrite, max_minutes, checkpoint_minutes, validation_masks)
     run_prepared(config, options, prepare(config, objects, options), look_minutes)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import click
 
 from agg_pipeline.cli_options import check_start, named_root, read_toml
+from agg_pipeline.cli_training import recipe_path
 from agg_pipeline.models.checkpoints import default_checkpoint
 from agg_pipeline.study.plan import StudyConfig, steps
 from agg_pipeline.study.report import write_study
@@ -17,12 +17,10 @@ from agg_pipeline.study.run import run_steps
 from schemas.errors import UserError
 from schemas.resolve import override, validated
 
-RECIPES = files("agg_pipeline") / "recipes"
-
 
 @click.command("study")
 @click.option("--data", multiple=True, help="Root of a data set as NAME:ROOT.")
-@click.option("--recipe", default="study", help="study, study-small, or a TOML file.")
+@click.option("--recipe", default="full", help="full, small, or a TOML file.")
 @click.option("--checkpoint", type=click.Path(dir_okay=False), help="Click model. Default: the one built in.")
 @click.option("--out", required=True, help="Folder of databases, trainings and results.")
 @click.option("--report", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Markdown file.")
@@ -47,9 +45,7 @@ def group(data: tuple[str, ...], recipe: str, checkpoint: str | None, out: str, 
 
 def read_config(recipe: str) -> StudyConfig:
     """The configuration of a study by the name of its recipe, or from a TOML file."""
-    path = Path(str(RECIPES / f"{recipe}.toml")) if recipe in ("study", "study-small") else Path(recipe)
-    if path.suffix != ".toml":
-        raise UserError(f"unknown recipe {recipe!r}; possible: study, study-small, or a .toml file")
+    path = recipe_path("study", recipe)
     config: StudyConfig = validated(override(StudyConfig(), _with_tuples(read_toml(path))))
     return config
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from agg_pipeline.cli_options import read_toml
+from agg_pipeline.training.loop import CHECKPOINT
 from agg_pipeline.training.monitor import Monitor
 from agg_pipeline.training.run import Prepared, TrainingOptions, run_training
 from schemas.config import PredictorConfig
@@ -20,6 +21,7 @@ from schemas.training import FinetuneConfig, PretrainConfig
 Config = TypeVar("Config", FinetuneConfig, PretrainConfig)
 
 RECIPES = files("agg_pipeline") / "recipes"
+"""Folders of TOML files, one for each command."""
 
 LEARNING_OPTIONS = (
     click.option("--epochs", type=int, help="How long."),
@@ -46,12 +48,19 @@ TRAINING_OPTIONS = (
 )
 
 
-def resolve_recipe(default: Config, recipe: str, settings: dict[str, Any]) -> Config:
-    """Recipe (a name, or a TOML file) < command line. settings: fields of the configuration; None if not given."""
-    known = sorted(entry.name.removesuffix(".toml") for entry in RECIPES.iterdir() if entry.name.endswith(".toml"))
-    path = Path(str(RECIPES / f"{recipe}.toml")) if recipe in known else Path(recipe)
-    if recipe not in known and path.suffix != ".toml":
+def recipe_path(command: str, recipe: str) -> Path:
+    """The TOML file of a command's recipe by its name, or the file itself; UserError if it is neither."""
+    folder = RECIPES / command
+    known = sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    path = Path(str(folder / f"{recipe}.toml")) if recipe in known else Path(recipe)
+    if path.suffix != ".toml":
         raise UserError(f"unknown recipe {recipe!r}; possible: {', '.join(known)}, or a .toml file")
+    return path
+
+
+def resolve_recipe(default: Config, command: str, recipe: str, settings: dict[str, Any]) -> Config:
+    """Recipe (a name, or a TOML file) < command line. settings: fields of the configuration; None if not given."""
+    path = recipe_path(command, recipe)
     config: Config = override(default, {**read_toml(path), "recipe": path.stem})
     given = {name: value for name, value in settings.items() if value is not None}
     learning = {name: given.pop(name) for name in LEARNING if name in given}
@@ -71,10 +80,14 @@ def run_prepared(
     predictor = PredictorConfig(device=config.training.device, threads=config.training.threads)
     monitor = Monitor(options.out, prepared.validation, predictor, look_minutes)
     try:
-        done, path = run_training(prepared, monitor, monitor.finish)
+        done, path = run_training(prepared, monitor, monitor.look)
     except KeyboardInterrupt:
-        click.echo("stopped; the same command with --resume goes on from the last checkpoint", err=True)
+        there = (options.out / CHECKPOINT).exists()
+        how = "with --resume goes on from the last checkpoint" if there else "starts again: there was no checkpoint yet"
+        click.echo(f"stopped; the same command {how}", err=True)
         sys.exit(130)
+    except OSError as error:
+        raise UserError(f"cannot write {options.out}: {error.strerror}") from error
     finally:
         monitor.close()
     how = "" if done.step == done.steps else f" after {done.step} of {done.steps} steps; --resume goes on"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from agg_pipeline import database
+from agg_pipeline import database, sharded
 from agg_pipeline.datasets.registry import known_dataset, open_dataset, root_of
 from agg_pipeline.evaluation.shard import Target
 from agg_pipeline.models.adapter import Adapter, attach_adapter
@@ -20,13 +20,13 @@ from agg_pipeline.proposals import write_sampling
 from agg_pipeline.reader import ProposalDatabase, open_proposals
 from agg_pipeline.sharded import Json
 from agg_pipeline.training.loop import Training
-from agg_pipeline.training.run import ADAPTER, MODEL, Prepared, TrainingOptions, claim
+from agg_pipeline.training.run import ADAPTER, MODEL, Prepared, TrainingOptions, claim, comparable
 from agg_pipeline.training.samples import Samples, generator
 from agg_pipeline.training.source import MaskSource, ReadPixels, check_images, open_source
 from agg_pipeline.training.step import Loss
 from agg_pipeline.training.validation import validation_targets
 from schemas.canonical import content_hash, flatten
-from schemas.errors import UserError
+from schemas.errors import StorageError, UserError
 from schemas.numbers import BINS
 from schemas.training import FinetuneConfig
 from stages.finetune import normalised_focal_loss
@@ -67,8 +67,8 @@ class Inputs:
 
 def prepare(config: FinetuneConfig, inputs: Inputs, options: TrainingOptions) -> Prepared:
     """Open databases, images and model; UserError, one line, for everything that does not fit together."""
-    databases = [open_proposals(path) for path in inputs.proposals]
-    notes = [note for each in databases for note in _weights(each)]
+    databases = _databases(inputs)
+    notes = [note for each in databases for note in (*_unfinished(each), *_weights(each))]
     readers = [_pixels(each, inputs.roots) for each in databases]
     source = open_source(databases, readers, config.source, config.granularity_definition == "scale")
     check_images(source)
@@ -77,9 +77,9 @@ def prepare(config: FinetuneConfig, inputs: Inputs, options: TrainingOptions) ->
     if network.adapter is not None:
         raise UserError(f"{inputs.checkpoint} holds a granularity table already; fine-tuning starts from a click model")
     trained = _attach(network, config)
-    origin = Origin(info.sha256, tuple(each.plan["config_hash"] for each in databases), asdict(config))
+    origin = Origin(info.sha256, tuple(content_hash(_content(each)) for each in databases), asdict(config))
     identity = {
-        "config": content_hash(asdict(replace(config, training=replace(config.training, loaders=0)))),
+        "config": content_hash(comparable(config)),
         "base": info.sha256,
         "proposals": content_hash([_content(each) for each in databases]),
         "torch": str(torch.__version__),
@@ -107,6 +107,33 @@ def prepare(config: FinetuneConfig, inputs: Inputs, options: TrainingOptions) ->
             notes.append(f"no looks at validation masks: {error}")
     facts = _facts(databases, source, info, config)
     return Prepared(training, partial(_save, options.out, origin), validation, tuple(notes), facts)
+
+
+def _databases(inputs: Inputs) -> list[ProposalDatabase]:
+    """The databases, intact and each only once; UserError else, or if a named root belongs to none of them."""
+    databases = [open_proposals(path) for path in inputs.proposals]
+    for opened in databases:
+        described = opened.plan["dataset"]
+        if not isinstance(described, dict) or not {"name", "split"} <= set(described):
+            raise UserError(f"{opened.store.url}/plan.json does not say which data set it is of")
+        damaged = [text for sidecar in opened.sidecars.values() for text in sharded.damage(opened.store, sidecar)]
+        if damaged:
+            how = "agg proposals validate lists all, and the run that made it makes damaged shards again"
+            raise UserError(f"{opened.store.url} is damaged: {damaged[0]}; {how}")
+    hashes = [content_hash(_content(each)) for each in databases]
+    if len(set(hashes)) < len(hashes):
+        raise UserError("the same proposal database is given twice")
+    strangers = set(inputs.roots) - {""} - {each.plan["dataset"]["name"] for each in databases}
+    if strangers:
+        raise UserError(f"--data names {sorted(strangers)[0]!r}, but no proposal database is of that data set")
+    return databases
+
+
+def _unfinished(opened: ProposalDatabase) -> list[str]:
+    shards, finished = len(opened.plan["shards"]), len(opened.sidecars)
+    if finished == shards:
+        return []
+    return [f"{opened.store.url} is not finished: it has {finished} of {shards} shards, which are trained on"]
 
 
 def _save(out: Path, origin: Origin, network: SimpleClick) -> Path:
@@ -167,7 +194,11 @@ def _weights(opened: ProposalDatabase) -> list[str]:
     """Make a database's sampling weights if it has none; says so."""
     if opened.store.exists(database.SAMPLING_FILE):
         return []
-    write_sampling(opened.store)
+    try:
+        write_sampling(opened.store)
+    except (StorageError, OSError):
+        # Training computes the weights of its own choice of rows in any case.
+        return [f"{opened.store.url} has no {database.SAMPLING_FILE} and cannot be written; computed for this training"]
     return [f"{opened.store.url} had no {database.SAMPLING_FILE}; it has been computed"]
 
 

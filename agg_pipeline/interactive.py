@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agg_pipeline.models.checkpoints import default_checkpoint
-from agg_pipeline.models.files import describe_model, load_model_files
+from agg_pipeline.models.files import check_gpu, describe_model, load_model_files
 from agg_pipeline.predictor import Predictor
 from schemas.config import PredictorConfig
 from schemas.crop import Box, Crop
@@ -25,8 +25,15 @@ def load_model(
     base: checkpoint (.pth or .safetensors), None for the built-in one. adapter: GraCo adapter, None for none.
     flip: average with the mirrored image, as in evaluation. device: cpu, cuda or cuda:N.
     """
+    check_gpu(device)
     files, _ = describe_model(str(base or default_checkpoint()), str(adapter or ""), None)
     return InteractiveModel(Predictor(load_model_files(files), PredictorConfig(flip=flip, device=device)))
+
+
+def _sign(positive: object) -> bool:
+    if not isinstance(positive, bool | np.bool_ | int) or positive not in (0, 1):
+        raise ValueError(f"{positive!r} is neither True nor False")
+    return bool(positive)
 
 
 class InteractiveModel:
@@ -59,7 +66,10 @@ class InteractiveModel:
             raise UserError(f"the image must be (H, W, 3) uint8 RGB, not {pixels.shape} {pixels.dtype}")
         height, width = pixels.shape[:2]
         # The predictor also takes fractions of pixels.
-        made = tuple(Click(row, col, bool(positive)) for row, col, positive in clicks)  # type: ignore[arg-type]
+        try:
+            made = tuple(Click(float(row), float(col), _sign(sign)) for row, col, sign in clicks)  # type: ignore[arg-type]
+        except (TypeError, ValueError) as error:
+            raise UserError(f"clicks are (row, col, positive), two numbers and True or False: {error}") from error
         if not made:
             raise UserError("at least one click is needed")
         for click in made:
@@ -68,13 +78,15 @@ class InteractiveModel:
         if granularity is not None:
             if not self.has_granularity:
                 raise UserError("the model has no granularity table; load it with an adapter")
-            if not 0 <= granularity <= 1:
+            if not isinstance(granularity, int | float | np.floating) or not 0 <= granularity <= 1:
                 raise UserError(f"granularity {granularity} is not in [0, 1]")
         prompt = None
         if previous_mask is not None:
             if np.shape(previous_mask) != (height, width):
                 raise UserError(f"the previous mask is {np.shape(previous_mask)}, the image {(height, width)}")
             values = np.asarray(previous_mask, np.float32)
+            if not (values.min() >= 0 and values.max() <= 1):
+                raise UserError("the previous mask must hold probabilities in [0, 1], or be boolean")
             prompt = Crop(height, width, Box(0, 0, height, width), values)
         state = Interaction(pixels, made, prompt=prompt, focus=prompt, granularity=granularity)
         return self._predictor.predict([state])[0].probability.full()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from agg_pipeline.models.simpleclick import ARCHITECTURES, SimpleClick
 from agg_pipeline.sharded import Json
 from agg_pipeline.training.loop import Training
 from agg_pipeline.training.mixture import Mixture, ObjectSamples, weighted
-from agg_pipeline.training.run import MODEL, Prepared, TrainingOptions, claim
+from agg_pipeline.training.run import MODEL, Prepared, TrainingOptions, claim, comparable
 from agg_pipeline.training.samples import generator
 from agg_pipeline.training.step import Loss
 from agg_pipeline.training.validation import validation_targets
@@ -84,7 +84,7 @@ def prepare(config: PretrainConfig, objects: Objects, options: TrainingOptions) 
     mixture = weighted(datasets, objects.weights)
     network, base = _start(config, objects.checkpoint)
     identity = {
-        "config": content_hash(asdict(replace(config, training=replace(config.training, loaders=0)))),
+        "config": content_hash(comparable(config)),
         "base": base,
         "data": content_hash([[each.name, each.split, each.fingerprint] for each in datasets] + [mixture.weights]),
         "torch": str(torch.__version__),

@@ -15,7 +15,7 @@ from agg_pipeline.chain import Chain, Done, ShardTask, TimedModel, Times
 from agg_pipeline.dag import ask, cluster, default_workers, estimate_seconds, run_shards
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.interrupts import check_interrupt
-from agg_pipeline.models.files import ModelFiles
+from agg_pipeline.models.files import ModelFiles, check_gpu
 from agg_pipeline.predictor import open_predictor
 from agg_pipeline.sharded import Json, Layout
 from agg_pipeline.storage import Store
@@ -108,12 +108,8 @@ def environment(config: PredictorConfig) -> Json:
 
 def check_device(device: str, options: RunOptions) -> None:
     """UserError if local workers are to use a GPU that is not there."""
-    if device == "cpu" or options.scheduler is not None:
-        return
-    count = torch.cuda.device_count()
-    if int(device.partition(":")[2] or 0) >= count:
-        gpus = f"only {count} GPU(s)" if count else "no GPU"
-        raise UserError(f"device {device!r} was asked for, but torch finds {gpus} here; use --device cpu")
+    if options.scheduler is None:
+        check_gpu(device)
 
 
 def tasks_of(dataset: Dataset, config: C, images_per_shard: int, limit_images: int | None) -> list[ShardTask[C]]:

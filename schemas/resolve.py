@@ -67,6 +67,10 @@ def validated(config: C) -> C:
     if isinstance(config, ProposalsConfig | EvaluationConfig):
         _check_device("predictor.device", config.predictor.device)
     if isinstance(config, FinetuneConfig | PretrainConfig):
+        for name in ("scale", "zoom", "contrast"):
+            low, high = (getattr(config.augment, f"{end}_{name}") for end in ("min", "max"))
+            if low > high:
+                raise UserError(f"configuration key 'augment.min_{name}' is {low}, more than max_{name}, {high}")
         _check_device("training.device", config.training.device)
     return config
 

@@ -49,7 +49,8 @@ def normalised_focal_loss(logits: Tensor, target: Tensor) -> Tensor:
 def initial_clicks(mask: Mask, others: Mask, rng: np.random.Generator) -> list[Click]:
     """The clicks that a sample begins with: positive ones in the mask, negative ones outside of it.
 
-    mask, others: (H, W), the mask and the other objects of the image. An empty mask gets negative clicks alone.
+    mask, others: (H, W), the mask and the other objects of the image. An empty mask gets negative clicks alone, and
+    has no border: these are drawn from the background.
     """
     clicks: list[Click] = []
     if mask.any():
@@ -67,7 +68,7 @@ def initial_clicks(mask: Mask, others: Mask, rng: np.random.Generator) -> list[C
         kind = rng.random()
         pixels = background if kind < BACKGROUND or not elsewhere.size else elsewhere
         if kind >= BACKGROUND + OTHERS:
-            pixels = around
+            pixels = around if mask.any() else background
         if pixels.size:
             clicks += _drawn(pixels, 1, mask.shape[1], False, rng)
     return clicks
@@ -114,11 +115,18 @@ def _depth(error: Mask) -> NDArray[np.float32]:
     return np.asarray(cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1], np.float32)
 
 
-def with_corrective(clicks: Sequence[Click], click: Click | None, round_: int) -> list[Click]:
-    """The clicks with that of an iterative round, 1, 2, ...: it takes slot 24 - round of its sign, of 24 slots each."""
-    if click is None:
-        return list(clicks)
-    same = [each for each in clicks if each.positive == click.positive]
-    slot = MAX_CLICKS - round_
-    kept = [each for each in clicks if each.positive != click.positive]
-    return [*kept, *same[:slot], click, *same[slot + 1 :]]
+def with_corrections(initial: Sequence[Click], corrections: Sequence[Click | None]) -> list[Click]:
+    """The clicks of a sample after iterative rounds: that of round 1, 2, ... takes slot 24 - round of its sign.
+
+    initial: they fill the 24 slots of each sign from the first on. corrections: of each round, None for no click.
+    """
+    clicks: list[Click] = []
+    for positive in (True, False):
+        slots: list[Click | None] = [None] * MAX_CLICKS
+        same = [click for click in initial if click.positive == positive]
+        slots[: len(same)] = same
+        for round_, click in enumerate(corrections, start=1):
+            if click is not None and click.positive == positive:
+                slots[MAX_CLICKS - round_] = click
+        clicks += [click for click in slots if click is not None]
+    return clicks

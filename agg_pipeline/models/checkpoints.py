@@ -33,7 +33,7 @@ from agg_pipeline.models.simpleclick import (
     resize_positions,
     wave_positions,
 )
-from schemas.errors import UserError
+from schemas.errors import StorageError, UserError
 
 FORMAT = "agg-model-1"
 METADATA = "agg"
@@ -78,6 +78,12 @@ class AdapterInfo:
     granularity: bool
     sha256: str
     origin: Origin
+
+    @property
+    def input_size(self) -> int | None:
+        """Pixels a side that it was trained at; None where nothing is known."""
+        size = self.origin.config.get("augment", {}).get("size")
+        return int(size) if size else None
 
 
 def default_checkpoint() -> Path:
@@ -235,8 +241,10 @@ def _read(path: Path) -> _File:
             names = reader.keys()
             tensors = {name: reader.get_tensor(name) for name in names}
             metadata = json.loads((reader.metadata() or {}).get(METADATA, "{}"))
-    except (SafetensorError, json.JSONDecodeError):
+    except (SafetensorError, json.JSONDecodeError, OSError):
         raise UserError(f"{path} is neither a .pth checkpoint nor safetensors, or it is truncated") from None
+    if not isinstance(metadata, dict) or metadata.get("format", FORMAT) != FORMAT:
+        raise UserError(f"{path} is not of the format {FORMAT}, which this program reads")
     return _File(tensors, metadata, {}, sha256)
 
 
@@ -283,4 +291,10 @@ def _write(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, Any],
     tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in state.items()}
     # One entry only: safetensors writes several in an order that changes from run to run.
     text = json.dumps({"format": FORMAT, **metadata}, sort_keys=True)
-    path.write_bytes(safetensors.torch.save(tensors, {METADATA: text}))
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_bytes(safetensors.torch.save(tensors, {METADATA: text}))
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(f"cannot write {path}: {error.strerror}") from error

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from agg_pipeline.models.adapter import attach_adapter
 from agg_pipeline.models.checkpoints import AdapterInfo, load_adapter, load_click_model
@@ -29,14 +32,15 @@ class ModelFiles:
 def describe_model(checkpoint: str, adapter: str, input_size: int | None) -> tuple[ModelFiles, dict[str, Any]]:
     """The files of a model, and what a plan says of it; UserError if they cannot be used together.
 
-    input_size: pixels a side, None for that of the checkpoint.
+    input_size: pixels a side, None for that which the adapter was trained at, or that of the checkpoint.
     """
-    network, info = load_click_model(checkpoint, input_size)
+    if not adapter:
+        _, info = load_click_model(checkpoint, input_size)
+        return ModelFiles(str(Path(checkpoint).resolve()), info.sha256, info.input_size), asdict(info)
+    loaded, adapted = load_adapter(adapter)
+    network, info = load_click_model(checkpoint, input_size or adapted.input_size)
     described: dict[str, Any] = asdict(info)
     files = ModelFiles(str(Path(checkpoint).resolve()), info.sha256, info.input_size)
-    if not adapter:
-        return files, described
-    loaded, adapted = load_adapter(adapter)
     check_base(adapter, adapted, checkpoint, info.sha256)
     attach_adapter(network, loaded)
     described["adapter"] = asdict(adapted) | {"origin": {"proposals": list(adapted.origin.proposals)}}
@@ -52,6 +56,18 @@ def check_base(adapter: str, info: AdapterInfo, checkpoint: str, sha256: str) ->
             f"{adapter} was trained on another model than {checkpoint}: on the file with sha256 {base}, "
             f"and this one has {sha256}"
         )
+
+
+def check_gpu(device: str, devices: int = 1) -> None:
+    """UserError if a device, or so many of its kind, are not there; device: cpu, cuda or cuda:N."""
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise UserError(f"unknown device {device!r}; possible: cpu, cuda, cuda:N")
+    if device == "cpu":
+        return
+    count = torch.cuda.device_count()
+    if int(device.partition(":")[2] or 0) + devices > count:
+        gpus = f"only {count} GPU(s)" if count else "no GPU"
+        raise UserError(f"device {device!r} was asked for, but torch finds {gpus} here; use --device cpu")
 
 
 def load_model_files(files: ModelFiles) -> SimpleClick:

@@ -25,7 +25,7 @@ class StudyConfig:
     parts: str = "partimagenet"
     sets: tuple[str, ...] = ("sbd", "grabcut", "partimagenet", "pascal_part", "demo")
     variants: tuple[str, ...] = ("AGG", "GT", "GT+AGG", "no table", "no LoRA", "neither", "scale alone")
-    recipe: str = "study-finetune"
+    recipe: str = "study"
     images: int = number(0, 0)
     seeds: int = number(1, 1, 100)
     sample: int = number(80, 1)

@@ -9,7 +9,7 @@ from typing import Any
 
 from schemas.numbers import GRANULARITIES
 
-STEPS, LOOKS = "steps.csv", "validation.csv"
+STEPS, LOOKS, TENSORBOARD = "steps.csv", "validation.csv", "tensorboard"
 STEP_COLUMNS = ("step", "epoch", "loss", "lr", "samples_per_second", "waiting")
 LOOK_VALUES = tuple(f"iou@1 at {granularity:.1f}" for granularity in GRANULARITIES)
 LOOK_COLUMNS = ("step", "level", "masks", *LOOK_VALUES)
@@ -39,7 +39,10 @@ def forget_after(out: Path, step: int) -> None:
         path = out / name
         rows = read_log(path)
         if rows:
-            with path.open("w", newline="") as file:
+            temporary = path.with_suffix(".tmp")
+            with temporary.open("w", newline="") as file:
                 writer = csv.DictWriter(file, list(rows[0]))
                 writer.writeheader()
-                writer.writerows(row for row in rows if int(row["step"]) <= step)
+                # A row that was being written when the power went is no number.
+                writer.writerows(row for row in rows if row["step"].isdecimal() and int(row["step"]) <= step)
+            temporary.replace(path)

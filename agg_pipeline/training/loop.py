@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,8 +17,10 @@ import cv2
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader, Dataset
 
+from agg_pipeline.models.files import check_gpu
 from agg_pipeline.models.simpleclick import SimpleClick
 from agg_pipeline.training.samples import Batch, Batches, Sample, collate, generator
 from agg_pipeline.training.step import Loss, batch_loss
@@ -24,12 +28,15 @@ from schemas.errors import StorageError, UserError
 from schemas.training import TrainingConfig
 
 CHECKPOINT = "checkpoint.pt"
+OURS = tuple(f"{kind.__module__}.{kind.__qualname__}: " for kind in (UserError, StorageError))
+"""How the last line of a traceback begins for an error that a user can mend."""
+GO_ON = "--resume goes on from the last checkpoint"
 
 
 @dataclass(frozen=True)
 class StepDone:
     """A step: its number from 1, of how many, its epoch from 1, loss, learning rate, samples since the run began, and
-    the seconds that it has taken; ``waited``: of these, for data."""
+    the seconds that these took (without looks and checkpoints); ``waited``: of these, for data."""
 
     step: int
     steps: int
@@ -88,8 +95,14 @@ class Trained:
     state: dict[str, Tensor]
 
 
-Watch = Callable[[StepDone, SimpleClick], None]
-"""Called in the first process after every step; it may use the network, in evaluation mode, too."""
+class Watch(Protocol):
+    """Called in the first process after every step; it may use the network, in evaluation mode, too."""
+
+    def __call__(self, done: StepDone, network: SimpleClick) -> None:
+        """A step has been made."""
+
+    def close(self) -> None:
+        """No more steps come in this process."""
 
 
 def train(training: Training, watch: Watch) -> Trained:
@@ -102,6 +115,9 @@ def train(training: Training, watch: Watch) -> Trained:
     devices: int | list[int] = [int(index)] if index else config.devices
     if config.devices > 1 and index:
         raise UserError(f"device {config.device!r} is one device; for several, name cuda and --devices")
+    if config.batch % config.devices:
+        raise UserError(f"a batch of {config.batch} cannot be shared equally by {config.devices} devices")
+    check_gpu(config.device, config.devices)
     fabric = Fabric(
         accelerator="cpu" if device == "cpu" else "cuda",
         devices=devices,
@@ -112,18 +128,59 @@ def train(training: Training, watch: Watch) -> Trained:
         # A partial and a tuple: Fabric looks for tensors in what it sends, and cannot in frozen dataclasses. What was
         # learnt would not pass through its pipe; the last checkpoint holds it.
         launch: Callable[..., tuple[int, int]] = fabric.launch
-        step, steps = launch(partial(_run_alone, training=training, watch=watch))
+        with _of_processes():
+            step, steps = launch(partial(_run_alone, training=training, watch=watch))
         return Trained(step, steps, _read_checkpoint(training.out)["state"])
     return _run(fabric, training, watch)
 
 
+@contextmanager
+def _of_processes() -> Iterator[None]:
+    """Ends the other processes with this one, and turns what went wrong in them into this one's error."""
+    try:
+        yield
+    except ProcessRaisedException as error:
+        # Only the text of what was raised comes here.
+        last = str(error).rstrip().splitlines()[-1]
+        if not last.startswith(OURS):
+            raise
+        raise UserError(_message(last)) from error
+    except ProcessExitedException as error:
+        raise UserError(f"a process of the training was killed ({error}); {GO_ON}") from error
+    finally:
+        for process in multiprocessing.active_children():
+            process.terminate()
+
+
+def _message(text: str) -> str:
+    """The message of an error of ours, of which there may be a whole traceback."""
+    last = text.rstrip().splitlines()[-1]
+    return last.partition(": ")[2] if last.startswith(OURS) else last
+
+
 def _run_alone(fabric: Fabric, training: Training, watch: Watch) -> tuple[int, int]:
     """Run in a process of its own, with a network of its own: what was sent lies in memory that all processes share."""
-    done = _run(fabric, replace(training, network=copy.deepcopy(training.network)), watch)
+    try:
+        done = _run(fabric, replace(training, network=copy.deepcopy(training.network)), watch)
+    finally:
+        watch.close()
     return done.step, done.steps
 
 
 def _run(fabric: Fabric, training: Training, watch: Watch) -> Trained:
+    try:
+        return _make_steps(fabric, training, watch)
+    except UserError as error:
+        # From a process that prepares samples it comes with that one's traceback.
+        raise UserError(_message(str(error))) from error
+    except RuntimeError as error:
+        # torch raises it wherever the program is when the signal comes.
+        if "DataLoader worker" not in str(error):
+            raise
+        raise UserError(f"a process that prepares samples was killed, for want of memory perhaps; {GO_ON}") from error
+
+
+def _make_steps(fabric: Fabric, training: Training, watch: Watch) -> Trained:
     config = training.config
     torch.set_num_threads(config.threads)
     cv2.setNumThreads(1)
@@ -136,9 +193,13 @@ def _run(fabric: Fabric, training: Training, watch: Watch) -> Trained:
     step = _resume(training, learning, optimizer) if training.resume else 0
     batches = Batches(training.epoch, config, fabric.global_rank, fabric.world_size)
     started = saved = time.monotonic()
-    waited, samples = 0.0, 0
+    busy, waited, samples = 0.0, 0.0, 0
     loader = iter(_loader(training, batches, step))
+    parent = multiprocessing.parent_process()
     while step < batches.steps:
+        if parent is not None and not parent.is_alive():
+            # The command was killed; without it nobody would take the result.
+            raise SystemExit(1)
         asked = time.monotonic()
         batch = next(loader)
         waited += time.monotonic() - asked
@@ -150,10 +211,11 @@ def _run(fabric: Fabric, training: Training, watch: Watch) -> Trained:
             raise UserError(_diverged(training, f"the loss is {loss} at step {step}"))
         samples += len(batch) * fabric.world_size
         now = time.monotonic()
+        busy += now - asked
         if fabric.is_global_zero:
             lr = optimizer.param_groups[0]["lr"]
             epoch = batches.epoch_of(step - 1) + 1
-            watch(StepDone(step, batches.steps, epoch, loss, lr, samples, now - started, waited), network)
+            watch(StepDone(step, batches.steps, epoch, loss, lr, samples, busy, waited), network)
         # All processes stop at the same step: the clock of the first one counts.
         over = training.max_minutes is not None and now - started > 60 * training.max_minutes
         over = bool(fabric.broadcast(over))
@@ -250,6 +312,7 @@ def _read_checkpoint(out: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         missing = {"identity", "step", "state", "optimizer"} - set(content)
+        missing |= {"identity"} if not isinstance(content.get("identity"), dict) else set()
     except Exception as error:  # a damaged file can fail in any way
         raise UserError(f"{path} is damaged or no checkpoint; --overwrite starts afresh") from error
     if missing:
@@ -285,11 +348,14 @@ def _resume(training: Training, learning: Mapping[str, Tensor], optimizer: Any) 
             f"{training.out / CHECKPOINT} is of another training: {', '.join(changed)} changed; "
             "use another output folder"
         )
-    with torch.no_grad():
-        for name, value in learning.items():
-            value.copy_(state[name])
-    optimizer.load_state_dict(content["optimizer"])
-    return int(content["step"])
+    try:
+        with torch.no_grad():
+            for name, value in learning.items():
+                value.copy_(state[name])
+        optimizer.load_state_dict(content["optimizer"])
+        return int(content["step"])
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise UserError(f"{training.out / CHECKPOINT} is damaged: {error}; --overwrite starts afresh") from error
 
 
 def _diverged(training: Training, what: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tensorboardX import SummaryWriter
 from agg_pipeline.evaluation.shard import Target
 from agg_pipeline.models.simpleclick import SimpleClick
 from agg_pipeline.progress import duration
-from agg_pipeline.training.log import LOOK_COLUMNS, LOOKS, STEP_COLUMNS, STEPS, append
+from agg_pipeline.training.log import LOOK_COLUMNS, LOOKS, STEP_COLUMNS, STEPS, TENSORBOARD, append
 from agg_pipeline.training.loop import StepDone
 from agg_pipeline.training.report import PICTURES, write_strip
 from agg_pipeline.training.validation import look
@@ -60,13 +61,10 @@ class Monitor:
             self.look(done.step, network)
             self._looked = time.monotonic()
 
-    def finish(self, step: int, network: SimpleClick) -> None:
-        """Look at the validation masks once more, in the end."""
-        if self.targets:
-            self.look(step, network)
-
     def look(self, step: int, network: SimpleClick) -> None:
-        """Look at the validation masks now."""
+        """Look at the validation masks now, if there are some."""
+        if not self.targets:
+            return
         seen = look(network, self.targets, self.config)
         write_strip(self.out / PICTURES, step, self.targets, seen)
         for level in sorted({target.level for target in self.targets}):
@@ -80,13 +78,17 @@ class Monitor:
     def close(self) -> None:
         """End the TensorBoard file."""
         if self._writer is not None:
-            self._writer.close()
+            # What a full disk does not take is of no use any more.
+            with suppress(OSError):
+                self._writer.close()
+            self._writer = None
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_writer": None}
 
     def _scalars(self, step: int, values: Mapping[str, float]) -> None:
         if self._writer is None:
-            self._writer = SummaryWriter(str(self.out / "tensorboard"))
+            folder = str(self.out / TENSORBOARD)
+            self._writer = SummaryWriter(folder, purge_step=step, flush_secs=SECONDS)
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)

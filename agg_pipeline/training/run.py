@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,13 +12,16 @@ import torch
 from agg_pipeline.evaluation.shard import Target
 from agg_pipeline.models.simpleclick import SimpleClick
 from agg_pipeline.sharded import Json
-from agg_pipeline.training.log import LOOKS, STEPS, forget_after
+from agg_pipeline.training.log import LOOKS, STEPS, TENSORBOARD, forget_after
 from agg_pipeline.training.loop import CHECKPOINT, Trained, Training, Watch, checkpoint_step, train
 from agg_pipeline.training.report import PAGE, PICTURES, write_page
+from schemas.canonical import differences
 from schemas.errors import UserError
 from schemas.training import FinetuneConfig, PretrainConfig
 
 ADAPTER, MODEL, PLAN = "adapter.safetensors", "model.safetensors", "training.json"
+NAMED = 3
+"""Differences that a message names."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class TrainingOptions:
     overwrite: bool = False
     max_minutes: float | None = None
     checkpoint_minutes: float = 5.0
-    validation_masks: int = 12
+    validation_masks: int = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,21 +50,27 @@ class Prepared:
     facts: Json
 
 
-Finish = Callable[[int, SimpleClick], None]
+LookAt = Callable[[int, SimpleClick], None]
 
 
 def _nothing(_step: int, _network: SimpleClick) -> None:
     pass
 
 
-def run_training(prepared: Prepared, watch: Watch, finish: Finish = _nothing) -> tuple[Trained, Path]:
+def run_training(prepared: Prepared, watch: Watch, look: LookAt = _nothing) -> tuple[Trained, Path]:
     """Train, and write what was learnt and the page; how it ended, and the file.
 
-    finish: called with the last step and the network before the page is written.
+    look: called with step and network before the first step and after the last one, before the page is written.
     """
     training = prepared.training
     if training.resume:
-        forget_after(training.out, checkpoint_step(training.out))
+        step = checkpoint_step(training.out)
+        forget_after(training.out, step)
+        for strip in (training.out / PICTURES).glob("step-*.png"):
+            if int(strip.stem.removeprefix("step-")) > step:
+                strip.unlink()
+    else:
+        look(0, training.network)
     done = train(training, watch)
     network = training.network
     parameters = dict(network.named_parameters())
@@ -70,24 +79,51 @@ def run_training(prepared: Prepared, watch: Watch, finish: Finish = _nothing) ->
             parameters[name].copy_(value)
     network.eval()
     path = prepared.save(network)
-    finish(done.step, network)
+    look(done.step, network)
     write_page(training.out, prepared.facts)
     return done, path
+
+
+def comparable(config: FinetuneConfig | PretrainConfig) -> Json:
+    """What of a configuration decides the weights: neither the recipe's name nor who prepares the samples."""
+    return asdict(replace(config, recipe="", training=replace(config.training, loaders=0)))
+
+
+def _check_same(out: Path, config: FinetuneConfig | PretrainConfig) -> None:
+    """UserError with the differences if a folder's training has another configuration."""
+    try:
+        written = json.loads((out / PLAN).read_text())["config"]
+        changed = differences(
+            {**written, "recipe": "", "training": {**written["training"], "loaders": 0}}, comparable(config)
+        )
+    except FileNotFoundError:
+        return
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{out / PLAN} is damaged; --overwrite starts afresh") from error
+    if changed:
+        more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
+        raise UserError(f"{out} holds a training with another configuration: {', '.join(changed[:NAMED])}{more}")
 
 
 def claim(options: TrainingOptions, identity: Json, config: FinetuneConfig | PretrainConfig) -> None:
     """Make the output folder this training's: refuse another one's, unless it is to be overwritten."""
     out = options.out
+    if options.resume and options.overwrite:
+        raise UserError("--resume goes on with a training, --overwrite deletes it; give one of them")
+    begun = any((out / name).exists() for name in (CHECKPOINT, ADAPTER, MODEL))
+    if options.resume:
+        _check_same(out, config)
     held = [name for name in (CHECKPOINT, PLAN, ADAPTER, MODEL, STEPS, LOOKS, PAGE) if (out / name).exists()]
-    if held and not options.resume and not options.overwrite:
-        raise UserError(f"{out} holds a training ({held[0]}); --resume goes on with it, --overwrite starts afresh")
+    # What was stopped before its first checkpoint has left nothing to go on with.
+    if begun and not options.resume and not options.overwrite:
+        raise UserError(f"{out} holds a training; --resume goes on with it, --overwrite starts afresh")
     try:
         out.mkdir(parents=True, exist_ok=True)
         if not options.resume:
             for name in held:
                 (out / name).unlink()
-            for strip in (out / PICTURES).glob("step-*.png"):
-                strip.unlink()
+            for old in (*(out / PICTURES).glob("step-*.png"), *(out / TENSORBOARD).glob("events.*")):
+                old.unlink()
             (out / PLAN).write_text(json.dumps({"identity": identity, "config": asdict(config)}, indent=1) + "\n")
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror}") from error

@@ -16,7 +16,7 @@ from stages.finetune import (
     corrective_click,
     initial_clicks,
     normalised_focal_loss,
-    with_corrective,
+    with_corrections,
 )
 
 
@@ -128,12 +128,20 @@ def test_corrective_click_lies_deep_in_the_error():
 
 
 def test_iterative_clicks_overwrite_the_last_slots():
-    clicks = [Click(n, 0, True) for n in range(24)] + [Click(0, 1, False)]
-    once = with_corrective(clicks, Click(99, 9, True), 1)
-    assert [click.row for click in once if click.positive] == [*range(23), 99]
-    twice = with_corrective(once, Click(98, 9, True), 2)
-    assert [click.row for click in twice if click.positive] == [*range(22), 98, 99]
-    assert sum(not click.positive for click in twice) == 1
-    few = with_corrective([Click(1, 1, True)], Click(2, 2, False), 3)
-    assert sorted(few) == [Click(1, 1, True), Click(2, 2, False)]
-    assert with_corrective(few, None, 3) == few
+    full = [Click(n, 0, True) for n in range(24)]
+    rounds = [Click(99, 9, True), Click(98, 9, True)]
+    assert [click.row for click in with_corrections(full, rounds)] == [*range(22), 98, 99]
+    few = [Click(1, 1, True)]
+    assert with_corrections(few, [Click(2, 2, False), None]) == [Click(1, 1, True), Click(2, 2, False)]
+
+
+@given(st.integers(0, 24), st.integers(0, 24), st.lists(st.sampled_from([True, False, None]), max_size=3))
+def test_iterative_clicks_are_those_of_a_table_of_slots(positives, negatives, signs):
+    initial = [Click(n, 0, True) for n in range(positives)] + [Click(n, 1, False) for n in range(negatives)]
+    corrections = [None if sign is None else Click(100 + n, 2, sign) for n, sign in enumerate(signs)]
+    table = {(True, n): initial[n] for n in range(positives)}
+    table |= {(False, n): initial[positives + n] for n in range(negatives)}
+    for n, click in enumerate(corrections):
+        if click is not None:
+            table[click.positive, 23 - n] = click
+    assert sorted(with_corrections(initial, corrections)) == sorted(table.values())

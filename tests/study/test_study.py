@@ -200,7 +200,7 @@ def test_variants_and_modes_of_the_full_study(tmp_path):
     assert len({step.folder for step in made.values()}) == len(made)
 
 
-@pytest.mark.parametrize("name", ["study", "study-small"])
+@pytest.mark.parametrize("name", ["full", "small"])
 def test_recipes_are_studies(name, tmp_path):
     config = read_config(name)
     roots = dict.fromkeys((*config.sets, config.objects, config.parts), "/data")

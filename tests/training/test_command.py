@@ -2,14 +2,18 @@
 
 import csv
 import json
+import re
 import shutil
+import signal
+import time
 
+import psutil
 import pytest
 import torch
 
-from agg_pipeline.models.checkpoints import default_checkpoint, load_adapter, load_click_model
+from agg_pipeline.models.checkpoints import default_checkpoint, load_adapter, load_click_model, save_click_model
 from agg_pipeline.training.log import LOOK_COLUMNS, STEP_COLUMNS
-from tests.e2e.commands import error_of, invoke
+from tests.e2e.commands import error_of, invoke, start, wait
 
 QUICK = ("--recipe", "demo", "--batch", "2", "--threads", "1", "--loaders", "0", "--validation-masks", "0")
 
@@ -55,8 +59,8 @@ def test_looks_at_validation_masks(tmp_path):
     with (tmp_path / "out" / "validation.csv").open() as file:
         looks = list(csv.reader(file))
     assert looks[0] == list(LOOK_COLUMNS)
-    assert [row[1] for row in looks[1:]] == ["object", "part"]
-    assert len(list((tmp_path / "out" / "pictures").iterdir())) == 1
+    assert [(row[0], row[1]) for row in looks[1:]] == [(n, level) for n in "01" for level in ("object", "part")]
+    assert len(list((tmp_path / "out" / "pictures").iterdir())) == 2
     assert "data:image/png" in (tmp_path / "out" / "training.html").read_text()
 
 
@@ -100,11 +104,16 @@ def test_released_adapters_are_imported_and_exported(shared, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--recipe", "none"), "unknown recipe 'none'; possible: demo, paper"),
+        (("--recipe", "none"), "unknown recipe 'none'; possible: demo, paper, study, or"),
+        (("--device", "cuda:77"), "'cuda:77' was asked for, but torch finds"),
+        (("--batch", "3", "--devices", "2"), "a batch of 3 cannot be shared equally by 2 devices"),
+        (("--data", "sbd:/nowhere"), "names 'sbd', but no proposal database is of that data set"),
+        (("--data", "/elsewhere"), "--data is given twice"),
+        (("--resume", "--overwrite"), "give one of them"),
+        (("--checkpoint", "/dev/null"), "neither a .pth checkpoint nor safetensors"),
         (("--recipe", "/nowhere.toml"), "does not exist"),
         (("--lr", "2"), "'training.lr'"),
         (("--device", "tpu"), "'training.device'"),
-        (("--data", "/nowhere"), "5 of 5 images are not those"),
         (("--checkpoint", "/nowhere.pth"), "does not exist"),
         (("--proposals", "/nowhere"), "is no proposal database"),
         (("--resume",), "no checkpoint to resume"),
@@ -138,7 +147,111 @@ def test_database_of_another_format_is_refused(proposals, data, recipe, tmp_path
     assert "has format 99" in error
 
 
+def finetuned(proposals, data, recipe, out, *options):
+    return invoke("finetune", "--proposals", proposals, "--data", data, "--out", out, "--recipe", recipe, *options)
+
+
+def test_images_elsewhere_are_named(proposals, recipe, tmp_path):
+    assert "5 of 5 images are not those" in error_of(finetuned(proposals, "/nowhere", recipe, tmp_path / "out"))
+
+
+def test_damaged_databases_are_refused(proposals, data, recipe, tmp_path):
+    copy, shard = tmp_path / "copy", "proposals/part-00001.parquet"
+    shutil.copytree(proposals, copy)
+    (copy / "database" / shard).write_bytes((copy / "database" / shard).read_bytes()[:-9])
+    assert f"is damaged: {shard} has" in error_of(finetuned(copy, data, recipe, tmp_path / "out"))
+    (copy / "database" / shard).unlink()
+    assert f"is damaged: {shard} is missing" in error_of(finetuned(copy, data, recipe, tmp_path / "out"))
+
+
+def test_unfinished_databases_are_named(proposals, data, recipe, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(proposals, copy)
+    (copy / "database" / "shards" / "part-00001.json").unlink()
+    done = finetuned(copy, data, recipe, tmp_path / "half", "--max-minutes", "0")
+    assert "is not finished: it has 2 of 3 shards" in done.stdout
+    assert finetuned(proposals, data, recipe, tmp_path / "whole", "--max-minutes", "0").code == 0
+    half, whole = (load_adapter(tmp_path / name / "adapter.safetensors")[1].origin for name in ("half", "whole"))
+    assert half.proposals != whole.proposals
+
+
+def test_the_same_database_twice_is_refused(proposals, data, recipe, tmp_path):
+    again = finetuned(proposals, data, recipe, tmp_path / "out", "--proposals", proposals)
+    assert "the same proposal database is given twice" in error_of(again)
+
+
+@pytest.mark.parametrize("name", ["scale", "zoom", "contrast"])
+def test_ranges_turned_round_are_refused(proposals, data, tmp_path, name):
+    path = tmp_path / "turned.toml"
+    path.write_text(f"[augment]\nmin_{name} = 9.0\n")
+    assert f"'augment.min_{name}' is 9.0, more than" in error_of(finetuned(proposals, data, path, tmp_path / "out"))
+
+
+def test_what_had_no_checkpoint_yet_starts_again(proposals, data, recipe, tmp_path):
+    out = tmp_path / "out"
+    process = start(
+        *("finetune", "--proposals", proposals, "--data", data, "--out", out, "--recipe", recipe, "--epochs", "10000")
+    )
+    wait_for_steps(out, process)
+    process.send_signal(signal.SIGINT)
+    stopped = wait(process)
+    assert stopped.code == 130
+    assert "the same command starts again: there was no checkpoint yet" in stopped.stderr
+    assert finetuned(proposals, data, recipe, out).code == 0
+    with (out / "steps.csv").open() as file:
+        assert len(list(csv.reader(file))) == 7
+
+
 def test_second_training_in_a_folder_is_refused(trained, proposals, data, recipe):
     out, _ = trained
     error = error_of(invoke("finetune", "--proposals", proposals, "--data", data, "--out", out, "--recipe", recipe))
     assert "holds a training" in error
+
+
+def wait_for_steps(out, process):
+    deadline = time.monotonic() + 100
+    while not (out / "steps.csv").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "no step was made"
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_process_outlives_a_killed_training(proposals, data, recipe, tmp_path, number):
+    out = tmp_path / "out"
+    command = ("finetune", "--proposals", proposals, "--data", data, "--out", out, "--recipe", recipe)
+    # As in the background of a script, where Ctrl-C is ignored: the signal that torch sends to its processes is, too.
+    ignoring = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)}
+    process = start(*command, "--epochs", "10000", "--devices", "2", "--batch", "2", **ignoring)
+    wait_for_steps(out, process)
+    others = psutil.Process(process.pid).children(recursive=True)
+    assert len(others) >= 2
+    process.send_signal(number)
+    process.wait(60)
+    _, alive = psutil.wait_procs(others, timeout=60)
+    assert not alive
+
+
+def test_killed_loader_is_one_line(proposals, data, recipe, tmp_path):
+    out = tmp_path / "out"
+    command = ("finetune", "--proposals", proposals, "--data", data, "--out", out, "--recipe", recipe)
+    process = start(*command, "--epochs", "10000", "--loaders", "1")
+    wait_for_steps(out, process)
+    for each in psutil.Process(process.pid).children():
+        if "spawn_main" in " ".join(each.cmdline()):
+            each.kill()
+    assert "a process that prepares samples was killed" in error_of(wait(process))
+
+
+@pytest.mark.parametrize("devices", ["1", "2"])
+def test_divergence_is_one_line(proposals, data, recipe, tmp_path, devices):
+    network, _ = load_click_model(default_checkpoint())
+    with torch.no_grad():
+        network.backbone.blocks[0].attn.qkv.weight[0] = float("nan")
+    save_click_model(tmp_path / "broken.safetensors", network)
+    command = ("finetune", "--proposals", proposals, "--data", data, "--out", tmp_path / "out", "--recipe", recipe)
+    done = wait(start(*command, "--checkpoint", tmp_path / "broken.safetensors", "--devices", devices))
+    last = done.stderr.splitlines()[-1]
+    assert done.code == 2
+    assert re.match(r"error: the loss is nan at step [12]; there is no checkpoint yet", last)
+    assert "Traceback" not in done.stderr

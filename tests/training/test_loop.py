@@ -24,6 +24,9 @@ class Steps:
         if done.step == self.stop_at:
             raise KeyboardInterrupt
 
+    def close(self):
+        pass
+
 
 @pytest.fixture
 def prepared(proposals, data, config, tmp_path):
@@ -50,6 +53,7 @@ def test_everything_that_is_trained_has_a_gradient_by_the_second_step(prepared):
             if parameter.grad is not None and bool(parameter.grad.any()):
                 seen.setdefault(name, done.step)
 
+    watch.close = lambda: None
     train(made.training, watch)
     assert set(seen) == made.training.trained
     assert {name for name, step in seen.items() if step > 1} == {n for n in seen if "lora_A" in n}, "A waits for B"
@@ -90,7 +94,7 @@ def test_time_limit_ends_cleanly_and_can_be_resumed(prepared):
 
 def test_resuming_another_training_is_refused(prepared):
     run_training(prepared("out", changes={"training": {"epochs": 1}}), Steps())
-    with pytest.raises(UserError, match="config changed"):
+    with pytest.raises(UserError, match=r"another configuration: training.lr: 0.001 -> 0.5"):
         run_training(prepared("out", changes={"training": {"epochs": 1, "lr": 0.5}}, resume=True), Steps())
     with pytest.raises(UserError, match="--resume goes on"):
         prepared("out")

@@ -176,7 +176,7 @@ def test_going_on_from_a_model(command, tmp_path):
         (("--data", "sbd"), "needs its root folder"),
         (("--resume",), "no checkpoint to resume"),
         (("--checkpoint", "/nowhere.pth"), "does not exist"),
-        (("--recipe", "paper"), "unknown configuration key"),
+        (("--recipe", "paper"), "unknown recipe 'paper'; possible: small-sets, or"),
     ],
 )
 def test_bad_input_is_one_line(command, options, said):
