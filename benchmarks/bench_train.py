@@ -15,14 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agg_pipeline.cli_training import resolve_recipe
 from agg_pipeline.datasets.images import read_image
 from agg_pipeline.datasets.registry import open_dataset
+from agg_pipeline.finetune import Inputs, prepare
 from agg_pipeline.models.adapter import Adapter, attach_adapter
 from agg_pipeline.models.checkpoints import default_checkpoint, load_click_model
+from agg_pipeline.models.simpleclick import SimpleClick
 from agg_pipeline.proposals import run
 from agg_pipeline.reader import open_proposals
 from agg_pipeline.runner import Progress, RunOptions
 from agg_pipeline.storage import Store
+from agg_pipeline.training.loop import StepDone
+from agg_pipeline.training.run import TrainingOptions, run_training
 from agg_pipeline.training.samples import Samples
 from agg_pipeline.training.source import open_source
 from benchmarks.bench_forward import alternate
@@ -69,37 +74,63 @@ def steps(batch: int, runs: int) -> None:
     print(f"  reference, all weights {reference:8.1f} ms")
 
 
-def loading(size: int, seconds: float) -> None:
+def loading(data: Path, out: Path, size: int, seconds: float) -> None:
     """Print samples per second of one process, from photographs of 500x375 on disk."""
     cv2.setNumThreads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        data, out = Path(folder) / "sbd", Path(folder) / "out"
-        write_sbd(data, IMAGES)
-        config = override(PRESETS["paper"], {"predictor": {"input_size": 64}})
-        quiet = Progress(lambda _: None, lambda _: None)
-        run(open_dataset("sbd", str(data), "train"), str(default_checkpoint()), config, RunOptions(str(out)), quiet)
-        read = partial(read_image, Store(str(data)))
-        source = open_source([open_proposals(str(out))], [read], "agg", False)
-        samples = Samples(source, override(FinetuneConfig(), {"augment": {"size": size}}))
-        made, started = 0, time.perf_counter()
-        order = np.random.default_rng(0).permutation(IMAGES)
-        while time.perf_counter() - started < seconds:
-            # Without what it keeps: every image is read again, as in a set that does not fit into memory.
-            samples.source = replace(source)
-            samples[made // IMAGES, int(order[made % IMAGES])]
-            made += 1
-        rate = made / (time.perf_counter() - started)
+    source = open_source([open_proposals(str(out))], [partial(read_image, Store(str(data)))], "agg", False)
+    samples = Samples(source, override(FinetuneConfig(), {"augment": {"size": size}}))
+    made, started = 0, time.perf_counter()
+    order = np.random.default_rng(0).permutation(IMAGES)
+    while time.perf_counter() - started < seconds:
+        # Without what it keeps: every image is read again, as in a set that does not fit into memory.
+        samples.source = replace(source)
+        samples[made // IMAGES, int(order[made % IMAGES])]
+        made += 1
+    rate = made / (time.perf_counter() - started)
     print(f"samples at {size}: {rate:.1f} per second and core, every image and shard read anew")
+
+
+class Last:
+    """Keeps the last step."""
+
+    done: StepDone
+
+    def __call__(self, done: StepDone, network: SimpleClick) -> None:  # noqa: ARG002
+        """A step has been made."""
+        self.done = done
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def waiting(data: Path, out: Path, epochs: int) -> None:
+    """Print which share of a training at 224 goes into waiting for its loader."""
+    settings = {"epochs": epochs, "threads": 1, "loaders": 1}
+    config = resolve_recipe(FinetuneConfig(), "finetune", "demo", settings)
+    inputs = Inputs((str(out),), {"": str(data)}, str(default_checkpoint()))
+    prepared = prepare(config, inputs, TrainingOptions(out / "trained", validation_masks=0))
+    last = Last()
+    run_training(prepared, last)
+    share, speed = last.done.waited / last.done.seconds, last.done.samples / last.done.seconds
+    print(f"a training (demo recipe, {last.done.steps} steps): {share:.1%} waiting for data, {speed:.1f} samples/s")
 
 
 @click.command()
 @click.option("--batch", default=8, show_default=True)
 @click.option("--runs", default=7, show_default=True)
 @click.option("--seconds", default=20.0, show_default=True, help="Of loading.")
-def main(batch: int, runs: int, seconds: float) -> None:
-    """Print both."""
+@click.option("--epochs", default=10, show_default=True, help="Of the training, 32 samples each.")
+def main(batch: int, runs: int, seconds: float, epochs: int) -> None:
+    """Print all three."""
     steps(batch, runs)
-    loading(448, seconds)
+    with tempfile.TemporaryDirectory() as folder:
+        data, out = Path(folder) / "sbd", Path(folder) / "out"
+        write_sbd(data, IMAGES)
+        config = override(PRESETS["paper"], {"predictor": {"input_size": 64}})
+        quiet = Progress(lambda _: None, lambda _: None)
+        run(open_dataset("sbd", str(data), "train"), str(default_checkpoint()), config, RunOptions(str(out)), quiet)
+        loading(data, out, 448, seconds)
+        waiting(data, out, epochs)
 
 
 if __name__ == "__main__":

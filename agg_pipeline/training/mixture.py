@@ -93,7 +93,7 @@ class _Cache:
                 name = f"{dataset.name} image {dataset.entries[entry].image_id}"
                 raise UserError(f"{name} cannot be used: {error.detail}; agg data check names all of these") from error
             self._bytes += self._records[key].pixels.nbytes
-            while self._bytes > KEPT_BYTES:
+            while self._bytes > KEPT_BYTES and len(self._records) > 1:
                 self._bytes -= self._records.popitem(last=False)[1].pixels.nbytes
         else:
             self._records.move_to_end(key)
