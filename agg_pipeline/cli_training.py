@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,14 +17,14 @@ from agg_pipeline.training.run import Prepared, TrainingOptions, run_training
 from schemas.config import PredictorConfig
 from schemas.errors import UserError
 from schemas.resolve import override, validated
-from schemas.training import FinetuneConfig, PretrainConfig
+from schemas.training import FinetuneConfig, PretrainConfig, TrainingConfig
 
 Config = TypeVar("Config", FinetuneConfig, PretrainConfig)
 
 RECIPES = files("agg_pipeline") / "recipes"
 """Folders of TOML files, one for each command."""
 
-LEARNING_OPTIONS = (
+TRAINING_OPTIONS = (
     click.option("--epochs", type=int, help="How long."),
     click.option("--batch", type=int, help="Samples of a step."),
     click.option("--accumulate", type=int, help="Parts in which a batch goes through the network."),
@@ -34,11 +35,6 @@ LEARNING_OPTIONS = (
     click.option("--threads", type=int, help="Of each process, on the CPU."),
     click.option("--loaders", type=int, help="Processes that prepare samples, 0 for none."),
     click.option("--seed", type=int, help="Seed of every random choice."),
-)
-"""Fields of ``TrainingConfig``."""
-LEARNING = ("epochs", "batch", "accumulate", "lr", "precision", "device", "devices", "threads", "loaders", "seed")
-TRAINING_OPTIONS = (
-    *LEARNING_OPTIONS,
     click.option("--max-minutes", type=click.FloatRange(min=0), help="End cleanly after so many minutes."),
     click.option("--checkpoint-minutes", default=5.0, type=click.FloatRange(min=0), help="Between checkpoints."),
     click.option("--look-minutes", default=2.0, type=click.FloatRange(min=0), help="Between looks at validation."),
@@ -63,7 +59,7 @@ def resolve_recipe(default: Config, command: str, recipe: str, settings: dict[st
     path = recipe_path(command, recipe)
     config: Config = override(default, {**read_toml(path), "recipe": path.stem})
     given = {name: value for name, value in settings.items() if value is not None}
-    learning = {name: given.pop(name) for name in LEARNING if name in given}
+    learning = {each.name: given.pop(each.name) for each in fields(TrainingConfig) if each.name in given}
     config = override(config, {**given, "training": learning})
     return validated(config)
 

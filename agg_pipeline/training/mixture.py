@@ -47,7 +47,7 @@ class Mixture:
 
 
 def draw_object(record: ImageRecord, rng: np.random.Generator) -> Drawn:
-    """One of an image's objects, without what other objects have of it, for training."""
+    """One of an image's objects, with the pixels of the others that are not its own, for training."""
     chosen = int(rng.integers(len(record.objects)))
     masks = [each.mask.full() for each in record.objects]
     others = np.zeros_like(masks[chosen])
