@@ -11,7 +11,7 @@ from agg_pipeline.cli_options import check_start, named_root, with_options
 from agg_pipeline.cli_training import TRAINING_OPTIONS, resolve_recipe, run_prepared
 from agg_pipeline.finetune import Inputs, prepare
 from agg_pipeline.models.checkpoints import default_checkpoint
-from agg_pipeline.training.run import TrainingOptions
+from agg_pipeline.training.options import TrainingOptions
 from schemas.errors import UserError
 from schemas.training import FinetuneConfig
 

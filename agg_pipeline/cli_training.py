@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 import click
 
 from agg_pipeline.cli_options import read_toml
-from agg_pipeline.training.loop import CHECKPOINT
+from agg_pipeline.training.checkpoint import CHECKPOINT
 from agg_pipeline.training.monitor import Monitor
-from agg_pipeline.training.run import Prepared, TrainingOptions, run_training
+from agg_pipeline.training.options import TrainingOptions
+from agg_pipeline.training.run import Prepared, run_training
 from schemas.config import PredictorConfig
 from schemas.errors import UserError
 from schemas.resolve import override, validated

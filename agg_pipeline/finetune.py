@@ -20,7 +20,8 @@ from agg_pipeline.proposals import write_sampling
 from agg_pipeline.reader import ProposalDatabase, open_proposals
 from agg_pipeline.sharded import Json
 from agg_pipeline.training.loop import Training
-from agg_pipeline.training.run import ADAPTER, MODEL, Prepared, TrainingOptions, claim, comparable
+from agg_pipeline.training.options import TrainingOptions
+from agg_pipeline.training.run import ADAPTER, MODEL, Prepared, claim, comparable
 from agg_pipeline.training.samples import Samples, generator
 from agg_pipeline.training.source import MaskSource, ReadPixels, check_images, open_source
 from agg_pipeline.training.step import Loss
@@ -94,10 +95,7 @@ def prepare(config: FinetuneConfig, inputs: Inputs, options: TrainingOptions) ->
         Finetuning(config),
         config.training,
         identity,
-        options.out,
-        options.resume,
-        options.max_minutes,
-        options.checkpoint_minutes,
+        options,
     )
     validation: tuple[Target, ...] = ()
     if options.validation_masks:

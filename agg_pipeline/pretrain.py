@@ -19,7 +19,8 @@ from agg_pipeline.models.simpleclick import ARCHITECTURES, SimpleClick
 from agg_pipeline.sharded import Json
 from agg_pipeline.training.loop import Training
 from agg_pipeline.training.mixture import Mixture, ObjectSamples, weighted
-from agg_pipeline.training.run import MODEL, Prepared, TrainingOptions, claim, comparable
+from agg_pipeline.training.options import TrainingOptions
+from agg_pipeline.training.run import MODEL, Prepared, claim, comparable
 from agg_pipeline.training.samples import generator
 from agg_pipeline.training.step import Loss
 from agg_pipeline.training.validation import validation_targets
@@ -99,10 +100,7 @@ def prepare(config: PretrainConfig, objects: Objects, options: TrainingOptions) 
         Pretraining(config),
         config.training,
         identity,
-        options.out,
-        options.resume,
-        options.max_minutes,
-        options.checkpoint_minutes,
+        options,
     )
     notes: list[str] = []
     validation: tuple[Target, ...] = ()

@@ -27,7 +27,8 @@ from agg_pipeline.reader import open_proposals
 from agg_pipeline.runner import Progress, RunOptions
 from agg_pipeline.storage import Store
 from agg_pipeline.training.loop import StepDone
-from agg_pipeline.training.run import TrainingOptions, run_training
+from agg_pipeline.training.options import TrainingOptions
+from agg_pipeline.training.run import run_training
 from agg_pipeline.training.samples import Samples
 from agg_pipeline.training.source import open_source
 from benchmarks.bench_forward import alternate

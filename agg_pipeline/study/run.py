@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agg_pipeline.study.plan import Step
-from agg_pipeline.training.loop import CHECKPOINT
+from agg_pipeline.training.checkpoint import CHECKPOINT
 from schemas.errors import UserError
 
 DONE = "steps.json"

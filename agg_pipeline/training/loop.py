@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import math
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
@@ -22,15 +22,18 @@ from torch.utils.data import DataLoader, Dataset
 
 from agg_pipeline.models.files import check_gpu
 from agg_pipeline.models.simpleclick import SimpleClick
+from agg_pipeline.training.checkpoint import GO_ON, diverged, read_checkpoint, restore_checkpoint, save_checkpoint
+from agg_pipeline.training.options import TrainingOptions
 from agg_pipeline.training.samples import Batch, Batches, Sample, collate, generator
 from agg_pipeline.training.step import Loss, batch_loss
 from schemas.errors import StorageError, UserError
 from schemas.training import TrainingConfig
 
-CHECKPOINT = "checkpoint.pt"
 OURS = tuple(f"{kind.__module__}.{kind.__qualname__}: " for kind in (UserError, StorageError))
 """How the last line of a traceback begins for an error that a user can mend."""
-GO_ON = "--resume goes on from the last checkpoint"
+
+
+KILLED = f"a process that prepares samples was killed, for want of memory perhaps; {GO_ON}"
 
 
 @dataclass(frozen=True)
@@ -80,10 +83,7 @@ class Training:
     method: Method
     config: TrainingConfig
     identity: Mapping[str, Any]
-    out: Path
-    resume: bool = False
-    max_minutes: float | None = None
-    checkpoint_minutes: float = 5.0
+    options: TrainingOptions
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def train(training: Training, watch: Watch) -> Trained:
         launch: Callable[..., tuple[int, int]] = fabric.launch
         with _of_processes():
             step, steps = launch(partial(_run_alone, training=training, watch=watch))
-        return Trained(step, steps, _read_checkpoint(training.out)["state"])
+        return Trained(step, steps, read_checkpoint(training.options.out)["state"])
     return _run(fabric, training, watch)
 
 
@@ -155,7 +155,7 @@ def _of_processes() -> Iterator[None]:
 def _message(text: str) -> str:
     """The message of an error of ours, of which there may be a whole traceback."""
     last = text.rstrip().splitlines()[-1]
-    return last.partition(": ")[2] if last.startswith(OURS) else last
+    return last.partition(": ")[2] if last.startswith(OURS) else text
 
 
 def _run_alone(fabric: Fabric, training: Training, watch: Watch) -> tuple[int, int]:
@@ -168,20 +168,7 @@ def _run_alone(fabric: Fabric, training: Training, watch: Watch) -> tuple[int, i
 
 
 def _run(fabric: Fabric, training: Training, watch: Watch) -> Trained:
-    try:
-        return _make_steps(fabric, training, watch)
-    except UserError as error:
-        # From a process that prepares samples it comes with that one's traceback.
-        raise UserError(_message(str(error))) from error
-    except RuntimeError as error:
-        # torch raises it wherever the program is when the signal comes.
-        if "DataLoader worker" not in str(error):
-            raise
-        raise UserError(f"a process that prepares samples was killed, for want of memory perhaps; {GO_ON}") from error
-
-
-def _make_steps(fabric: Fabric, training: Training, watch: Watch) -> Trained:
-    config = training.config
+    config, options = training.config, training.options
     torch.set_num_threads(config.threads)
     cv2.setNumThreads(1)
     network = training.network
@@ -190,25 +177,25 @@ def _make_steps(fabric: Fabric, training: Training, watch: Watch) -> Trained:
     learning = {name: parameter for name, parameter in network.named_parameters() if name in training.trained}
     optimizer = training.method.optimizer(learning)
     wrapped, optimizer = fabric.setup(network, optimizer)
-    step = _resume(training, learning, optimizer) if training.resume else 0
+    step = restore_checkpoint(options.out, training.identity, learning, optimizer) if options.resume else 0
     batches = Batches(training.epoch, config, fabric.global_rank, fabric.world_size)
     started = saved = time.monotonic()
     busy, waited, samples = 0.0, 0.0, 0
-    loader = iter(_loader(training, batches, step))
+    loader = _loader(training, batches, step)
     parent = multiprocessing.parent_process()
     while step < batches.steps:
         if parent is not None and not parent.is_alive():
             # The command was killed; without it nobody would take the result.
             raise SystemExit(1)
         asked = time.monotonic()
-        batch = next(loader)
+        batch = _next(loader)
         waited += time.monotonic() - asked
         for group in optimizer.param_groups:
             group["lr"] = training.method.lr(step / batches.per_epoch)
         loss = _step(fabric, wrapped, optimizer, batch, step, step / batches.per_epoch, training)
         step += 1
         if not math.isfinite(loss):
-            raise UserError(_diverged(training, f"the loss is {loss} at step {step}"))
+            raise diverged(options.out, f"the loss is {loss} at step {step}")
         samples += len(batch) * fabric.world_size
         now = time.monotonic()
         busy += now - asked
@@ -217,13 +204,13 @@ def _make_steps(fabric: Fabric, training: Training, watch: Watch) -> Trained:
             epoch = batches.epoch_of(step - 1) + 1
             watch(StepDone(step, batches.steps, epoch, loss, lr, samples, busy, waited), network)
         # All processes stop at the same step: the clock of the first one counts.
-        over = training.max_minutes is not None and now - started > 60 * training.max_minutes
+        over = options.max_minutes is not None and now - started > 60 * options.max_minutes
         over = bool(fabric.broadcast(over))
-        due = now - saved > 60 * training.checkpoint_minutes
+        due = now - saved > 60 * options.checkpoint_minutes
         if fabric.is_global_zero and (over or due or step == batches.steps):
             if not all(bool(value.isfinite().all()) for value in learning.values()):
-                raise UserError(_diverged(training, f"weights are not finite after step {step}"))
-            save_checkpoint(training, step, learning, optimizer)
+                raise diverged(options.out, f"weights are not finite after step {step}")
+            save_checkpoint(options.out, training.identity, step, learning, optimizer)
             saved = now
         if over:
             break
@@ -283,82 +270,40 @@ class _After:
         return self.batches.after(self.step)
 
 
-def _loader(training: Training, batches: Batches, step: int) -> DataLoader[Any]:
+def _loader(training: Training, batches: Batches, step: int) -> Iterator[Batch]:
     loaders = training.config.loaders
-    return DataLoader(
-        training.samples,
-        batch_sampler=_After(batches, step),
-        num_workers=loaders,
-        collate_fn=collate,
-        worker_init_fn=_start_loader,
-        multiprocessing_context="spawn" if loaders else None,
-        prefetch_factor=4 if loaders else None,
+    before = signal.getsignal(signal.SIGCHLD)
+    loader = iter(
+        DataLoader(
+            training.samples,
+            batch_sampler=_After(batches, step),
+            num_workers=loaders,
+            collate_fn=collate,
+            worker_init_fn=_start_loader,
+            multiprocessing_context="spawn" if loaders else None,
+            prefetch_factor=4 if loaders else None,
+        )
     )
+    # torch would have a killed process raise wherever this one is; without its handler it is the next batch that fails.
+    if signal.getsignal(signal.SIGCHLD) is not before:
+        signal.signal(signal.SIGCHLD, before)
+    return loader
+
+
+def _next(loader: Iterator[Batch]) -> Batch:
+    """The next batch; UserError if it cannot be made, or if a process that prepares samples was killed."""
+    try:
+        return next(loader)
+    except UserError as error:
+        # From another process it comes with that one's traceback.
+        raise type(error)(_message(str(error))) from error
+    except (ConnectionError, EOFError) as error:
+        raise UserError(KILLED) from error
+    except RuntimeError as error:
+        if "DataLoader worker (pid" not in str(error):
+            raise
+        raise UserError(KILLED) from error
 
 
 def _start_loader(_number: int) -> None:
     cv2.setNumThreads(1)
-
-
-def checkpoint_step(out: Path) -> int:
-    """The step after which a folder's checkpoint was made; UserError if there is none."""
-    return int(_read_checkpoint(out)["step"])
-
-
-def _read_checkpoint(out: Path) -> dict[str, Any]:
-    path = out / CHECKPOINT
-    if not path.exists():
-        raise UserError(f"{out} has no checkpoint to resume; leave --resume out")
-    try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        missing = {"identity", "step", "state", "optimizer"} - set(content)
-        missing |= {"identity"} if not isinstance(content.get("identity"), dict) else set()
-    except Exception as error:  # a damaged file can fail in any way
-        raise UserError(f"{path} is damaged or no checkpoint; --overwrite starts afresh") from error
-    if missing:
-        raise UserError(f"{path} is no checkpoint: it lacks {sorted(missing)[0]}; --overwrite starts afresh")
-    return content
-
-
-def save_checkpoint(training: Training, step: int, learning: Mapping[str, Tensor], optimizer: Any) -> None:
-    """Put the checkpoint in place as a whole or not at all."""
-    content = {
-        "identity": dict(training.identity),
-        "step": step,
-        "state": {name: value.detach().cpu() for name, value in learning.items()},
-        "optimizer": optimizer.state_dict(),
-    }
-    target = training.out / CHECKPOINT
-    temporary = target.with_suffix(".tmp")
-    try:
-        torch.save(content, temporary)
-        temporary.replace(target)
-    except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
-        raise StorageError(f"cannot write {target}: {error}") from error
-
-
-def _resume(training: Training, learning: Mapping[str, Tensor], optimizer: Any) -> int:
-    """Take over the last checkpoint's state; the step it was made after. UserError if it is of another training."""
-    content = _read_checkpoint(training.out)
-    identity, state = content["identity"], content["state"]
-    changed = sorted(key for key in training.identity if identity.get(key) != training.identity[key])
-    if changed:
-        raise UserError(
-            f"{training.out / CHECKPOINT} is of another training: {', '.join(changed)} changed; "
-            "use another output folder"
-        )
-    try:
-        with torch.no_grad():
-            for name, value in learning.items():
-                value.copy_(state[name])
-        optimizer.load_state_dict(content["optimizer"])
-        return int(content["step"])
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise UserError(f"{training.out / CHECKPOINT} is damaged: {error}; --overwrite starts afresh") from error
-
-
-def _diverged(training: Training, what: str) -> str:
-    kept = training.out / CHECKPOINT
-    good = f"the last good checkpoint is {kept}" if kept.exists() else "there is no checkpoint yet"
-    return f"{what}; {good}; a lower learning rate (lr) may help"

@@ -12,8 +12,10 @@ import torch
 from agg_pipeline.evaluation.shard import Target
 from agg_pipeline.models.simpleclick import SimpleClick
 from agg_pipeline.sharded import Json
+from agg_pipeline.training.checkpoint import CHECKPOINT, read_checkpoint
 from agg_pipeline.training.log import LOOKS, STEPS, TENSORBOARD, forget_after
-from agg_pipeline.training.loop import CHECKPOINT, Trained, Training, Watch, checkpoint_step, train
+from agg_pipeline.training.loop import Trained, Training, Watch, train
+from agg_pipeline.training.options import TrainingOptions
 from agg_pipeline.training.report import PAGE, PICTURES, write_page
 from schemas.canonical import differences
 from schemas.errors import UserError
@@ -22,18 +24,6 @@ from schemas.training import FinetuneConfig, PretrainConfig
 ADAPTER, MODEL, PLAN = "adapter.safetensors", "model.safetensors", "training.json"
 NAMED = 3
 """Differences that a message names."""
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """What does not change the weights. validation_masks: of each level, to look at meanwhile."""
-
-    out: Path
-    resume: bool = False
-    overwrite: bool = False
-    max_minutes: float | None = None
-    checkpoint_minutes: float = 5.0
-    validation_masks: int = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,11 +52,11 @@ def run_training(prepared: Prepared, watch: Watch, look: LookAt = _nothing) -> t
 
     look: called with step and network before the first step and after the last one, before the page is written.
     """
-    training = prepared.training
-    if training.resume:
-        step = checkpoint_step(training.out)
-        forget_after(training.out, step)
-        for strip in (training.out / PICTURES).glob("step-*.png"):
+    training, out = prepared.training, prepared.training.options.out
+    if training.options.resume:
+        step = int(read_checkpoint(out)["step"])
+        forget_after(out, step)
+        for strip in (out / PICTURES).glob("step-*.png"):
             if int(strip.stem.removeprefix("step-")) > step:
                 strip.unlink()
     else:
@@ -80,7 +70,7 @@ def run_training(prepared: Prepared, watch: Watch, look: LookAt = _nothing) -> t
     network.eval()
     path = prepared.save(network)
     look(done.step, network)
-    write_page(training.out, prepared.facts)
+    write_page(out, prepared.facts)
     return done, path
 
 

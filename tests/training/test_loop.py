@@ -6,8 +6,10 @@ import torch
 from agg_pipeline.finetune import Inputs, prepare
 from agg_pipeline.models.checkpoints import default_checkpoint, load_adapter, load_click_model
 from agg_pipeline.training import loop
-from agg_pipeline.training.loop import CHECKPOINT, train
-from agg_pipeline.training.run import TrainingOptions, run_training
+from agg_pipeline.training.checkpoint import CHECKPOINT
+from agg_pipeline.training.loop import train
+from agg_pipeline.training.options import TrainingOptions
+from agg_pipeline.training.run import run_training
 from schemas.errors import UserError
 from schemas.resolve import override
 
@@ -100,7 +102,7 @@ def test_resuming_another_training_is_refused(prepared):
         prepared("out")
     with pytest.raises(UserError, match="no checkpoint to resume"):
         run_training(prepared("empty", resume=True), Steps())
-    (prepared("out", overwrite=True).training.out / CHECKPOINT).write_bytes(b"junk")
+    (prepared("out", overwrite=True).training.options.out / CHECKPOINT).write_bytes(b"junk")
     with pytest.raises(UserError, match="damaged"):
         run_training(prepared("out", resume=True), Steps())
 
@@ -117,7 +119,7 @@ def test_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(prepared, m
     made = prepared(checkpoint_minutes=0.0)
     with pytest.raises(UserError, match=r"the loss is nan at step 5; the last good checkpoint is .*checkpoint\.pt"):
         run_training(made, seen)
-    assert torch.load(made.training.out / CHECKPOINT, weights_only=True)["step"] == 4
+    assert torch.load(made.training.options.out / CHECKPOINT, weights_only=True)["step"] == 4
 
 
 def test_weights_that_are_not_finite_are_not_kept(prepared):
@@ -131,7 +133,7 @@ def test_weights_that_are_not_finite_are_not_kept(prepared):
     made = prepared(checkpoint_minutes=0.0)
     with pytest.raises(UserError, match=r"weights are not finite after step 3; the last good checkpoint"):
         run_training(made, Breaker())
-    assert torch.load(made.training.out / CHECKPOINT, weights_only=True)["step"] == 2
+    assert torch.load(made.training.options.out / CHECKPOINT, weights_only=True)["step"] == 2
 
 
 def test_too_little_memory_says_how_to_go_on(prepared, monkeypatch):
