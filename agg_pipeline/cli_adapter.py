@@ -38,6 +38,8 @@ def export_command(adapter: Path, target: Path, form: str, checkpoint: Path | No
     if form == "released":
         _written(target, lambda: save_released_adapter(target, loaded))
         return
+    if target.suffix == ".pth":
+        raise UserError(f"a merged checkpoint is safetensors; {target} would be taken for a released file")
     base = checkpoint or default_checkpoint()
     network, described = load_click_model(base)
     check_base(str(adapter), info, str(base), described.sha256)

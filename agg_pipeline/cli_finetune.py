@@ -57,4 +57,4 @@ def group(
         raise UserError("--data is given twice for the same data set; name each as NAME:ROOT")
     inputs = Inputs(proposals, roots, checkpoint or str(default_checkpoint()))
     options = TrainingOptions(Path(out).resolve(), resume, overwrite, max_minutes, checkpoint_minutes, validation_masks)
-    run_prepared(config, options, prepare(config, inputs, options), look_minutes)
+    run_prepared(config, options, prepare(config, inputs, options, click.echo), look_minutes)

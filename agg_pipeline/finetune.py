@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -40,8 +40,11 @@ class Finetuning:
     config: FinetuneConfig
 
     def optimizer(self, learning: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
-        """Adam with its usual betas."""
-        return torch.optim.Adam(learning.values(), lr=self.config.training.lr)
+        """Adam with its usual betas; the granularity vectors have a rate of their own."""
+        table = [value for name, value in learning.items() if name == "adapter.table"]
+        rest = [value for name, value in learning.items() if name != "adapter.table"]
+        groups = [{"params": rest, "scale": 1.0}, {"params": table, "scale": self.config.table_rate}]
+        return torch.optim.Adam([each for each in groups if each["params"]], lr=self.config.training.lr)
 
     def lr(self, epoch: float) -> float:
         """The configured rate, from ``decay_epoch`` on times ``decay``."""
@@ -66,12 +69,22 @@ class Inputs:
     checkpoint: str
 
 
-def prepare(config: FinetuneConfig, inputs: Inputs, options: TrainingOptions) -> Prepared:
-    """Open databases, images and model; UserError, one line, for everything that does not fit together."""
+def _nothing(_text: str) -> None:
+    pass
+
+
+def prepare(
+    config: FinetuneConfig, inputs: Inputs, options: TrainingOptions, say: Callable[[str], None] = _nothing
+) -> Prepared:
+    """Open databases, images and model; UserError, one line, for everything that does not fit together.
+
+    say: told what takes long.
+    """
     databases = _databases(inputs)
     notes = [note for each in databases for note in (*_unfinished(each), *_weights(each))]
     readers = [_pixels(each, inputs.roots) for each in databases]
     source = open_source(databases, readers, config.source, config.granularity_definition == "scale")
+    say(f"checking that {len(source.images)} images are those that the masks were made for")
     check_images(source)
     notes += _empty_bins(source)
     network, info = load_click_model(inputs.checkpoint, config.augment.size)

@@ -44,7 +44,10 @@ class Pretraining:
         """AdamW; biases, norms and positions do not decay."""
         decay = [value for name, value in learning.items() if value.ndim > 1 and not name.endswith("pos_embed")]
         rest = [value for name, value in learning.items() if value.ndim <= 1 or name.endswith("pos_embed")]
-        groups = [{"params": decay, "weight_decay": self.config.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        groups = [
+            {"params": decay, "scale": 1.0, "weight_decay": self.config.weight_decay},
+            {"params": rest, "scale": 1.0, "weight_decay": 0.0},
+        ]
         return torch.optim.AdamW(groups, lr=self.config.training.lr)
 
     def lr(self, epoch: float) -> float:

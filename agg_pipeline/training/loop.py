@@ -55,7 +55,7 @@ class Method(Protocol):
     """What one way of training has of its own. Epochs are counted from 0, and have parts."""
 
     def optimizer(self, learning: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
-        """The optimiser of the parameters, by name."""
+        """The optimiser of the parameters, by name; ``scale`` of each group multiplies the learning rate."""
 
     def lr(self, epoch: float) -> float:
         """Learning rate of a step."""
@@ -191,7 +191,7 @@ def _run(fabric: Fabric, training: Training, watch: Watch) -> Trained:
         batch = _next(loader)
         waited += time.monotonic() - asked
         for group in optimizer.param_groups:
-            group["lr"] = training.method.lr(step / batches.per_epoch)
+            group["lr"] = training.method.lr(step / batches.per_epoch) * group["scale"]
         loss = _step(fabric, wrapped, optimizer, batch, step, step / batches.per_epoch, training)
         step += 1
         if not math.isfinite(loss):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from operator import attrgetter
 
 import numpy as np
 from torch.utils.data import Dataset as Numbered
 
 from agg_pipeline.datasets.dataset import Dataset
+from agg_pipeline.training.recent import Recent
 from agg_pipeline.training.samples import Sample, generator, make_sample
 from agg_pipeline.training.source import Drawn
 from schemas.errors import ImageError, UserError
@@ -29,10 +31,9 @@ class Mixture:
 
     datasets: tuple[Dataset, ...]
     weights: tuple[float, ...]
-    _cache: _Cache = field(init=False, default_factory=lambda: _Cache())
-
-    def __getstate__(self) -> dict[str, object]:
-        return self.__dict__ | {"_cache": _Cache()}
+    _records: Recent[tuple[int, int], ImageRecord] = field(
+        init=False, default_factory=lambda: Recent(KEPT_BYTES, attrgetter("pixels.nbytes"))
+    )
 
     def draw(self, rng: np.random.Generator) -> ImageRecord:
         """A random image with an object; UserError if a data set seems to have none."""
@@ -40,7 +41,8 @@ class Mixture:
         for _ in range(TRIES):
             number = int(np.searchsorted(shares, rng.random() * shares[-1], side="right"))
             dataset = self.datasets[number]
-            record = self._cache.read(number, dataset, int(rng.integers(len(dataset.entries))))
+            entry = int(rng.integers(len(dataset.entries)))
+            record = self._records.get((number, entry), partial(_read, dataset, entry))
             if record.objects:
                 return record
         raise UserError(f"of {TRIES} images none holds an object; see agg data check")
@@ -77,27 +79,12 @@ class ObjectSamples(Numbered[Sample]):
         return make_sample(drawn, self.config.augment, False, rng)
 
 
-class _Cache:
-    """The images read last, in one process."""
-
-    def __init__(self) -> None:
-        self._records: OrderedDict[tuple[int, int], ImageRecord] = OrderedDict()
-        self._bytes = 0
-
-    def read(self, number: int, dataset: Dataset, entry: int) -> ImageRecord:
-        key = number, entry
-        if key not in self._records:
-            try:
-                self._records[key] = dataset.read(dataset.entries[entry])
-            except ImageError as error:
-                name = f"{dataset.name} image {dataset.entries[entry].image_id}"
-                raise UserError(f"{name} cannot be used: {error.detail}; agg data check names all of these") from error
-            self._bytes += self._records[key].pixels.nbytes
-            while self._bytes > KEPT_BYTES and len(self._records) > 1:
-                self._bytes -= self._records.popitem(last=False)[1].pixels.nbytes
-        else:
-            self._records.move_to_end(key)
-        return self._records[key]
+def _read(dataset: Dataset, entry: int) -> ImageRecord:
+    try:
+        return dataset.read(dataset.entries[entry])
+    except ImageError as error:
+        name = f"{dataset.name} image {dataset.entries[entry].image_id}"
+        raise UserError(f"{name} cannot be used: {error.detail}; agg data check names all of these") from error
 
 
 def weighted(datasets: Sequence[Dataset], weights: Sequence[float]) -> Mixture:

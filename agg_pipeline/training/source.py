@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from agg_pipeline import sharded
 from agg_pipeline.reader import ProposalDatabase, mask_of
 from agg_pipeline.sharded import Json
+from agg_pipeline.training.recent import Recent
 from schemas.errors import ImageError, UserError
 from schemas.numbers import BINS, granularity_bin
 from schemas.tables import KINDS
@@ -67,6 +69,18 @@ class _Rows:
 
 
 @dataclass(frozen=True, eq=False)
+class _Shard:
+    """A shard's rows, and those of the objects of each image."""
+
+    table: pa.Table
+    objects: Mapping[str, Sequence[Json]]
+
+
+def _one(_shard: _Shard) -> int:
+    return 1
+
+
+@dataclass(frozen=True, eq=False)
 class MaskSource:
     """The masks of proposal databases as training draws them; can be sent to other processes.
 
@@ -80,10 +94,10 @@ class MaskSource:
     weights: NDArray[np.float64]
     by_image: NDArray[np.int64]
     first: NDArray[np.int64]
-    _cache: _Cache = field(init=False, default_factory=lambda: _Cache())
-
-    def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in self.__dict__.items() if name != "_cache"} | {"_cache": _Cache()}
+    _images: Recent[tuple[int, str], Pixels] = field(
+        init=False, default_factory=lambda: Recent(KEPT_IMAGES, attrgetter("nbytes"))
+    )
+    _shards: Recent[tuple[int, int], _Shard] = field(init=False, default_factory=lambda: Recent(KEPT_SHARDS, _one))
 
     def bins(self) -> list[int]:
         """Rows of each bin 1..10."""
@@ -102,12 +116,13 @@ class MaskSource:
         """Read a row's image, decode its mask and those of the image's objects; UserError if the image is another."""
         rows = self.rows
         path, sha256, reader = self.images[rows.image[row]]
-        pixels = self._cache.pixels(self.read[reader], reader, path, sha256)
-        table = self._cache.shard(self.databases[rows.database[row]], int(rows.database[row]), int(rows.shard[row]))
-        found: Json = table.slice(int(rows.row[row]), 1).to_pylist()[0]
+        pixels = self._images.get((reader, path), lambda: _read_pixels(self.read[reader], path, sha256))
+        database, number = int(rows.database[row]), int(rows.shard[row])
+        shard = self._shards.get((database, number), lambda: _read_shard(self.databases[database], number))
+        found: Json = shard.table.slice(int(rows.row[row]), 1).to_pylist()[0]
         mask = mask_of(found)
         others, around = np.zeros_like(mask), mask
-        for other in self._cache.objects(table, found["image_id"], int(rows.database[row]), int(rows.shard[row])):
+        for other in shard.objects.get(found["image_id"], ()):
             if other["instance_id"] == found["instance_id"]:
                 around = mask_of(other)
             else:
@@ -115,52 +130,23 @@ class MaskSource:
         return Drawn(pixels, mask, others & ~mask, around, float(rows.granularity[row]))
 
 
-class _Cache:
-    """Images and shards read last, in one process."""
+def _read_pixels(read: ReadPixels, path: str, sha256: str) -> Pixels:
+    try:
+        pixels, found = read(path)
+    except ImageError as error:
+        raise UserError(f"image {path} cannot be read any more: {error.detail}") from error
+    if found != sha256:
+        raise UserError(f"image {path} is not the one that its masks were made for")
+    return pixels
 
-    def __init__(self) -> None:
-        self._images: OrderedDict[tuple[int, str], Pixels] = OrderedDict()
-        self._bytes = 0
-        self._shards: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
-        self._objects: dict[tuple[int, int], dict[str, list[Json]]] = {}
 
-    def pixels(self, read: ReadPixels, reader: int, path: str, sha256: str) -> Pixels:
-        key = reader, path
-        if key not in self._images:
-            try:
-                pixels, found = read(path)
-            except ImageError as error:
-                raise UserError(f"image {path} cannot be read any more: {error.detail}") from error
-            if found != sha256:
-                raise UserError(f"image {path} is not the one that its masks were made for")
-            self._images[key] = pixels
-            self._bytes += pixels.nbytes
-            while self._bytes > KEPT_IMAGES and len(self._images) > 1:
-                self._bytes -= self._images.popitem(last=False)[1].nbytes
-        self._images.move_to_end(key)
-        return self._images[key]
-
-    def shard(self, database: ProposalDatabase, number: int, shard: int) -> pa.Table:
-        key = number, shard
-        if key not in self._shards:
-            columns = ("image_id", "instance_id", "kind", "rle", "height", "width")
-            self._shards[key] = sharded.read_table(
-                database.store, f"proposals/{sharded.shard_name(shard)}.parquet", columns
-            )
-            if len(self._shards) > KEPT_SHARDS:
-                gone, _ = self._shards.popitem(last=False)
-                self._objects.pop(gone, None)
-        self._shards.move_to_end(key)
-        return self._shards[key]
-
-    def objects(self, table: pa.Table, image_id: str, number: int, shard: int) -> list[Json]:
-        """The rows of an image's objects."""
-        of_image = self._objects.get((number, shard))
-        if of_image is None:
-            of_image = self._objects[number, shard] = {}
-            for row in table.filter(pc.equal(table["kind"], "object")).to_pylist():
-                of_image.setdefault(row["image_id"], []).append(row)
-        return of_image.get(image_id, [])
+def _read_shard(database: ProposalDatabase, number: int) -> _Shard:
+    columns = ("image_id", "instance_id", "kind", "rle", "height", "width")
+    table = sharded.read_table(database.store, f"proposals/{sharded.shard_name(number)}.parquet", columns)
+    objects: dict[str, list[Json]] = {}
+    for row in table.filter(pc.equal(table["kind"], "object")).to_pylist():
+        objects.setdefault(row["image_id"], []).append(row)
+    return _Shard(table, objects)
 
 
 def open_source(
