@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +35,9 @@ KEPT_IMAGES = 256 << 20
 KEPT_SHARDS = 8
 NAMED = 3
 
+CODES = {"image": "i", "bin": "b", "granularity": "f", "database": "b", "shard": "i", "row": "i"}
+"""Of the columns of ``_Rows``, as ``array`` names types."""
+
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 ReadPixels = Callable[[str], tuple[Pixels, str]]
@@ -55,7 +60,7 @@ class Drawn:
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """What is held of every row that can be drawn; masks stay in the database. image: its number; bin: 1..10.
+    """What is held of every row that can be drawn, 18 bytes; masks stay in the database. image: its number; bin: 1..10.
 
     database, shard, row: where it lies.
     """
@@ -159,7 +164,7 @@ def open_source(
     images: dict[tuple[str, str], int] = {}
     known: list[tuple[str, str, int]] = []
     objects: set[tuple[int, int]] = set()
-    columns: dict[str, list[float]] = {name: [] for name in ("image", "bin", "granularity", "database", "shard", "row")}
+    columns: dict[str, array[Any]] = {name: array(code) for name, code in CODES.items()}
     for number, database in enumerate(databases):
         name = database.plan["dataset"]["name"]
         facts = {row["image_id"]: (row["path"], row["sha256"]) for row in database.images().to_pylist()}
@@ -188,8 +193,7 @@ def open_source(
         held = Counter(kind for database in databases for kind in database.proposals(["kind"])["kind"].to_pylist())
         there = ", ".join(f"{count} {kind}" for kind, count in held.items()) or "nothing"
         raise UserError(f"source {source!r} has no mask to learn from: the database holds {there}")
-    kinds = {"image": np.int32, "bin": np.int8, "granularity": np.float32, "database": np.int8, "shard": np.int32}
-    rows = _Rows(**{name: np.array(values, kinds.get(name, np.int32)) for name, values in columns.items()})
+    rows = _Rows(**{name: np.asarray(values) for name, values in columns.items()})
     order = np.argsort(rows.image, kind="stable")
     first = np.searchsorted(rows.image[order], np.arange(len(known) + 1))
     return MaskSource(

@@ -77,6 +77,9 @@ def test_released_and_merged_formats(trained, tmp_path):
     assert "query and value" in error_of(
         invoke("adapter", "export", out / "adapter.safetensors", tmp_path / "no.pth", "--format", "released")
     )
+    merged = tmp_path / "merged.pth"
+    refused = error_of(invoke("adapter", "export", out / "adapter.safetensors", merged, "--format", "merged"))
+    assert "a merged checkpoint is safetensors" in refused
     merged = tmp_path / "merged.safetensors"
     assert invoke("adapter", "export", out / "adapter.safetensors", merged, "--format", "merged").code == 0
     network, described = load_click_model(merged)
