@@ -11,8 +11,8 @@ ADAPTER =
 FINETUNED = $(if $(filter file,$(origin ADAPTER)),$(wildcard runs/$(DATASET)/finetune/adapter.safetensors))
 PROPOSALS = runs/$(DATASET)/proposals
 RECIPE = $(if $(filter demo,$(DATASET)),demo,paper)
-# Masks of each level in an evaluation, drawn by the seed; empty for all.
-SAMPLE = $(if $(filter demo,$(DATASET)),50)
+# Masks of each level in an evaluation, drawn by the seed; empty for all. The comparison has some 40 runs over each.
+SAMPLE = $(if $(filter demo,$(DATASET)),$(if $(FINETUNED),30,50))
 OUT = runs/$(DATASET)/$@$(if $(filter eval,$@),$(if $(ADAPTER),-adapted)$(if $(FINETUNED),-comparison))
 ARGS =
 
