@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from agg_pipeline.datasets.dataset import Dataset
@@ -24,12 +20,16 @@ from agg_pipeline.evaluation.summary import Mask, Protocol, iou_after, masks_of,
 from agg_pipeline.evaluation.table import Table
 from agg_pipeline.report.drawing import View, view_of, widened
 from agg_pipeline.report.page import filled
+from agg_pipeline.report.plots import new_figure, png, png_uri
 from agg_pipeline.rle import decode
 from agg_pipeline.sharded import Json
 from schemas.config import EvaluationConfig
 from schemas.crop import Box, around, tight_box
 from schemas.errors import ImageError
 from stages.evaluate import noc
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 PICTURE = (280, 268)
 THUMBNAIL = (52, 46)
@@ -164,7 +164,7 @@ def _chart(summary: Json, level: str) -> Json:
     granularity = summary["levels"][level]["all"]["granularity"]
     values = granularity["values"]
     classes = _shown_classes(summary["levels"][level]["by_class"])
-    figure = Figure(figsize=(13, 3.8), layout="constrained")
+    figure = new_figure(13, 3.8)
     left, *middle, right = figure.subplots(1, 3 if classes else 2)
     curves = {f"IoU@{k}": curve for k, curve in granularity["iou"].items()}
     _draw_curves(left, values, curves, "mean IoU")
@@ -177,11 +177,7 @@ def _chart(summary: Json, level: str) -> Json:
     for axes in (left, *middle, right):
         axes.set_xticks(values)
         axes.spines[["top", "right"]].set_visible(False)
-    sink = io.BytesIO()
-    # Without the version of the library, which matplotlib would write down.
-    figure.savefig(sink, format="png", dpi=130, metadata={"Software": None})
-    picture = "data:image/png;base64," + base64.b64encode(sink.getvalue()).decode()
-    return {"level": level, "picture": picture, "granularity": granularity}
+    return {"level": level, "picture": png_uri(png(figure)), "granularity": granularity}
 
 
 def _shown_classes(by_class: Json) -> list[tuple[str, Json]]:

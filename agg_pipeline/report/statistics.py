@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections import Counter
 
 import numpy as np
 import pyarrow as pa
-from matplotlib.figure import Figure
 
 from agg_pipeline.reader import ProposalDatabase
 from agg_pipeline.recall import THRESHOLDS, PartRecall
 from agg_pipeline.report.page import filled
+from agg_pipeline.report.plots import new_figure, png, png_uri
 from agg_pipeline.storage import Store
 from schemas.numbers import BINS
 from schemas.tables import KINDS, REASONS
@@ -35,7 +33,7 @@ def write_statistics(database: ProposalDatabase, recall: PartRecall | None, stor
         bins=BINS,
         rejects=Counter(database.rejects()["reason"].to_pylist()),
         reasons=REASONS,
-        picture="data:image/png;base64," + base64.b64encode(picture).decode(),
+        picture=png_uri(picture),
         recall=recall,
         thresholds=THRESHOLDS,
     )
@@ -55,7 +53,7 @@ def histograms(table: pa.Table) -> bytes:
     """PNG with one histogram for each of scale, semantic and granularity, by kind; objects, all 1, are left out."""
     kinds = table["kind"].to_numpy(zero_copy_only=False)
     shown = [kind for kind in COLOURS if (kinds == kind).any()]
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    figure = new_figure(12, 3.6)
     for axes, name in zip(figure.subplots(1, len(MEASURES), sharey=True), MEASURES, strict=True):
         values = table[name].to_numpy()
         axes.hist(
@@ -70,7 +68,4 @@ def histograms(table: pa.Table) -> bytes:
     figure.axes[0].set_ylabel("masks")
     if shown:
         figure.axes[-1].legend(frameon=False)
-    sink = io.BytesIO()
-    # Without the version of the library, which matplotlib would write down.
-    figure.savefig(sink, format="png", dpi=130, metadata={"Software": None})
-    return sink.getvalue()
+    return png(figure)

@@ -7,14 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from agg_pipeline.datasets.parts import open_parts
 from agg_pipeline.evaluation.compare import comparison, open_results, same_masks
 from agg_pipeline.evaluation.run import SUMMARY
 from agg_pipeline.evaluation.table import Table, markdown
 from agg_pipeline.reader import open_proposals
 from agg_pipeline.recall import THRESHOLDS, Recall, part_recall
+from agg_pipeline.report.plots import new_figure, png
 from agg_pipeline.sharded import Json
 from agg_pipeline.study.plan import SOURCES, StudyConfig, has_table, trained_name
 from agg_pipeline.study.run import read_done
@@ -120,7 +119,7 @@ def _ablation(found: _Results) -> list[str]:
 
 def _curves(found: _Results, pictures: Path) -> list[str]:
     first = trained_name(found.config.variants[0])
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = new_figure(7, 4)
     axes = figure.subplots()
     rows = []
     for name, level in found.each():
@@ -138,7 +137,7 @@ def _curves(found: _Results, pictures: Path) -> list[str]:
     axes.grid(alpha=0.3)
     if rows:
         axes.legend()
-    figure.savefig(pictures / "curves.png", dpi=110)
+    (pictures / "curves.png").write_bytes(png(figure, dpi=110))
     head = ("masks", "clicks", *(f"{value:.1f}" for value in GRANULARITIES))
     table = Table("IoU after so many clicks at each granularity", head, tuple(rows))
     return [f"![IoU@1 by granularity]({pictures.name}/curves.png)", "", markdown([table])]
@@ -161,7 +160,7 @@ def _chosen(found: _Results, pictures: Path) -> list[str]:
         )
         for name, level, variant, summary in shown
     ]
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = new_figure(7, 4)
     axes = figure.subplots()
     for name, level, variant, summary in shown:
         shares = [count / summary["masks"] for count in summary["granularity"]["chosen"]]
@@ -172,7 +171,7 @@ def _chosen(found: _Results, pictures: Path) -> list[str]:
     axes.grid(alpha=0.3)
     if shown:
         axes.legend(fontsize=7)
-    figure.savefig(pictures / "best.png", dpi=110)
+    (pictures / "best.png").write_bytes(png(figure, dpi=110))
     head = ("masks", "definition", *(f"{value:.1f}" for value in GRANULARITIES), "mean")
     table = Table("Share of the masks for which each granularity is the best", head, tuple(rows))
     return [f"![The best granularity]({pictures.name}/best.png)", "", markdown([table])]

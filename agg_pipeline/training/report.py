@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from agg_pipeline.evaluation.shard import Target
 from agg_pipeline.report.drawing import widened
 from agg_pipeline.report.page import filled
+from agg_pipeline.report.plots import new_figure, png, png_uri
 from agg_pipeline.sharded import Json
 from agg_pipeline.training.log import LOOK_VALUES, LOOKS, STEPS, read_log
 from agg_pipeline.training.validation import Look
@@ -97,7 +95,7 @@ def write_page(out: Path, facts: Json) -> None:
         "training.html.j2",
         facts=facts,
         chart=_chart(out),
-        strips=[(int(strip.stem.partition("-")[2]), _uri(strip.read_bytes())) for strip in shown],
+        strips=[(int(strip.stem.partition("-")[2]), png_uri(strip.read_bytes())) for strip in shown],
     )
     (out / PAGE).write_text(page)
 
@@ -106,7 +104,7 @@ def _chart(out: Path) -> str:
     """Loss by step, and IoU@1 by granularity of the first look and the last one, as a data URI."""
     steps, looks = read_log(out / STEPS), read_log(out / LOOKS)
     levels = list(dict.fromkeys(row["level"] for row in looks))
-    figure = Figure(figsize=(13, 3.8), layout="constrained")
+    figure = new_figure(13, 3.8)
     left, *others = np.atleast_1d(np.asarray(figure.subplots(1, 1 + len(levels)), object))
     losses = np.array([float(row["loss"]) for row in steps])
     width = min(SMOOTHED, len(losses))
@@ -127,10 +125,4 @@ def _chart(out: Path) -> str:
         axes.legend(frameon=False, fontsize=7)
     for axes in (left, *others):
         axes.spines[["top", "right"]].set_visible(False)
-    sink = io.BytesIO()
-    figure.savefig(sink, format="png", dpi=130, metadata={"Software": None})
-    return _uri(sink.getvalue())
-
-
-def _uri(picture: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(picture).decode()
+    return png_uri(png(figure))
