@@ -59,9 +59,9 @@ def cluster(tmp_path_factory):
         yield address, folder
         assert all(process.poll() is None for process in processes), "the runs leave the cluster as it was"
     finally:
+        # The scheduler last: a worker that cannot say goodbye to it waits half a minute.
         for process in reversed(processes):
             process.terminate()
-        for process in processes:
             try:
                 process.wait(timeout=20)
             except subprocess.TimeoutExpired:
