@@ -51,15 +51,17 @@ class AugmentConfig:
 class TrainingConfig:
     """How weights are learnt, whatever it is that is learnt.
 
-    batch: samples of a step; accumulate: parts in which a batch goes through the network. max_rounds: of iterative
-    clicks before the step. lr: the highest learning rate. devices: that share each batch. threads: of each process on
-    a CPU. loaders: processes that prepare samples, 0 for none.
+    batch: samples of a step; accumulate: parts in which a batch goes through the network. click_decay: each further
+    initial click is so many times as likely. max_rounds: of iterative clicks before the step. lr: the highest learning
+    rate. devices: that share each batch. threads: of each process on a CPU. loaders: processes that prepare samples, 0
+    for none.
     """
 
     seed: int = number(0, 0, 2**63 - 1)
     epochs: int = number(55, 1)
     batch: int = number(32, 1)
     accumulate: int = number(1, 1)
+    click_decay: float = number(0.8, 0.01, 1)
     max_rounds: int = number(3, 0, 23)
     lr: float = number(5e-5, 0, 1)
     precision: Literal["32-true", "bf16-mixed"] = "32-true"

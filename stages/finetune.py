@@ -15,7 +15,7 @@ from schemas.records import Click
 MAX_CLICKS = 24
 """Of each sign."""
 DECAY = 0.8
-"""Each further click is so many times less likely."""
+"""Each further initial click is so many times as likely."""
 ERODED = 0.9
 EROSIONS = 3
 MIN_ERODED = 10
@@ -46,11 +46,11 @@ def normalised_focal_loss(logits: Tensor, target: Tensor) -> Tensor:
     return (loss * counted).sum(dim=(1, 2, 3)) / (pixels + EPSILON)
 
 
-def initial_clicks(mask: Mask, others: Mask, rng: np.random.Generator) -> list[Click]:
+def initial_clicks(mask: Mask, others: Mask, rng: np.random.Generator, decay: float = DECAY) -> list[Click]:
     """The clicks that a sample begins with: positive ones in the mask, negative ones outside of it.
 
     mask, others: (H, W), the mask and the other objects of the image. An empty mask gets negative clicks alone, and
-    has no border: these are drawn from the background.
+    has no border: these are drawn from the background. decay: each further click is so many times as likely.
     """
     clicks: list[Click] = []
     if mask.any():
@@ -60,11 +60,11 @@ def initial_clicks(mask: Mask, others: Mask, rng: np.random.Generator) -> list[C
             if np.count_nonzero(eroded) > MIN_ERODED:
                 inside = eroded
         pixels = np.flatnonzero(inside)
-        clicks += _drawn(pixels, 1 + _count(MAX_CLICKS, rng), mask.shape[1], True, rng)
+        clicks += _drawn(pixels, 1 + _count(MAX_CLICKS, decay, rng), mask.shape[1], True, rng)
     background = np.flatnonzero(~(mask | others))
     elsewhere = np.flatnonzero(others & ~mask)
     around = _border(mask)
-    for _ in range(_count(MAX_CLICKS + 1, rng)):
+    for _ in range(_count(MAX_CLICKS + 1, decay, rng)):
         kind = rng.random()
         pixels = background if kind < BACKGROUND or not elsewhere.size else elsewhere
         if kind >= BACKGROUND + OTHERS:
@@ -74,9 +74,9 @@ def initial_clicks(mask: Mask, others: Mask, rng: np.random.Generator) -> list[C
     return clicks
 
 
-def _count(values: int, rng: np.random.Generator) -> int:
-    """0 ... values - 1 with probability proportional to 0.8^n."""
-    weights = DECAY ** np.arange(values)
+def _count(values: int, decay: float, rng: np.random.Generator) -> int:
+    """0 ... values - 1 with probability proportional to decay^n."""
+    weights = decay ** np.arange(values)
     return int(np.searchsorted(np.cumsum(weights), rng.random() * weights.sum(), side="right").clip(0, values - 1))
 
 

@@ -76,7 +76,7 @@ class ObjectSamples(Numbered[Sample]):
         if rng.random() < self.config.paste:
             behind = self.mixture.draw(rng).pixels
             drawn = replace(drawn, pixels=paste(drawn.pixels, drawn.mask, behind), others=np.zeros_like(drawn.mask))
-        return make_sample(drawn, self.config.augment, False, rng)
+        return make_sample(drawn, self.config.augment, False, self.config.training.click_decay, rng)
 
 
 def _read(dataset: Dataset, entry: int) -> ImageRecord:

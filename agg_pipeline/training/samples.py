@@ -87,10 +87,12 @@ class Samples(Dataset[Sample]):
         rng = generator(self.config.training.seed, "sample", epoch, image)
         row = self.source.draw(image, rng) if self.config.sampling == "image" else self.source.draw_any(rng)
         drawn = self.source.open(row)
-        return make_sample(drawn, self.config.augment, self.config.granularity, rng)
+        return make_sample(drawn, self.config.augment, self.config.granularity, self.config.training.click_decay, rng)
 
 
-def make_sample(drawn: Drawn, config: AugmentConfig, with_granularity: bool, rng: np.random.Generator) -> Sample:
+def make_sample(
+    drawn: Drawn, config: AugmentConfig, with_granularity: bool, click_decay: float, rng: np.random.Generator
+) -> Sample:
     """A random crop of a drawn mask with its clicks.
 
     A crop without a pixel of the mask is drawn again, but for a few; what is left of a mask may be too small to count,
@@ -107,7 +109,7 @@ def make_sample(drawn: Drawn, config: AugmentConfig, with_granularity: bool, rng
     others = warp_mask(drawn.others, matrix, config.size)
     if np.count_nonzero(mask) < config.min_area:
         mask = np.zeros_like(mask)
-    clicks = initial_clicks(mask, others, rng)
+    clicks = initial_clicks(mask, others, rng, click_decay)
     row = table_row(drawn.granularity) if with_granularity else -1
     return Sample(pixels, mask.astype(np.int8), tuple(clicks), row)
 

@@ -53,19 +53,20 @@ def test_loss_without_a_counted_pixel_is_zero():
     assert torch.equal(logits.grad, torch.zeros(1, 1, 2, 2))
 
 
-def test_counts_of_initial_clicks_fall_by_a_fifth():
+@pytest.mark.parametrize("decay", [0.8, 0.5])
+def test_counts_of_initial_clicks_fall_by_the_decay(decay):
     mask, others = np.zeros((2, 60, 60), bool)
     mask[10:40, 10:40] = True
     counts = Counter()
     for seed in range(4000):
-        clicks = initial_clicks(mask, others, rng(seed))
+        clicks = initial_clicks(mask, others, rng(seed), decay)
         positive = sum(click.positive for click in clicks)
         counts["positive", positive] += 1
         counts["negative", len(clicks) - positive] += 1
     for sign, least in (("positive", 1), ("negative", 0)):
         ratios = [counts[sign, least + n + 1] / counts[sign, least + n] for n in range(4)]
-        assert np.mean(ratios) == pytest.approx(0.8, abs=0.06)
-        assert counts[sign, least] / 4000 == pytest.approx(0.2, abs=0.03)
+        assert np.mean(ratios) == pytest.approx(decay, abs=0.06)
+        assert counts[sign, least] / 4000 == pytest.approx(1 - decay, abs=0.03)
     assert max(number for _, number in counts) <= MAX_CLICKS
 
 

@@ -51,18 +51,18 @@ def drawn(area):
 
 def test_crops_hold_the_mask_but_for_a_few():
     config = override(AugmentConfig(), {"size": 40, "min_area": 1})
-    made = [make_sample(drawn(200), config, True, np.random.default_rng(n)) for n in range(300)]
+    made = [make_sample(drawn(200), config, True, 0.8, np.random.default_rng(n)) for n in range(300)]
     empty = [sample for sample in made if not sample.target.any()]
     assert 0 < len(empty) < 60
     assert not any(click.positive for sample in empty for click in sample.clicks)
     never = override(config, {"keep_background": 0.0})
-    assert all(make_sample(drawn(200), never, True, np.random.default_rng(n)).target.any() for n in range(100))
+    assert all(make_sample(drawn(200), never, True, 0.8, np.random.default_rng(n)).target.any() for n in range(100))
 
 
 def test_what_is_left_of_a_mask_may_be_too_small():
     config = override(AugmentConfig(), {"size": 100, "min_area": 80, "keep_background": 0.0, "min_scale": 1.0})
-    assert not make_sample(drawn(30), config, True, np.random.default_rng(0)).target.any()
-    assert make_sample(drawn(200), config, True, np.random.default_rng(0)).target.any()
+    assert not make_sample(drawn(30), config, True, 0.8, np.random.default_rng(0)).target.any()
+    assert make_sample(drawn(200), config, True, 0.8, np.random.default_rng(0)).target.any()
 
 
 def test_an_epoch_holds_every_image(config):
