@@ -27,6 +27,7 @@ from dask.system import CPU_COUNT
 from distributed import Client, Future, LocalCluster, Worker, WorkerPlugin, get_worker, wait
 from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker
+from distributed.utils import get_mp_context
 
 from agg_pipeline.chain import Chain, Done, ShardTask, Stage, TimedModel, Times
 from agg_pipeline.sharded import Json
@@ -247,6 +248,8 @@ def cluster(scheduler: str | None, workers: int, threads: int, open_model: OpenM
         "distributed.scheduler.work-stealing": False,
         # Its profiler keeps the call stacks of an hour, tens of megabytes.
         "distributed.worker.profile.enabled": False,
+        # One process imports what the workers need; they are its copies, and a new one is there at once.
+        "distributed.worker.multiprocessing-method": "forkserver",
         # A worker that dies several times in a row is still to be replaced.
         "distributed.deploy.lost-worker-timeout": "1000 days",
         "distributed.nanny.pre-spawn-environ": {
@@ -263,6 +266,8 @@ def cluster(scheduler: str | None, workers: int, threads: int, open_model: OpenM
         if scheduler is not None:
             client = _connect(scheduler)
         else:
+            # Distributed would have its own choice of modules imported.
+            get_mp_context().set_forkserver_preload([__name__])
             with _interrupts_blocked():
                 local = LocalCluster(
                     n_workers=workers,
