@@ -106,7 +106,8 @@ class PretrainConfig:
     architecture: of a model that starts from nothing. epoch: samples of an epoch. warm_up: epochs in which the
     learning rate grows; then it falls along a cosine. weight_decay: of matrices (AdamW). focal_epoch: from it on the
     loss is the normalised focal loss and there are iterative clicks; before, cross-entropy and Dice without them.
-    paste: share of the samples whose object is put on another image. max_norm: of the gradient, 0 for no limit.
+    paste: share of the samples in which an object is put on another one's image. parted: of those with several objects,
+    the share in which clicks are to part one from a mask prompt of all. max_norm: of the gradient, 0 for no limit.
     """
 
     recipe: str = "pretrain"
@@ -116,6 +117,7 @@ class PretrainConfig:
     weight_decay: float = number(0.05, 0, 1)
     focal_epoch: float = number(20.0, 0)
     paste: float = number(0.15, 0, 1)
+    parted: float = number(0.0, 0, 1)
     max_norm: float = number(1.0, 0)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)

@@ -54,13 +54,7 @@ def initial_clicks(mask: Mask, others: Mask, rng: np.random.Generator, decay: fl
     """
     clicks: list[Click] = []
     if mask.any():
-        inside = mask
-        if rng.random() < ERODED:
-            eroded = cv2.erode(mask.view(np.uint8), _SQUARE, iterations=EROSIONS) > 0
-            if np.count_nonzero(eroded) > MIN_ERODED:
-                inside = eroded
-        pixels = np.flatnonzero(inside)
-        clicks += _drawn(pixels, 1 + _count(MAX_CLICKS, decay, rng), mask.shape[1], True, rng)
+        clicks += _drawn(_inside(mask, rng), 1 + _count(MAX_CLICKS, decay, rng), mask.shape[1], True, rng)
     background = np.flatnonzero(~(mask | others))
     elsewhere = np.flatnonzero(others & ~mask)
     around = _border(mask)
@@ -72,6 +66,24 @@ def initial_clicks(mask: Mask, others: Mask, rng: np.random.Generator, decay: fl
         if pixels.size:
             clicks += _drawn(pixels, 1, mask.shape[1], False, rng)
     return clicks
+
+
+def parting_clicks(mask: Mask, others: Mask, rng: np.random.Generator, decay: float = DECAY) -> list[Click]:
+    """The clicks that part a mask from others where both are in the mask prompt: at least one of each sign.
+
+    mask, others: (H, W), both with pixels.
+    """
+    positive = _drawn(_inside(mask, rng), 1 + _count(MAX_CLICKS, decay, rng), mask.shape[1], True, rng)
+    return positive + _drawn(_inside(others, rng), 1 + _count(MAX_CLICKS, decay, rng), mask.shape[1], False, rng)
+
+
+def _inside(mask: Mask, rng: np.random.Generator) -> NDArray[np.int64]:
+    """The pixels of a mask that clicks are drawn from: mostly those that are not at its edge, if there are enough."""
+    if rng.random() < ERODED:
+        eroded = cv2.erode(mask.view(np.uint8), _SQUARE, iterations=EROSIONS) > 0
+        if np.count_nonzero(eroded) > MIN_ERODED:
+            return np.flatnonzero(eroded)
+    return np.flatnonzero(mask)
 
 
 def _count(values: int, decay: float, rng: np.random.Generator) -> int:

@@ -26,6 +26,12 @@ def cross_entropy_and_dice(logits: Tensor, target: Tensor) -> Tensor:
     return each.sum(dim=(1, 2, 3)) / counted.sum(dim=(1, 2, 3)).clamp(min=1) + dice
 
 
+def fit_mask(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """A mask squeezed or stretched to (height, width), nearest."""
+    fitted = cv2.resize(mask.view(np.uint8), (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(fitted, np.bool_)
+
+
 def paste(pixels: NDArray[np.uint8], mask: NDArray[np.bool_], background: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """An object on another image, which is squeezed to the object's: (H, W, 3) uint8 RGB, (H, W) and any (h, w, 3)."""
     height, width = mask.shape

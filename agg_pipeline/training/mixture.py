@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
 
@@ -17,10 +17,11 @@ from agg_pipeline.training.source import Drawn
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageRecord
 from schemas.training import PretrainConfig
-from stages.pretrain import paste
+from stages.pretrain import fit_mask, paste
 
 KEPT_BYTES = 1 << 30
 """Of the images that a process keeps."""
+MIN_SEEN = 0.25
 TRIES = 100
 """Images that are drawn until one holds an object."""
 
@@ -59,6 +60,20 @@ def draw_object(record: ImageRecord, rng: np.random.Generator) -> Drawn:
     return Drawn(record.pixels, masks[chosen], others & ~masks[chosen], masks[chosen], 1.0)
 
 
+def composed(front: Drawn, behind: Drawn, rng: np.random.Generator) -> Drawn:
+    """An object pasted on another one's image, to find either: the one in front, or what can be seen of that behind.
+
+    The other one is among ``others``. The one behind is only to be found if at least a quarter of it can be seen.
+    """
+    whole = fit_mask(behind.mask, front.mask.shape)
+    seen = whole & ~front.mask
+    others = fit_mask(behind.others, front.mask.shape) & ~front.mask
+    pixels = paste(front.pixels, front.mask, behind.pixels)
+    if rng.random() < 0.5 and np.count_nonzero(seen) >= MIN_SEEN * np.count_nonzero(whole) > 0:
+        return Drawn(pixels, seen, others | front.mask, seen, 1.0)
+    return Drawn(pixels, front.mask, others | seen, front.mask, 1.0)
+
+
 class ObjectSamples(Numbered[Sample]):
     """The samples of a pre-training, by (epoch, number)."""
 
@@ -74,9 +89,9 @@ class ObjectSamples(Numbered[Sample]):
         rng = generator(self.config.training.seed, "object", *index)
         drawn = draw_object(self.mixture.draw(rng), rng)
         if rng.random() < self.config.paste:
-            behind = self.mixture.draw(rng).pixels
-            drawn = replace(drawn, pixels=paste(drawn.pixels, drawn.mask, behind), others=np.zeros_like(drawn.mask))
-        return make_sample(drawn, self.config.augment, False, self.config.training.click_decay, rng)
+            drawn = composed(drawn, draw_object(self.mixture.draw(rng), rng), rng)
+        config = self.config
+        return make_sample(drawn, config.augment, config.training.click_decay, rng, parted=config.parted)
 
 
 def _read(dataset: Dataset, entry: int) -> ImageRecord:

@@ -18,7 +18,7 @@ from schemas.crop import Box, tight_box
 from schemas.records import Click
 from schemas.training import AugmentConfig, FinetuneConfig, TrainingConfig
 from stages.augment import change_colours, draw_map, warp_mask, warp_pixels
-from stages.finetune import initial_clicks
+from stages.finetune import initial_clicks, parting_clicks
 
 TRIES = 50
 """Crops that are drawn until one holds a pixel of the mask."""
@@ -35,21 +35,24 @@ def generator(seed: int, *what: object) -> np.random.Generator:
 class Sample:
     """One sample: pixels (S, S, 3) uint8 RGB, target (S, S) int8 (1 object, 0 not), clicks in pixels of the crop.
 
-    row: of the granularity table, -1 for none.
+    prompt: (S, S) bool, the mask prompt that it begins with. row: of the granularity table, -1 for none.
     """
 
     pixels: NDArray[np.uint8]
     target: NDArray[np.int8]
+    prompt: NDArray[np.bool_]
     clicks: tuple[Click, ...]
     row: int
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Samples side by side: pixels (B, S, S, 3) uint8, target (B, S, S) int8, clicks of each, rows (B,) int64."""
+    """Samples side by side: pixels (B, S, S, 3) uint8, target (B, S, S) int8, prompt (B, S, S) bool, clicks of each,
+    rows (B,) int64."""
 
     pixels: Tensor
     target: Tensor
+    prompt: Tensor
     clicks: tuple[tuple[Click, ...], ...]
     rows: Tensor
 
@@ -58,7 +61,8 @@ class Batch:
 
     def part(self, start: int, stop: int) -> Batch:
         """Some of the samples."""
-        return Batch(self.pixels[start:stop], self.target[start:stop], self.clicks[start:stop], self.rows[start:stop])
+        own = slice(start, stop)
+        return Batch(self.pixels[own], self.target[own], self.prompt[own], self.clicks[own], self.rows[own])
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -66,6 +70,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     return Batch(
         torch.from_numpy(np.stack([sample.pixels for sample in samples])),
         torch.from_numpy(np.stack([sample.target for sample in samples])),
+        torch.from_numpy(np.stack([sample.prompt for sample in samples])),
         tuple(sample.clicks for sample in samples),
         torch.tensor([sample.row for sample in samples]),
     )
@@ -87,16 +92,24 @@ class Samples(Dataset[Sample]):
         rng = generator(self.config.training.seed, "sample", epoch, image)
         row = self.source.draw(image, rng) if self.config.sampling == "image" else self.source.draw_any(rng)
         drawn = self.source.open(row)
-        return make_sample(drawn, self.config.augment, self.config.granularity, self.config.training.click_decay, rng)
+        number = table_row(drawn.granularity) if self.config.granularity else -1
+        return make_sample(drawn, self.config.augment, self.config.training.click_decay, rng, row=number)
 
 
 def make_sample(
-    drawn: Drawn, config: AugmentConfig, with_granularity: bool, click_decay: float, rng: np.random.Generator
+    drawn: Drawn,
+    config: AugmentConfig,
+    click_decay: float,
+    rng: np.random.Generator,
+    *,
+    row: int = -1,
+    parted: float = 0.0,
 ) -> Sample:
     """A random crop of a drawn mask with its clicks.
 
     A crop without a pixel of the mask is drawn again, but for a few; what is left of a mask may be too small to count,
-    and the sample is then background alone.
+    and the sample is then background alone. parted: share of the samples with other objects that begin with a mask
+    prompt of all of them, from which clicks part the mask.
     """
     height, width = drawn.mask.shape
     focus = tight_box(drawn.around) or Box(0, 0, height, width)
@@ -109,9 +122,11 @@ def make_sample(
     others = warp_mask(drawn.others, matrix, config.size)
     if np.count_nonzero(mask) < config.min_area:
         mask = np.zeros_like(mask)
-    clicks = initial_clicks(mask, others, rng, click_decay)
-    row = table_row(drawn.granularity) if with_granularity else -1
-    return Sample(pixels, mask.astype(np.int8), tuple(clicks), row)
+    if mask.any() and others.any() and rng.random() < parted:
+        prompt, clicks = mask | others, parting_clicks(mask, others, rng, click_decay)
+    else:
+        prompt, clicks = np.zeros_like(mask), initial_clicks(mask, others, rng, click_decay)
+    return Sample(pixels, mask.astype(np.int8), prompt, tuple(clicks), row)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ def batch_loss(
     rows = None if bool((batch.rows < 0).all()) else batch.rows.to(device)
     corrections: list[list[Click | None]] = [[] for _ in batch.clicks]
     coords = torch.zeros(len(batch), 3, *image.shape[2:])
+    coords[:, 0] = batch.prompt
     _draw(coords, batch.clicks)
     targets = batch.target.numpy()
     if rounds:

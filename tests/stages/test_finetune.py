@@ -16,6 +16,7 @@ from stages.finetune import (
     corrective_click,
     initial_clicks,
     normalised_focal_loss,
+    parting_clicks,
     with_corrections,
 )
 
@@ -90,6 +91,20 @@ def test_initial_clicks_lie_where_they_belong():
     assert where["other"] / negative == pytest.approx(0.4, abs=0.03)
     assert where["ring"] / negative == pytest.approx(0.5 + 0.1 * ring.sum() / (~(mask | others)).sum(), abs=0.03)
     assert where["edge"] / (where["edge"] + where["inner"]) == pytest.approx(0.1 * (1 - inner.sum() / 900), abs=0.02)
+
+
+def test_parting_clicks_are_on_both_sides():
+    mask, others = np.zeros((2, 80, 80), bool)
+    mask[20:50, 20:50] = True
+    others[40:75, 50:75] = True
+    negatives = Counter()
+    for seed in range(500):
+        clicks = parting_clicks(mask, others, rng(seed), 0.5)
+        assert all((mask if click.positive else others)[click.row, click.col] for click in clicks)
+        assert any(click.positive for click in clicks)
+        negatives[sum(not click.positive for click in clicks)] += 1
+    assert 0 not in negatives
+    assert negatives[1] / 500 == pytest.approx(0.5, abs=0.08)
 
 
 def test_small_masks_are_not_eroded_away():

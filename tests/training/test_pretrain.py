@@ -12,8 +12,9 @@ from agg_pipeline.models.adapter import Adapter, attach_adapter
 from agg_pipeline.models.checkpoints import load_click_model, new_click_model, save_click_model
 from agg_pipeline.models.simpleclick import ARCHITECTURES, wave_positions
 from agg_pipeline.pretrain import Pretraining
-from agg_pipeline.training.mixture import ObjectSamples, draw_object, weighted
+from agg_pipeline.training.mixture import ObjectSamples, composed, draw_object, weighted
 from agg_pipeline.training.samples import generator
+from agg_pipeline.training.source import Drawn
 from schemas.errors import UserError
 from schemas.resolve import override
 from schemas.training import PretrainConfig
@@ -110,6 +111,28 @@ def test_objects_are_whole_and_without_the_others(data):
         assert np.array_equal(drawn.others, other & ~drawn.mask)
         seen.add(match[0])
     assert seen == {0, 1}
+
+
+def test_composed_images_show_both_objects():
+    def thing(shade, left, right):
+        mask = np.zeros((40, 60), bool)
+        mask[10:30, left:right] = True
+        return Drawn(np.full((40, 60, 3), shade, np.uint8), mask, np.zeros_like(mask), mask, 1.0)
+
+    front, behind = thing(200, 10, 30), thing(40, 20, 50)
+    seen = behind.mask & ~front.mask
+    found = [composed(front, behind, generator(number)) for number in range(20)]
+    in_front = [each for each in found if np.array_equal(each.mask, front.mask)]
+    others = [each for each in found if np.array_equal(each.mask, seen)]
+    assert in_front
+    assert others
+    assert len(in_front) + len(others) == 20
+    assert all(np.array_equal(each.others, seen) for each in in_front)
+    assert all(np.array_equal(each.others, front.mask) for each in others)
+    assert all((each.pixels[12:28, 12:28] == 200).all() and (each.pixels[:, 32:] == 40).all() for each in found)
+    # Of what is behind too little can be seen.
+    hidden = [composed(thing(200, 10, 45), behind, generator(number)).mask for number in range(20)]
+    assert all(mask[:, 10:45].any() and not mask[:, 45:].any() for mask in hidden)
 
 
 def test_a_sample_depends_on_seed_epoch_and_number_alone(data):

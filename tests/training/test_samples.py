@@ -51,18 +51,36 @@ def drawn(area):
 
 def test_crops_hold_the_mask_but_for_a_few():
     config = override(AugmentConfig(), {"size": 40, "min_area": 1})
-    made = [make_sample(drawn(200), config, True, 0.8, np.random.default_rng(n)) for n in range(300)]
+    made = [make_sample(drawn(200), config, 0.8, np.random.default_rng(n)) for n in range(300)]
     empty = [sample for sample in made if not sample.target.any()]
     assert 0 < len(empty) < 60
     assert not any(click.positive for sample in empty for click in sample.clicks)
     never = override(config, {"keep_background": 0.0})
-    assert all(make_sample(drawn(200), never, True, 0.8, np.random.default_rng(n)).target.any() for n in range(100))
+    assert all(make_sample(drawn(200), never, 0.8, np.random.default_rng(n)).target.any() for n in range(100))
 
 
 def test_what_is_left_of_a_mask_may_be_too_small():
     config = override(AugmentConfig(), {"size": 100, "min_area": 80, "keep_background": 0.0, "min_scale": 1.0})
-    assert not make_sample(drawn(30), config, True, 0.8, np.random.default_rng(0)).target.any()
-    assert make_sample(drawn(200), config, True, 0.8, np.random.default_rng(0)).target.any()
+    assert not make_sample(drawn(30), config, 0.8, np.random.default_rng(0)).target.any()
+    assert make_sample(drawn(200), config, 0.8, np.random.default_rng(0)).target.any()
+
+
+def test_some_samples_begin_with_a_prompt_of_all_objects():
+    whole = drawn(300)
+    with_others = replace(whole, others=np.roll(whole.mask, 10, axis=1))
+    config = override(AugmentConfig(), {"size": 100, "min_area": 1, "keep_background": 0.0})
+
+    def made(of, parted):
+        return [make_sample(of, config, 0.8, np.random.default_rng(n), parted=parted) for n in range(60)]
+
+    samples = made(with_others, 0.5)
+    prompted = [sample for sample in samples if sample.prompt.any()]
+    assert 10 < len(prompted) < 50
+    for sample in prompted:
+        assert (sample.prompt | (sample.target == 0)).all(), "the mask is in the prompt"
+        assert sample.prompt.sum() > sample.target.sum()
+        assert any(not click.positive and sample.prompt[click.row, click.col] for click in sample.clicks)
+    assert not any(sample.prompt.any() for sample in (*made(with_others, 0.0), *made(whole, 1.0)))
 
 
 def test_an_epoch_holds_every_image(config):
