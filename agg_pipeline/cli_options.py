@@ -56,6 +56,7 @@ SETTINGS = {
     "images_per_shard": ("batch", "images_per_shard"),
     "batch_objects": ("batch", "batch_objects"),
     "input_size": ("predictor", "input_size"),
+    "rounds": ("loop", "rounds"),
     "flip": ("predictor", "flip"),
     "device": ("predictor", "device"),
     "dtype": ("predictor", "dtype"),

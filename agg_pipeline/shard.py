@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import attrgetter
 
 from agg_pipeline.chain import ShardTask, read_entry
 from schemas.config import ProposalsConfig
@@ -90,16 +92,19 @@ def run_mask_engine(shard: Shard, model: ClickModel) -> Shard:
     config, dataset = shard.task.config, shard.task.dataset
     draw = random_click(config.seed, dataset, config.loop)
     loops: list[Loop] = []
-    for batch in batches(shard.targets, _pixels, config.batch):
-        lengths = [loop_length(config.seed, dataset, target, config.loop) for target in batch]
-        loops += simulate(batch, lengths, model, config.loop, draw)
+    starts = [(target, round_) for target in shard.targets for round_ in range(config.loop.rounds)]
+    for batch in batches(starts, lambda start: _pixels(start[0]), config.batch):
+        lengths = [loop_length(config.seed, dataset, target, config.loop, round_) for target, round_ in batch]
+        targets, rounds = zip(*batch, strict=True)
+        loops += simulate(targets, lengths, model, config.loop, draw, rounds)
     return replace(shard, loops=tuple(loops))
 
 
 def run_postprocess(shard: Shard) -> Shard:
     """Clean and filter every object's candidates."""
     config = shard.task.config
-    done = tuple(postprocess(loop, config.masks, config.seed, shard.task.dataset) for loop in shard.loops)
+    of_target = groupby(shard.loops, attrgetter("target"))
+    done = tuple(postprocess([*loops], config.masks, config.seed, shard.task.dataset) for _, loops in of_target)
     return replace(shard, loops=(), proposals=done)
 
 

@@ -16,12 +16,14 @@ Mode = Literal["none", "fixed", "per_class", "optimal", "curves", "best_of"]
 class LoopConfig:
     """Multi-granularity loop simulation (Section 3.2, Eq. 1-2).
 
-    min_negatives, max_negatives: range of the number N of iterations after Y_0, drawn per object.
+    rounds: loops of each object, with clicks of their own.
+    min_negatives, max_negatives: range of the number N of iterations after Y_0, drawn per loop.
     keep: every Y_t is a candidate, or only the last one. min_distance: smallest distance of a new click from every
     earlier one, as a share of the diagonal of the object's box; 0 for no check. max_draws: tries per click.
     min_mask_area: no new click at a step where the mask has fewer pixels (the forward still runs).
     """
 
+    rounds: int = number(1, 1, 1000)
     min_negatives: int = number(3, 0)
     max_negatives: int = number(6, 0, 23)
     keep: Literal["all", "last"] = "all"

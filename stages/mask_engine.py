@@ -27,7 +27,10 @@ class Target:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Candidate:
-    """The mask Y_t > 0.5 of one step of an object's loop, before post-processing, and the clicks that made it."""
+    """The mask Y_t > 0.5 of one step of an object's loop, before post-processing, and the clicks that made it.
+
+    step: t, counted on through the object's loops (``first_step``).
+    """
 
     step: int
     clicks: tuple[Click, ...]
@@ -47,14 +50,19 @@ class Loop:
 DrawClick = Callable[[Target, int, MaskCrop, tuple[Click, ...]], Click | None]
 """(target, step, current mask, earlier clicks) -> the next click, or None if none can be drawn.
 
-At step 0 the current mask is the object and the click is positive; later it is Y_{t-1} > 0.5 and the click negative.
+The first click is positive and the current mask the object; later that is Y_{t-1} > 0.5 and the click negative.
 """
 
 
-def loop_length(seed: int, dataset: str, target: Target, config: LoopConfig) -> int:
+def first_step(round_: int, config: LoopConfig) -> int:
+    """The number of Y_0 in an object's loop of this round, from 0: no two steps of an object have the same one."""
+    return round_ * (config.max_negatives + 1)
+
+
+def loop_length(seed: int, dataset: str, target: Target, config: LoopConfig, round_: int = 0) -> int:
     """Number N of iterations after Y_0, uniform in min_negatives..max_negatives."""
     choices = config.max_negatives - config.min_negatives + 1
-    draw = uniforms(seed, dataset, target.image.image_id, target.object.instance_id, "loop-length", 0, 1)
+    draw = uniforms(seed, dataset, target.image.image_id, target.object.instance_id, "loop-length", round_, 1)
     return config.min_negatives + index(draw[0], choices)
 
 
@@ -72,7 +80,7 @@ def random_click(seed: int, dataset: str, config: LoopConfig) -> DrawClick:
             row, col = divmod(int(pixels[index(number, pixels.size)]), mask.box.width)
             row, col = row + mask.box.top, col + mask.box.left
             if all(math.hypot(row - c.row, col - c.col) >= closest for c in clicks):
-                return Click(row, col, step == 0)
+                return Click(row, col, not clicks)
         return None
 
     return draw
@@ -81,6 +89,7 @@ def random_click(seed: int, dataset: str, config: LoopConfig) -> DrawClick:
 @dataclass(slots=True)
 class _State:
     target: Target
+    first: int
     steps: int
     interaction: Interaction
     candidates: list[Candidate]
@@ -94,14 +103,18 @@ def simulate(
     model: ClickModel,
     config: LoopConfig,
     draw_click: DrawClick,
+    rounds: Sequence[int] | None = None,
 ) -> list[Loop]:
     """Run the loops of a batch of objects side by side, one forward for all that still run.
 
-    lengths: N of each target; Y_0..Y_N are predicted. The first input has the object mask as mask prompt and one
-    positive click (Eq. 1); each later one the last probability map and one more negative click (Eq. 2).
-    A loop ends early at an empty mask or where no click can be drawn. Targets must have non-empty masks.
+    lengths: N of each target; Y_0..Y_N are predicted. rounds: of each target, None for 0. The first input has the
+    object mask as mask prompt and one positive click (Eq. 1); each later one the last probability map and one more
+    negative click (Eq. 2). A loop ends early at an empty mask or where no click can be drawn. Targets must have
+    non-empty masks.
     """
-    states = [_first(target, length, draw_click) for target, length in zip(targets, lengths, strict=True)]
+    firsts = [first_step(each, config) for each in rounds or [0] * len(targets)]
+    starts = zip(targets, firsts, lengths, strict=True)
+    states = [_first(target, first, length, draw_click) for target, first, length in starts]
     for step in range(max(lengths, default=0) + 1):
         running = [state for state in states if state.ended is None and step <= state.steps]
         if step > 0:
@@ -117,13 +130,13 @@ def simulate(
     ]
 
 
-def _first(target: Target, length: int, draw_click: DrawClick) -> _State:
+def _first(target: Target, first: int, length: int, draw_click: DrawClick) -> _State:
     mask = target.object.mask
-    click = draw_click(target, 0, mask, ())
+    click = draw_click(target, first, mask, ())
     if click is None:
         raise ValueError("the first click has no earlier one to be too close to")
     # Before the first prediction there is no map for the region of interest to follow: it is the whole image.
-    return _State(target, length, Interaction(target.image.pixels, (click,), prompt=mask, focus=None), [])
+    return _State(target, first, length, Interaction(target.image.pixels, (click,), prompt=mask, focus=None), [])
 
 
 def _add_click(state: _State, step: int, config: LoopConfig, draw_click: DrawClick) -> None:
@@ -131,19 +144,19 @@ def _add_click(state: _State, step: int, config: LoopConfig, draw_click: DrawCli
     if area(current) < config.min_mask_area:
         return
     if area(current) == 0:
-        state.ended, state.ended_step = "empty", step - 1
+        state.ended, state.ended_step = "empty", state.first + step - 1
         return
     clicks = state.interaction.clicks
-    click = draw_click(state.target, step, current, clicks)
+    click = draw_click(state.target, state.first + step, current, clicks)
     if click is None:
-        state.ended, state.ended_step = "no_click", step
+        state.ended, state.ended_step = "no_click", state.first + step
         return
     state.interaction = replace(state.interaction, clicks=(*clicks, click))
 
 
 def _record(state: _State, step: int, prediction: Prediction) -> None:
     mask = threshold(prediction.probability, THRESHOLD)
-    state.candidates.append(Candidate(step, state.interaction.clicks, mask))
+    state.candidates.append(Candidate(state.first + step, state.interaction.clicks, mask))
     # The region follows what is above 0.5 of the last map, which is this mask.
     state.interaction = replace(state.interaction, prompt=prediction.probability, focus=mask, roi=prediction.roi)
 

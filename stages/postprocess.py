@@ -45,29 +45,30 @@ class ObjectProposals:
     rejects: tuple[Reject, ...]
 
 
-def postprocess(loop: Loop, config: MaskConfig, seed: int, dataset: str) -> ObjectProposals:
-    """Clean every candidate of an object's loop and drop what is empty, small, the object, or a repetition.
+def postprocess(loops: Sequence[Loop], config: MaskConfig, seed: int, dataset: str) -> ObjectProposals:
+    """Clean every candidate of an object's loops and drop what is empty, small, the object, or a repetition.
 
     Cleaning, in this order, as configured: fill holes, cut to the object, keep one 8-connected component.
     seed, dataset: for the release's random choice among components.
     """
-    target = loop.target
+    target = loops[0].target
     parts: list[Proposal] = []
     rejects: list[Reject] = []
-    for candidate in loop.candidates:
-        mask = candidate.mask
-        if config.fill_holes:
-            mask = fill_holes(mask)
-        if config.cut_to_object:
-            mask = cut(mask, target.object.mask)
-        mask = one_component(mask, config, partial(component_draw, target, "part", candidate.step, seed, dataset))
-        reason = why_dropped(mask, target.object.mask, [part.mask for part in parts], config)
-        if reason is None:
-            parts.append(Proposal(candidate.step, candidate.clicks, mask))
-        else:
-            rejects.append(reject(target, candidate.step, "postprocess", reason))
-    if loop.ended == "no_click":
-        rejects.append(reject(target, loop.ended_step, "mask_engine", "no_click"))
+    for loop in loops:
+        for candidate in loop.candidates:
+            mask = candidate.mask
+            if config.fill_holes:
+                mask = fill_holes(mask)
+            if config.cut_to_object:
+                mask = cut(mask, target.object.mask)
+            mask = one_component(mask, config, partial(component_draw, target, "part", candidate.step, seed, dataset))
+            reason = why_dropped(mask, target.object.mask, [part.mask for part in parts], config)
+            if reason is None:
+                parts.append(Proposal(candidate.step, candidate.clicks, mask))
+            else:
+                rejects.append(reject(target, candidate.step, "postprocess", reason))
+        if loop.ended == "no_click":
+            rejects.append(reject(target, loop.ended_step, "mask_engine", "no_click"))
     return ObjectProposals(target, tuple(parts), (), tuple(rejects))
 
 

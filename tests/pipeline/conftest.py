@@ -77,16 +77,21 @@ def toy_plan(toy_dataset, toy_config):
     return sharded.make_plan(database.LAYOUT, toy_dataset, MODEL, ENVIRONMENT, toy_config)
 
 
-@pytest.fixture(scope="session")
-def toy_shards(toy_dataset, toy_config):
-    """The finished shards, in memory."""
+def run_shards(dataset, config):
+    """The finished shards of three images each, in memory."""
     model, shards = Halver(), []
     for index, start in enumerate(range(0, 8, 3)):
-        task = ShardTask(index, toy_dataset.name, toy_dataset.entries[start : start + 3], toy_dataset.read, toy_config)
+        task = ShardTask(index, dataset.name, dataset.entries[start : start + 3], dataset.read, config)
         state = shard.run_mask_engine(shard.load(task), model)
         state = shard.run_complement(shard.run_postprocess(state))
         shards.append(shard.run_granularity(state, model))
     return shards
+
+
+@pytest.fixture(scope="session")
+def toy_shards(toy_dataset, toy_config):
+    """The finished shards of the toy run."""
+    return run_shards(toy_dataset, toy_config)
 
 
 def write_database(store, plan, shards):

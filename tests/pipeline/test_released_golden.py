@@ -38,7 +38,7 @@ def released(shared, recorded):
     lengths = [len(recorded[name]["clicks"]) - 1 for name in recorded]
     loops = simulate(targets, lengths, predictor, RELEASED.loop, draw)
     proposals = [
-        add_complements(postprocess(loop, RELEASED.masks, 0, "sbd"), RELEASED.masks, 0, "sbd") for loop in loops
+        add_complements(postprocess([loop], RELEASED.masks, 0, "sbd"), RELEASED.masks, 0, "sbd") for loop in loops
     ]
     queries = [Query(item.target, "part", part) for item in proposals for part in item.parts]
     queries += [Query(item.target, "complement", part) for item in proposals for part in item.complements]

@@ -236,6 +236,25 @@ def test_the_model_is_called_at_most_once_a_step_and_never_for_nothing():
     assert [len(call) for call in model.calls] == [3, 3]
 
 
+def test_rounds_of_an_object_count_their_steps_on_and_click_elsewhere():
+    target, config = target_of(FULL), replace(PAPER, rounds=2)
+    first, second = simulate([target] * 2, [3, 2], Eraser(), config, random_click(0, "toy", config), [0, 1])
+    assert [candidate.step for candidate in first.candidates] == [0, 1, 2, 3]
+    assert [candidate.step for candidate in second.candidates] == [7, 8, 9]
+    assert not {*first.candidates[-1].clicks} & {*second.candidates[-1].clicks}
+    assert [click.positive for click in second.candidates[-1].clicks] == [True, False, False]
+    alone = run([target], [3], Eraser(), PAPER)[0]
+    assert signature(first) == signature(alone), "more rounds change nothing of the first one"
+    gone = Script({0: [EMPTY]})
+    (ended,) = simulate([target], [3], gone, config, random_click(0, "toy", config), [1])
+    assert (ended.ended, ended.ended_step) == ("empty", 7)
+
+
+def test_every_round_has_a_length_of_its_own():
+    lengths = [loop_length(0, "toy", target_of(FULL), PAPER, round_) for round_ in range(40)]
+    assert set(lengths) == {3, 4, 5, 6}
+
+
 def test_nothing_to_do_calls_no_model():
     assert run([], [], None, PAPER) == []
 

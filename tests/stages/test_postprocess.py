@@ -43,7 +43,7 @@ def loop_of(masks, thing=OBJECT, ended=None, ended_step=0):
 
 
 def proposals(masks, config=PAPER, thing=OBJECT, seed=0, **ended):
-    return postprocess(loop_of(masks, thing, **ended), config, seed, "toy")
+    return postprocess([loop_of(masks, thing, **ended)], config, seed, "toy")
 
 
 def with_complements(masks, config=PAPER, thing=OBJECT, seed=0):
@@ -56,6 +56,16 @@ def reasons(found):
 
 def full(masks):
     return [part.mask.full() for part in masks]
+
+
+def test_later_loops_of_an_object_do_not_repeat_earlier_ones():
+    left, right, top = square(10, 10, 100, 40), square(10, 60, 100, 50), square(10, 10, 30, 100)
+    first, second = loop_of([left, right], ended="no_click", ended_step=2), loop_of([right, top])
+    second = replace(second, candidates=tuple(replace(each, step=each.step + 7) for each in second.candidates))
+    second = replace(second, target=first.target)
+    found = postprocess([first, second], PAPER, 0, "toy")
+    assert [part.step for part in found.parts] == [0, 1, 8]
+    assert reasons(found) == [(2, "mask_engine", "no_click"), (7, "postprocess", "duplicate")]
 
 
 def test_each_reason_has_its_case():
@@ -216,7 +226,7 @@ def test_what_kept_masks_have_in_common(seed):
 def test_parts_stay_inside_of_any_object(thing, masks):
     thing[4, 4] = True
     config = replace(PAPER, min_area=1)
-    found = add_complements(postprocess(loop_of(masks, thing), config, 0, "toy"), config, 0, "toy")
+    found = add_complements(postprocess([loop_of(masks, thing)], config, 0, "toy"), config, 0, "toy")
     for part in (*found.parts, *found.complements):
         assert not (part.mask.full() & ~thing).any()
         assert area(part.mask) > 0
