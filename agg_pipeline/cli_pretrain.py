@@ -23,6 +23,7 @@ _OWN_OPTIONS = (
         help="Data set as NAME:ROOT; demo:N are N generated scenes.",
     ),
     click.option("--weight", multiple=True, type=click.FloatRange(min=0), help="Of each --data, in the same order."),
+    click.option("--split", multiple=True, help="Of each --data, in the same order: a name, a list file, or ''."),
     click.option("--checkpoint", default="", help="Click model to start from. Default: from nothing."),
     click.option("--out", required=True, help="Folder of the model, the checkpoint and the log."),
     click.option("--recipe", default="small-sets", help="small-sets, or a TOML file."),
@@ -36,6 +37,7 @@ _OWN_OPTIONS = (
 def group(
     data: tuple[str, ...],
     weight: tuple[float, ...],
+    split: tuple[str, ...],
     checkpoint: str,
     out: str,
     recipe: str,
@@ -53,7 +55,12 @@ def group(
     if size is not None:
         settings["augment"] = {"size": size}
     config = resolve_recipe(PretrainConfig(), "pretrain", recipe, settings)
-    objects = Objects(tuple(_named(each) for each in data), weight, checkpoint)
+    if split and len(split) != len(data):
+        raise UserError(
+            f"{len(split)} splits for {len(data)} data sets; give one to each ('' for the usual one), or none"
+        )
+    sets = zip(map(_named, data), split or [""] * len(data), strict=True)
+    objects = Objects(tuple((name, root, own) for (name, root), own in sets), weight, checkpoint)
     options = TrainingOptions(Path(out).resolve(), resume, overwrite, max_minutes, checkpoint_minutes, validation_masks)
     run_prepared(config, options, prepare(config, objects, options), look_minutes)
 

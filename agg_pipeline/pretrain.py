@@ -72,19 +72,20 @@ class Pretraining:
 
 @dataclass(frozen=True)
 class Objects:
-    """What a pre-training learns from: data sets as (name, root), and how often each is drawn from.
+    """What a pre-training learns from: data sets as (name, root, split), and how often each is drawn from.
 
-    A built-in set's root is its split. checkpoint: that it starts from; "" to start from nothing.
+    split: "" for the usual one; of a built-in set, which has no root, it stands there. checkpoint: that it starts from;
+    "" to start from nothing.
     """
 
-    data: tuple[tuple[str, str], ...]
+    data: tuple[tuple[str, str, str], ...]
     weights: tuple[float, ...] = ()
     checkpoint: str = ""
 
 
 def prepare(config: PretrainConfig, objects: Objects, options: TrainingOptions) -> Prepared:
     """Open data sets and model; UserError, one line, for everything that does not fit together."""
-    datasets = [_open(name, root) for name, root in objects.data]
+    datasets = [_open(*each) for each in objects.data]
     mixture = weighted(datasets, objects.weights)
     network, base = _start(config, objects.checkpoint)
     identity = {
@@ -109,7 +110,7 @@ def prepare(config: PretrainConfig, objects: Objects, options: TrainingOptions) 
     validation: tuple[Target, ...] = ()
     if options.validation_masks:
         try:
-            validation = _validation(objects.data, datasets, config.training.seed, options.validation_masks)
+            validation = _validation(objects.data, config.training.seed, options.validation_masks)
         except UserError as error:
             notes.append(f"no looks at validation masks: {error}")
     return Prepared(
@@ -117,8 +118,15 @@ def prepare(config: PretrainConfig, objects: Objects, options: TrainingOptions) 
     )
 
 
-def _open(name: str, root: str) -> Dataset:
-    return open_dataset(name, "", root or None) if known_dataset(name).built_in else open_dataset(name, root, None)
+def _open(name: str, root: str, split: str) -> Dataset:
+    return open_dataset(name, "" if known_dataset(name).built_in else root, _split(name, root, split))
+
+
+def _split(name: str, root: str, split: str) -> str:
+    known = known_dataset(name)
+    if known.built_in and root and split:
+        raise UserError(f"--data {name}:{root} names a split already; leave --split out, or give it an empty one")
+    return split or (root if known.built_in else "") or known.default_split
 
 
 def _start(config: PretrainConfig, checkpoint: str) -> tuple[SimpleClick, str]:
@@ -137,15 +145,15 @@ def _start(config: PretrainConfig, checkpoint: str) -> tuple[SimpleClick, str]:
         raise UserError(str(error)) from error
 
 
-def _validation(
-    data: Sequence[tuple[str, str]], datasets: Sequence[Dataset], seed: int, masks: int
-) -> tuple[Target, ...]:
+def _validation(data: Sequence[tuple[str, str, str]], seed: int, masks: int) -> tuple[Target, ...]:
     """Objects of the evaluation split of each data set that has one of its own."""
+    learnt = [(name, _split(name, root, split)) for name, root, split in data]
+    roots = dict.fromkeys((name, "" if known_dataset(name).built_in else root) for name, root, _ in data)
     targets: list[Target] = []
-    for (name, root), dataset in zip(data, datasets, strict=True):
-        known = known_dataset(name)
-        if known.evaluation_split != dataset.split:
-            held = open_dataset(name, "" if known.built_in else root, known.evaluation_split)
+    for name, root in roots:
+        evaluation = known_dataset(name).evaluation_split
+        if (name, evaluation) not in learnt:
+            held = open_dataset(name, root, evaluation)
             targets += [each for each in validation_targets(held, masks, seed) if each.level == "object"]
     if not targets:
         raise UserError("no data set has a split of its own for evaluation")

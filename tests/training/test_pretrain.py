@@ -192,6 +192,9 @@ def test_going_on_from_a_model(command, tmp_path):
         (("--architecture", "vast"), "unknown architecture 'vast'"),
         (("--size", "40"), "xtiny cannot take 40x40"),
         (("--weight", "1", "--weight", "2"), "2 weights for 1 data sets"),
+        (("--split", "a", "--split", "b"), "2 splits for 1 data sets"),
+        (("--data", "demo:3", "--split", "", "--split", "4"), "demo:3 names a split already"),
+        (("--split", "nowhere.txt"), "nowhere.txt"),
         (("--weight", "0"), "all weights are 0"),
         (("--data", "nothing:here"), "unknown data set 'nothing'"),
         (("--data", "demo:0"), "unknown split '0' of demo"),
@@ -204,6 +207,16 @@ def test_going_on_from_a_model(command, tmp_path):
 )
 def test_bad_input_is_one_line(command, options, said):
     assert said in error_of(command(*options))
+
+
+def test_a_list_file_is_a_split_of_its_own(data, recipe, tmp_path):
+    listed = tmp_path / "some.txt"
+    listed.write_text("im_1\nim_3\n")
+    source = ("--data", f"folder:{data}")
+    how = ("--recipe", recipe, "--max-minutes", "0")
+    done = invoke("pretrain", *source, *source, "--split", "", "--split", listed, "--out", tmp_path / "out", *how)
+    assert done.code == 0, done
+    assert "7 images" in (tmp_path / "out" / "training.html").read_text()
 
 
 def test_image_that_cannot_be_used_is_named(data, recipe, tmp_path):
