@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +32,23 @@ def load_model(
 
 
 def _sign(positive: object) -> bool:
-    if not isinstance(positive, bool | np.bool_ | int) or positive not in (0, 1):
+    """True and False, and the numbers that stand for them in an array of clicks."""
+    if not isinstance(positive, bool | np.bool_ | Real) or positive not in (0, 1):
         raise ValueError(f"{positive!r} is neither True nor False")
     return bool(positive)
+
+
+def _probabilities(mask: object, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """A copy of a previous mask; UserError if it is none."""
+    try:
+        values = np.array(mask)
+    except ValueError as error:
+        raise UserError(f"the previous mask is no array: {error}") from error
+    if values.shape != shape:
+        raise UserError(f"the previous mask is {values.shape}, the image {shape}")
+    if values.dtype.kind not in "bfiu" or not (values.min() >= 0 and values.max() <= 1):
+        raise UserError("the previous mask must hold probabilities in [0, 1], or be boolean")
+    return values.astype(np.float32)
 
 
 class InteractiveModel:
@@ -61,7 +76,8 @@ class InteractiveModel:
         to coarse; None for none. previous_mask: (H, W), what the last call returned; the model zooms in around it.
         UserError for input that does not fit together.
         """
-        pixels = np.asarray(image)
+        # A copy, for what the predictor keeps of an array must stay as it was: callers reuse their buffers.
+        pixels = np.array(image)
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
             raise UserError(f"the image must be (H, W, 3) uint8 RGB, not {pixels.shape} {pixels.dtype}")
         height, width = pixels.shape[:2]
@@ -78,15 +94,12 @@ class InteractiveModel:
         if granularity is not None:
             if not self.has_granularity:
                 raise UserError("the model has no granularity table; load it with an adapter")
-            if not isinstance(granularity, int | float | np.floating) or not 0 <= granularity <= 1:
+            if not isinstance(granularity, Real) or not 0 <= granularity <= 1:
                 raise UserError(f"granularity {granularity} is not in [0, 1]")
         prompt = None
         if previous_mask is not None:
-            if np.shape(previous_mask) != (height, width):
-                raise UserError(f"the previous mask is {np.shape(previous_mask)}, the image {(height, width)}")
-            values = np.asarray(previous_mask, np.float32)
-            if not (values.min() >= 0 and values.max() <= 1):
-                raise UserError("the previous mask must hold probabilities in [0, 1], or be boolean")
+            values = _probabilities(previous_mask, (height, width))
             prompt = Crop(height, width, Box(0, 0, height, width), values)
-        state = Interaction(pixels, made, prompt=prompt, focus=prompt, granularity=granularity)
+        given = None if granularity is None else float(granularity)
+        state = Interaction(pixels, made, prompt=prompt, focus=prompt, granularity=given)
         return self._predictor.predict([state])[0].probability.full()

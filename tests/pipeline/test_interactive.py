@@ -36,6 +36,24 @@ def test_probabilities_of_the_image(model):
     assert np.array_equal(found, model.predict(IMAGE, [(30, 40, True)], granularity=0.4)), "it remembers nothing"
 
 
+def test_a_buffer_that_is_filled_anew_is_another_image(model):
+    buffer, mask = IMAGE.copy(), np.zeros((60, 90), np.float32)
+    mask[10:40, 10:40] = 1
+    clicks = [(30, 40, True)]
+    first = model.predict(buffer, clicks, 0.4, previous_mask=mask)
+    buffer[:], mask[:] = 255 - IMAGE, 1 - mask
+    second = model.predict(buffer, clicks, 0.4, previous_mask=mask)
+    assert not np.array_equal(first, second)
+    assert np.array_equal(second, model.predict(255 - IMAGE, clicks, 0.4, previous_mask=mask.copy()))
+
+
+def test_numbers_of_an_array_are_numbers(model):
+    expected = model.predict(IMAGE, [(30, 40, True), (5, 6, False)], 1.0)
+    for kind in (np.uint8, np.int64, np.float32):
+        clicks = np.array([(30, 40, 1), (5, 6, 0)], kind)
+        assert np.array_equal(model.predict(IMAGE, clicks, kind(1)), expected)
+
+
 def test_without_granularity_an_untrained_adapter_is_the_base(model):
     base = agg_pipeline.load_model()
     assert not base.has_granularity
@@ -51,7 +69,12 @@ def test_without_granularity_an_untrained_adapter_is_the_base(model):
         ((IMAGE, []), "at least one click"),
         ((IMAGE, [(60, 1, True)]), "outside of the image"),
         ((IMAGE, [(1, 1, True)], 1.5), "not in"),
+        ((IMAGE, [(1, 1, True)], "0.5"), "not in"),
+        ((IMAGE, [(1, 1, 2)]), "neither True nor False"),
         ((IMAGE, [(1, 1, True)], 0.5, np.zeros((90, 60), np.float32)), "previous mask"),
+        ((IMAGE, [(1, 1, True)], 0.5, [[1], [1, 2]]), "no array"),
+        ((IMAGE, [(1, 1, True)], 0.5, np.zeros((60, 90), complex)), "probabilities"),
+        ((IMAGE, [(1, 1, True)], 0.5, np.full((60, 90), np.nan)), "probabilities"),
     ],
 )
 def test_bad_input(model, arguments, said):
