@@ -20,6 +20,7 @@ from agg_pipeline.models.files import check_base
 from schemas.errors import UserError
 
 FILE = click.Path(dir_okay=False, path_type=Path)
+OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace TARGET if it is there.")
 
 
 @click.group("adapter")
@@ -32,28 +33,43 @@ def group() -> None:
 @click.argument("target", type=FILE)
 @click.option("--format", "form", type=click.Choice(["released", "merged"]), required=True)
 @click.option("--checkpoint", type=FILE, help="Its click model, for merged. Default: the one that is built in.")
-def export_command(adapter: Path, target: Path, form: str, checkpoint: Path | None) -> None:
+@OVERWRITE
+def export_command(adapter: Path, target: Path, form: str, checkpoint: Path | None, overwrite: bool) -> None:
     """Write ADAPTER to TARGET as a released ``.pth``, or merged with its click model as one checkpoint."""
     loaded, info = load_adapter(adapter)
+    _check_target(target, adapter, overwrite)
     if form == "released":
         _written(target, lambda: save_released_adapter(target, loaded))
+        if info.input_size:
+            click.echo(f"the format does not hold its input size, {info.input_size}: name it where the file is used")
         return
     if target.suffix == ".pth":
         raise UserError(f"a merged checkpoint is safetensors; {target} would be taken for a released file")
     base = checkpoint or default_checkpoint()
-    network, described = load_click_model(base)
+    network, described = load_click_model(base, info.input_size)
     check_base(str(adapter), info, str(base), described.sha256)
     attach_adapter(network, loaded)
-    _written(target, lambda: save_click_model(target, network, half=False))
+    _written(target, lambda: save_click_model(target, network, half=False, origin=info.origin))
 
 
 @group.command("import")
 @click.argument("source", type=FILE)
 @click.argument("target", type=FILE)
-def import_command(source: Path, target: Path) -> None:
+@OVERWRITE
+def import_command(source: Path, target: Path, overwrite: bool) -> None:
     """Write the released adapter SOURCE to TARGET as safetensors; its branch for phrases is kept, unused."""
     loaded, info = load_adapter(source)
+    _check_target(target, source, overwrite)
     _written(target, lambda: save_adapter(target, loaded, info.origin if info.origin.base_sha256 else None))
+
+
+def _check_target(target: Path, source: Path, overwrite: bool) -> None:
+    if not target.exists():
+        return
+    if target.samefile(source):
+        raise UserError(f"{target} is the file that is read; name another one")
+    if not overwrite:
+        raise UserError(f"{target} exists; --overwrite replaces it")
 
 
 def _written(target: Path, write: Callable[[], None]) -> None:

@@ -154,7 +154,7 @@ def _save(out: Path, origin: Origin, network: SimpleClick) -> Path:
         save_adapter(path, network.adapter, origin)
     else:
         path = out / MODEL
-        save_click_model(path, network, half=False)
+        save_click_model(path, network, half=False, origin=origin)
     return path
 
 

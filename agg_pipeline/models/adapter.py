@@ -109,7 +109,7 @@ def is_adapter_state(state: Mapping[str, Tensor]) -> bool:
 def adapter_from_state(state: Mapping[str, Tensor], projections: Projections) -> Adapter:
     """Adapter from tensors under released key names, of any float dtype; the phrase branch is kept beside it.
 
-    Raises UserError naming the first key that is missing, unexpected or of another shape.
+    Raises UserError naming the first key that is missing, unexpected, of another shape or not finite.
     """
     kept = {key: value for key, value in state.items() if not PHRASE_KEY.fullmatch(key)}
     depth = sum(key.endswith(".attn.qkv.lora_A") for key in kept)
@@ -124,6 +124,8 @@ def adapter_from_state(state: Mapping[str, Tensor], projections: Projections) ->
     check_tensors(kept, {key: value.shape for key, value in expected.items()}, "adapter")
     with torch.no_grad():
         for key, value in expected.items():
+            if not bool(kept[key].isfinite().all()):
+                raise UserError(f"{key} holds numbers that are not finite")
             value.copy_(kept[key])
     adapter.phrases = {key: value for key, value in state.items() if key not in kept}
     return adapter

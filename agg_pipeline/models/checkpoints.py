@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import safetensors.torch
 import torch
@@ -61,8 +61,8 @@ class CheckpointInfo:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What an adapter was trained on: sha256 of the base checkpoint's file, hashes of the databases' configurations,
-    and the configuration of the training; empty where nothing is known, as of released files."""
+    """What an adapter was trained on: sha256 of the base checkpoint's file, hashes of the databases (configuration and
+    shards), and the configuration of the training; empty where nothing is known, as of released files."""
 
     base_sha256: str = ""
     proposals: tuple[str, ...] = ()
@@ -121,8 +121,8 @@ def new_click_model(arch: Architecture, input_size: int, seed: int) -> SimpleCli
     return model.eval()
 
 
-def save_click_model(path: str | Path, model: SimpleClick, half: bool = True) -> None:
-    """Write the model as safetensors, fp16 if ``half``; same model, same bytes.
+def save_click_model(path: str | Path, model: SimpleClick, half: bool = True, origin: Origin | None = None) -> None:
+    """Write the model as safetensors, fp16 if ``half``; same model and origin, same bytes.
 
     An adapter is merged into it: LoRA into the projections, the granularity table beside the model's own tensors.
     """
@@ -136,7 +136,9 @@ def save_click_model(path: str | Path, model: SimpleClick, half: bool = True) ->
                 state[key] = state[key] + update
         if adapter.table is not None:
             state[TABLE_KEY] = adapter.table
-    metadata = {"kind": "click model", "architecture": model.arch.name, "input_size": model.input_size}
+    metadata: dict[str, Any] = {"kind": "click model", "architecture": model.arch.name, "input_size": model.input_size}
+    if origin is not None:
+        metadata["origin"] = asdict(origin)
     _write(Path(path), state, metadata, torch.float16 if half else torch.float32)
 
 
@@ -149,14 +151,36 @@ def load_adapter(path: str | Path) -> tuple[Adapter, AdapterInfo]:
     file = _read(path)
     if "backbone.patch_embed.proj.weight" in file.tensors:
         raise UserError(f"{path} holds a click model, not a GraCo adapter; give it as the checkpoint")
-    projections: Projections = "qk" if file.metadata.get("projections") == "qk" else "qv"
     try:
+        # Released files know one choice only, and do not name it.
+        projections = _projections(file.metadata["projections"] if file.metadata else "qv")
         adapter = adapter_from_state(file.tensors, projections)
+        origin = _origin(file.metadata.get("origin", {}))
+    except KeyError as error:
+        raise UserError(f"{path} does not say its {error.args[0]}") from None
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    known = file.metadata.get("origin", {})
-    origin = Origin(known.get("base_sha256", ""), tuple(known.get("proposals", ())), known.get("config", {}))
     return adapter, AdapterInfo(adapter.projections, adapter.rank, adapter.table is not None, file.sha256, origin)
+
+
+def _projections(value: object) -> Projections:
+    for known in get_args(Projections):
+        if value == known:
+            return known  # type: ignore[no-any-return]
+    raise UserError(f"unknown projections {value!r}; possible: {', '.join(get_args(Projections))}")
+
+
+def _origin(known: Any) -> Origin:
+    """The origin that a file's metadata holds; UserError if it is none."""
+    try:
+        origin = Origin(known.get("base_sha256", ""), tuple(known.get("proposals", ())), known.get("config", {}))
+        texts = [origin.base_sha256, *origin.proposals]
+        size = origin.config.get("augment", {}).get("size", 0)
+        if not all(isinstance(text, str) for text in texts) or not isinstance(size, int):
+            raise TypeError
+    except (AttributeError, TypeError):
+        raise UserError("its origin is damaged") from None
+    return origin
 
 
 def save_adapter(path: str | Path, adapter: Adapter, origin: Origin | None = None) -> None:
@@ -173,7 +197,13 @@ def save_released_adapter(path: str | Path, adapter: Adapter) -> None:
         raise UserError("released files adapt query and value; this adapter is for query and key (--lora-targets)")
     if adapter.table is None or not adapter.rank:
         raise UserError("released files hold a granularity table and LoRA; this adapter lacks one of them")
-    torch.save({"state_dict": adapter.released_state(), "config": {}}, Path(path))
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.tmp")
+    try:
+        torch.save({"state_dict": adapter.released_state(), "config": {}}, temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ def convert(source: Path, target: Path, full: bool) -> None:
     """Write the click model in SOURCE (.pth or .safetensors) to TARGET as safetensors."""
     try:
         model, info = load_click_model(source)
+        save_click_model(target, model, half=not full)
     except UserError as error:
         raise click.ClickException(str(error)) from None
-    save_click_model(target, model, half=not full)
     click.echo(f"{target}: {info.architecture}, input {info.input_size}, {target.stat().st_size} bytes")
 
 

@@ -1,14 +1,16 @@
 """Granularity bins, LoRA and adapter files."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor
 
 from agg_pipeline.models.adapter import Adapter, adapter_from_state, attach_adapter, table_row
-from agg_pipeline.models.checkpoints import load_adapter, load_click_model, save_adapter
+from agg_pipeline.models.checkpoints import FORMAT, METADATA, load_adapter, load_click_model, save_adapter
 from agg_pipeline.models.simpleclick import ARCHITECTURES, SimpleClick, draw_disks
 from schemas.errors import UserError
 
@@ -151,3 +153,30 @@ def test_wrong_tensors_are_named() -> None:
 def test_adapter_of_another_width() -> None:
     with pytest.raises(UserError, match="12 blocks of width 768, but xtiny has 8 of width 160"):
         attach_adapter(small_model()[0], Adapter(768, 12))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"projections": "kv"}, "unknown projections 'kv'; possible: qk, qv"),
+        ({"projections": None}, "unknown projections None"),
+        ({"origin": "mine"}, "its origin is damaged"),
+        ({"origin": {"proposals": 3}}, "its origin is damaged"),
+        ({"origin": {"config": {"augment": {"size": "large"}}}}, "its origin is damaged"),
+    ],
+)
+def test_damaged_metadata_is_one_line(tmp_path: Path, changes: dict[str, object], said: str) -> None:
+    path = tmp_path / "a.safetensors"
+    metadata = {"format": FORMAT, "kind": "adapter", "projections": "qk", **changes}
+    safetensors.torch.save_file(random_adapter().released_state(), path, {METADATA: json.dumps(metadata)})
+    with pytest.raises(UserError, match=said):
+        load_adapter(path)
+
+
+def test_an_adapter_of_no_numbers_is_refused(tmp_path: Path) -> None:
+    adapter = random_adapter()
+    with torch.no_grad():
+        adapter.lora_A[3][0, 0] = float("nan")
+    save_adapter(tmp_path / "a.safetensors", adapter)
+    with pytest.raises(UserError, match=r"blocks\.3\.attn\.qkv\.lora_A holds numbers that are not finite"):
+        load_adapter(tmp_path / "a.safetensors")
