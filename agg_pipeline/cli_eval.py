@@ -15,6 +15,7 @@ from agg_pipeline.cli_options import (
     MODEL_OPTIONS,
     RUN_OPTIONS,
     check_start,
+    finite,
     how_to_go_on,
     resolve,
     with_options,
@@ -90,7 +91,10 @@ _OWN_OPTIONS = (
     ),
     click.option("--max-clicks", type=click.IntRange(min=1), help="Clicks after which an interaction ends."),
     click.option(
-        "--target", type=click.FloatRange(0, 1), help="IoU at which one ends. Default: 0.9 (objects), 0.85 (parts)."
+        "--target",
+        type=click.FloatRange(0, 1),
+        callback=finite,
+        help="IoU at which one ends. Default: 0.9 (objects), 0.85 (parts).",
     ),
     click.option("--threshold", type=float, help="A pixel above this probability is in the mask."),
     click.option("--early-stop/--no-early-stop", default=None, help="End interactions that have reached the target."),

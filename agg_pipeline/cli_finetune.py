@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from agg_pipeline.cli_options import check_start, named_root, with_options
-from agg_pipeline.cli_training import TRAINING_OPTIONS, resolve_recipe, run_prepared
+from agg_pipeline.cli_options import named_root, with_options
+from agg_pipeline.cli_training import TRAINING_OPTIONS, resolve_recipe, run_prepared, training_folder
 from agg_pipeline.finetune import Inputs, prepare
 from agg_pipeline.models.checkpoints import default_checkpoint
 from agg_pipeline.training.options import TrainingOptions
@@ -49,12 +48,12 @@ def group(
     **settings: Any,
 ) -> None:
     """Teach a click model to follow a granularity, from a proposal database."""
-    check_start(out)
     settings["lora_targets"] = None if lora_targets is None else lora_targets.replace(",", "")
     config = resolve_recipe(FinetuneConfig(), "finetune", recipe, settings)
     roots = dict(named_root(each) for each in data)
     if len(roots) < len(data):
         raise UserError("--data is given twice for the same data set; name each as NAME:ROOT")
     inputs = Inputs(proposals, roots, checkpoint or str(default_checkpoint()))
-    options = TrainingOptions(Path(out).resolve(), resume, overwrite, max_minutes, checkpoint_minutes, validation_masks)
-    run_prepared(config, options, prepare(config, inputs, options, click.echo), look_minutes)
+    with training_folder(out) as folder:
+        options = TrainingOptions(folder, resume, overwrite, max_minutes, checkpoint_minutes, validation_masks)
+        run_prepared(config, options, prepare(config, inputs, options, click.echo), look_minutes)

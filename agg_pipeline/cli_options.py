@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +19,14 @@ from schemas.resolve import override, validated
 
 Config = TypeVar("Config", ProposalsConfig, EvaluationConfig)
 Option = Callable[[Callable[..., None]], Callable[..., None]]
+
+
+def finite(_context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """A number, or several, that is one: a range of floats lets NaN pass."""
+    if any(isinstance(each, float) and math.isnan(each) for each in (value if isinstance(value, tuple) else (value,))):
+        raise click.BadParameter("nan is no number", param=parameter)
+    return value
+
 
 DATA_OPTIONS = (
     click.option("--dataset", default="demo", type=click.Choice(sorted(DATASETS)), help="Data set."),
@@ -48,7 +57,13 @@ RUN_OPTIONS = (
         "--workers", type=click.IntRange(min=1), help="Worker processes. Default: one per core; on a GPU one."
     ),
     click.option("--scheduler", help="Address of an existing Dask cluster, tcp://..."),
-    click.option("--max-reject-share", default=0.01, type=click.FloatRange(0, 1), help="Above it, the exit code is 1."),
+    click.option(
+        "--max-reject-share",
+        default=0.01,
+        type=click.FloatRange(0, 1),
+        callback=finite,
+        help="Above it, the exit code is 1.",
+    ),
     click.option("--overwrite", is_flag=True, help="Delete what another run left there first."),
 )
 SETTINGS = {

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from agg_pipeline.cli_options import check_start, named_root, with_options
-from agg_pipeline.cli_training import TRAINING_OPTIONS, resolve_recipe, run_prepared
+from agg_pipeline.cli_options import finite, named_root, with_options
+from agg_pipeline.cli_training import TRAINING_OPTIONS, resolve_recipe, run_prepared, training_folder
 from agg_pipeline.datasets.registry import known_dataset
 from agg_pipeline.pretrain import Objects, prepare
 from agg_pipeline.training.options import TrainingOptions
@@ -22,7 +21,13 @@ _OWN_OPTIONS = (
         default=("demo:20000",),
         help="Data set as NAME:ROOT; demo:N are N generated scenes.",
     ),
-    click.option("--weight", multiple=True, type=click.FloatRange(min=0), help="Of each --data, in the same order."),
+    click.option(
+        "--weight",
+        multiple=True,
+        type=click.FloatRange(min=0),
+        callback=finite,
+        help="Of each --data, in the same order.",
+    ),
     click.option("--split", multiple=True, help="Of each --data, in the same order: a name, a list file, or ''."),
     click.option("--checkpoint", default="", help="Click model to start from. Default: from nothing."),
     click.option("--out", required=True, help="Folder of the model, the checkpoint and the log."),
@@ -51,7 +56,6 @@ def group(
     **settings: Any,
 ) -> None:
     """Teach a click model whole objects, from images with object masks."""
-    check_start(out)
     if size is not None:
         settings["augment"] = {"size": size}
     config = resolve_recipe(PretrainConfig(), "pretrain", recipe, settings)
@@ -61,8 +65,9 @@ def group(
         )
     sets = zip(map(_named, data), split or [""] * len(data), strict=True)
     objects = Objects(tuple((name, root, own) for (name, root), own in sets), weight, checkpoint)
-    options = TrainingOptions(Path(out).resolve(), resume, overwrite, max_minutes, checkpoint_minutes, validation_masks)
-    run_prepared(config, options, prepare(config, objects, options), look_minutes)
+    with training_folder(out) as folder:
+        options = TrainingOptions(folder, resume, overwrite, max_minutes, checkpoint_minutes, validation_masks)
+        run_prepared(config, options, prepare(config, objects, options), look_minutes)
 
 
 def _named(text: str) -> tuple[str, str]:

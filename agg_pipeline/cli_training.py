@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from importlib.resources import files
 from pathlib import Path
@@ -10,7 +12,9 @@ from typing import Any, TypeVar
 
 import click
 
-from agg_pipeline.cli_options import read_toml
+from agg_pipeline.cli_options import check_start, finite, read_toml
+from agg_pipeline.lock import owned
+from agg_pipeline.storage import Store
 from agg_pipeline.training.checkpoint import CHECKPOINT
 from agg_pipeline.training.monitor import Monitor
 from agg_pipeline.training.options import TrainingOptions
@@ -36,13 +40,35 @@ TRAINING_OPTIONS = (
     click.option("--threads", type=int, help="Of each process, on the CPU."),
     click.option("--loaders", type=int, help="Processes that prepare samples, 0 for none."),
     click.option("--seed", type=int, help="Seed of every random choice."),
-    click.option("--max-minutes", type=click.FloatRange(min=0), help="End cleanly after so many minutes."),
-    click.option("--checkpoint-minutes", default=5.0, type=click.FloatRange(min=0), help="Between checkpoints."),
-    click.option("--look-minutes", default=2.0, type=click.FloatRange(min=0), help="Between looks at validation."),
+    click.option(
+        "--max-minutes", type=click.FloatRange(min=0), callback=finite, help="End cleanly after so many minutes."
+    ),
+    click.option(
+        "--checkpoint-minutes", default=5.0, type=click.FloatRange(min=0), callback=finite, help="Between checkpoints."
+    ),
+    click.option(
+        "--look-minutes",
+        default=2.0,
+        type=click.FloatRange(min=0),
+        callback=finite,
+        help="Between looks at validation.",
+    ),
     click.option("--validation-masks", default=8, type=click.IntRange(min=0), help="Of each level, 0 for no looks."),
     click.option("--resume", is_flag=True, help="Go on from the last checkpoint."),
     click.option("--overwrite", is_flag=True, help="Delete another training's files first."),
 )
+
+
+@contextmanager
+def training_folder(out: str) -> Iterator[Path]:
+    """The output folder, owned until the training ends; UserError if it cannot be, or another one owns it."""
+    check_start(out)
+    store = Store(out)
+    if not store.is_local():
+        raise UserError(f"--out {out}: a training writes to a folder of this machine")
+    folder = Path(store.anchored().url).resolve()
+    with owned(Store(str(folder))):
+        yield folder
 
 
 def recipe_path(command: str, recipe: str) -> Path:

@@ -32,6 +32,10 @@ class Store:
             raise UserError(f"cannot open {self.url}: {error}") from error
         return filesystem, root.rstrip("/")
 
+    def is_local(self) -> bool:
+        """Whether it is a folder of this machine's file system."""
+        return isinstance(self._open()[0], LocalFileSystem)
+
     def anchored(self) -> Store:
         """The same folder for processes with another working directory, as the workers of an existing cluster are."""
         filesystem, root = self._open()

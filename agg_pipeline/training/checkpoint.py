@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,10 @@ def save_checkpoint(
     target = out / CHECKPOINT
     temporary = target.with_suffix(".tmp")
     try:
-        torch.save(content, temporary)
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(target)
     except (OSError, RuntimeError) as error:
         temporary.unlink(missing_ok=True)

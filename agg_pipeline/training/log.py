@@ -43,6 +43,12 @@ def forget_after(out: Path, step: int) -> None:
             with temporary.open("w", newline="") as file:
                 writer = csv.DictWriter(file, list(rows[0]))
                 writer.writeheader()
-                # A row that was being written when the power went is no number.
-                writer.writerows(row for row in rows if row["step"].isdecimal() and int(row["step"]) <= step)
+                writer.writerows(row for row in rows if _whole(name, row) and int(row["step"]) <= step)
             temporary.replace(path)
+
+
+def _whole(name: str, row: dict[str, str]) -> bool:
+    """Whether a row was written to its end, which it was not if the power went. A look at a model without granularities
+    has one value only."""
+    needed = STEP_COLUMNS if name == STEPS else LOOK_COLUMNS[:4]
+    return row["step"].isdecimal() and all(row[column] for column in needed)

@@ -105,6 +105,27 @@ class Watch(Protocol):
         """No more steps come in this process."""
 
 
+def check_devices(config: TrainingConfig) -> None:
+    """UserError if the devices are not there, or cannot share a batch."""
+    if config.devices > 1 and ":" in config.device:
+        raise UserError(f"device {config.device!r} is one device; for several, name cuda and --devices")
+    if config.batch % config.devices:
+        raise UserError(f"a batch of {config.batch} cannot be shared equally by {config.devices} devices")
+    check_gpu(config.device, config.devices)
+
+
+@contextmanager
+def naming_lack_of_memory(config: TrainingConfig) -> Iterator[None]:
+    """Turns a GPU's want of memory into a UserError that says how to go on."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"the GPU has too little memory for a batch of {config.batch} in {config.accumulate} part(s): "
+            f"a smaller batch, or more parts (accumulate) need less ({str(error).splitlines()[0]})"
+        ) from error
+
+
 def train(training: Training, watch: Watch) -> Trained:
     """Train to the end of the last epoch, or until the time is up; UserError if it cannot go on.
 
@@ -113,11 +134,6 @@ def train(training: Training, watch: Watch) -> Trained:
     config = training.config
     device, _, index = config.device.partition(":")
     devices: int | list[int] = [int(index)] if index else config.devices
-    if config.devices > 1 and index:
-        raise UserError(f"device {config.device!r} is one device; for several, name cuda and --devices")
-    if config.batch % config.devices:
-        raise UserError(f"a batch of {config.batch} cannot be shared equally by {config.devices} devices")
-    check_gpu(config.device, config.devices)
     fabric = Fabric(
         accelerator="cpu" if device == "cpu" else "cuda",
         devices=devices,
@@ -137,6 +153,7 @@ def train(training: Training, watch: Watch) -> Trained:
 @contextmanager
 def _of_processes() -> Iterator[None]:
     """Ends the other processes with this one, and turns what went wrong in them into this one's error."""
+    before = set(multiprocessing.active_children())
     try:
         yield
     except ProcessRaisedException as error:
@@ -148,7 +165,7 @@ def _of_processes() -> Iterator[None]:
     except ProcessExitedException as error:
         raise UserError(f"a process of the training was killed ({error}); {GO_ON}") from error
     finally:
-        for process in multiprocessing.active_children():
+        for process in set(multiprocessing.active_children()) - before:
             process.terminate()
 
 
@@ -168,6 +185,11 @@ def _run_alone(fabric: Fabric, training: Training, watch: Watch) -> tuple[int, i
 
 
 def _run(fabric: Fabric, training: Training, watch: Watch) -> Trained:
+    with naming_lack_of_memory(training.config):
+        return _steps(fabric, training, watch)
+
+
+def _steps(fabric: Fabric, training: Training, watch: Watch) -> Trained:
     config, options = training.config, training.options
     torch.set_num_threads(config.threads)
     cv2.setNumThreads(1)
@@ -236,22 +258,16 @@ def _step(
     total = 0.0
     size = -(-len(batch) // config.accumulate)
     starts = range(0, len(batch), size)
-    try:
-        for start in starts:
-            part = batch.part(start, start + size)
-            with fabric.no_backward_sync(network, enabled=config.devices > 1 and start != starts[-1]):
-                loss = batch_loss(network, part, loss_of, rounds, rng, fabric.device) * (len(part) / len(batch))
-                fabric.backward(loss)
-            total += float(loss.detach())
-        if math.isfinite(total):
-            if training.method.max_norm:
-                fabric.clip_gradients(network, optimizer, max_norm=training.method.max_norm)
-            optimizer.step()
-    except torch.OutOfMemoryError as error:
-        raise UserError(
-            f"the GPU has too little memory for a batch of {config.batch} in {config.accumulate} part(s): "
-            f"a smaller batch, or more parts (accumulate) need less ({str(error).splitlines()[0]})"
-        ) from error
+    for start in starts:
+        part = batch.part(start, start + size)
+        with fabric.no_backward_sync(network, enabled=config.devices > 1 and start != starts[-1]):
+            loss = batch_loss(network, part, loss_of, rounds, rng, fabric.device) * (len(part) / len(batch))
+            fabric.backward(loss)
+        total += float(loss.detach())
+    if math.isfinite(total):
+        if training.method.max_norm:
+            fabric.clip_gradients(network, optimizer, max_norm=training.method.max_norm)
+        optimizer.step()
     if config.devices > 1:
         mean = fabric.all_reduce(torch.tensor(total), reduce_op="mean")
         assert isinstance(mean, Tensor)

@@ -15,6 +15,7 @@ from agg_pipeline.training.recent import Recent
 from agg_pipeline.training.samples import Sample, generator, make_sample
 from agg_pipeline.training.source import Drawn
 from schemas.errors import ImageError, UserError
+from schemas.numbers import BINS
 from schemas.records import ImageRecord
 from schemas.training import PretrainConfig
 from stages.pretrain import fit_mask, paste
@@ -57,7 +58,7 @@ def draw_object(record: ImageRecord, rng: np.random.Generator) -> Drawn:
     for number, mask in enumerate(masks):
         if number != chosen:
             others |= mask
-    return Drawn(record.pixels, masks[chosen], others & ~masks[chosen], masks[chosen], 1.0)
+    return Drawn(record.pixels, masks[chosen], others & ~masks[chosen], masks[chosen], BINS)
 
 
 def composed(front: Drawn, behind: Drawn, rng: np.random.Generator) -> Drawn:
@@ -70,8 +71,8 @@ def composed(front: Drawn, behind: Drawn, rng: np.random.Generator) -> Drawn:
     others = fit_mask(behind.others, front.mask.shape) & ~front.mask
     pixels = paste(front.pixels, front.mask, behind.pixels)
     if rng.random() < 0.5 and np.count_nonzero(seen) >= MIN_SEEN * np.count_nonzero(whole) > 0:
-        return Drawn(pixels, seen, others | front.mask, seen, 1.0)
-    return Drawn(pixels, front.mask, others | seen, front.mask, 1.0)
+        return Drawn(pixels, seen, others | front.mask, seen, BINS)
+    return Drawn(pixels, front.mask, others | seen, front.mask, BINS)
 
 
 class ObjectSamples(Numbered[Sample]):

@@ -110,7 +110,7 @@ def _chart(out: Path) -> str:
     width = min(SMOOTHED, len(losses))
     if width:
         smooth = np.convolve(losses, np.ones(width) / width, mode="valid")
-        left.plot(np.arange(width, len(losses) + 1), smooth, color="#2f8cff")
+        left.plot([int(row["step"]) for row in steps[width - 1 :]], smooth, color="#2f8cff")
     left.set_xlabel("step")
     left.set_ylabel(f"loss, mean of {width} steps")
     for axes, level in zip(others, levels, strict=True):

@@ -14,7 +14,7 @@ from agg_pipeline.models.simpleclick import SimpleClick
 from agg_pipeline.sharded import Json
 from agg_pipeline.training.checkpoint import CHECKPOINT, read_checkpoint
 from agg_pipeline.training.log import LOOKS, STEPS, TENSORBOARD, forget_after
-from agg_pipeline.training.loop import Trained, Training, Watch, train
+from agg_pipeline.training.loop import Trained, Training, Watch, check_devices, naming_lack_of_memory, train
 from agg_pipeline.training.options import TrainingOptions
 from agg_pipeline.training.report import PAGE, PICTURES, write_page
 from schemas.canonical import differences
@@ -53,23 +53,27 @@ def run_training(prepared: Prepared, watch: Watch, look: LookAt = _nothing) -> t
     look: called with step and network before the first step and after the last one, before the page is written.
     """
     training, out = prepared.training, prepared.training.options.out
+    first = 0
     if training.options.resume:
-        step = int(read_checkpoint(out)["step"])
-        forget_after(out, step)
+        first = int(read_checkpoint(out)["step"])
+        forget_after(out, first)
         for strip in (out / PICTURES).glob("step-*.png"):
-            if int(strip.stem.removeprefix("step-")) > step:
+            if int(strip.stem.removeprefix("step-")) > first:
                 strip.unlink()
-    else:
-        look(0, training.network)
-    done = train(training, watch)
-    network = training.network
-    parameters = dict(network.named_parameters())
-    with torch.no_grad():
-        for name, value in done.state.items():
-            parameters[name].copy_(value)
-    network.eval()
-    path = prepared.save(network)
-    look(done.step, network)
+    with naming_lack_of_memory(training.config):
+        if not training.options.resume:
+            look(0, training.network)
+        done = train(training, watch)
+        network = training.network
+        parameters = dict(network.named_parameters())
+        with torch.no_grad():
+            for name, value in done.state.items():
+                parameters[name].copy_(value)
+        network.eval()
+        path = prepared.save(network)
+        # One that was resumed at its end has been looked at.
+        if done.step > first:
+            look(done.step, network)
     write_page(out, prepared.facts)
     return done, path
 
@@ -98,6 +102,7 @@ def _check_same(out: Path, config: FinetuneConfig | PretrainConfig) -> None:
 def claim(options: TrainingOptions, identity: Json, config: FinetuneConfig | PretrainConfig) -> None:
     """Make the output folder this training's: refuse another one's, unless it is to be overwritten."""
     out = options.out
+    check_devices(config.training)
     if options.resume and options.overwrite:
         raise UserError("--resume goes on with a training, --overwrite deletes it; give one of them")
     begun = any((out / name).exists() for name in (CHECKPOINT, ADAPTER, MODEL))

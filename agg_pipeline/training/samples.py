@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from agg_pipeline.models.adapter import table_row
 from agg_pipeline.training.source import Drawn, MaskSource
 from schemas.crop import Box, tight_box
 from schemas.records import Click
@@ -92,7 +91,7 @@ class Samples(Dataset[Sample]):
         rng = generator(self.config.training.seed, "sample", epoch, image)
         row = self.source.draw(image, rng) if self.config.sampling == "image" else self.source.draw_any(rng)
         drawn = self.source.open(row)
-        number = table_row(drawn.granularity) if self.config.granularity else -1
+        number = drawn.bin - 1 if self.config.granularity else -1
         return make_sample(drawn, self.config.augment, self.config.training.click_decay, rng, row=number)
 
 

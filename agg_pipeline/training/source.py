@@ -30,12 +30,20 @@ KINDS_OF: dict[TrainingSource, tuple[str, ...]] = {
     "gt+agg": KINDS,
     "object": ("object",),
 }
+_PROPOSED, _ANNOTATED = ("part", "complement"), ("annotated",)
+NEEDED: dict[TrainingSource, tuple[tuple[str, ...], ...]] = {
+    "agg": (_PROPOSED,),
+    "gt": (_ANNOTATED,),
+    "gt+agg": (_PROPOSED, _ANNOTATED),
+    "object": (("object",),),
+}
+"""Kinds without any of which there is nothing to learn from."""
 KEPT_IMAGES = 256 << 20
 """Bytes of decoded images that a process keeps."""
 KEPT_SHARDS = 8
 NAMED = 3
 
-CODES = {"image": "i", "bin": "b", "granularity": "f", "database": "b", "shard": "i", "row": "i"}
+CODES = {"image": "i", "bin": "b", "database": "b", "shard": "i", "row": "i"}
 """Of the columns of ``_Rows``, as ``array`` names types."""
 
 Pixels = NDArray[np.uint8]
@@ -48,26 +56,25 @@ ReadPixels = Callable[[str], tuple[Pixels, str]]
 class Drawn:
     """A mask of an image, before augmentation. mask: (H, W). others: (H, W), the image's other objects.
 
-    around: (H, W), the object that the mask belongs to. granularity: of the mask.
+    around: (H, W), the object that the mask belongs to. bin: 1..10, of the mask's granularity.
     """
 
     pixels: Pixels
     mask: Mask
     others: Mask
     around: Mask
-    granularity: float
+    bin: int
 
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """What is held of every row that can be drawn, 18 bytes; masks stay in the database. image: its number; bin: 1..10.
+    """What is held of every row that can be drawn, 14 bytes; masks stay in the database. image: its number; bin: 1..10.
 
     database, shard, row: where it lies.
     """
 
     image: NDArray[np.int32]
     bin: NDArray[np.int8]
-    granularity: NDArray[np.float32]
     database: NDArray[np.int8]
     shard: NDArray[np.int32]
     row: NDArray[np.int32]
@@ -89,7 +96,8 @@ def _one(_shard: _Shard) -> int:
 class MaskSource:
     """The masks of proposal databases as training draws them; can be sent to other processes.
 
-    images: path, sha256 and which ``read`` of every image that has a row. weights: of each row, 1 / share of its bin.
+    images: path, sha256 and which ``read`` of every image that has a row. weights: of each row, 1 / share of its bin;
+    summed: of all rows up to each.
     """
 
     databases: tuple[ProposalDatabase, ...]
@@ -97,6 +105,7 @@ class MaskSource:
     images: tuple[tuple[str, str, int], ...]
     rows: _Rows
     weights: NDArray[np.float64]
+    summed: NDArray[np.float64]
     by_image: NDArray[np.int64]
     first: NDArray[np.int64]
     _images: Recent[tuple[int, str], Pixels] = field(
@@ -115,7 +124,7 @@ class MaskSource:
 
     def draw_any(self, rng: np.random.Generator) -> int:
         """A row of the whole source."""
-        return int(rng.choice(len(self.weights), p=self.weights / self.weights.sum()))
+        return int(np.searchsorted(self.summed, rng.random() * self.summed[-1], side="right"))
 
     def open(self, row: int) -> Drawn:
         """Read a row's image, decode its mask and those of the image's objects; UserError if the image is another."""
@@ -132,7 +141,7 @@ class MaskSource:
                 around = mask_of(other)
             else:
                 others |= mask_of(other)
-        return Drawn(pixels, mask, others & ~mask, around, float(rows.granularity[row]))
+        return Drawn(pixels, mask, others & ~mask, around, int(rows.bin[row]))
 
 
 def _read_pixels(read: ReadPixels, path: str, sha256: str) -> Pixels:
@@ -164,14 +173,18 @@ def open_source(
     images: dict[tuple[str, str], int] = {}
     known: list[tuple[str, str, int]] = []
     objects: set[tuple[int, int]] = set()
+    kinds: set[str] = set()
     columns: dict[str, array[Any]] = {name: array(code) for name, code in CODES.items()}
     for number, database in enumerate(databases):
         name = database.plan["dataset"]["name"]
         facts = {row["image_id"]: (row["path"], row["sha256"]) for row in database.images().to_pylist()}
         for shard in database.sidecars:
-            wanted = ["image_id", "instance_id", "kind", "bin", "granularity", "scale"]
-            table = database.table("proposals", wanted, [shard])
+            table = database.table("proposals", ["image_id", "instance_id", "kind", "bin", "area"], [shard])
+            areas: dict[tuple[str, int], int] = {}
             for position, row in enumerate(table.to_pylist()):
+                owner = row["image_id"], row["instance_id"]
+                if row["kind"] == "object":
+                    areas[owner] = row["area"]
                 if row["kind"] not in KINDS_OF[source]:
                     continue
                 key = name, row["image_id"]
@@ -183,21 +196,30 @@ def open_source(
                     if (image, row["instance_id"]) in objects:
                         continue
                     objects.add((image, row["instance_id"]))
-                granularity = row["scale"] if by_scale else row["granularity"]
-                bin_ = granularity_bin(granularity) if by_scale else row["bin"]
-                for column, value in zip(
-                    columns.values(), (image, bin_, granularity, number, shard, position), strict=True
-                ):
+                # The stored scale is rounded to float32, which can be on the other side of a bin's edge.
+                bin_ = granularity_bin(min(1.0, row["area"] / areas[owner])) if by_scale else row["bin"]
+                kinds.add(row["kind"])
+                for column, value in zip(columns.values(), (image, bin_, number, shard, position), strict=True):
                     column.append(value)
-    if not known:
+    lacking = [group for group in NEEDED[source] if not kinds & set(group)]
+    if lacking:
         held = Counter(kind for database in databases for kind in database.proposals(["kind"])["kind"].to_pylist())
         there = ", ".join(f"{count} {kind}" for kind, count in held.items()) or "nothing"
-        raise UserError(f"source {source!r} has no mask to learn from: the database holds {there}")
+        wanted = " or ".join(lacking[0])
+        raise UserError(f"source {source!r} has no {wanted} to learn from: the database holds {there}")
     rows = _Rows(**{name: np.asarray(values) for name, values in columns.items()})
     order = np.argsort(rows.image, kind="stable")
     first = np.searchsorted(rows.image[order], np.arange(len(known) + 1))
+    weights = row_weights(rows.bin)
     return MaskSource(
-        tuple(databases), tuple(read), tuple(known), rows, row_weights(rows.bin), order, np.asarray(first, np.int64)
+        tuple(databases),
+        tuple(read),
+        tuple(known),
+        rows,
+        weights,
+        np.cumsum(weights),
+        order,
+        np.asarray(first, np.int64),
     )
 
 

@@ -7,10 +7,12 @@ import shutil
 import signal
 import time
 
+import numpy as np
 import psutil
 import pytest
 import torch
 
+from agg_pipeline import load_model
 from agg_pipeline.models.checkpoints import default_checkpoint, load_adapter, load_click_model, save_click_model
 from agg_pipeline.training.log import LOOK_COLUMNS, STEP_COLUMNS
 from tests.e2e.commands import error_of, invoke, start, wait
@@ -73,7 +75,7 @@ def test_granularities_without_masks_are_named(proposals, data, recipe, tmp_path
 
 def test_released_and_merged_formats(trained, tmp_path):
     out, _ = trained
-    adapter, info = load_adapter(out / "adapter.safetensors")
+    _, info = load_adapter(out / "adapter.safetensors")
     assert "query and value" in error_of(
         invoke("adapter", "export", out / "adapter.safetensors", tmp_path / "no.pth", "--format", "released")
     )
@@ -82,16 +84,28 @@ def test_released_and_merged_formats(trained, tmp_path):
     assert "a merged checkpoint is safetensors" in refused
     merged = tmp_path / "merged.safetensors"
     assert invoke("adapter", "export", out / "adapter.safetensors", merged, "--format", "merged").code == 0
-    network, described = load_click_model(merged)
-    assert described.granularity
-    base, _ = load_click_model(default_checkpoint())
-    base.adapter = adapter
-    image, coords = torch.rand(2, 1, 3, 224, 224)
-    with torch.no_grad():
-        for row in (0, 9):
-            rows = torch.tensor([row])
-            torch.testing.assert_close(network(image, coords, rows), base(image, coords, rows), atol=1e-4, rtol=0)
+    _, described = load_click_model(merged)
+    assert (described.granularity, described.input_size) == (True, 32)
+    together, one = load_model(adapter=out / "adapter.safetensors"), load_model(merged)
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    for granularity in (0.1, 1.0):
+        expected = together.predict(image, [(20, 20, True)], granularity)
+        np.testing.assert_allclose(one.predict(image, [(20, 20, True)], granularity), expected, atol=1e-4, rtol=0)
     assert info.origin.base_sha256
+
+
+def test_files_are_not_replaced_by_the_way(trained, tmp_path):
+    source, target = tmp_path / "adapter.safetensors", tmp_path / "merged.safetensors"
+    shutil.copy(trained[0] / "adapter.safetensors", source)
+    content = source.read_bytes()
+    export = ("adapter", "export", source)
+    assert "is the file that is read" in error_of(invoke(*export, source, "--format", "merged", "--overwrite"))
+    target.write_bytes(b"dear")
+    assert "exists; --overwrite replaces it" in error_of(invoke(*export, target, "--format", "merged"))
+    assert "is the file that is read" in error_of(invoke("adapter", "import", source, source))
+    assert (source.read_bytes(), target.read_bytes()) == (content, b"dear")
+    assert invoke(*export, target, "--format", "merged", "--overwrite").code == 0
+    load_click_model(target)
 
 
 def test_released_adapters_are_imported_and_exported(shared, tmp_path):
@@ -120,6 +134,9 @@ def test_released_adapters_are_imported_and_exported(shared, tmp_path):
         (("--checkpoint", "/nowhere.pth"), "does not exist"),
         (("--proposals", "/nowhere"), "is no proposal database"),
         (("--resume",), "no checkpoint to resume"),
+        (("--max-minutes", "nan"), "nan is no number"),
+        (("--out", "memory://x"), "a training writes to a folder of this machine"),
+        (("--source", "gt"), "source 'gt' has no annotated to learn from: the database holds"),
     ],
 )
 def test_bad_input_is_one_line(proposals, data, recipe, tmp_path, options, said):
@@ -209,6 +226,57 @@ def test_second_training_in_a_folder_is_refused(trained, proposals, data, recipe
     out, _ = trained
     error = error_of(invoke("finetune", "--proposals", proposals, "--data", data, "--out", out, "--recipe", recipe))
     assert "holds a training" in error
+
+
+def test_a_training_that_goes_on_owns_its_folder(proposals, data, recipe, tmp_path):
+    out = tmp_path / "out"
+    command = ("finetune", "--proposals", proposals, "--data", data, "--out", out, "--recipe", recipe)
+    process = start(*command, "--epochs", "10000")
+    wait_for_steps(out, process)
+    for how in ((), ("--overwrite",), ("--resume",)):
+        error = error_of(finetuned(proposals, data, recipe, out, *how))
+        assert f"is being written by another run (process {process.pid}" in error
+    process.send_signal(signal.SIGKILL)
+    process.wait(60)
+    assert finetuned(proposals, data, recipe, out, "--overwrite").code == 0
+    assert not (out / "lock.json").exists()
+
+
+@pytest.mark.parametrize("options", [("--device", "cuda:77"), ("--batch", "3", "--devices", "2"), ("--resume",)])
+def test_what_cannot_be_done_deletes_nothing(trained, proposals, data, recipe, tmp_path, options):
+    out = shutil.copytree(trained[0], tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    error_of(finetuned(proposals, data, recipe, out, "--overwrite", *options))
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
+
+
+def test_resuming_a_finished_training_adds_nothing(tmp_path):
+    runs, out = tmp_path / "runs", tmp_path / "out"
+    few = ("--limit-images", "1", "--input-size", "64", "--workers", "1", "--gallery-images", "0")
+    assert invoke("proposals", "run", "--dataset", "demo", "--out", runs, *few).code == 0
+    command = ("finetune", "--proposals", runs, "--out", out, *QUICK, "--epochs", "1", "--validation-masks", "1")
+    assert invoke(*command).code == 0
+    looks, steps = ((out / name).read_text() for name in ("validation.csv", "steps.csv"))
+    # As when the power went while a row was written.
+    (out / "steps.csv").write_text(steps + "1,1,")
+    assert invoke(*command, "--resume").code == 0
+    assert ((out / "validation.csv").read_text(), (out / "steps.csv").read_text()) == (looks, steps)
+
+
+@pytest.mark.parametrize("options", [("--source", "gt+agg"), ("--sampling", "global"), ("--precision", "bf16-mixed")])
+def test_other_ways_of_training(proposals, data, recipe, tmp_path, options):
+    both = ()
+    if "gt+agg" in options:
+        few = ("--limit-images", "1", "--input-size", "64", "--workers", "1", "--gallery-images", "0")
+        parts = tmp_path / "parts"
+        assert invoke("proposals", "annotate", "--dataset", "demo", "--out", parts, *few).code == 0
+        both = ("--proposals", parts, "--data", f"folder:{data}")
+    root = () if both else ("--data", data)
+    command = ("finetune", "--proposals", proposals, *root, *both, "--out", tmp_path / "out", "--recipe", recipe)
+    done = invoke(*command, "--validation-masks", "0", *options)
+    assert done.code == 0, done
+    adapter, _ = load_adapter(tmp_path / "out" / "adapter.safetensors")
+    assert all(bool(factor.any()) for factor in adapter.lora_B)
 
 
 def wait_for_steps(out, process):

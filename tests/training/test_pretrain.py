@@ -117,7 +117,7 @@ def test_composed_images_show_both_objects():
     def thing(shade, left, right):
         mask = np.zeros((40, 60), bool)
         mask[10:30, left:right] = True
-        return Drawn(np.full((40, 60, 3), shade, np.uint8), mask, np.zeros_like(mask), mask, 1.0)
+        return Drawn(np.full((40, 60, 3), shade, np.uint8), mask, np.zeros_like(mask), mask, 10)
 
     front, behind = thing(200, 10, 30), thing(40, 20, 50)
     seen = behind.mask & ~front.mask

@@ -46,7 +46,7 @@ def test_without_granularity_there_is_no_row(samples, config):
 def drawn(area):
     mask = np.zeros((100, 100), bool)
     mask[40 : 40 + area // 10, 20:30] = True
-    return Drawn(np.zeros((100, 100, 3), np.uint8), mask, np.zeros_like(mask), mask, 0.5)
+    return Drawn(np.zeros((100, 100, 3), np.uint8), mask, np.zeros_like(mask), mask, 5)
 
 
 def test_crops_hold_the_mask_but_for_a_few():

@@ -1,11 +1,14 @@
 """Masks drawn from proposal databases, and the images that go with them."""
 
 import pickle
+import re
 import shutil
 from collections import Counter
 from functools import partial
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -15,7 +18,7 @@ from agg_pipeline.storage import Store
 from agg_pipeline.training.source import check_images, open_source
 from schemas.errors import UserError
 from schemas.numbers import granularity_bin
-from tests.training.conftest import IMAGES
+from tests.training.conftest import IMAGES, write_proposals
 
 
 def opened(proposals, data, source="agg", by_scale=False):
@@ -40,12 +43,12 @@ def test_all_rows_of_a_source_can_be_drawn(source, proposals, data):
 
 
 def test_a_draw_is_the_row_that_it_says(source, proposals):
-    rows = {(row["image_id"], row["area"], round(row["granularity"], 6)) for row in table(proposals)}
+    rows = {(row["image_id"], row["area"], row["bin"]) for row in table(proposals)}
     for row in range(len(source.weights)):
         drawn = source.open(row)
         path = source.images[source.rows.image[row]][0]
         image_id = path.split("/")[1].removesuffix(".png")
-        assert (image_id, int(drawn.mask.sum()), round(drawn.granularity, 6)) in rows
+        assert (image_id, int(drawn.mask.sum()), drawn.bin) in rows
         assert drawn.pixels.shape == (*drawn.mask.shape, 3)
         assert not (drawn.mask & ~drawn.around).any()
         assert not (drawn.others & drawn.mask).any()
@@ -74,8 +77,25 @@ def test_draws_of_the_whole_source_make_all_bins_as_likely(source):
 def test_scale_alone_can_be_the_granularity(proposals, data):
     by_scale = opened(proposals, data, by_scale=True)
     rows = table(proposals)
-    assert sorted(by_scale.rows.granularity.tolist()) == sorted(row["scale"] for row in rows)
-    assert by_scale.bins() == [sum(granularity_bin(row["scale"]) == n for row in rows) for n in range(1, 11)]
+    areas = {(row["image_id"], row["instance_id"]): row["area"] for row in rows if row["kind"] == "object"}
+    scales = [row["area"] / areas[row["image_id"], row["instance_id"]] for row in rows]
+    assert by_scale.bins() == [sum(min(10, max(1, round(10 * scale))) == n for scale in scales) for n in range(1, 11)]
+    assert by_scale.bins() != opened(proposals, data).bins()
+
+
+def test_bins_are_those_of_full_precision(data, tmp_path):
+    """7/20 of the object is bin 4, half to even; as float32 it is a little less, bin 3."""
+    assert granularity_bin(7 / 20) != granularity_bin(float(np.float32(7 / 20)))
+    copy = shutil.copytree(write_proposals(tmp_path / "out", data), tmp_path / "copy")
+    path = copy / "database" / "proposals" / "part-00000.parquet"
+    rows = pq.read_table(path)
+    columns = rows.to_pydict()
+    part = columns["kind"].index("part")
+    owner = columns["proposal_id"].index(columns["parent_id"][part])
+    columns["area"][owner], columns["area"][part] = 20, 7
+    pq.write_table(pa.Table.from_pydict(columns, rows.schema), path)
+    by_scale = opened(copy, data, by_scale=True)
+    assert by_scale.rows.bin[(by_scale.rows.shard == 0) & (by_scale.rows.row == part)].tolist() == [4]
 
 
 def test_objects_of_two_databases_count_once(proposals, data):
@@ -87,11 +107,13 @@ def test_objects_of_two_databases_count_once(proposals, data):
 def test_source_without_masks_is_refused(proposals, data):
     built = open_proposals(str(proposals))
     assert "annotated" not in built.proposals(["kind"])["kind"].to_pylist()
-    # The objects are in every source; a database without any has nothing to learn from.
-    assert sum(opened(proposals, data, "gt").bins()) > 0
+    # The objects are in every source: alone they are none of these.
+    for source in ("gt", "gt+agg"):
+        with pytest.raises(UserError, match=f"source '{re.escape(source)}' has no annotated to learn from: .* object"):
+            opened(proposals, data, source)
     empty = type(built)(built.store)
     empty.__dict__["sidecars"] = {}
-    with pytest.raises(UserError, match="no mask to learn from: the database holds nothing"):
+    with pytest.raises(UserError, match="no part or complement to learn from: the database holds nothing"):
         open_source([empty], [partial(read_image, Store(str(data)))], "agg", False)
 
 
