@@ -37,7 +37,7 @@ def group() -> None:
 def export_command(adapter: Path, target: Path, form: str, checkpoint: Path | None, overwrite: bool) -> None:
     """Write ADAPTER to TARGET as a released ``.pth``, or merged with its click model as one checkpoint."""
     loaded, info = load_adapter(adapter)
-    _check_target(target, adapter, overwrite)
+    _check_target(target, overwrite, adapter, checkpoint)
     if form == "released":
         _written(target, lambda: save_released_adapter(target, loaded))
         if info.input_size:
@@ -59,14 +59,14 @@ def export_command(adapter: Path, target: Path, form: str, checkpoint: Path | No
 def import_command(source: Path, target: Path, overwrite: bool) -> None:
     """Write the released adapter SOURCE to TARGET as safetensors; its branch for phrases is kept, unused."""
     loaded, info = load_adapter(source)
-    _check_target(target, source, overwrite)
+    _check_target(target, overwrite, source)
     _written(target, lambda: save_adapter(target, loaded, info.origin if info.origin.base_sha256 else None))
 
 
-def _check_target(target: Path, source: Path, overwrite: bool) -> None:
+def _check_target(target: Path, overwrite: bool, *sources: Path | None) -> None:
     if not target.exists():
         return
-    if target.samefile(source):
+    if any(source is not None and source.exists() and target.samefile(source) for source in sources):
         raise UserError(f"{target} is the file that is read; name another one")
     if not overwrite:
         raise UserError(f"{target} exists; --overwrite replaces it")

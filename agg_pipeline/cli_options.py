@@ -22,9 +22,10 @@ Option = Callable[[Callable[..., None]], Callable[..., None]]
 
 
 def finite(_context: click.Context, parameter: click.Parameter, value: Any) -> Any:
-    """A number, or several, that is one: a range of floats lets NaN pass."""
-    if any(isinstance(each, float) and math.isnan(each) for each in (value if isinstance(value, tuple) else (value,))):
-        raise click.BadParameter("nan is no number", param=parameter)
+    """A number, or several, neither NaN nor infinite: a range of floats lets these pass."""
+    for each in value if isinstance(value, tuple) else (value,):
+        if isinstance(each, float) and not math.isfinite(each):
+            raise click.BadParameter(f"{each} is no number", param=parameter)
     return value
 
 

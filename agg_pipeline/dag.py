@@ -248,7 +248,7 @@ def cluster(scheduler: str | None, workers: int, threads: int, open_model: OpenM
         "distributed.scheduler.work-stealing": False,
         # Its profiler keeps the call stacks of an hour, tens of megabytes.
         "distributed.worker.profile.enabled": False,
-        # One process imports what the workers need; they are its copies, and a new one is there at once.
+        # One process imports torch and what else takes long; workers are its copies, and a new one is soon there.
         "distributed.worker.multiprocessing-method": "forkserver",
         # A worker that dies several times in a row is still to be replaced.
         "distributed.deploy.lost-worker-timeout": "1000 days",

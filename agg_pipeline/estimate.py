@@ -38,7 +38,7 @@ def seconds_per_image(sample: ShardTask[ProposalsConfig], model: TimedModel) -> 
 
 
 def _forwards(loop: LoopConfig) -> float:
-    """Forwards per object: the loop's and the estimator's."""
+    """Forwards per object: those of its loops and the estimator's."""
     steps = 1 + (loop.min_negatives + loop.max_negatives) / 2
     kept = steps if loop.keep == "all" else 1
-    return steps + 2 * KEPT * kept
+    return loop.rounds * (steps + 2 * KEPT * kept)

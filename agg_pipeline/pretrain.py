@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -110,7 +110,7 @@ def prepare(config: PretrainConfig, objects: Objects, options: TrainingOptions) 
     validation: tuple[Target, ...] = ()
     if options.validation_masks:
         try:
-            validation = _validation(objects.data, config.training.seed, options.validation_masks)
+            validation = _validation(objects.data, datasets, config.training.seed, options.validation_masks)
         except UserError as error:
             notes.append(f"no looks at validation masks: {error}")
     return Prepared(
@@ -145,18 +145,22 @@ def _start(config: PretrainConfig, checkpoint: str) -> tuple[SimpleClick, str]:
         raise UserError(str(error)) from error
 
 
-def _validation(data: Sequence[tuple[str, str, str]], seed: int, masks: int) -> tuple[Target, ...]:
-    """Objects of the evaluation split of each data set that has one of its own."""
-    learnt = [(name, _split(name, root, split)) for name, root, split in data]
-    roots = dict.fromkeys((name, "" if known_dataset(name).built_in else root) for name, root, _ in data)
+def _validation(
+    data: Sequence[tuple[str, str, str]], datasets: Sequence[Dataset], seed: int, masks: int
+) -> tuple[Target, ...]:
+    """Objects of the images of each evaluation split that are not learnt from."""
+    learnt: dict[tuple[str, str], set[str]] = {}
+    for (name, root, _), dataset in zip(data, datasets, strict=True):
+        own = learnt.setdefault((name, "" if known_dataset(name).built_in else root), set())
+        own.update(entry.image_id for entry in dataset.entries)
     targets: list[Target] = []
-    for name, root in roots:
-        evaluation = known_dataset(name).evaluation_split
-        if (name, evaluation) not in learnt:
-            held = open_dataset(name, root, evaluation)
+    for (name, root), images in learnt.items():
+        held = open_dataset(name, root, known_dataset(name).evaluation_split)
+        held = replace(held, entries=tuple(entry for entry in held.entries if entry.image_id not in images))
+        if held.entries:
             targets += [each for each in validation_targets(held, masks, seed) if each.level == "object"]
     if not targets:
-        raise UserError("no data set has a split of its own for evaluation")
+        raise UserError("all images of the evaluation splits are learnt from")
     return tuple(targets)
 
 

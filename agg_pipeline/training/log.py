@@ -50,5 +50,6 @@ def forget_after(out: Path, step: int) -> None:
 def _whole(name: str, row: dict[str, str]) -> bool:
     """Whether a row was written to its end, which it was not if the power went. A look at a model without granularities
     has one value only."""
-    needed = STEP_COLUMNS if name == STEPS else LOOK_COLUMNS[:4]
-    return row["step"].isdecimal() and all(row[column] for column in needed)
+    values = [row[column] for column in (STEP_COLUMNS if name == STEPS else LOOK_COLUMNS)]
+    one = name == LOOKS and all(values[:4]) and not any(values[4:])
+    return row["step"].isdecimal() and (one or all(values))

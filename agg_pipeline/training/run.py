@@ -13,7 +13,7 @@ from agg_pipeline.evaluation.shard import Target
 from agg_pipeline.models.simpleclick import SimpleClick
 from agg_pipeline.sharded import Json
 from agg_pipeline.training.checkpoint import CHECKPOINT, read_checkpoint
-from agg_pipeline.training.log import LOOKS, STEPS, TENSORBOARD, forget_after
+from agg_pipeline.training.log import LOOKS, STEPS, TENSORBOARD, forget_after, read_log
 from agg_pipeline.training.loop import Trained, Training, Watch, check_devices, naming_lack_of_memory, train
 from agg_pipeline.training.options import TrainingOptions
 from agg_pipeline.training.report import PAGE, PICTURES, write_page
@@ -53,12 +53,11 @@ def run_training(prepared: Prepared, watch: Watch, look: LookAt = _nothing) -> t
     look: called with step and network before the first step and after the last one, before the page is written.
     """
     training, out = prepared.training, prepared.training.options.out
-    first = 0
     if training.options.resume:
-        first = int(read_checkpoint(out)["step"])
-        forget_after(out, first)
+        step = int(read_checkpoint(out)["step"])
+        forget_after(out, step)
         for strip in (out / PICTURES).glob("step-*.png"):
-            if int(strip.stem.removeprefix("step-")) > first:
+            if int(strip.stem.removeprefix("step-")) > step:
                 strip.unlink()
     with naming_lack_of_memory(training.config):
         if not training.options.resume:
@@ -71,8 +70,8 @@ def run_training(prepared: Prepared, watch: Watch, look: LookAt = _nothing) -> t
                 parameters[name].copy_(value)
         network.eval()
         path = prepared.save(network)
-        # One that was resumed at its end has been looked at.
-        if done.step > first:
+        # One that was resumed at its end has mostly been looked at.
+        if not any(int(row["step"]) == done.step for row in read_log(out / LOOKS)):
             look(done.step, network)
     write_page(out, prepared.facts)
     return done, path

@@ -261,6 +261,10 @@ def test_resuming_a_finished_training_adds_nothing(tmp_path):
     (out / "steps.csv").write_text(steps + "1,1,")
     assert invoke(*command, "--resume").code == 0
     assert ((out / "validation.csv").read_text(), (out / "steps.csv").read_text()) == (looks, steps)
+    # As when it was killed before its last look.
+    (out / "validation.csv").write_text("".join(looks.splitlines(keepends=True)[:3]))
+    assert invoke(*command, "--resume").code == 0
+    assert (out / "validation.csv").read_text() == looks
 
 
 @pytest.mark.parametrize("options", [("--source", "gt+agg"), ("--sampling", "global"), ("--precision", "bf16-mixed")])

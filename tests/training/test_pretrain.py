@@ -11,8 +11,9 @@ from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.models.adapter import Adapter, attach_adapter
 from agg_pipeline.models.checkpoints import load_click_model, new_click_model, save_click_model
 from agg_pipeline.models.simpleclick import ARCHITECTURES, wave_positions
-from agg_pipeline.pretrain import Pretraining
+from agg_pipeline.pretrain import Objects, Pretraining, prepare
 from agg_pipeline.training.mixture import ObjectSamples, composed, draw_object, weighted
+from agg_pipeline.training.options import TrainingOptions
 from agg_pipeline.training.samples import generator
 from agg_pipeline.training.source import Drawn
 from schemas.errors import UserError
@@ -195,6 +196,7 @@ def test_going_on_from_a_model(command, tmp_path):
         (("--split", "a", "--split", "b"), "2 splits for 1 data sets"),
         (("--data", "demo:3", "--split", "", "--split", "4"), "demo:3 names a split already"),
         (("--split", "nowhere.txt"), "nowhere.txt"),
+        (("--weight", "inf"), "inf is no number"),
         (("--weight", "0"), "all weights are 0"),
         (("--data", "nothing:here"), "unknown data set 'nothing'"),
         (("--data", "demo:0"), "unknown split '0' of demo"),
@@ -217,6 +219,16 @@ def test_a_list_file_is_a_split_of_its_own(data, recipe, tmp_path):
     done = invoke("pretrain", *source, *source, "--split", "", "--split", listed, "--out", tmp_path / "out", *how)
     assert done.code == 0, done
     assert "7 images" in (tmp_path / "out" / "training.html").read_text()
+    assert "no looks at validation masks: all images of the evaluation splits are learnt from" in done.stdout
+
+
+def test_looks_are_at_images_that_are_not_learnt_from(data, tmp_path):
+    listed = tmp_path / "some.txt"
+    listed.write_text("im_1\nim_3\n")
+    options = TrainingOptions(tmp_path / "out", validation_masks=20)
+    config = override(PretrainConfig(), {"augment": {"size": 32}, "training": {"loaders": 0}})
+    made = prepare(config, Objects((("folder", str(data), str(listed)),)), options)
+    assert {target.image.image_id for target in made.validation} == {"im_0", "im_2", "im_4"}
 
 
 def test_image_that_cannot_be_used_is_named(data, recipe, tmp_path):
