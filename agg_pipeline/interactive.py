@@ -33,7 +33,7 @@ def load_model(
 
 def _sign(positive: object) -> bool:
     """True and False, and the numbers that stand for them in an array of clicks."""
-    if not isinstance(positive, bool | np.bool_ | Real) or positive not in (0, 1):
+    if not isinstance(positive, np.bool_ | Real) or positive not in (0, 1):
         raise ValueError(f"{positive!r} is neither True nor False")
     return bool(positive)
 

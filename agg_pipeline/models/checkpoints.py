@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import safetensors.torch
 import torch
@@ -164,10 +164,9 @@ def load_adapter(path: str | Path) -> tuple[Adapter, AdapterInfo]:
 
 
 def _projections(value: object) -> Projections:
-    for known in get_args(Projections):
-        if value == known:
-            return known  # type: ignore[no-any-return]
-    raise UserError(f"unknown projections {value!r}; possible: {', '.join(get_args(Projections))}")
+    if value not in get_args(Projections):
+        raise UserError(f"unknown projections {value!r}; possible: {', '.join(get_args(Projections))}")
+    return cast(Projections, value)
 
 
 def _origin(known: Any) -> Origin:

@@ -206,7 +206,7 @@ def open_source(
         held = Counter(kind for database in databases for kind in database.proposals(["kind"])["kind"].to_pylist())
         there = ", ".join(f"{count} {kind}" for kind, count in held.items()) or "nothing"
         wanted = " or ".join(lacking[0])
-        raise UserError(f"source {source!r} has no {wanted} to learn from: the database holds {there}")
+        raise UserError(f"source {source!r} has no mask of kind {wanted} to learn from: the database holds {there}")
     rows = _Rows(**{name: np.asarray(values) for name, values in columns.items()})
     order = np.argsort(rows.image, kind="stable")
     first = np.searchsorted(rows.image[order], np.arange(len(known) + 1))

@@ -136,7 +136,7 @@ def test_released_adapters_are_imported_and_exported(shared, tmp_path):
         (("--resume",), "no checkpoint to resume"),
         (("--max-minutes", "nan"), "nan is no number"),
         (("--out", "memory://x"), "a training writes to a folder of this machine"),
-        (("--source", "gt"), "source 'gt' has no annotated to learn from: the database holds"),
+        (("--source", "gt"), "source 'gt' has no mask of kind annotated to learn from: the database holds"),
     ],
 )
 def test_bad_input_is_one_line(proposals, data, recipe, tmp_path, options, said):

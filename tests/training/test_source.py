@@ -109,11 +109,13 @@ def test_source_without_masks_is_refused(proposals, data):
     assert "annotated" not in built.proposals(["kind"])["kind"].to_pylist()
     # The objects are in every source: alone they are none of these.
     for source in ("gt", "gt+agg"):
-        with pytest.raises(UserError, match=f"source '{re.escape(source)}' has no annotated to learn from: .* object"):
+        with pytest.raises(
+            UserError, match=f"source '{re.escape(source)}' has no mask of kind annotated to learn from: .* object"
+        ):
             opened(proposals, data, source)
     empty = type(built)(built.store)
     empty.__dict__["sidecars"] = {}
-    with pytest.raises(UserError, match="no part or complement to learn from: the database holds nothing"):
+    with pytest.raises(UserError, match="no mask of kind part or complement to learn from: the database holds nothing"):
         open_source([empty], [partial(read_image, Store(str(data)))], "agg", False)
 
 
