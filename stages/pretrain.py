@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from schemas.crop import tight_box
+
 SMOOTHED = 3
 """Side of the square over which the edge of a pasted object is blended, pixels."""
 
@@ -26,15 +28,32 @@ def cross_entropy_and_dice(logits: Tensor, target: Tensor) -> Tensor:
     return each.sum(dim=(1, 2, 3)) / counted.sum(dim=(1, 2, 3)).clamp(min=1) + dice
 
 
-def fit_mask(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """A mask squeezed or stretched to (height, width), nearest."""
-    fitted = cv2.resize(mask.view(np.uint8), (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST_EXACT)
-    return np.asarray(fitted, np.bool_)
+def place(
+    pixels: NDArray[np.uint8],
+    mask: NDArray[np.bool_],
+    frame: NDArray[np.uint8],
+    scale: float,
+    centre: tuple[int, int],
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """An object put into another image; that image with it, (H, W, 3) uint8 RGB, and where it lies there, (H, W).
 
-
-def paste(pixels: NDArray[np.uint8], mask: NDArray[np.bool_], background: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """An object on another image, which is squeezed to the object's: (H, W, 3) uint8 RGB, (H, W) and any (h, w, 3)."""
-    height, width = mask.shape
-    behind = cv2.resize(background, (width, height), interpolation=cv2.INTER_AREA)
-    share = cv2.blur(mask.astype(np.float32), (SMOOTHED, SMOOTHED))[..., None]
-    return np.asarray(np.rint(share * pixels + (1 - share) * behind), np.uint8)
+    pixels, mask: (h, w, 3) and (h, w), an image and the object in it, which has pixels. frame: (H, W, 3). scale: of the
+    object in the frame. centre: (row, col) of its box there; what lies outside of the frame is cut.
+    """
+    own = tight_box(mask)
+    if own is None:
+        raise ValueError("a mask without a pixel cannot be placed")
+    cut = np.s_[own.top : own.bottom + 1, own.left : own.right + 1]
+    height, width = max(1, round(scale * own.height)), max(1, round(scale * own.width))
+    small = cv2.resize(pixels[cut], (width, height), interpolation=cv2.INTER_AREA)
+    fitted = cv2.resize(mask[cut].view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    top, left = centre[0] - height // 2, centre[1] - width // 2
+    rows, cols = slice(max(0, top), max(0, top + height)), slice(max(0, left), max(0, left + width))
+    shown = frame[rows, cols].shape[:2]
+    seen = np.s_[rows.start - top : rows.start - top + shown[0], cols.start - left : cols.start - left + shown[1]]
+    covered = np.zeros(frame.shape[:2], np.bool_)
+    covered[rows, cols] = fitted[seen]
+    share = cv2.blur(covered[rows, cols].astype(np.float32), (SMOOTHED, SMOOTHED))[..., None]
+    put = frame.copy()
+    put[rows, cols] = np.rint(share * small[seen] + (1 - share) * frame[rows, cols])
+    return put, covered

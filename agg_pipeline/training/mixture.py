@@ -14,15 +14,20 @@ from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.training.recent import Recent
 from agg_pipeline.training.samples import Sample, generator, make_sample
 from agg_pipeline.training.source import Drawn
+from schemas.crop import tight_box
 from schemas.errors import ImageError, UserError
 from schemas.numbers import BINS
 from schemas.records import ImageRecord
 from schemas.training import PretrainConfig
-from stages.pretrain import fit_mask, paste
+from stages.pretrain import place
 
-KEPT_BYTES = 1 << 30
+KEPT_BYTES = 2 << 30
 """Of the images that a process keeps."""
 MIN_SEEN = 0.25
+MAX_PASTED = 4
+SMALLEST = 0.15
+"""Side of a pasted object, as a share of the largest that the image can hold."""
+NEAR = 0.5
 TRIES = 100
 """Images that are drawn until one holds an object."""
 
@@ -61,18 +66,34 @@ def draw_object(record: ImageRecord, rng: np.random.Generator) -> Drawn:
     return Drawn(record.pixels, masks[chosen], others & ~masks[chosen], masks[chosen], BINS)
 
 
-def composed(front: Drawn, behind: Drawn, rng: np.random.Generator) -> Drawn:
-    """An object pasted on another one's image, to find either: the one in front, or what can be seen of that behind.
+def scene(record: ImageRecord, pasted: Sequence[Drawn], rng: np.random.Generator) -> Drawn:
+    """Objects pasted one after another on an image, each at a random size, half of them upon one that is there.
 
-    The other one is among ``others``. The one behind is only to be found if at least a quarter of it can be seen.
+    To find is any of the image's own or the pasted ones of which at least a quarter is still seen; all that is seen of
+    the rest is ``others``. That teaches a model which one of several objects is meant, whatever their sizes.
     """
-    whole = fit_mask(behind.mask, front.mask.shape)
-    seen = whole & ~front.mask
-    others = fit_mask(behind.others, front.mask.shape) & ~front.mask
-    pixels = paste(front.pixels, front.mask, behind.pixels)
-    if rng.random() < 0.5 and np.count_nonzero(seen) >= MIN_SEEN * np.count_nonzero(whole) > 0:
-        return Drawn(pixels, seen, others | front.mask, seen, BINS)
-    return Drawn(pixels, front.mask, others | seen, front.mask, BINS)
+    pixels = record.pixels
+    height, width = pixels.shape[:2]
+    whole = [each.mask.full() for each in record.objects]
+    seen = [mask.copy() for mask in whole]
+    for each in pasted:
+        box = tight_box(each.mask)
+        if box is None:
+            continue
+        near = np.flatnonzero(seen[int(rng.integers(len(seen)))]) if rng.random() < NEAR else ()
+        pixel = int(near[rng.integers(len(near))]) if len(near) else int(rng.integers(height * width))
+        share = np.exp(rng.uniform(np.log(SMALLEST), 0))
+        scale = share * min(height / box.height, width / box.width)
+        pixels, mask = place(each.pixels, each.mask, pixels, scale, divmod(pixel, width))
+        if not mask.any():
+            continue
+        seen = [own & ~mask for own in seen] + [mask]
+        whole.append(mask)
+    areas = [(np.count_nonzero(own), np.count_nonzero(all_)) for own, all_ in zip(seen, whole, strict=True)]
+    found = [number for number, (own, all_) in enumerate(areas) if own and own >= MIN_SEEN * all_]
+    chosen = found[int(rng.integers(len(found)))]
+    others = np.logical_or.reduce([*seen[:chosen], *seen[chosen + 1 :], np.zeros((height, width), np.bool_)])
+    return Drawn(pixels, seen[chosen], others & ~seen[chosen], seen[chosen], BINS)
 
 
 class ObjectSamples(Numbered[Sample]):
@@ -88,9 +109,12 @@ class ObjectSamples(Numbered[Sample]):
 
     def __getitem__(self, index: tuple[int, int]) -> Sample:
         rng = generator(self.config.training.seed, "object", *index)
-        drawn = draw_object(self.mixture.draw(rng), rng)
+        record = self.mixture.draw(rng)
         if rng.random() < self.config.paste:
-            drawn = composed(drawn, draw_object(self.mixture.draw(rng), rng), rng)
+            pasted = [draw_object(self.mixture.draw(rng), rng) for _ in range(1 + int(rng.integers(MAX_PASTED)))]
+            drawn = scene(record, pasted, rng)
+        else:
+            drawn = draw_object(record, rng)
         config = self.config
         return make_sample(drawn, config.augment, config.training.click_decay, rng, parted=config.parted)
 

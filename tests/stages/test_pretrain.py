@@ -5,8 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from stages.pretrain import cross_entropy_and_dice, paste
+from stages.pretrain import cross_entropy_and_dice, place
 
 
 def test_cross_entropy_and_dice_by_hand():
@@ -33,14 +36,40 @@ def test_perfect_and_opposite_masks():
     assert float(cross_entropy_and_dice(40 * (0.5 - target), target)) > 10
 
 
-def test_pasted_objects_keep_their_inside():
+def test_placed_objects_keep_their_inside():
     pixels = np.full((20, 30, 3), 200, np.uint8)
     mask = np.zeros((20, 30), bool)
     mask[5:15, 10:20] = True
-    behind = np.full((7, 9, 3), 40, np.uint8)
-    pasted = paste(pixels, mask, behind)
-    assert (pasted[6:14, 11:19] == 200).all()
-    outside = np.ones_like(mask)
-    outside[4:16, 9:21] = False
-    assert (pasted[outside] == 40).all()
-    assert ((pasted >= 40) & (pasted <= 200)).all()
+    frame = np.full((40, 50, 3), 40, np.uint8)
+    put, covered = place(pixels, mask, frame, 2.0, (18, 25))
+    expected = np.zeros((40, 50), bool)
+    expected[8:28, 15:35] = True
+    assert np.array_equal(covered, expected)
+    assert (put[9:27, 16:34] == 200).all()
+    assert (put[~expected] == 40).all()
+    assert ((put >= 40) & (put <= 200)).all()
+    assert (frame == 40).all()
+
+
+@given(
+    st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    st.floats(0.05, 20),
+    st.data(),
+)
+def test_objects_can_be_placed_anywhere_at_any_scale(shape, frame_shape, scale, data):
+    mask = data.draw(arrays(bool, shape).filter(lambda found: found.any()))
+    centre = data.draw(st.tuples(st.integers(0, frame_shape[0] - 1), st.integers(0, frame_shape[1] - 1)))
+    frame = np.full((*frame_shape, 3), 40, np.uint8)
+    put, covered = place(np.full((*shape, 3), 200, np.uint8), mask, frame, scale, centre)
+    assert put.shape == frame.shape
+    assert covered.shape == frame_shape
+    assert ((put >= 40) & (put <= 200)).all()
+    if not covered.any():
+        assert (put == 40).all()
+
+
+def test_an_empty_mask_cannot_be_placed():
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    with pytest.raises(ValueError, match="without a pixel"):
+        place(pixels, np.zeros((4, 4), bool), pixels, 1.0, (0, 0))

@@ -12,7 +12,7 @@ from agg_pipeline.models.adapter import Adapter, attach_adapter
 from agg_pipeline.models.checkpoints import load_click_model, new_click_model, save_click_model
 from agg_pipeline.models.simpleclick import ARCHITECTURES, wave_positions
 from agg_pipeline.pretrain import Objects, Pretraining, prepare
-from agg_pipeline.training.mixture import ObjectSamples, composed, draw_object, weighted
+from agg_pipeline.training.mixture import ObjectSamples, draw_object, scene, weighted
 from agg_pipeline.training.options import TrainingOptions
 from agg_pipeline.training.samples import generator
 from agg_pipeline.training.source import Drawn
@@ -114,26 +114,48 @@ def test_objects_are_whole_and_without_the_others(data):
     assert seen == {0, 1}
 
 
-def test_composed_images_show_both_objects():
-    def thing(shade, left, right):
-        mask = np.zeros((40, 60), bool)
-        mask[10:30, left:right] = True
-        return Drawn(np.full((40, 60, 3), shade, np.uint8), mask, np.zeros_like(mask), mask, 10)
+def thing(shade: int, box: tuple[int, int, int, int], shape: tuple[int, int] = (40, 60)) -> Drawn:
+    top, bottom, left, right = box
+    mask = np.zeros(shape, bool)
+    mask[top:bottom, left:right] = True
+    return Drawn(np.full((*shape, 3), shade, np.uint8), mask, np.zeros_like(mask), mask, 10)
 
-    front, behind = thing(200, 10, 30), thing(40, 20, 50)
-    seen = behind.mask & ~front.mask
-    found = [composed(front, behind, generator(number)) for number in range(20)]
-    in_front = [each for each in found if np.array_equal(each.mask, front.mask)]
-    others = [each for each in found if np.array_equal(each.mask, seen)]
-    assert in_front
-    assert others
-    assert len(in_front) + len(others) == 20
-    assert all(np.array_equal(each.others, seen) for each in in_front)
-    assert all(np.array_equal(each.others, front.mask) for each in others)
-    assert all((each.pixels[12:28, 12:28] == 200).all() and (each.pixels[:, 32:] == 40).all() for each in found)
-    # Of what is behind too little can be seen.
-    hidden = [composed(thing(200, 10, 45), behind, generator(number)).mask for number in range(20)]
-    assert all(mask[:, 10:45].any() and not mask[:, 45:].any() for mask in hidden)
+
+def test_scenes_show_what_is_to_be_found_and_the_rest_is_others(data):
+    dataset = open_dataset("folder", str(data), None)
+    record = dataset.read(dataset.entries[0])
+    own = [each.mask.full() for each in record.objects]
+    pasted = [thing(shade, (10, 30, 10, 30)) for shade in (251, 253)]
+    found = set()
+    for number in range(60):
+        drawn = scene(record, pasted, generator(number))
+        assert drawn.pixels.shape == record.pixels.shape
+        assert drawn.mask.any()
+        assert not (drawn.mask & drawn.others).any()
+        shades = [(drawn.pixels == shade).all(axis=2) for shade in (251, 253)]
+        # All that is there is the mask or others; the inside of what was pasted shows its own shade.
+        for shade in shades:
+            assert (drawn.mask | drawn.others)[shade].all()
+        which = [n for n, shade in enumerate(shades) if shade.any() and drawn.mask[shade].all()]
+        found.add(f"pasted {which[0]}" if which and not drawn.others[shades[which[0]]].any() else "own")
+        if not which:
+            assert any(not (drawn.mask & ~mask).any() for mask in own)
+    assert found == {"pasted 0", "pasted 1", "own"}
+
+
+def test_what_is_mostly_hidden_is_not_to_be_found(data):
+    dataset = open_dataset("folder", str(data), None)
+    record = dataset.read(dataset.entries[0])
+    whole = [each.mask.full() for each in record.objects]
+    cover = [thing(251, (0, 40, 0, 60))] * 3
+    own = []
+    for number in range(60):
+        drawn = scene(record, cover, generator(number))
+        if not (drawn.pixels[drawn.mask] == 251).all(axis=1).any():
+            own.append(drawn.mask)
+    assert own
+    for seen in own:
+        assert any(not (seen & ~mask).any() and seen.sum() >= 0.25 * mask.sum() for mask in whole)
 
 
 def test_a_sample_depends_on_seed_epoch_and_number_alone(data):
