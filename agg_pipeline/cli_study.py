@@ -22,12 +22,15 @@ from schemas.resolve import override, validated
 @click.option("--data", multiple=True, help="Root of a data set as NAME:ROOT.")
 @click.option("--recipe", default="full", help="full, small, or a TOML file.")
 @click.option("--checkpoint", type=click.Path(dir_okay=False), help="Click model. Default: the one built in.")
+@click.option("--precision", type=click.Choice(["32-true", "bf16-mixed"]), help="Arithmetic of the trainings.")
 @click.option("--out", required=True, help="Folder of databases, trainings and results.")
 @click.option("--report", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Markdown file.")
-def group(data: tuple[str, ...], recipe: str, checkpoint: str | None, out: str, report: Path) -> None:
+def group(
+    data: tuple[str, ...], recipe: str, checkpoint: str | None, precision: str | None, out: str, report: Path
+) -> None:
     """Proposals, trainings from several sources, ablations and evaluations. The same command again goes on."""
     check_start(out)
-    config = read_config(recipe)
+    config = read_config(recipe, {} if precision is None else {"precision": precision})
     roots = dict(named_root(each) for each in data)
     for name, root in roots.items():
         if not name or not root:
@@ -43,10 +46,10 @@ def group(data: tuple[str, ...], recipe: str, checkpoint: str | None, out: str, 
     click.echo(f"{report} holds what was found")
 
 
-def read_config(recipe: str) -> StudyConfig:
-    """The configuration of a study by the name of its recipe, or from a TOML file."""
+def read_config(recipe: str, settings: dict[str, Any]) -> StudyConfig:
+    """The configuration of a study by the name of its recipe, or from a TOML file; settings go before that."""
     path = recipe_path("study", recipe)
-    config: StudyConfig = validated(override(StudyConfig(), _with_tuples(read_toml(path))))
+    config: StudyConfig = validated(override(StudyConfig(), _with_tuples(read_toml(path)) | settings))
     return config
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from agg_pipeline.datasets.registry import known_dataset
 from schemas.errors import UserError
@@ -16,16 +17,19 @@ class StudyConfig:
     """The sizes of a study.
 
     objects: set from whose objects AGG makes proposals. parts: set with annotated parts of the same images. sets: that
-    models are evaluated on. variants: trainings, names of ``VARIANTS``. images: of ``objects``, 0 for all. recipe: of
-    the trainings, name or path. seeds: the first variant is trained with so many. sample: masks of each level and set.
-    calibrate: parts from which classes get their granularity. curves: masks of each level whose curves are drawn.
+    models are evaluated on. ablation_sets: those of them for what is no row of Table 1: ablations and further seeds.
+    variants: trainings, names of ``VARIANTS``. images: of ``objects``, 0 for all. recipe: of the trainings, name or
+    path; precision: their arithmetic. seeds: the first variant is trained with so many. sample: masks of each level and
+    set. calibrate: parts from which classes get their granularity. curves: masks of each level whose curves are drawn.
     """
 
     objects: str = "sbd"
     parts: str = "partimagenet"
     sets: tuple[str, ...] = ("sbd", "grabcut", "partimagenet", "pascal_part", "demo")
+    ablation_sets: tuple[str, ...] = ("sbd", "partimagenet")
     variants: tuple[str, ...] = ("AGG", "GT", "GT+AGG", "no table", "no LoRA", "neither", "scale alone")
     recipe: str = "study"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
     images: int = number(0, 0)
     seeds: int = number(1, 1, 100)
     sample: int = number(80, 1)
@@ -84,6 +88,8 @@ def steps(config: StudyConfig, roots: Mapping[str, str], checkpoint: str, out: P
     for name in (config.objects, config.parts, *config.sets):
         if not known_dataset(name).built_in and name not in roots:
             raise UserError(f"the study needs the root of {name}: --data {name}:FOLDER")
+    for name in set(config.ablation_sets) - set(config.sets):
+        raise UserError(f"ablation_sets names {name}, which is none of the study's sets")
     size = ("--input-size", str(config.input_size)) if config.input_size else ()
     model = ("--checkpoint", checkpoint, *size)
     proposals, annotated = out / "proposals", out / "annotated"
@@ -106,10 +112,11 @@ def steps(config: StudyConfig, roots: Mapping[str, str], checkpoint: str, out: P
             databases += ("--proposals", str(annotated))
         data = tuple(text for name in sorted({config.objects, config.parts}) for text in _data(name, roots))
         arguments = ("finetune", *databases, *data, "--checkpoint", checkpoint, "--recipe", config.recipe)
+        arguments += ("--precision", config.precision)
         folder = str(out / "trained" / trained_name(variant, seed))
         arguments += (*VARIANTS[variant], "--seed", str(seed))
         made.append(Step(f"train {trained_name(variant, seed)}", arguments, folder, resumable=True))
-        for name in config.sets:
+        for name in config.sets if variant in SOURCES and seed == 0 else config.ablation_sets:
             made += _evaluations(config, variant, seed, name, source(name), model, out)
     return made
 

@@ -25,6 +25,7 @@ SMALL = {
     "objects": "demo",
     "parts": "demo",
     "sets": ("demo",),
+    "ablation_sets": ("demo",),
     "variants": ("AGG", "no table", "neither", "scale alone"),
     "recipe": "demo",
     "seeds": 2,
@@ -168,6 +169,7 @@ def test_another_study_in_the_folder_is_refused(study, recipe):
         ('sets = ["grabcut"]', "the study needs the root of grabcut"),
         ('variants = ["magic"]', "unknown variant 'magic'"),
         ('sets = ["moon"]', "unknown data set 'moon'"),
+        ('ablation_sets = ["sbd"]', "ablation_sets names sbd, which is none of the study's sets"),
         ("curves = 0", "'curves' is 0"),
         ("nonsense = 1", "unknown configuration key 'nonsense'"),
     ],
@@ -197,11 +199,19 @@ def test_variants_and_modes_of_the_full_study(tmp_path):
     assert "--adapter" not in made["evaluate no-LoRA on sbd"].arguments
     assert "--granularity" in made["evaluate no-LoRA on sbd"].arguments
     assert "--granularity" not in made["evaluate no-table on sbd"].arguments
+    assert "evaluate GT on demo" in made
+    assert "evaluate no-table on demo" not in made
     assert len({step.folder for step in made.values()}) == len(made)
+
+
+def test_arithmetic_of_all_trainings(study, commands):
+    assert study("--precision", "bf16-mixed").code == 0
+    trained = [arguments for arguments in commands.run if arguments[0] == "finetune"]
+    assert all(each[each.index("--precision") + 1] == "bf16-mixed" for each in trained)
 
 
 @pytest.mark.parametrize("name", ["full", "small"])
 def test_recipes_are_studies(name, tmp_path):
-    config = read_config(name)
+    config = read_config(name, {})
     roots = dict.fromkeys((*config.sets, config.objects, config.parts), "/data")
     assert len(steps(config, roots, "/base.pth", tmp_path)) > 8
