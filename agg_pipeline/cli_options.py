@@ -73,6 +73,7 @@ SETTINGS = {
     "batch_objects": ("batch", "batch_objects"),
     "input_size": ("predictor", "input_size"),
     "rounds": ("loop", "rounds"),
+    "contrast": ("loop", "contrast"),
     "flip": ("predictor", "flip"),
     "device": ("predictor", "device"),
     "dtype": ("predictor", "dtype"),

@@ -60,6 +60,7 @@ def _with_run_options(command: Callable[..., None]) -> Callable[..., None]:
 @group.command("run")
 @_with_run_options
 @click.option("--rounds", type=int, help="Simulated interactions of each object.")
+@click.option("--contrast", type=int, help="A negative click is, of N pixels, the most unlike the positive one's.")
 def run_command(**options: Any) -> None:
     """Turn a data set into a proposal database. The same command again goes on where it stopped."""
     _run("agg", **options)

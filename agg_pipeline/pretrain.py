@@ -59,10 +59,9 @@ class Pretraining:
         return highest * (LOWEST + (1 - LOWEST) * (1 + math.cos(math.pi * min(1.0, done))) / 2)
 
     def loss(self, epoch: float) -> tuple[Loss, int]:
-        """Iterative clicks only from ``focal_epoch`` on: before, there is no prediction worth correcting."""
-        if epoch < self.config.focal_epoch:
-            return cross_entropy_and_dice, 0
-        return normalised_focal_loss, self.config.training.max_rounds
+        """No iterative clicks before ``rounds_epoch``: there is no prediction worth correcting yet."""
+        rounds = self.config.training.max_rounds if epoch >= self.config.rounds_epoch else 0
+        return normalised_focal_loss if epoch >= self.config.focal_epoch else cross_entropy_and_dice, rounds
 
     @property
     def max_norm(self) -> float:

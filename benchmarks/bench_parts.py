@@ -1,7 +1,8 @@
 """Recall of annotated parts by the proposals of seeded people against random partitions of the same objects.
 
 Needs photographs:
-``python -m benchmarks.bench_parts --data sbd-mini --parts parts-mini --checkpoint xtiny448.pth --out folder``.
+``python -m benchmarks.bench_parts --data sbd-mini --parts parts-mini --checkpoint xtiny448.pth --out folder``;
+what follows after ``--`` goes to ``agg proposals run``.
 """
 
 from __future__ import annotations
@@ -12,18 +13,22 @@ from pathlib import Path
 
 import click
 
+from agg_pipeline.models.checkpoints import default_checkpoint
 from stages.draws import uniforms
 
 
 @click.command()
 @click.option("--data", required=True, type=click.Path(exists=True, path_type=Path), help="Folder in SBD's layout.")
 @click.option("--parts", required=True, help="Folder in PartImageNet's layout, with parts of the same images.")
-@click.option("--checkpoint", required=True)
+@click.option("--checkpoint", default=str(default_checkpoint()))
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 @click.option("--prefix", default="ccp_", show_default=True, help="Of the ids to choose from.")
 @click.option("--people", default=60, show_default=True)
 @click.option("--seed", default=0, show_default=True)
-def main(data: Path, parts: str, checkpoint: str, out: Path, prefix: str, people: int, seed: int) -> None:
+@click.argument("options", nargs=-1)
+def main(
+    data: Path, parts: str, checkpoint: str, out: Path, prefix: str, people: int, seed: int, options: tuple[str, ...]
+) -> None:
     """Run the proposals of a seeded choice of training images, then ``stats --parts``."""
     ids = sorted(line for line in (data / "train.txt").read_text().split() if line.startswith(prefix))
     order = uniforms(seed, "sbd", "", 0, "bench-parts", 0, len(ids)).argsort(kind="stable")
@@ -32,7 +37,7 @@ def main(data: Path, parts: str, checkpoint: str, out: Path, prefix: str, people
     chosen.write_text("\n".join(sorted(ids[n] for n in order[:people])) + "\n")
     agg = (sys.executable, "-m", "agg_pipeline.cli", "proposals")
     target = str(out / f"people-{seed}")
-    run = ("--dataset", "sbd", "--data", str(data), "--split", str(chosen), "--checkpoint", checkpoint)
+    run = ("--dataset", "sbd", "--data", str(data), "--split", str(chosen), "--checkpoint", checkpoint, *options)
     subprocess.run([*agg, "run", *run, "--out", target], check=True)
     subprocess.run([*agg, "stats", target, "--parts", parts], check=True)
 

@@ -63,14 +63,22 @@ def steps(batch: int, runs: int) -> None:
     learnt = list(adapter.parameters())
     weights = [value for name, value in whole.named_parameters() if name != "backbone.pos_embed"]
     same = [plain[name] for name, _ in whole.named_parameters() if name != "backbone.pos_embed"]
+
+    def half() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = adapted(image, coords, rows)
+        return _step(logits.float(), target, learnt)
+
     calls = [
+        half,
         lambda: _step(adapted(image, coords, rows), target, learnt),
         lambda: _step(whole(image, coords), target, weights),
         lambda: _step(reference_forward(whole.arch, plain, image, coords), target, same),
     ]
-    lora, full, reference = (1e3 * seconds for seconds in alternate(calls, runs))
+    mixed, lora, full, reference = (1e3 * seconds for seconds in alternate(calls, runs))
     print(f"a step (forward and backward) of {batch} samples at 224, one thread, medians of {runs} runs in turns")
-    print(f"  with LoRA              {lora:8.1f} ms   {reference / lora:.2f} times as fast as the reference")
+    print(f"  with LoRA, bfloat16    {mixed:8.1f} ms   {reference / mixed:.2f} times as fast as the reference")
+    print(f"  with LoRA              {lora:8.1f} ms   {reference / lora:.2f}")
     print(f"  all weights            {full:8.1f} ms   {reference / full:.2f}")
     print(f"  reference, all weights {reference:8.1f} ms")
 

@@ -19,7 +19,9 @@ class LoopConfig:
     rounds: loops of each object, with clicks of their own.
     min_negatives, max_negatives: range of the number N of iterations after Y_0, drawn per loop.
     keep: every Y_t is a candidate, or only the last one. min_distance: smallest distance of a new click from every
-    earlier one, as a share of the diagonal of the object's box; 0 for no check. max_draws: tries per click.
+    earlier one, as a share of the diagonal of the object's box; 0 for no check. max_draws: tries per click. contrast: a
+    negative click is, of so many pixels that it may fall on, the one that differs most from the positive click's in
+    colour; 1 for any, as in the paper.
     min_mask_area: no new click at a step where the mask has fewer pixels (the forward still runs).
     """
 
@@ -29,6 +31,7 @@ class LoopConfig:
     keep: Literal["all", "last"] = "all"
     min_distance: float = number(0.05, 0, 1)
     max_draws: int = number(20, 1)
+    contrast: int = number(1, 1, 1000)
     min_mask_area: int = number(0, 0)
 
 

@@ -105,7 +105,8 @@ class PretrainConfig:
 
     architecture: of a model that starts from nothing. epoch: samples of an epoch. warm_up: epochs in which the
     learning rate grows; then it falls along a cosine. weight_decay: of matrices (AdamW). focal_epoch: from it on the
-    loss is the normalised focal loss and there are iterative clicks; before, cross-entropy and Dice without them.
+    loss is the normalised focal loss; before, cross-entropy and Dice. rounds_epoch: from it on there are iterative
+    clicks.
     paste: share of the samples in which objects are pasted on another one's image. parted: of those with several
     objects, the share in which clicks are to part one from a mask prompt of all. max_norm: of the gradient, 0 for no
     limit.
@@ -117,6 +118,7 @@ class PretrainConfig:
     warm_up: float = number(0.5, 0)
     weight_decay: float = number(0.05, 0, 1)
     focal_epoch: float = number(20.0, 0)
+    rounds_epoch: float = number(20.0, 0)
     paste: float = number(0.15, 0, 1)
     parted: float = number(0.0, 0, 1)
     max_norm: float = number(1.0, 0)

@@ -12,6 +12,7 @@ from schemas.config import LoopConfig
 from schemas.crop import MaskCrop, area, threshold
 from schemas.records import Click, ImageRecord, Interaction, ObjectMask, Prediction
 from stages.click_model import ClickModel
+from stages.colour import differences
 from stages.draws import index, uniforms
 
 THRESHOLD = 0.5
@@ -67,7 +68,11 @@ def loop_length(seed: int, dataset: str, target: Target, config: LoopConfig, rou
 
 
 def random_click(seed: int, dataset: str, config: LoopConfig) -> DrawClick:
-    """The click simulator: a uniform pixel of the current mask that is not too close to earlier clicks."""
+    """The click simulator: a uniform pixel of the current mask that is not too close to earlier clicks.
+
+    A negative click is, of ``config.contrast`` such pixels, the one whose colour differs most from that at the positive
+    click: it is more likely on another part of the object.
+    """
 
     def draw(target: Target, step: int, mask: MaskCrop, clicks: tuple[Click, ...]) -> Click | None:
         pixels = np.flatnonzero(mask.values)
@@ -76,12 +81,22 @@ def random_click(seed: int, dataset: str, config: LoopConfig) -> DrawClick:
         numbers = uniforms(
             seed, dataset, target.image.image_id, target.object.instance_id, "click", step, config.max_draws
         )
+        wanted = config.contrast if clicks else 1
+        found: list[tuple[int, int]] = []
         for number in numbers:
             row, col = divmod(int(pixels[index(number, pixels.size)]), mask.box.width)
             row, col = row + mask.box.top, col + mask.box.left
             if all(math.hypot(row - c.row, col - c.col) >= closest for c in clicks):
-                return Click(row, col, not clicks)
-        return None
+                found.append((row, col))
+                if len(found) == wanted:
+                    break
+        if not found:
+            return None
+        best = 0
+        if len(found) > 1:
+            first = (int(clicks[0].row), int(clicks[0].col))
+            best = int(differences(target.image.pixels, first, found).argmax())
+        return Click(*found[best], not clicks)
 
     return draw
 

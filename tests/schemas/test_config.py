@@ -88,6 +88,7 @@ def test_presets_say_what_the_protocol_says():
     assert (paper.loop.min_negatives, paper.loop.max_negatives, paper.loop.keep) == (3, 6, "all")
     assert (released.loop.min_negatives, released.loop.max_negatives, released.loop.keep) == (2, 4, "last")
     assert (paper.loop.min_distance, paper.loop.max_draws, released.loop.min_distance) == (0.05, 20, 0.0)
+    assert (paper.loop.contrast, released.loop.contrast) == (1, 1)
     assert released.loop.min_mask_area == 400
     assert (paper.masks.fill_holes, paper.masks.opening, paper.masks.min_area) == (True, 3, 400)
     assert (released.masks.fill_holes, released.masks.component) == (False, "random")

@@ -164,6 +164,24 @@ def test_no_click_ends_the_loop_of_a_tiny_object():
     assert len(model.calls) == 1
 
 
+def test_contrast_puts_negative_clicks_on_other_colours():
+    pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    pixels[:, :40], pixels[:, 40:] = (200, 30, 30), (30, 30, 200)
+    target = target_of(FULL)
+    target = replace(target, image=replace(target.image, pixels=pixels))
+    first = (Click(30, 20, True),)
+
+    def share(contrast):
+        draw = random_click(0, "toy", replace(PAPER, contrast=contrast))
+        clicks = [draw(target, step, target.object.mask, first) for step in range(100)]
+        assert all(math.hypot(click.row - 30, click.col - 20) >= 0.05 * math.hypot(50, 60) for click in clicks)
+        assert not any(click.positive for click in clicks)
+        return sum(click.col >= 40 for click in clicks) / len(clicks)
+
+    assert 0.25 < share(1) < 0.6
+    assert share(8) > 0.95
+
+
 def test_number_of_draws_is_limited():
     # One pixel in a hundred is far enough; a single draw rarely finds it, many draws do.
     target = target_of(frame_of(0, 0, 1, 80))

@@ -26,6 +26,7 @@ from tests.e2e.commands import error_of, invoke
 TINY = """epoch = 6
 warm_up = 0.5
 focal_epoch = 1.0
+rounds_epoch = 1.0
 [training]
 epochs = 2
 batch = 2
@@ -60,9 +61,11 @@ def test_rate_grows_and_falls():
     assert rates == pytest.approx([0.001, 0.0505, 0.1, 0.0505, 0.001])
 
 
-def test_loss_and_clicks_change_at_the_focal_epoch():
-    method = Pretraining(override(PretrainConfig(), {"focal_epoch": 3.0, "training": {"max_rounds": 2}}))
-    assert method.loss(2.99) == (cross_entropy_and_dice, 0)
+def test_loss_and_clicks_change_at_their_epochs():
+    settings = {"focal_epoch": 3.0, "rounds_epoch": 2.0, "training": {"max_rounds": 2}}
+    method = Pretraining(override(PretrainConfig(), settings))
+    assert method.loss(1.99) == (cross_entropy_and_dice, 0)
+    assert method.loss(2.0) == (cross_entropy_and_dice, 2)
     assert method.loss(3.0) == (normalised_focal_loss, 2)
 
 
@@ -191,7 +194,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(command, tmp_path):
 
 def test_it_learns(data, tmp_path):
     path = tmp_path / "longer.toml"
-    path.write_text(TINY.replace("focal_epoch = 1.0", "focal_epoch = 100").replace("epochs = 2", "epochs = 30"))
+    path.write_text(TINY.replace("_epoch = 1.0", "_epoch = 100").replace("epochs = 2", "epochs = 30"))
     done = invoke("pretrain", "--data", f"folder:{data}", "--out", tmp_path / "out", "--recipe", path)
     assert done.code == 0, done
     losses = np.genfromtxt(tmp_path / "out" / "steps.csv", delimiter=",", names=True)["loss"]
