@@ -129,7 +129,7 @@ def simulate(
     """
     firsts = [first_step(each, config) for each in rounds or [0] * len(targets)]
     starts = zip(targets, firsts, lengths, strict=True)
-    states = [_first(target, first, length, draw_click) for target, first, length in starts]
+    states = [_first(target, first, length, config.zoom, draw_click) for target, first, length in starts]
     for step in range(max(lengths, default=0) + 1):
         running = [state for state in states if state.ended is None and step <= state.steps]
         if step > 0:
@@ -145,13 +145,15 @@ def simulate(
     ]
 
 
-def _first(target: Target, first: int, length: int, draw_click: DrawClick) -> _State:
+def _first(target: Target, first: int, length: int, zoom: bool, draw_click: DrawClick) -> _State:
     mask = target.object.mask
     click = draw_click(target, first, mask, ())
     if click is None:
         raise ValueError("the first click has no earlier one to be too close to")
-    # Before the first prediction there is no map for the region of interest to follow: it is the whole image.
-    return _State(target, first, length, Interaction(target.image.pixels, (click,), prompt=mask, focus=None), [])
+    # Before the first prediction there is no map for the region of interest to follow: it is the whole image, or it
+    # follows the object.
+    focus = mask if zoom else None
+    return _State(target, first, length, Interaction(target.image.pixels, (click,), prompt=mask, focus=focus), [])
 
 
 def _add_click(state: _State, step: int, config: LoopConfig, draw_click: DrawClick) -> None:

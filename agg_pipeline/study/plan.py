@@ -11,6 +11,23 @@ from agg_pipeline.datasets.registry import known_dataset
 from schemas.errors import UserError
 from schemas.fields import number
 
+PAPER = "paper's clicks"
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "AGG": ("--source", "agg"),
+    "GT": ("--source", "gt"),
+    "GT+AGG": ("--source", "gt+agg"),
+    "no table": ("--source", "agg", "--no-granularity"),
+    "no LoRA": ("--source", "agg", "--no-lora", "--lr", "1e-4"),
+    "neither": ("--source", "agg", "--no-lora", "--no-granularity", "--lr", "1e-4"),
+    "scale alone": ("--source", "agg", "--granularity-definition", "scale"),
+    PAPER: ("--source", "agg"),
+}
+"""Trainings: rows of Table 1, ablations of Table 3, the definition of Fig. 6, and proposals of the ``paper`` preset.
+
+All weights need a lower rate."""
+SOURCES = ("AGG", "GT", "GT+AGG")
+"""The variants of Table 1."""
+
 
 @dataclass(frozen=True, slots=True)
 class StudyConfig:
@@ -18,16 +35,19 @@ class StudyConfig:
 
     objects: set from whose objects AGG makes proposals. parts: set with annotated parts of the same images. sets: that
     models are evaluated on. ablation_sets: those of them for what is no row of Table 1: ablations and further seeds.
-    variants: trainings, names of ``VARIANTS``. images: of ``objects``, 0 for all. recipe: of the trainings, name or
-    path; precision: their arithmetic. seeds: the first variant is trained with so many. sample: masks of each level and
-    set. calibrate: parts from which classes get their granularity. curves: masks of each level whose curves are drawn.
+    preset, rounds: of the proposals. variants: trainings, names of ``VARIANTS``. images: of ``objects``, 0 for all.
+    recipe: of the trainings, name or path; precision: their arithmetic. seeds: the first variant is trained with so
+    many. sample: masks of each level and set. calibrate: parts from which classes get their granularity. curves: masks
+    of each level whose curves are drawn.
     """
 
     objects: str = "sbd"
     parts: str = "partimagenet"
     sets: tuple[str, ...] = ("sbd", "grabcut", "partimagenet", "pascal_part", "demo")
     ablation_sets: tuple[str, ...] = ("sbd", "partimagenet")
-    variants: tuple[str, ...] = ("AGG", "GT", "GT+AGG", "no table", "no LoRA", "neither", "scale alone")
+    variants: tuple[str, ...] = tuple(VARIANTS)
+    preset: Literal["paper", "parts", "released"] = "parts"
+    rounds: int = number(1, 1, 1000)
     recipe: str = "study"
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     images: int = number(0, 0)
@@ -38,20 +58,6 @@ class StudyConfig:
     max_clicks: int = number(20, 1)
     input_size: int = number(0, 0, 4096)
     max_reject_share: float = number(0.01, 0, 1)
-
-
-VARIANTS: dict[str, tuple[str, ...]] = {
-    "AGG": ("--source", "agg"),
-    "GT": ("--source", "gt"),
-    "GT+AGG": ("--source", "gt+agg"),
-    "no table": ("--source", "agg", "--no-granularity"),
-    "no LoRA": ("--source", "agg", "--no-lora", "--lr", "1e-4"),
-    "neither": ("--source", "agg", "--no-lora", "--no-granularity", "--lr", "1e-4"),
-    "scale alone": ("--source", "agg", "--granularity-definition", "scale"),
-}
-"""Trainings: rows of Table 1, ablations of Table 3, and the definition of Fig. 6. All weights need a lower rate."""
-SOURCES = ("AGG", "GT", "GT+AGG")
-"""The variants of Table 1."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ def learnt(variant: str) -> str:
 
 def trained_name(variant: str, seed: int = 0) -> str:
     """Name of a training and of its results' folders."""
-    name = variant.replace(" ", "-")
+    name = variant.replace(" ", "-").replace("'", "")
     return name if seed == 0 else f"{name}-seed-{seed}"
 
 
@@ -92,22 +98,25 @@ def steps(config: StudyConfig, roots: Mapping[str, str], checkpoint: str, out: P
         raise UserError(f"ablation_sets names {name}, which is none of the study's sets")
     size = ("--input-size", str(config.input_size)) if config.input_size else ()
     model = ("--checkpoint", checkpoint, *size)
-    proposals, annotated = out / "proposals", out / "annotated"
+    proposals, annotated, plain = out / "proposals", out / "annotated", out / "proposals-paper"
 
     def source(name: str) -> tuple[str, ...]:
         return "--dataset", name, "--data", roots.get(name, "")
 
     limit = ("--limit-images", str(config.images)) if config.images else ()
+    run = ("proposals", "run", *source(config.objects), *model, *limit, "--rounds", str(config.rounds))
     made = [
-        Step("proposals", ("proposals", "run", *source(config.objects), *model, *limit), str(proposals)),
+        Step("proposals", (*run, "--preset", config.preset), str(proposals)),
         Step("annotated", ("proposals", "annotate", *source(config.parts), *model, *limit), str(annotated)),
     ]
+    if PAPER in config.variants:
+        made.append(Step("proposals of the paper's clicks", (*run, "--preset", "paper"), str(plain)))
     trainings = [(variant, 0) for variant in config.variants]
     trainings += [(config.variants[0], seed) for seed in range(1, config.seeds)]
     for variant, seed in trainings:
         databases: tuple[str, ...] = ()
         if "gt" not in VARIANTS[variant]:
-            databases += ("--proposals", str(proposals))
+            databases += ("--proposals", str(plain if variant == PAPER else proposals))
         if "agg" not in VARIANTS[variant]:
             databases += ("--proposals", str(annotated))
         data = tuple(text for name in sorted({config.objects, config.parts}) for text in _data(name, roots))

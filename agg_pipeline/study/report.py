@@ -15,13 +15,13 @@ from agg_pipeline.reader import open_proposals
 from agg_pipeline.recall import THRESHOLDS, Recall, part_recall
 from agg_pipeline.report.plots import new_figure, png
 from agg_pipeline.sharded import Json
-from agg_pipeline.study.plan import SOURCES, StudyConfig, has_table, trained_name
+from agg_pipeline.study.plan import PAPER, SOURCES, StudyConfig, has_table, trained_name
 from agg_pipeline.study.run import read_done
 from schemas.canonical import flatten
 from schemas.numbers import GRANULARITIES
 
 LEVELS = ("object", "part")
-ABLATIONS = ("no table", "no LoRA", "neither")
+ABLATIONS = ("no table", "no LoRA", "neither", PAPER)
 INTRODUCTION = """# A study on small sets
 
 Written by `agg study` (`make study`): a click model, fine-tuned on several sources, on masks of each set that the seed
@@ -41,7 +41,7 @@ def write_study(config: StudyConfig, roots: Mapping[str, str], out: Path, report
         INTRODUCTION,
     ]
     lines += ["## Sources of masks (Table 1)", "", *_sources(found)]
-    lines += ["## Ablation (Table 3)", "", *_ablation(found)]
+    lines += ["## Ablation (Table 3), and the proposals of the paper's clicks", "", *_ablation(found)]
     lines += ["## Granularity and IoU (Fig. 4)", "", *_curves(found, pictures)]
     lines += ["## The best granularity (Fig. 6)", "", *_chosen(found, pictures)]
     lines += ["## Controllability", "", *_control(found)]

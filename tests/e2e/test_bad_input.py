@@ -374,7 +374,7 @@ def test_full_disk(finished, small_disk):
 
 def test_unknown_values_of_options(refused):
     assert refused("--preset", "nonsense") == (
-        "Invalid value for '--preset': 'nonsense' is not one of 'paper', 'released'."
+        "Invalid value for '--preset': 'nonsense' is not one of 'paper', 'parts', 'released'."
     )
     assert "'nonsense' is not one of 'berkeley', 'coco', 'davis', 'demo'" in refused("--dataset", "nonsense")
     assert "possible: train, val, large" in refused("--dataset", "demo", "--split", "nonsense")
@@ -412,7 +412,7 @@ def test_values_out_of_range(refused, tmp_path, options, said):
     [
         (
             "[loop]\nmax_clicks = 3",
-            "unknown configuration key 'loop.max_clicks'; possible here: keep,",
+            "unknown configuration key 'loop.max_clicks'; possible here: contrast, keep,",
         ),
         ("sede = 3", "unknown configuration key 'sede'; possible here: batch, granularity, loop, masks,"),
         ("[loop\nkeep = 'all'", "is not TOML: Expected ']' at the end of a table declaration (at line 1, column 6)"),
@@ -425,8 +425,8 @@ def test_values_out_of_range(refused, tmp_path, options, said):
         ("[granularity]\nweight = 1.5", "configuration key 'granularity.weight' is 1.5; it must be from 0 to 1"),
         ("[granularity]\nweight = nan", "configuration key 'granularity.weight' is nan; it must be from 0 to 1"),
         ("[masks]\nopening = 4", "configuration key 'masks.opening' is 4; it must be odd"),
-        ("preset = 'papre'", "unknown preset 'papre'; possible: paper, released"),
-        ("preset = ['paper']", "unknown preset ['paper']; possible: paper, released"),
+        ("preset = 'papre'", "unknown preset 'papre'; possible: paper, parts, released"),
+        ("preset = ['paper']", "unknown preset ['paper']; possible: paper, parts, released"),
     ],
 )
 def test_configuration_file(refused, tmp_path, text, said):

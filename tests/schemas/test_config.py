@@ -4,6 +4,7 @@ import dataclasses
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -89,6 +90,9 @@ def test_presets_say_what_the_protocol_says():
     assert (released.loop.min_negatives, released.loop.max_negatives, released.loop.keep) == (2, 4, "last")
     assert (paper.loop.min_distance, paper.loop.max_draws, released.loop.min_distance) == (0.05, 20, 0.0)
     assert (paper.loop.contrast, released.loop.contrast) == (1, 1)
+    assert not paper.loop.zoom
+    assert not released.loop.zoom
+    assert PRESETS["parts"] == replace(paper, preset="parts", loop=replace(paper.loop, contrast=8, zoom=True))
     assert released.loop.min_mask_area == 400
     assert (paper.masks.fill_holes, paper.masks.opening, paper.masks.min_area) == (True, 3, 400)
     assert (released.masks.fill_holes, released.masks.component) == (False, "random")

@@ -99,6 +99,14 @@ def test_all_steps_are_candidates_and_the_inputs_follow_the_equations():
         assert call.roi.top == step - 1
 
 
+def test_with_zoom_the_first_region_follows_the_object():
+    target, model = target_of(FULL), Eraser()
+    run([target], [1], model, replace(PAPER, zoom=True))
+    first, second = (call[0] for call in model.calls)
+    assert first.focus is target.object.mask
+    np.testing.assert_array_equal(second.focus.full(), second.prompt.full() > 0.5)
+
+
 @pytest.mark.parametrize("config", [PAPER, RELEASED], ids=["paper", "released"])
 def test_clicks_lie_in_the_current_mask_and_are_negative_after_the_first(config):
     for seed in range(10):

@@ -199,6 +199,10 @@ def test_variants_and_modes_of_the_full_study(tmp_path):
     assert "--adapter" not in made["evaluate no-LoRA on sbd"].arguments
     assert "--granularity" in made["evaluate no-LoRA on sbd"].arguments
     assert "--granularity" not in made["evaluate no-table on sbd"].arguments
+    plain = made["proposals of the paper's clicks"]
+    assert plain.arguments[-1] == "paper"
+    assert plain.folder in made["train papers-clicks"].arguments
+    assert plain.folder not in made["train AGG"].arguments
     assert "evaluate GT on demo" in made
     assert "evaluate no-table on demo" not in made
     assert len({step.folder for step in made.values()}) == len(made)
