@@ -30,7 +30,7 @@ class LoopConfig:
     keep: Literal["all", "last"] = "all"
     min_distance: float = number(0.05, 0, 1)
     max_draws: int = number(20, 1)
-    contrast: int = number(1, 1, 1000)
+    contrast: int = number(1, 1)
     zoom: bool = False
     min_mask_area: int = number(0, 0)
 

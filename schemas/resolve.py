@@ -60,6 +60,11 @@ def validated(config: C) -> C:
                 f"configuration key 'loop.max_negatives' is {loop.max_negatives}; "
                 f"it must be from {loop.min_negatives} to 23"
             )
+        if loop.contrast > loop.max_draws:
+            raise UserError(
+                f"configuration key 'loop.contrast' is {loop.contrast}; it must be from 1 to loop.max_draws, "
+                f"{loop.max_draws}"
+            )
         if config.masks.opening % 2 == 0:
             raise UserError(f"configuration key 'masks.opening' is {config.masks.opening}; it must be odd")
     if isinstance(config, EvaluationConfig):

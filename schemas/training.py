@@ -106,10 +106,9 @@ class PretrainConfig:
     architecture: of a model that starts from nothing. epoch: samples of an epoch. warm_up: epochs in which the
     learning rate grows; then it falls along a cosine. weight_decay: of matrices (AdamW). focal_epoch: from it on the
     loss is the normalised focal loss; before, cross-entropy and Dice. rounds_epoch: from it on there are iterative
-    clicks.
-    paste: share of the samples in which objects are pasted on another one's image. parted: of those with several
-    objects, the share in which clicks are to part one from a mask prompt of all. max_norm: of the gradient, 0 for no
-    limit.
+    clicks. paste: share of the samples in which objects are pasted on another one's image. parted: of those with
+    several objects, the share in which clicks are to part one from a mask prompt of all. max_norm: of the gradient, 0
+    for no limit.
     """
 
     recipe: str = "pretrain"

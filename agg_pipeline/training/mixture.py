@@ -74,8 +74,8 @@ def scene(record: ImageRecord, pasted: Sequence[Drawn], rng: np.random.Generator
     """
     pixels = record.pixels
     height, width = pixels.shape[:2]
-    whole = [each.mask.full() for each in record.objects]
-    seen = [mask.copy() for mask in whole]
+    seen = [each.mask.full() for each in record.objects]
+    wholes = [np.count_nonzero(mask) for mask in seen]
     for each in pasted:
         box = tight_box(each.mask)
         if box is None:
@@ -88,12 +88,10 @@ def scene(record: ImageRecord, pasted: Sequence[Drawn], rng: np.random.Generator
         if not mask.any():
             continue
         seen = [own & ~mask for own in seen] + [mask]
-        whole.append(mask)
-    areas = [(np.count_nonzero(own), np.count_nonzero(all_)) for own, all_ in zip(seen, whole, strict=True)]
-    found = [number for number, (own, all_) in enumerate(areas) if own and own >= MIN_SEEN * all_]
+        wholes.append(np.count_nonzero(mask))
+    found = [own for own, area in zip(seen, wholes, strict=True) if own.any() and own.sum() >= MIN_SEEN * area]
     chosen = found[int(rng.integers(len(found)))]
-    others = np.logical_or.reduce([*seen[:chosen], *seen[chosen + 1 :], np.zeros((height, width), np.bool_)])
-    return Drawn(pixels, seen[chosen], others & ~seen[chosen], seen[chosen], BINS)
+    return Drawn(pixels, chosen, np.logical_or.reduce(seen) & ~chosen, chosen, BINS)
 
 
 class ObjectSamples(Numbered[Sample]):

@@ -110,6 +110,8 @@ def test_presets_say_what_the_protocol_says():
         ({"loop": {"min_negatives": -1}}, "loop.min_negatives"),
         ({"loop": {"min_negatives": 7}}, "loop.max_negatives"),
         ({"loop": {"max_negatives": 24}}, "loop.max_negatives"),
+        ({"loop": {"contrast": 0}}, "loop.contrast"),
+        ({"loop": {"contrast": 21}}, "loop.contrast"),
         ({"loop": {"min_distance": float("nan")}}, "loop.min_distance"),
         ({"loop": {"max_draws": 0}}, "loop.max_draws"),
         ({"masks": {"opening": 0}}, "masks.opening"),
