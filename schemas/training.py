@@ -15,11 +15,11 @@ class AugmentConfig:
     """Augmentation for training (protocol, section 5). Probabilities and shares lie in [0, 1], angles in degrees.
 
     size: side of the crop, pixels. view: "crop" scales the image (min_scale ... max_scale) and cuts a crop out of it,
-    as in the protocol; "zoom" squeezes the whole image (with probability whole_image) or a region around the object
-    into it, as the predictor does: the object's box grown by min_zoom ... max_zoom, at least min_side pixels, moved by
-    up to jitter of its sides. flips: horizontal, vertical or both, or horizontal alone. keep_background: share of the
-    crops without a pixel of the mask that are not drawn again. min_area: of a mask in the crop, pixels; below, there is
-    nothing to find.
+    as in the protocol; "zoom" squeezes the whole image (with probability whole_image) or a region into it, as the
+    predictor does: the box of the object or, with probability on_mask, of the mask, grown by min_zoom ... max_zoom, at
+    least min_side pixels, moved by up to jitter of its sides. flips: horizontal, vertical or both, or horizontal alone.
+    keep_background: share of the crops without a pixel of the mask that are not drawn again. min_area: of a mask in the
+    crop, pixels; below, there is nothing to find.
     """
 
     size: int = number(448, 32, 4096)
@@ -27,6 +27,7 @@ class AugmentConfig:
     min_scale: float = number(0.75, 0.01, 100)
     max_scale: float = number(1.25, 0.01, 100)
     whole_image: float = number(0.5, 0, 1)
+    on_mask: float = number(0.0, 0, 1)
     min_zoom: float = number(1.0, 1, 100)
     max_zoom: float = number(2.0, 1, 100)
     min_side: int = number(64, 1, 100_000)

@@ -111,7 +111,8 @@ def make_sample(
     prompt of all of them, from which clicks part the mask.
     """
     height, width = drawn.mask.shape
-    focus = tight_box(drawn.around) or Box(0, 0, height, width)
+    shown = drawn.mask if rng.random() < config.on_mask else drawn.around
+    focus = tight_box(shown) or Box(0, 0, height, width)
     for _ in range(TRIES):
         matrix = draw_map(height, width, focus, config, rng)
         mask = warp_mask(drawn.mask, matrix, config.size)

@@ -65,6 +65,20 @@ def test_what_is_left_of_a_mask_may_be_too_small():
     assert make_sample(drawn(200), config, 0.8, np.random.default_rng(0)).target.any()
 
 
+def test_regions_lie_around_the_mask_as_often_as_is_said():
+    whole = drawn(200)
+    part = replace(whole, around=np.ones_like(whole.mask))
+    settings = {"size": 64, "view": "zoom", "whole_image": 0.0, "min_side": 8, "shift_and_rotate": 0.0, "min_area": 1}
+
+    def shares(on_mask):
+        config = override(AugmentConfig(), settings | {"on_mask": on_mask})
+        return np.array([make_sample(part, config, 0.8, np.random.default_rng(n)).target.mean() for n in range(60)])
+
+    assert (shares(0.0) < 0.1).all(), "the mask is a fiftieth of its object"
+    assert (shares(1.0) > 0.15).all()
+    assert 15 < np.count_nonzero(shares(0.5) > 0.15) < 45
+
+
 def test_some_samples_begin_with_a_prompt_of_all_objects():
     whole = drawn(300)
     with_others = replace(whole, others=np.roll(whole.mask, 10, axis=1))
