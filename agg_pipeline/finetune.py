@@ -43,12 +43,13 @@ class Finetuning:
         """Adam with its usual betas; the granularity vectors have a rate of their own."""
         table = [value for name, value in learning.items() if name == "adapter.table"]
         rest = [value for name, value in learning.items() if name != "adapter.table"]
-        groups = [{"params": rest, "scale": 1.0}, {"params": table, "scale": self.config.table_rate}]
-        return torch.optim.Adam([each for each in groups if each["params"]], lr=self.config.training.lr)
+        lr = self.config.training.lr
+        groups = [{"params": rest, "highest": lr}, {"params": table, "highest": self.config.table_lr or lr}]
+        return torch.optim.Adam([each for each in groups if each["params"]], lr=lr)
 
-    def lr(self, epoch: float) -> float:
-        """The configured rate, from ``decay_epoch`` on times ``decay``."""
-        return self.config.training.lr * (self.config.decay if epoch >= self.config.decay_epoch else 1.0)
+    def share(self, epoch: float) -> float:
+        """All of it, and ``decay`` of it from ``decay_epoch`` on."""
+        return self.config.decay if epoch >= self.config.decay_epoch else 1.0
 
     def loss(self, _epoch: float) -> tuple[Loss, int]:
         """The same all the time."""

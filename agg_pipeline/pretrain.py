@@ -44,19 +44,20 @@ class Pretraining:
         """AdamW; biases, norms and positions do not decay."""
         decay = [value for name, value in learning.items() if value.ndim > 1 and not name.endswith("pos_embed")]
         rest = [value for name, value in learning.items() if value.ndim <= 1 or name.endswith("pos_embed")]
+        lr = self.config.training.lr
         groups = [
-            {"params": decay, "scale": 1.0, "weight_decay": self.config.weight_decay},
-            {"params": rest, "scale": 1.0, "weight_decay": 0.0},
+            {"params": decay, "highest": lr, "weight_decay": self.config.weight_decay},
+            {"params": rest, "highest": lr, "weight_decay": 0.0},
         ]
-        return torch.optim.AdamW(groups, lr=self.config.training.lr)
+        return torch.optim.AdamW(groups, lr=lr)
 
-    def lr(self, epoch: float) -> float:
+    def share(self, epoch: float) -> float:
         """Growing from a hundredth in the first epochs, then falling to it along half a cosine."""
-        highest, warm = self.config.training.lr, self.config.warm_up
+        warm = self.config.warm_up
         if epoch < warm:
-            return highest * (LOWEST + (1 - LOWEST) * epoch / warm)
+            return LOWEST + (1 - LOWEST) * epoch / warm
         done = (epoch - warm) / max(1e-9, self.config.training.epochs - warm)
-        return highest * (LOWEST + (1 - LOWEST) * (1 + math.cos(math.pi * min(1.0, done))) / 2)
+        return LOWEST + (1 - LOWEST) * (1 + math.cos(math.pi * min(1.0, done))) / 2
 
     def loss(self, epoch: float) -> tuple[Loss, int]:
         """No iterative clicks before ``rounds_epoch``: there is no prediction worth correcting yet."""

@@ -81,7 +81,7 @@ class FinetuneConfig:
     granularity_definition: Eq. 6, or the scale alone (Fig. 6). An epoch draws one mask of every image.
     decay_epoch: after it the learning rate is lr * decay. lora, granularity: the two components of Table 3; without
     LoRA all weights are trained. lora_targets: projections that LoRA updates. table_std: of the normal distribution
-    that the granularity vectors start from; table_rate: their learning rate, as a multiple of lr.
+    that the granularity vectors start from; table_lr: their learning rate, 0 for that of all.
     """
 
     recipe: str = "paper"
@@ -95,7 +95,7 @@ class FinetuneConfig:
     rank: int = number(8, 1, 1024)
     lora_targets: Literal["qk", "qv"] = "qk"
     table_std: float = number(1.0, 0, 10)
-    table_rate: float = number(1.0, 0, 1000)
+    table_lr: float = number(0.0, 0, 10)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 

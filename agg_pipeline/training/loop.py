@@ -55,10 +55,10 @@ class Method(Protocol):
     """What one way of training has of its own. Epochs are counted from 0, and have parts."""
 
     def optimizer(self, learning: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
-        """The optimiser of the parameters, by name; ``scale`` of each group multiplies the learning rate."""
+        """The optimiser of the parameters, by name; ``highest`` of each group is its highest learning rate."""
 
-    def lr(self, epoch: float) -> float:
-        """Learning rate of a step."""
+    def share(self, epoch: float) -> float:
+        """Learning rate of a step as a share of the highest."""
 
     def loss(self, epoch: float) -> tuple[Loss, int]:
         """Loss of a step, and the largest number of rounds of iterative clicks before it."""
@@ -213,7 +213,7 @@ def _steps(fabric: Fabric, training: Training, watch: Watch) -> Trained:
         batch = _next(loader)
         waited += time.monotonic() - asked
         for group in optimizer.param_groups:
-            group["lr"] = training.method.lr(step / batches.per_epoch) * group["scale"]
+            group["lr"] = training.method.share(step / batches.per_epoch) * group["highest"]
         loss = _step(fabric, wrapped, optimizer, batch, step, step / batches.per_epoch, training)
         step += 1
         if not math.isfinite(loss):

@@ -56,9 +56,9 @@ def command(data, recipe, tmp_path):
 
 
 def test_rate_grows_and_falls():
-    config = override(PretrainConfig(), {"warm_up": 2.0, "training": {"epochs": 10, "lr": 0.1}})
-    rates = [Pretraining(config).lr(epoch) for epoch in (0.0, 1.0, 2.0, 6.0, 10.0)]
-    assert rates == pytest.approx([0.001, 0.0505, 0.1, 0.0505, 0.001])
+    config = override(PretrainConfig(), {"warm_up": 2.0, "training": {"epochs": 10}})
+    shares = [Pretraining(config).share(epoch) for epoch in (0.0, 1.0, 2.0, 6.0, 10.0)]
+    assert shares == pytest.approx([0.01, 0.505, 1.0, 0.505, 0.01])
 
 
 def test_loss_and_clicks_change_at_their_epochs():
