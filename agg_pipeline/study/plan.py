@@ -17,8 +17,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "GT": ("--source", "gt"),
     "GT+AGG": ("--source", "gt+agg"),
     "no table": ("--source", "agg", "--no-granularity"),
-    "no LoRA": ("--source", "agg", "--no-lora", "--lr", "1e-4"),
-    "neither": ("--source", "agg", "--no-lora", "--no-granularity", "--lr", "1e-4"),
+    "no LoRA": ("--source", "agg", "--no-lora", "--lr", "3e-4"),
+    "neither": ("--source", "agg", "--no-lora", "--no-granularity", "--lr", "3e-4"),
     "scale alone": ("--source", "agg", "--granularity-definition", "scale"),
     PAPER: ("--source", "agg"),
 }
@@ -109,11 +109,11 @@ def steps(config: StudyConfig, roots: Mapping[str, str], checkpoint: str, out: P
         Step("proposals", (*run, "--preset", config.preset), str(proposals)),
         Step("annotated", ("proposals", "annotate", *source(config.parts), *model, *limit), str(annotated)),
     ]
-    if PAPER in config.variants:
-        made.append(Step("proposals of the paper's clicks", (*run, "--preset", "paper"), str(plain)))
     trainings = [(variant, 0) for variant in config.variants]
     trainings += [(config.variants[0], seed) for seed in range(1, config.seeds)]
     for variant, seed in trainings:
+        if variant == PAPER:
+            made.append(Step("proposals of the paper's clicks", (*run, "--preset", "paper"), str(plain)))
         databases: tuple[str, ...] = ()
         if "gt" not in VARIANTS[variant]:
             databases += ("--proposals", str(plain if variant == PAPER else proposals))
