@@ -114,13 +114,14 @@ def steps(config: StudyConfig, roots: Mapping[str, str], checkpoint: str, out: P
     for variant, seed in trainings:
         if variant == PAPER:
             made.append(Step("proposals of the paper's clicks", (*run, "--preset", "paper"), str(plain)))
-        databases: tuple[str, ...] = ()
+        databases: dict[Path, str] = {}
         if "gt" not in VARIANTS[variant]:
-            databases += ("--proposals", str(plain if variant == PAPER else proposals))
+            databases[plain if variant == PAPER else proposals] = config.objects
         if "agg" not in VARIANTS[variant]:
-            databases += ("--proposals", str(annotated))
-        data = tuple(text for name in sorted({config.objects, config.parts}) for text in _data(name, roots))
-        arguments = ("finetune", *databases, *data, "--checkpoint", checkpoint, "--recipe", config.recipe)
+            databases[annotated] = config.parts
+        named = tuple(text for path in databases for text in ("--proposals", str(path)))
+        data = tuple(text for name in sorted(set(databases.values())) for text in _data(name, roots))
+        arguments = ("finetune", *named, *data, "--checkpoint", checkpoint, "--recipe", config.recipe)
         arguments += ("--precision", config.precision)
         folder = str(out / "trained" / trained_name(variant, seed))
         arguments += (*VARIANTS[variant], "--seed", str(seed))

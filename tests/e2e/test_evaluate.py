@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from agg_pipeline.models.adapter import Adapter
-from agg_pipeline.models.checkpoints import save_adapter
+from agg_pipeline.models.checkpoints import default_adapter, default_checkpoint, save_adapter
 from tests.e2e.commands import ENVIRONMENT, error_of, invoke
 from tests.e2e.faults import EVALUATION_STAGES
 from tests.e2e.small_set import labels, pixels, write_set
@@ -304,6 +304,16 @@ def test_nothing_to_evaluate(spoilt, tmp_path):
     short = ("eval", "run", "--dataset", "grabcut", "--data", root, "--input-size", "64", "--sample", "1")
     error = error_of(invoke(*short, "--out", tmp_path / "out"))
     assert error.startswith("grabcut has no mask to evaluate there (1 times: every pixel")
+
+
+def test_the_built_in_adapter_is_that_of_the_built_in_model(data, tmp_path):
+    where = ("eval", "adapted", "--dataset", "sbd", "--data", data, "--split", "train", "--out", tmp_path / "out")
+    few = ("--limit-images", "1", "--max-clicks", "1", "--workers", "1", "--only", "whole", "--pictures", "0")
+    other = ("--checkpoint", default_checkpoint())
+    assert "name its own with --adapter" in error_of(invoke(*where, *few, *other))
+    assert invoke(*where, *few).code == 0
+    plan = json.loads((tmp_path / "out" / "whole" / "plan.json").read_text())
+    assert plan["model"]["adapter"]["sha256"] == hashlib.sha256(default_adapter().read_bytes()).hexdigest()
 
 
 def test_adapted_model_beside_its_base(adapter, data, tmp_path):

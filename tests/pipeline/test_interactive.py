@@ -5,9 +5,11 @@ import pytest
 import torch
 
 import agg_pipeline
+from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.models.adapter import Adapter
 from agg_pipeline.models.checkpoints import Origin, default_checkpoint, load_click_model, save_adapter, save_click_model
 from schemas.errors import UserError
+from stages.evaluate import next_click
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
 
@@ -55,10 +57,25 @@ def test_numbers_of_an_array_are_numbers(model):
 
 
 def test_without_granularity_an_untrained_adapter_is_the_base(model):
-    base = agg_pipeline.load_model()
+    base = agg_pipeline.load_model(adapter="")
     assert not base.has_granularity
     clicks = [(30, 40, True)]
     assert np.array_equal(base.predict(IMAGE, clicks), model.predict(IMAGE, clicks))
+
+
+def test_the_built_in_model_is_controlled_by_granularity():
+    """Of a drawn person, the finest mask of a click is a small part of the coarsest."""
+    dataset = open_dataset("demo", "", "val")
+    model = agg_pipeline.load_model()
+    assert model.has_granularity
+    shares = []
+    for entry in dataset.entries[:6]:
+        record = dataset.read(entry)
+        mask = record.objects[0].mask.full()
+        click = next_click(np.zeros_like(mask), mask, None, ())
+        fine, coarse = (model.predict(record.pixels, [click], number) > 0.5 for number in (0.1, 1.0))
+        shares.append(fine.sum() / max(1, coarse.sum()))
+    assert np.median(shares) < 0.5
 
 
 @pytest.mark.parametrize(
@@ -84,7 +101,7 @@ def test_bad_input(model, arguments, said):
 
 def test_granularity_needs_a_table():
     with pytest.raises(UserError, match="no granularity table"):
-        agg_pipeline.load_model().predict(IMAGE, [(1, 1, True)], 0.5)
+        agg_pipeline.load_model(default_checkpoint()).predict(IMAGE, [(1, 1, True)], 0.5)
 
 
 def test_adapter_on_another_base_names_both_files(tmp_path):

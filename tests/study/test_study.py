@@ -193,6 +193,14 @@ def test_variants_and_modes_of_the_full_study(tmp_path):
     both = made["train GT+AGG"].arguments
     assert both.count("--proposals") == 2
     assert [made[f"train {name}"].arguments.count("--proposals") for name in ("AGG", "GT")] == [1, 1]
+    # A root without its database is refused by the command.
+    named = {name: made[f"train {name}"].arguments for name in ("AGG", "GT", "GT+AGG")}
+    of = {
+        name: {each for each in given if each.endswith(("/data/sbd", "/data/partimagenet"))}
+        for name, given in named.items()
+    }
+    images, parts = "sbd:/data/sbd", "partimagenet:/data/partimagenet"
+    assert of == {"AGG": {images}, "GT": {parts}, "GT+AGG": {images, parts}}
     assert "by-class" in made["evaluate AGG on partimagenet"].arguments
     assert "by-class" not in made["evaluate AGG on pascal_part"].arguments
     assert "base" not in made["evaluate GT on sbd"].arguments
