@@ -301,7 +301,8 @@ def test_wrong_value_of_an_object(root, column, value, said):
 
 def test_rle_of_another_mask(root):
     def change(rows):
-        part, complement = first(rows), first(rows, "complement")
+        part = first(rows)
+        complement = next(row for row in rows if row["kind"] == "complement" and row["bbox"] != part["bbox"])
         part["rle"], complement["rle"] = complement["rle"], part["rle"]
         return {part["proposal_id"], complement["proposal_id"]}
 
