@@ -7,13 +7,14 @@ DATASET = demo
 DATA = data/$(DATASET)
 CHECKPOINT =
 ADAPTER =
-# What make finetune left, if there is something and ADAPTER says nothing else.
-FINETUNED = $(if $(filter file,$(origin ADAPTER)),$(wildcard runs/$(DATASET)/finetune/adapter.safetensors))
+# Compared with its base: what make finetune left, else the built-in adapter of the built-in model. ADAPTER= for none.
+FINETUNED = $(wildcard runs/$(DATASET)/finetune/adapter.safetensors)
+COMPARED = $(if $(filter file,$(origin ADAPTER)),$(if $(FINETUNED),comparison,$(if $(CHECKPOINT),,built-in)))
 PROPOSALS = runs/$(DATASET)/proposals
 RECIPE = $(if $(filter demo,$(DATASET)),demo,paper)
 # Masks of each level in an evaluation, drawn by the seed; empty for all. The comparison has some 40 runs over each.
-SAMPLE = $(if $(filter demo,$(DATASET)),$(if $(FINETUNED),30,50))
-OUT = runs/$(DATASET)/$@$(if $(filter eval,$@),$(if $(ADAPTER),-adapted)$(if $(FINETUNED),-comparison))
+SAMPLE = $(if $(filter demo,$(DATASET)),$(if $(COMPARED),30,50))
+OUT = runs/$(DATASET)/$@$(if $(filter eval,$@),$(if $(ADAPTER),-adapted)$(if $(COMPARED),-$(COMPARED)))
 ARGS =
 
 AGG = $(VENV)/bin/agg
@@ -37,10 +38,11 @@ proposals: setup
 finetune: setup
 	$(AGG) finetune --proposals "$(PROPOSALS)" --data "$(DATA)" --out "$(OUT)" --recipe $(RECIPE) $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
 
-# After make finetune: the adapted model beside its base and the controls. With ADAPTER: that model alone, with the best
-# granularity for each mask, as in the paper's tables; ARGS can say otherwise. With ADAPTER= the base alone.
+# The adapted model beside its base and the controls: that of make finetune, else the built-in one. With ADAPTER: that
+# model alone, with the best granularity for each mask, as in the paper's tables; ARGS can say otherwise. With ADAPTER=,
+# or a CHECKPOINT that nothing was taught yet, the base alone.
 eval: setup
-	$(AGG) eval $(if $(FINETUNED),adapted,run) --dataset "$(DATASET)" --data "$(DATA)" --out "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(FINETUNED),--adapter "$(FINETUNED)") $(if $(ADAPTER),--adapter "$(ADAPTER)" --granularity optimal) $(if $(SAMPLE),--sample $(SAMPLE)) $(ARGS)
+	$(AGG) eval $(if $(COMPARED),adapted,run) --dataset "$(DATASET)" --data "$(DATA)" --out "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(filter comparison,$(COMPARED)),--adapter "$(FINETUNED)") $(if $(ADAPTER),--adapter "$(ADAPTER)" --granularity optimal) $(if $(SAMPLE),--sample $(SAMPLE)) $(ARGS)
 
 # A click model for whole objects, from generated scenes and, with DATASET, three times as often from that set.
 pretrain: setup

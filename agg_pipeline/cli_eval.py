@@ -29,7 +29,7 @@ from agg_pipeline.evaluation.console import RunningNoc, print_evaluation
 from agg_pipeline.evaluation.per_class import class_granularities
 from agg_pipeline.evaluation.run import Evaluation, run
 from agg_pipeline.evaluation.table import latex, markdown
-from agg_pipeline.models.checkpoints import default_checkpoint
+from agg_pipeline.models.checkpoints import default_adapter, default_checkpoint
 from agg_pipeline.progress import RunProgress
 from agg_pipeline.report.evaluation import write_report
 from agg_pipeline.runner import RunOptions
@@ -203,7 +203,7 @@ def _check_rejects(evaluation: Evaluation, most: float) -> None:
 
 @group.command("adapted")
 @with_options(*DATA_OPTIONS, *MODEL_OPTIONS)
-@click.option("--adapter", required=True, help="GraCo adapter of the checkpoint.")
+@click.option("--adapter", help="GraCo adapter of the checkpoint. Default: the one that is built in, like it.")
 @click.option("--out", required=True, help="Folder of a folder of results for each evaluation, and the tables.")
 @click.option("--only", "names", multiple=True, type=click.Choice(list(ARMS)), help="These alone. Default: all.")
 @click.option("--sample", type=click.IntRange(min=1), help="So many masks of each level, drawn by the seed.")
@@ -220,7 +220,7 @@ def adapted_command(
     classes: tuple[str, ...],
     skip_classes: tuple[str, ...],
     checkpoint: str | None,
-    adapter: str,
+    adapter: str | None,
     out: str,
     names: tuple[str, ...],
     calibrate: int,
@@ -237,13 +237,15 @@ def adapted_command(
     """A model with its adapter beside its base: the best granularity of each mask, granularity 1.0 for objects, one for
     each class of parts, and the base with ten attempts. The same command again goes on where it stopped."""
     check_start(out)
+    if checkpoint and not adapter:
+        raise UserError(f"the built-in adapter is not one of {checkpoint}; name its own with --adapter")
     resolved = resolve(EVALUATION_PRESETS, None, config, settings)
     known = known_dataset(dataset)
     selection = Selection(exclude_list, classes, skip_classes)
     listed = select(open_dataset(dataset, data, split or known.evaluation_split), selection)
     elsewhere = calibrate_split or known.default_split
     others = None if elsewhere == listed.split else select(open_dataset(dataset, data, elsewhere), selection)
-    model = checkpoint or str(default_checkpoint())
+    model, adapter = checkpoint or str(default_checkpoint()), adapter or str(default_adapter())
 
     def evaluate(images: Dataset, with_adapter: bool, own: EvaluationConfig, folder: str) -> None:
         name = folder.rpartition("/")[2]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agg_pipeline.models.checkpoints import default_checkpoint
+from agg_pipeline.models.checkpoints import default_adapter, default_checkpoint
 from agg_pipeline.models.files import check_gpu, describe_model, load_model_files
 from agg_pipeline.predictor import Predictor
 from schemas.config import PredictorConfig
@@ -23,11 +23,14 @@ def load_model(
 ) -> InteractiveModel:
     """Open a click model; UserError, one line, if the files cannot be used.
 
-    base: checkpoint (.pth or .safetensors), None for the built-in one. adapter: GraCo adapter, None for none.
-    flip: average with the mirrored image, as in evaluation. device: cpu, cuda or cuda:N.
+    base: checkpoint (.pth or .safetensors), None for the built-in one. adapter: GraCo adapter, "" for none; None is the
+    built-in one for the built-in base, none for another. flip: average with the mirrored image, as in evaluation.
+    device: cpu, cuda or cuda:N.
     """
     check_gpu(device)
-    files, _ = describe_model(str(base or default_checkpoint()), str(adapter or ""), None)
+    if adapter is None:
+        adapter = default_adapter() if base is None else ""
+    files, _ = describe_model(str(base or default_checkpoint()), str(adapter), None)
     return InteractiveModel(Predictor(load_model_files(files), PredictorConfig(flip=flip, device=device)))
 
 

@@ -1,6 +1,6 @@
 """The README's picture: one photograph, one click, granularity 0.1 to 1.0.
 
-After ``make finetune``: ``.venv/bin/python docs/picture.py`` (it needs the packages of ``make setup-dev``).
+``.venv/bin/python docs/picture.py`` (it needs the packages of ``make setup-dev``).
 """
 
 from __future__ import annotations
@@ -42,11 +42,9 @@ def cell(image: NDArray[np.uint8], mask: NDArray[np.bool_], place: tuple[int, in
 @click.option("--photograph", default="astronaut", show_default=True, help="Of skimage.data.")
 @click.option("--place", nargs=2, type=int, default=(400, 220), show_default=True, help="Row and column of the click.")
 @click.option("--checkpoint", help="Click model. Default: the one that is built in.")
-@click.option(
-    "--adapter", default="runs/demo/finetune/adapter.safetensors", show_default=True, help="GraCo adapter of it."
-)
+@click.option("--adapter", help="GraCo adapter of it. Default: the one that is built in, like it.")
 @click.option("--out", default="docs/granularity.jpg", show_default=True, type=click.Path(path_type=Path))
-def main(photograph: str, place: tuple[int, int], checkpoint: str | None, adapter: str, out: Path) -> None:
+def main(photograph: str, place: tuple[int, int], checkpoint: str | None, adapter: str | None, out: Path) -> None:
     """Draw what the model finds after one click at each granularity, in two rows."""
     image = np.ascontiguousarray(getattr(skimage.data, photograph)()[..., :3])
     model = load_model(checkpoint, adapter, flip=True)

@@ -91,6 +91,11 @@ def default_checkpoint() -> Path:
     return Path(__file__).parent / "weights" / "xtiny224.safetensors"
 
 
+def default_adapter() -> Path:
+    """The GraCo adapter of that model, which ships with it."""
+    return default_checkpoint().with_name("xtiny224-graco.safetensors")
+
+
 def load_click_model(path: str | Path, input_size: int | None = None) -> tuple[SimpleClick, CheckpointInfo]:
     """Click model (float32, CPU, eval mode) of a released ``.pth`` or of our safetensors; the content decides which.
 

@@ -312,7 +312,7 @@ def test_the_built_in_adapter_is_that_of_the_built_in_model(data, tmp_path):
     other = ("--checkpoint", default_checkpoint())
     assert "name its own with --adapter" in error_of(invoke(*where, *few, *other))
     assert invoke(*where, *few).code == 0
-    plan = json.loads((tmp_path / "out" / "whole" / "plan.json").read_text())
+    plan = json.loads((tmp_path / "out" / "whole" / "run" / "plan.json").read_text())
     assert plan["model"]["adapter"]["sha256"] == hashlib.sha256(default_adapter().read_bytes()).hexdigest()
 
 
