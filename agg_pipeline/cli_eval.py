@@ -30,6 +30,7 @@ from agg_pipeline.evaluation.per_class import class_granularities
 from agg_pipeline.evaluation.run import Evaluation, run
 from agg_pipeline.evaluation.table import latex, markdown
 from agg_pipeline.models.checkpoints import default_adapter, default_checkpoint
+from agg_pipeline.models.files import describe_model
 from agg_pipeline.progress import RunProgress
 from agg_pipeline.report.evaluation import write_report
 from agg_pipeline.runner import RunOptions
@@ -237,15 +238,18 @@ def adapted_command(
     """A model with its adapter beside its base: the best granularity of each mask, granularity 1.0 for objects, one for
     each class of parts, and the base with ten attempts. The same command again goes on where it stopped."""
     check_start(out)
-    if checkpoint and not adapter:
-        raise UserError(f"the built-in adapter is not one of {checkpoint}; name its own with --adapter")
     resolved = resolve(EVALUATION_PRESETS, None, config, settings)
     known = known_dataset(dataset)
     selection = Selection(exclude_list, classes, skip_classes)
     listed = select(open_dataset(dataset, data, split or known.evaluation_split), selection)
     elsewhere = calibrate_split or known.default_split
     others = None if elsewhere == listed.split else select(open_dataset(dataset, data, elsewhere), selection)
-    model, adapter = checkpoint or str(default_checkpoint()), adapter or str(default_adapter())
+    model = checkpoint or str(default_checkpoint())
+    taught = str(default_adapter()) if adapter is None else adapter
+    if not taught:
+        raise UserError("--adapter is empty")
+    # What does not fit together is known before the first evaluation, not after those without the adapter.
+    describe_model(model, taught, resolved.predictor.input_size or None)
 
     def evaluate(images: Dataset, with_adapter: bool, own: EvaluationConfig, folder: str) -> None:
         name = folder.rpartition("/")[2]
@@ -253,7 +257,7 @@ def adapted_command(
         # Other images are not those that were limited.
         limit = limit_images if images is listed else None
         options = RunOptions(folder, limit, workers, scheduler, overwrite)
-        made = _evaluate(images, (model, adapter if with_adapter else ""), own, None, options, pictures, False)
+        made = _evaluate(images, (model, taught if with_adapter else ""), own, None, options, pictures, False)
         _check_rejects(made, max_reject_share)
 
     with _stopping(overwrite):

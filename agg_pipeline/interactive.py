@@ -24,13 +24,13 @@ def load_model(
     """Open a click model; UserError, one line, if the files cannot be used.
 
     base: checkpoint (.pth or .safetensors), None for the built-in one. adapter: GraCo adapter, "" for none; None is the
-    built-in one for the built-in base, none for another. flip: average with the mirrored image, as in evaluation.
-    device: cpu, cuda or cuda:N.
+    built-in one where base is None, else none. flip: average with the mirrored image, as in evaluation. device: cpu,
+    cuda or cuda:N.
     """
     check_gpu(device)
     if adapter is None:
         adapter = default_adapter() if base is None else ""
-    files, _ = describe_model(str(base or default_checkpoint()), str(adapter), None)
+    files, _ = describe_model(str(default_checkpoint() if base is None else base), str(adapter), None)
     return InteractiveModel(Predictor(load_model_files(files), PredictorConfig(flip=flip, device=device)))
 
 
@@ -76,7 +76,7 @@ class InteractiveModel:
         """Foreground probability of every pixel, (H, W) float32.
 
         image: (H, W, 3) uint8 RGB. clicks: (row, col, positive) in pixels, at least one. granularity: in [0, 1], fine
-        to coarse; None for none. previous_mask: (H, W), what the last call returned; the model zooms in around it.
+        to coarse; None for none (with an adapter that is a model of its own, not its base). previous_mask: (H, W), what the last call returned; the model zooms in around it.
         UserError for input that does not fit together.
         """
         # A copy, for what the predictor keeps of an array must stay as it was: callers reuse their buffers.

@@ -42,7 +42,7 @@ def cell(image: NDArray[np.uint8], mask: NDArray[np.bool_], place: tuple[int, in
 @click.option("--photograph", default="astronaut", show_default=True, help="Of skimage.data.")
 @click.option("--place", nargs=2, type=int, default=(400, 220), show_default=True, help="Row and column of the click.")
 @click.option("--checkpoint", help="Click model. Default: the one that is built in.")
-@click.option("--adapter", help="GraCo adapter of it. Default: the one that is built in, like it.")
+@click.option("--adapter", help="GraCo adapter of it. Default: the one of the built-in model.")
 @click.option("--out", default="docs/granularity.jpg", show_default=True, type=click.Path(path_type=Path))
 def main(photograph: str, place: tuple[int, int], checkpoint: str | None, adapter: str | None, out: Path) -> None:
     """Draw what the model finds after one click at each granularity, in two rows."""

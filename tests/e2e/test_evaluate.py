@@ -14,7 +14,13 @@ import torch
 from PIL import Image
 
 from agg_pipeline.models.adapter import Adapter
-from agg_pipeline.models.checkpoints import default_adapter, default_checkpoint, save_adapter
+from agg_pipeline.models.checkpoints import (
+    default_adapter,
+    default_checkpoint,
+    load_click_model,
+    save_adapter,
+    save_click_model,
+)
 from tests.e2e.commands import ENVIRONMENT, error_of, invoke
 from tests.e2e.faults import EVALUATION_STAGES
 from tests.e2e.small_set import labels, pixels, write_set
@@ -309,8 +315,10 @@ def test_nothing_to_evaluate(spoilt, tmp_path):
 def test_the_built_in_adapter_is_that_of_the_built_in_model(data, tmp_path):
     where = ("eval", "adapted", "--dataset", "sbd", "--data", data, "--split", "train", "--out", tmp_path / "out")
     few = ("--limit-images", "1", "--max-clicks", "1", "--workers", "1", "--only", "whole", "--pictures", "0")
-    other = ("--checkpoint", default_checkpoint())
-    assert "name its own with --adapter" in error_of(invoke(*where, *few, *other))
+    save_click_model(tmp_path / "other.safetensors", load_click_model(default_checkpoint())[0], half=False)
+    other = ("--checkpoint", tmp_path / "other.safetensors", "--only", "base")
+    assert "was trained on another model" in error_of(invoke(*where, *few, *other)), "although base comes without it"
+    assert "--adapter is empty" in error_of(invoke(*where, *few, "--adapter", ""))
     assert invoke(*where, *few).code == 0
     plan = json.loads((tmp_path / "out" / "whole" / "run" / "plan.json").read_text())
     assert plan["model"]["adapter"]["sha256"] == hashlib.sha256(default_adapter().read_bytes()).hexdigest()

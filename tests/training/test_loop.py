@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from agg_pipeline.finetune import Inputs, prepare
+from agg_pipeline.finetune import Finetuning, Inputs, prepare
 from agg_pipeline.models.checkpoints import default_checkpoint, load_adapter, load_click_model
 from agg_pipeline.training import loop
 from agg_pipeline.training.checkpoint import CHECKPOINT
@@ -12,6 +12,7 @@ from agg_pipeline.training.options import TrainingOptions
 from agg_pipeline.training.run import run_training
 from schemas.errors import UserError
 from schemas.resolve import override
+from schemas.training import FinetuneConfig
 
 
 class Steps:
@@ -201,6 +202,11 @@ def test_two_processes_train(prepared):
     one, two = learnt
     for name in (each for each in one if "lora_B" in each or "gra_embed" in each):
         assert (one[name] - two[name]).abs().mean() < 0.3 * one[name].abs().mean(), name
+
+
+def test_rate_falls_once():
+    method = Finetuning(override(FinetuneConfig(), {"decay_epoch": 3, "decay": 0.1}))
+    assert [method.share(epoch) for epoch in (0.0, 2.99, 3.0, 9.0)] == [1.0, 1.0, 0.1, 0.1]
 
 
 def test_granularity_vectors_have_their_own_rate(prepared):

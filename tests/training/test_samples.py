@@ -77,6 +77,7 @@ def test_regions_lie_around_the_mask_as_often_as_is_said():
     assert (shares(0.0) < 0.1).all(), "the mask is a fiftieth of its object"
     assert (shares(1.0) > 0.15).all()
     assert 15 < np.count_nonzero(shares(0.5) > 0.15) < 45
+    assert AugmentConfig().on_mask == 0, "the paper's recipe knows no such region"
 
 
 def test_some_samples_begin_with_a_prompt_of_all_objects():
