@@ -76,7 +76,8 @@ class InteractiveModel:
         """Foreground probability of every pixel, (H, W) float32.
 
         image: (H, W, 3) uint8 RGB. clicks: (row, col, positive) in pixels, at least one. granularity: in [0, 1], fine
-        to coarse; None for none (with an adapter that is a model of its own, not its base). previous_mask: (H, W), what the last call returned; the model zooms in around it.
+        to coarse; None for none (with an adapter this is not its base). previous_mask: (H, W), what the last call
+        returned; the model zooms in around it.
         UserError for input that does not fit together.
         """
         # A copy, for what the predictor keeps of an array must stay as it was: callers reuse their buffers.
