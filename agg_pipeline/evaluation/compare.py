@@ -109,6 +109,8 @@ def same_masks(results: Sequence[Results], intersect: bool) -> list[Results]:
 def comparison(results: Sequence[Results], with_published: bool) -> list[Table]:
     """A table for each level: every result, the differences from the first with paired intervals, published rows.
 
+    Columns: NoC, IoU@1, Spearman's correlation if all have one, and masks not reached before the last click.
+
     results: over the same masks (``same_masks``).
     """
     tables = []
@@ -129,9 +131,12 @@ def _level(level: str, results: Sequence[Results], with_published: bool) -> Tabl
     images = [mask.image_id for mask in results[0].masks]
     seed = results[0].protocol.seed
     values = [_values(each, at, controlled) for each in results]
+    # How many masks of the highest IoU are at the limit: what of a mean is not a number of clicks.
+    limit = results[0].protocol.max_clicks
+    unreached = [[int((columns[:, n] == limit).sum()) for n in range(len(at))][-1:] for columns in values]
     rows = [
-        (each.name, *_cells(bootstrap_means(columns, images, seed), head, ""))
-        for each, columns in zip(results, values, strict=True)
+        (each.name, *_cells(bootstrap_means(columns, images, seed), head, ""), *map(str, counts))
+        for each, columns, counts in zip(results, values, unreached, strict=True)
     ]
     rules = []
     if len(results) > 1:
@@ -140,9 +145,11 @@ def _level(level: str, results: Sequence[Results], with_published: bool) -> Tabl
             (
                 f"{each.name} - {results[0].name}",
                 *_cells(bootstrap_means(columns - values[0], images, seed), head, "+"),
+                *(f"{count - first:+d}" for count, first in zip(counts, unreached[0], strict=True)),
             )
-            for each, columns in zip(results[1:], values[1:], strict=True)
+            for each, columns, counts in zip(results[1:], values[1:], unreached[1:], strict=True)
         ]
+    head += [f">={limit}@{100 * iou:g}" for iou in at[-1:]]
     if with_published:
         rules.append(len(rows))
         rows += published_rows(results[0].dataset, level, [*map(iou_name, at), "IoU@1"], len(head))

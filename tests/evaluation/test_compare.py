@@ -39,7 +39,7 @@ def two(tmp_path):
 
 def test_differences_are_paired(two):
     (table,) = comparison(same_masks(two, intersect=False), with_published=False)
-    assert table.head == ("", "NoC@80", "NoC@85", "NoC@90", "IoU@1")
+    assert table.head == ("", "NoC@80", "NoC@85", "NoC@90", "IoU@1", ">=20@90")
     first, second, difference = table.rows
     assert first[3] == "2.50 [2.00, 3.00]"
     assert second[3] == "1.50 [1.00, 2.00]"
@@ -48,6 +48,14 @@ def test_differences_are_paired(two):
     assert difference[4] == "+0.325 [+0.100, +0.550]"
     assert difference[0] == f"{two[1].name} - {two[0].name}"
     assert table.rules == {2}
+
+
+def test_masks_that_need_every_click_are_counted(tmp_path):
+    never, late = [0.1] * 20, [0.1] * 19 + [0.95]
+    first = write(tmp_path / "first", [mask("a", *never), mask("b", *late), mask("c", 0.95)])
+    second = write(tmp_path / "second", [mask("a", *never), mask("b", 0.95), mask("c", 0.95)])
+    (table,) = comparison(same_masks([first, second], intersect=False), with_published=False)
+    assert [row[-1] for row in table.rows] == ["2", "1", "-1"]
 
 
 def test_results_without_a_common_mask_cannot_be_compared(two, tmp_path):
@@ -62,7 +70,7 @@ def test_other_masks_are_refused_or_left_out(two, tmp_path):
         same_masks([two[0], more], intersect=False)
     (table,) = comparison(same_masks([two[0], more], intersect=True), False)
     assert "2 masks" in table.title
-    assert table.rows[2][1:] == tuple(["+0.00 [+0.00, +0.00]"] * 3 + ["+0.000 [+0.000, +0.000]"])
+    assert table.rows[2][1:] == tuple(["+0.00 [+0.00, +0.00]"] * 3 + ["+0.000 [+0.000, +0.000]", "+0"])
 
 
 def test_other_limits_and_other_images_are_refused(two, tmp_path):
@@ -84,7 +92,7 @@ def test_noc_that_only_one_of_them_knows_is_left_out(two, tmp_path):
     lower = pa.Table.from_pylist([row | {"target": 0.85} for row in targets], TARGETS)
     store.write("targets.parquet", sharded.parquet_bytes(lower))
     (table,) = comparison(same_masks([two[0], open_results(early.name)], intersect=False), False)
-    assert table.head == ("", "NoC@80", "NoC@85", "IoU@1")
+    assert table.head == ("", "NoC@80", "NoC@85", "IoU@1", ">=20@85")
 
 
 @pytest.mark.parametrize("change", ["no plan", "other rows", "none chosen"])
@@ -105,8 +113,8 @@ def test_damaged_results_are_one_line(two, change):
 def test_published_rows_are_those_of_the_paper(two):
     (table,) = comparison(same_masks(two, intersect=False), with_published=True)
     rows = {row[0]: row[1:] for row in table.rows}
-    assert rows["published, Table 1: SimpleClick, ViT-B"] == ("-", "3.28", "5.24", "-")
-    assert rows["published, Table 1: GraCo w/ AGG, ViT-B"] == ("-", "3.44", "4.89", "-")
+    assert rows["published, Table 1: SimpleClick, ViT-B"] == ("-", "3.28", "5.24", "-", "-")
+    assert rows["published, Table 1: GraCo w/ AGG, ViT-B"] == ("-", "3.44", "4.89", "-", "-")
     assert len(table.rules) == 2
 
 
