@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from agg_pipeline.cli_options import named_root, with_options
-from agg_pipeline.cli_training import TRAINING_OPTIONS, resolve_recipe, run_prepared, training_folder
+from agg_pipeline.cli_training import TRAINING_OPTIONS, own_folder, resolve_recipe, run_prepared
 from agg_pipeline.finetune import Inputs, prepare
 from agg_pipeline.models.checkpoints import default_checkpoint
 from agg_pipeline.training.options import TrainingOptions
@@ -54,6 +54,6 @@ def group(
     if len(roots) < len(data):
         raise UserError("--data is given twice for the same data set; name each as NAME:ROOT")
     inputs = Inputs(proposals, roots, checkpoint or str(default_checkpoint()))
-    with training_folder(out) as folder:
+    with own_folder(out) as folder:
         options = TrainingOptions(folder, resume, overwrite, max_minutes, checkpoint_minutes, validation_masks)
         run_prepared(config, options, prepare(config, inputs, options, click.echo), look_minutes)

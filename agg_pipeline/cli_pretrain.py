@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from agg_pipeline.cli_options import finite, named_root, with_options
-from agg_pipeline.cli_training import TRAINING_OPTIONS, resolve_recipe, run_prepared, training_folder
+from agg_pipeline.cli_training import TRAINING_OPTIONS, own_folder, resolve_recipe, run_prepared
 from agg_pipeline.datasets.registry import known_dataset
 from agg_pipeline.pretrain import Objects, prepare
 from agg_pipeline.training.options import TrainingOptions
@@ -65,7 +65,7 @@ def group(
         )
     sets = zip(map(_named, data), split or [""] * len(data), strict=True)
     objects = Objects(tuple((name, root, own) for (name, root), own in sets), weight, checkpoint)
-    with training_folder(out) as folder:
+    with own_folder(out) as folder:
         options = TrainingOptions(folder, resume, overwrite, max_minutes, checkpoint_minutes, validation_masks)
         run_prepared(config, options, prepare(config, objects, options), look_minutes)
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from agg_pipeline.cli_options import check_start, named_root, read_toml
-from agg_pipeline.cli_training import recipe_path
+from agg_pipeline.cli_options import named_root, read_toml
+from agg_pipeline.cli_training import own_folder, recipe_path, resolve_recipe
+from agg_pipeline.datasets.registry import known_dataset, open_dataset
 from agg_pipeline.models.checkpoints import default_checkpoint
+from agg_pipeline.models.files import describe_model
 from agg_pipeline.study.plan import StudyConfig, steps
 from agg_pipeline.study.report import write_study
 from agg_pipeline.study.run import run_steps
+from agg_pipeline.training.run import comparable
+from schemas.canonical import content_hash
 from schemas.errors import UserError
 from schemas.resolve import override, validated
+from schemas.training import FinetuneConfig
 
 
 @click.command("study")
@@ -29,20 +35,26 @@ def group(
     data: tuple[str, ...], recipe: str, checkpoint: str | None, precision: str | None, out: str, report: Path
 ) -> None:
     """Proposals, trainings from several sources, ablations and evaluations. The same command again goes on."""
-    check_start(out)
     config = read_config(recipe, {} if precision is None else {"precision": precision})
     roots = dict(named_root(each) for each in data)
     for name, root in roots.items():
         if not name or not root:
             raise UserError(f"--data {name or root}: it must be the name of a data set and its root, NAME:ROOT")
-    place = Path(out).resolve()
-    made = steps(config, roots, str(Path(checkpoint or default_checkpoint()).resolve()), place)
-    try:
-        run_steps(made, place, click.echo)
-    except KeyboardInterrupt:
-        click.echo("stopped; the same command goes on from there", err=True)
-        sys.exit(130)
-    write_study(config, roots, place, report)
+    if not report.suffix:
+        raise UserError(
+            f"--report {report}: name a file with an ending, as report.md; its figures lie in a folder beside it"
+        )
+    if not report.absolute().parent.is_dir():
+        raise UserError(f"--report {report}: there is no folder {report.parent}")
+    model = str(Path(checkpoint or default_checkpoint()).resolve())
+    with own_folder(out) as place:
+        made = steps(config, roots, model, place)
+        try:
+            run_steps(made, facts(config, roots, model), place, click.echo)
+        except KeyboardInterrupt:
+            click.echo("stopped; the same command goes on from there", err=True)
+            sys.exit(130)
+        write_study(config, roots, place, report)
     click.echo(f"{report} holds what was found")
 
 
@@ -55,3 +67,15 @@ def read_config(recipe: str, settings: dict[str, Any]) -> StudyConfig:
 
 def _with_tuples(written: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in written.items()}
+
+
+def facts(config: StudyConfig, roots: Mapping[str, str], checkpoint: str) -> dict[str, str]:
+    """What decides a study's results beside its commands: the content of model, recipe and data; UserError without."""
+    _, model = describe_model(checkpoint, "", None)
+    training = resolve_recipe(FinetuneConfig(), "finetune", config.recipe, {})
+    found = {"model": model["sha256"], "recipe": content_hash(comparable(training))}
+    used = {(name, known_dataset(name).default_split) for name in (config.objects, config.parts)}
+    used |= {(name, known_dataset(name).evaluation_split) for name in config.sets}
+    for name, split in sorted(used):
+        found[f"{name} {split}"] = open_dataset(name, roots.get(name, ""), split).fingerprint
+    return found

@@ -60,12 +60,12 @@ TRAINING_OPTIONS = (
 
 
 @contextmanager
-def training_folder(out: str) -> Iterator[Path]:
-    """The output folder, owned until the training ends; UserError if it cannot be, or another one owns it."""
+def own_folder(out: str) -> Iterator[Path]:
+    """A local output folder, owned until the run ends; UserError if it cannot be, or another run owns it."""
     check_start(out)
     store = Store(out)
     if not store.is_local():
-        raise UserError(f"--out {out}: a training writes to a folder of this machine")
+        raise UserError(f"--out {out}: this command writes to a folder of this machine")
     folder = Path(store.anchored().url).resolve()
     with owned(Store(str(folder))):
         yield folder

@@ -8,15 +8,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from agg_pipeline.datasets.parts import open_parts
-from agg_pipeline.evaluation.compare import comparison, open_results, same_masks
+from agg_pipeline.evaluation.compare import Results, comparison, open_results, same_masks
 from agg_pipeline.evaluation.run import SUMMARY
+from agg_pipeline.evaluation.summary import Mask, figures
 from agg_pipeline.evaluation.table import Table, markdown
 from agg_pipeline.reader import open_proposals
 from agg_pipeline.recall import THRESHOLDS, Recall, part_recall
 from agg_pipeline.report.plots import new_figure, png
 from agg_pipeline.sharded import Json
 from agg_pipeline.study.plan import PAPER, SOURCES, StudyConfig, has_table, trained_name
-from agg_pipeline.study.run import read_done
+from agg_pipeline.study.run import read_steps
+from agg_pipeline.training.log import STEPS, read_log
+from agg_pipeline.training.run import PLAN
 from schemas.canonical import flatten
 from schemas.numbers import GRANULARITIES
 
@@ -37,9 +40,9 @@ def write_study(config: StudyConfig, roots: Mapping[str, str], out: Path, report
     found = _Results(config, out)
     pictures = report.with_suffix("")
     pictures.mkdir(parents=True, exist_ok=True)
-    lines = [
-        INTRODUCTION,
-    ]
+    lines = [INTRODUCTION]
+    if config.leave_out:
+        lines += [f"Left out, because the base model has seen them: {', '.join(config.leave_out)}.", ""]
     lines += ["## Sources of masks (Table 1)", "", *_sources(found)]
     lines += ["## Ablation (Table 3), and the proposals of the paper's clicks", "", *_ablation(found)]
     lines += ["## Granularity and IoU (Fig. 4)", "", *_curves(found, pictures)]
@@ -59,30 +62,29 @@ class _Results:
         self.config = config
         self._out = out / "evaluated"
 
-    def folder(self, name: str, training: str, mode: str) -> Path | None:
-        """A folder of results, None if the study has none."""
+    def _open(self, name: str, training: str, mode: str, level: str) -> Results | None:
+        """The results over the masks of a level, without the images that are left out; None if the study has none."""
         path = self._out / name / training / mode
-        return path if (path / SUMMARY).exists() else None
+        if not (path / SUMMARY).exists():
+            return None
+        results = open_results(str(path))
+        return replace(results, masks=tuple(mask for mask in results.masks if self._counts(mask, level)))
+
+    def _counts(self, mask: Mask, level: str) -> bool:
+        return mask.level == level and mask.image_id not in self.config.leave_out
 
     def summary(self, name: str, training: str, mode: str, level: str) -> Json | None:
         """Figures of all masks of a level."""
-        folder = self.folder(name, training, mode)
-        if folder is None:
-            return None
-        levels = json.loads((folder / SUMMARY).read_text())["levels"]
-        found: Json | None = levels.get(level, {}).get("all")
-        return found
+        results = self._open(name, training, mode, level)
+        return figures(results.masks, results.protocol) if results is not None and results.masks else None
 
     def compared(self, name: str, level: str, rows: Sequence[tuple[str, str, str]]) -> list[Table]:
         """One table over rows of (title, training, mode), those that there are results of."""
         chosen = []
         for title, training, mode in rows:
-            folder = self.folder(name, training, mode)
-            if folder is not None:
-                results = open_results(str(folder))
-                masks = tuple(mask for mask in results.masks if mask.level == level)
-                if masks:
-                    chosen.append(replace(results, name=title, masks=masks))
+            results = self._open(name, training, mode, level)
+            if results is not None and results.masks:
+                chosen.append(replace(results, name=title))
         return comparison(same_masks(chosen, intersect=False), with_published=False) if len(chosen) > 1 else []
 
     def each(self) -> Iterator[tuple[str, str]]:
@@ -227,12 +229,30 @@ def _seeds(found: _Results) -> list[str]:
     return [markdown([Table(f"{first} with other seeds", ("masks", "seed", "NoC at", "IoU@1"), tuple(rows))])]
 
 
+def _trainings(config: StudyConfig, out: Path) -> list[str]:
+    rows = []
+    names = [trained_name(variant) for variant in config.variants]
+    for name in (*names, *(trained_name(config.variants[0], seed) for seed in range(1, config.seeds))):
+        folder = out / "trained" / name
+        written = json.loads((folder / PLAN).read_text())["config"]
+        learning, steps = written["training"], read_log(folder / STEPS)[-1]["step"]
+        cells = (written["source"], learning["lr"], learning["epochs"], learning["batch"], steps)
+        rows.append((name, *map(str, cells)))
+    head = ("training", "source", "learning rate", "epochs", "batch", "steps")
+    title = "What was trained; an epoch draws a mask of each image, and images of several databases are each drawn from"
+    return [markdown([Table(title, head, tuple(rows))])]
+
+
 def _cost(config: StudyConfig, out: Path) -> list[str]:
     plan = json.loads((out / "proposals" / "database" / "plan.json").read_text())
-    rows = [(name, f"{each['seconds'] / 60:.1f}") for name, each in read_done(out).items()]
-    total = sum(each["seconds"] for each in read_done(out).values())
-    steps = Table("Minutes of each step", ("step", "minutes"), (*rows, ("all", f"{total / 60:.0f}")))
+    seconds = {name: each["seconds"] for name, each in read_steps(out).items()}
+    rows = [(name, f"{each / 60:.1f}") for name, each in seconds.items()]
+    steps = Table("Minutes of each step", ("step", "minutes"), (*rows, ("all", f"{sum(seconds.values()) / 60:.0f}")))
     model = plan["model"]
     lines = [f"- base: {model['architecture']} at {model['input_size']}, sha256 `{model['sha256'][:16]}`"]
-    lines += [f"- {key}: {value}" for key, value in flatten(asdict(config)).items()]
-    return [*lines, "", markdown([steps])]
+    lines += [f"- {key}: {_shown(value)}" for key, value in flatten(asdict(config)).items()]
+    return [*lines, "", *_trainings(config, out), markdown([steps])]
+
+
+def _shown(value: object) -> str:
+    return (", ".join(map(str, value)) or "none") if isinstance(value, tuple) else str(value)

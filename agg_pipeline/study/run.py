@@ -3,49 +3,87 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from agg_pipeline.sharded import Json
+from agg_pipeline.storage import Store
 from agg_pipeline.study.plan import Step
 from agg_pipeline.training.checkpoint import CHECKPOINT
+from schemas.canonical import differences
 from schemas.errors import UserError
 
 DONE = "steps.json"
-"""Finished steps by name: their arguments, and the seconds that they took in all."""
+"""What the study is of, and its steps by name: arguments, whether it is finished, seconds of all attempts."""
 
 
-def read_done(out: Path) -> dict[str, Any]:
-    """The finished steps of a study."""
-    path = out / DONE
-    done: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return done
+def read_steps(out: Path) -> dict[str, Json]:
+    """The steps of a study that were begun, by name; UserError if the file is damaged."""
+    return _read(out)["steps"] if (out / DONE).exists() else {}
 
 
-def run_steps(steps: Sequence[Step], out: Path, say: Callable[[str], None]) -> None:
-    """Run what is not finished. UserError if a step fails, or was finished with other arguments."""
-    done = read_done(out)
+def run_steps(steps: Sequence[Step], facts: Mapping[str, str], out: Path, say: Callable[[str], None]) -> None:
+    """Run what is not finished.
+
+    facts: what decides the results beside the steps' arguments (files, data), by name. UserError if the folder holds a
+    study of other facts, if a step was another command, or if one fails.
+    """
+    begun = read_steps(out)
+    changed = differences(_read(out)["facts"], dict(facts)) if (out / DONE).exists() else []
+    if changed:
+        raise UserError(f"{out} holds another study: {', '.join(changed)}; use another output folder")
     for step in steps:
-        if step.name in done and done[step.name]["arguments"] != list(step.arguments):
+        if step.name in begun and begun[step.name]["arguments"] != list(step.arguments):
             raise UserError(
                 f"{out} holds a study in which {step.name!r} was another command; use another output folder"
             )
     for number, step in enumerate(steps, start=1):
-        if step.name in done:
+        there = all((Path(step.folder) / name).exists() for name in step.results)
+        if there and step.name in begun and begun[step.name]["finished"]:
             continue
         say(f"[{number} of {len(steps)}] {step.name}")
         resume = ("--resume",) if step.resumable and (Path(step.folder) / CHECKPOINT).exists() else ()
         # A training that was stopped before its first checkpoint has nothing to resume.
         fresh = ("--overwrite",) if step.resumable and not resume else ()
-        started = time.monotonic()
         command = [sys.executable, "-m", "agg_pipeline.cli", *step.arguments, "--out", step.folder, *resume, *fresh]
-        if subprocess.run(command, check=False).returncode:
+        before = begun.get(step.name, {}).get("seconds", 0.0)
+        started, failed = time.monotonic(), True
+        try:
+            failed = run_command(command) != 0
+        finally:
+            seconds = before + time.monotonic() - started
+            begun[step.name] = {"arguments": list(step.arguments), "finished": not failed, "seconds": seconds}
+            # In the order of the steps, which sorted keys would lose.
+            written = json.dumps({"facts": dict(facts), "steps": begun}, indent=1)
+            Store(str(out)).write(DONE, f"{written}\n".encode())
+        if failed:
             raise UserError(f"{step.name!r} failed; when that is mended, the same command goes on from there")
-        done[step.name] = {"arguments": list(step.arguments), "seconds": time.monotonic() - started}
-        out.mkdir(parents=True, exist_ok=True)
-        temporary = out / f"{DONE}.tmp"
-        temporary.write_text(json.dumps(done, indent=1) + "\n")
-        temporary.replace(out / DONE)
+
+
+def run_command(command: Sequence[str]) -> int:
+    """Run a command to its end; its exit status. An interrupt ends it first, in its own way, and then this one.
+
+    It is in a process group of its own, so that a terminal's Ctrl-C reaches it once, from here.
+    """
+    with subprocess.Popen(command, process_group=0) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            raise
+
+
+def _read(out: Path) -> Json:
+    try:
+        written: Json = json.loads((out / DONE).read_text())
+        complete = all({"arguments", "finished", "seconds"} <= set(each) for each in written["steps"].values())
+        if complete and isinstance(written["facts"], dict):
+            return written
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    raise UserError(f"{out / DONE} is damaged; use another output folder")

@@ -1,22 +1,32 @@
 """``agg study``: its steps, resuming, and its report. Commands are replaced by what they leave, written by hand."""
 
 import json
+import signal
 import subprocess
+import sys
+import time
+from dataclasses import asdict
 from pathlib import Path
 
+import click
 import pytest
 
 from agg_pipeline import database, sharded
 from agg_pipeline.chain import ShardTask
+from agg_pipeline.cli import main
 from agg_pipeline.cli_study import read_config
 from agg_pipeline.datasets.registry import open_dataset
+from agg_pipeline.models.checkpoints import new_click_model, save_click_model
+from agg_pipeline.models.simpleclick import ARCHITECTURES
 from agg_pipeline.proposals import finish
 from agg_pipeline.rows import tables
 from agg_pipeline.shard import load, run_complement, run_granularity, run_mask_engine, run_postprocess
 from agg_pipeline.storage import Store
 from agg_pipeline.study.plan import StudyConfig, steps
+from agg_pipeline.training.log import STEP_COLUMNS, append
 from schemas.config import EvaluationConfig, ProposalsConfig
 from schemas.resolve import override
+from schemas.training import FinetuneConfig
 from tests.e2e.commands import error_of, invoke
 from tests.evaluation.conftest import write_results
 from tests.pipeline.conftest import ENVIRONMENT, MODEL, Halver
@@ -53,18 +63,21 @@ class Commands:
         self.run = []
         self.broken = None
 
-    def __call__(self, command, check):
-        assert not check
+    def __call__(self, command):
         arguments = command[3:]
         self.run.append(arguments)
         folder = Path(arguments[arguments.index("--out") + 1])
         if self.broken is not None and self.broken in str(folder):
-            return subprocess.CompletedProcess(command, 2)
+            return 2
         match arguments[:2]:
             case ["proposals", _]:
                 write_proposals(folder)
             case ["finetune", _]:
-                folder.mkdir(parents=True)
+                folder.mkdir(parents=True, exist_ok=True)
+                written = asdict(FinetuneConfig())
+                (folder / "training.json").write_text(json.dumps({"config": written}))
+                append(folder / "steps.csv", STEP_COLUMNS, (70, 1, 0.1, 5e-5, 1, 0))
+                (folder / ("model.safetensors" if "--no-lora" in arguments else "adapter.safetensors")).touch()
             case ["eval", "adapted"]:
                 for position, word in enumerate(arguments):
                     if word == "--only":
@@ -77,13 +90,13 @@ class Commands:
                 config = {"mode": "curves", "clicks": {"early_stop": False}} if curves else {"mode": "none"}
                 name = "curves" if curves else "base"
                 write_results(str(folder), name, override(EvaluationConfig(), config))
-        return subprocess.CompletedProcess(command, 0)
+        return 0
 
 
 @pytest.fixture
 def commands(monkeypatch):
     made = Commands()
-    monkeypatch.setattr("agg_pipeline.study.run.subprocess.run", made)
+    monkeypatch.setattr("agg_pipeline.study.run.run_command", made)
     return made
 
 
@@ -137,7 +150,7 @@ def test_finished_steps_are_not_run_again(study, commands, tmp_path):
     commands.run = []
     assert study().code == 0
     assert not commands.run
-    assert before + again - 1 == len(json.loads((tmp_path / "out" / "steps.json").read_text()))
+    assert before + again - 1 == len(json.loads((tmp_path / "out" / "steps.json").read_text())["steps"])
 
 
 def error_of_last_line(result):
@@ -171,6 +184,9 @@ def test_another_study_in_the_folder_is_refused(study, recipe):
         ('sets = ["moon"]', "unknown data set 'moon'"),
         ('ablation_sets = ["sbd"]', "ablation_sets names sbd, which is none of the study's sets"),
         ("curves = 0", "'curves' is 0"),
+        ("variants = []", "variants is empty"),
+        ("sets = []", "sets is empty"),
+        ('recipe = "none"', "unknown recipe 'none'"),
         ("nonsense = 1", "unknown configuration key 'nonsense'"),
     ],
 )
@@ -179,6 +195,122 @@ def test_bad_input_is_one_line(study, recipe, line, said):
     kept = [each for each in recipe.read_text().splitlines() if not each.startswith(f"{key} =")]
     recipe.write_text("\n".join([*kept, line]) + "\n")
     assert said in error_of(study())
+
+
+def test_another_model_under_the_same_name_is_refused(study, commands, tmp_path):
+    model = tmp_path / "model.safetensors"
+    save_click_model(model, new_click_model(ARCHITECTURES["xtiny"], 96, 0))
+    assert study("--checkpoint", model).code == 0
+    commands.run = []
+    save_click_model(model, new_click_model(ARCHITECTURES["xtiny"], 96, 1))
+    assert "another study: model: " in error_of(study("--checkpoint", model))
+    assert not commands.run
+
+
+def test_another_training_recipe_is_refused(study, commands, recipe, tmp_path):
+    training = tmp_path / "training.toml"
+    training.write_text("[training]\nepochs = 1\n")
+    recipe.write_text(recipe.read_text().replace('recipe = "demo"', f'recipe = "{training}"'))
+    assert study().code == 0
+    commands.run = []
+    training.write_text("[training]\nepochs = 2\n")
+    assert "another study: recipe: " in error_of(study())
+    training.unlink()
+    assert "does not exist" in error_of(study())
+    assert not commands.run
+
+
+def test_steps_without_their_results_are_run_again(study, commands, tmp_path):
+    assert study().code == 0
+    commands.run = []
+    (tmp_path / "out" / "evaluated" / "demo" / "AGG" / "base" / "summary.json").unlink()
+    (tmp_path / "out" / "trained" / "neither" / "model.safetensors").unlink()
+    assert study().code == 0
+    assert [arguments[:2] for arguments in commands.run] == [["eval", "adapted"], ["finetune", "--proposals"]]
+
+
+def test_seconds_are_those_of_all_attempts(study, commands, tmp_path):
+    commands.broken = "trained/AGG"
+    study()
+    path = tmp_path / "out" / "steps.json"
+    written = json.loads(path.read_text())
+    assert written["steps"]["train AGG"]["seconds"] < 60
+    written["steps"]["train AGG"]["seconds"] = 3600.0
+    path.write_text(json.dumps(written))
+    commands.broken = None
+    assert study().code == 0
+    assert "| train AGG | 60.0 |" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"facts": {}}', '{"facts": {}, "steps": {"proposals": {}}}'])
+def test_a_damaged_list_of_steps_is_one_line(study, tmp_path, text):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "steps.json").write_text(text)
+    assert "steps.json is damaged" in error_of(study())
+
+
+def test_a_report_without_a_place_is_refused_before_the_first_step(study, commands, tmp_path):
+    assert "name a file with an ending" in error_of(study("--report", tmp_path / "report"))
+    assert "there is no folder" in error_of(study("--report", tmp_path / "nowhere" / "report.md"))
+    assert "folder of this machine" in error_of(study("--out", "memory://study"))
+    assert not commands.run
+
+
+@pytest.mark.usefixtures("commands")
+def test_images_that_are_left_out_are_in_no_table(study, recipe, tmp_path):
+    recipe.write_text(recipe.read_text() + 'leave_out = ["a"]\n')
+    assert study().code == 0
+    page = (tmp_path / "report.md").read_text()
+    assert "the base model has seen them: a." in page
+    assert "| base |" not in page
+
+
+INTERRUPTED = """
+import sys
+from agg_pipeline.interrupts import watch_interrupts
+from agg_pipeline.study.run import run_command
+
+child = '''
+import pathlib, sys, time
+pathlib.Path(sys.argv[1], "started").touch()
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(1)
+    pathlib.Path(sys.argv[1], "ended cleanly").touch()
+'''
+watch_interrupts()
+try:
+    run_command([sys.executable, "-c", child, sys.argv[1]])
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_step_ends_in_its_own_way(tmp_path, number):
+    parent = subprocess.Popen([sys.executable, "-c", INTERRUPTED, str(tmp_path)])
+    try:
+        for _ in range(600):
+            if (tmp_path / "started").exists():
+                break
+            time.sleep(0.1)
+        parent.send_signal(number)
+        assert parent.wait(60) == 130
+    finally:
+        parent.kill()
+    assert (tmp_path / "ended cleanly").exists()
+
+
+@pytest.mark.parametrize("name", ["full", "small"])
+def test_every_step_is_a_command_that_exists(name, tmp_path):
+    config = read_config(name, {})
+    roots = dict.fromkeys((*config.sets, config.objects, config.parts), str(tmp_path))
+    for step in steps(config, roots, str(tmp_path / "base.pth"), tmp_path):
+        command, words = main, [*step.arguments, "--out", step.folder]
+        while isinstance(command, click.Group):
+            command = command.get_command(click.Context(command), words.pop(0))
+        command.make_context(step.name, words)
 
 
 def test_unknown_recipe_and_root(tmp_path):

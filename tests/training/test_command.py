@@ -135,7 +135,7 @@ def test_released_adapters_are_imported_and_exported(shared, tmp_path):
         (("--proposals", "/nowhere"), "is no proposal database"),
         (("--resume",), "no checkpoint to resume"),
         (("--max-minutes", "nan"), "nan is no number"),
-        (("--out", "memory://x"), "a training writes to a folder of this machine"),
+        (("--out", "memory://x"), "writes to a folder of this machine"),
         (("--source", "gt"), "source 'gt' has no mask of kind annotated to learn from: the database holds"),
     ],
 )
