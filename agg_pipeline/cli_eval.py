@@ -23,7 +23,7 @@ from agg_pipeline.cli_options import (
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.registry import known_dataset, open_dataset
 from agg_pipeline.datasets.selection import Selection, select
-from agg_pipeline.evaluation.adapted import ARMS, TABLES, evaluate_adapted
+from agg_pipeline.evaluation.adapted import ARMS, TABLES, evaluate_adapted, fitting
 from agg_pipeline.evaluation.compare import comparison, open_results, same_masks
 from agg_pipeline.evaluation.console import RunningNoc, print_evaluation
 from agg_pipeline.evaluation.per_class import class_granularities
@@ -63,8 +63,13 @@ def group() -> None:
     """Evaluate click models by the field's protocol, and compare results."""
 
 
+BUILT_IN = "built-in"
 _OWN_OPTIONS = (
-    click.option("--adapter", default="", help="GraCo adapter of the checkpoint: makes granularity an input."),
+    click.option(
+        "--adapter",
+        default="",
+        help=f"GraCo adapter of the checkpoint: makes granularity an input. {BUILT_IN}: that of the built-in model.",
+    ),
     click.option("--out", required=True, help="Folder of the results."),
     click.option("--preset", type=click.Choice(sorted(EVALUATION_PRESETS)), help="Default: paper."),
     click.option("--level", type=click.Choice(["all", "object", "part"]), help="Which masks. Default: all of the set."),
@@ -153,7 +158,7 @@ def run_command(
         open_dataset(dataset, data, split or known_dataset(dataset).evaluation_split),
         Selection(exclude_list, classes, skip_classes),
     )
-    files = checkpoint or str(default_checkpoint()), adapter
+    files = checkpoint or str(default_checkpoint()), str(default_adapter()) if adapter == BUILT_IN else adapter
     options = RunOptions(out, limit_images, workers, scheduler, overwrite)
     with _stopping(overwrite):
         evaluation = _evaluate(listed, files, resolved, limit_objects, options, pictures, with_published)
@@ -242,14 +247,29 @@ def adapted_command(
     known = known_dataset(dataset)
     selection = Selection(exclude_list, classes, skip_classes)
     listed = select(open_dataset(dataset, data, split or known.evaluation_split), selection)
-    elsewhere = calibrate_split or known.default_split
-    others = None if elsewhere == listed.split else select(open_dataset(dataset, data, elsewhere), selection)
+    chosen, others = fitting(names, listed), None
+    if "by-class" in chosen:
+        elsewhere = calibrate_split or known.default_split
+        try:
+            if elsewhere == listed.split:
+                raise UserError(f"split {elsewhere} is evaluated; --calibrate-split names other images")
+            others = select(open_dataset(dataset, data, elsewhere), selection)
+        except UserError as error:
+            if names:
+                raise UserError(f"by-class needs other images: {error}") from error
+            click.echo(f"by-class is left out, because it needs other images: {error}")
+            chosen.remove("by-class")
     model = checkpoint or str(default_checkpoint())
     taught = str(default_adapter()) if adapter is None else adapter
     if not taught:
         raise UserError("--adapter is empty")
     # What does not fit together is known before the first evaluation, not after those without the adapter.
-    describe_model(model, taught, resolved.predictor.input_size or None)
+    used, described = describe_model(model, taught, resolved.predictor.input_size or None)
+    models = (
+        f"{described['architecture']} at {used.input_size}, sha256 {used.sha256[:16]}, "
+        f"adapter {'built in' if adapter is None else taught}, sha256 {used.adapter_sha256[:16]}"
+    )
+    click.echo(models)
 
     def evaluate(images: Dataset, with_adapter: bool, own: EvaluationConfig, folder: str) -> None:
         name = folder.rpartition("/")[2]
@@ -261,7 +281,7 @@ def adapted_command(
         _check_rejects(made, max_reject_share)
 
     with _stopping(overwrite):
-        tables = evaluate_adapted(listed, others, resolved, names or tuple(ARMS), calibrate, out, evaluate)
+        tables = evaluate_adapted(listed, others, resolved, chosen, calibrate, out, models, evaluate)
     for table in tables:
         print_rows(table.title, table.head, table.rows, table.rules)
     click.echo(f"{Store(out).anchored().url}/{TABLES} holds these tables")

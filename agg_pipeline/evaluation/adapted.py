@@ -47,6 +47,18 @@ Evaluate = Callable[[Dataset, bool, EvaluationConfig, str], None]
 """Evaluates a data set, with the adapter or without, into a folder of results."""
 
 
+def fitting(names: Sequence[str], dataset: Dataset) -> list[str]:
+    """These arms or, without names, all that the data set has masks for; UserError for a named one without.
+
+    A set of parts alone has objects as well: the union of an image's parts.
+    """
+    levels = {"object", *dataset.about.levels}
+    for name in names:
+        if not levels & set(ARMS[name].levels):
+            raise UserError(f"{name} is about parts, and data set {dataset.name} has none")
+    return [name for name in names or ARMS if levels & set(ARMS[name].levels)]
+
+
 def evaluate_adapted(
     dataset: Dataset,
     others: Dataset | None,
@@ -54,16 +66,16 @@ def evaluate_adapted(
     names: Sequence[str],
     calibrated: int,
     out: str,
+    models: str,
     evaluate: Evaluate,
 ) -> list[Table]:
-    """Run the arms of these names that the data set has masks for, and compare them level by level.
+    """Run the arms of these names (``fitting``), and compare them level by level.
 
-    others: other images of the set, from ``calibrated`` parts of which each class gets its granularity; None where
-    there are none, and that arm is then left out. out: folder with a folder for each arm, and the tables.
+    others: other images of the set, from ``calibrated`` parts of which each class gets its granularity; ValueError if
+    there are none for ``by-class``. out: with a folder for each arm, and the tables; models: the line above them.
     """
-    names = [name for name in names if _fits(ARMS[name], dataset, others)]
-    if not names:
-        raise UserError(f"data set {dataset.name} has no masks for any of these")
+    if "by-class" in names and others is None:
+        raise ValueError("by-class needs other images")
     store = Store(out).anchored()
     for name in names:
         arm = ARMS[name]
@@ -77,12 +89,8 @@ def evaluate_adapted(
         evaluate(dataset, arm.adapted, validated(own), store.below(name).url)
     results = [(ARMS[name], open_results(store.below(name).url)) for name in names]
     tables = [table for level in ("object", "part") for table in _compared(level, results)]
-    store.write(TABLES, markdown(tables).encode())
+    store.write(TABLES, f"{models}\n\n{markdown(tables)}".encode())
     return tables
-
-
-def _fits(arm: Arm, dataset: Dataset, others: Dataset | None) -> bool:
-    return bool(set(arm.levels) & set(dataset.about.levels)) and (arm.name != "by-class" or others is not None)
 
 
 def _compared(level: str, results: Sequence[tuple[Arm, Results]]) -> list[Table]:

@@ -333,4 +333,24 @@ def test_adapted_model_beside_its_base(adapter, data, tmp_path):
     assert "whole - base" in (tmp_path / "out" / "comparison.md").read_text()
     assert {row["granularity"] for row in rows(tmp_path / "out" / "whole")} == {1.0}
     assert {row["granularity"] for row in rows(tmp_path / "out" / "base")} == {None}
-    assert "no masks for any" in error_of(invoke("eval", "adapted", *where, "--only", "by-class"))
+    assert "by-class is about parts" in error_of(invoke("eval", "adapted", *where, "--only", "by-class"))
+
+
+def test_granularity_by_class_is_left_out_where_there_are_no_other_images(tmp_path):
+    few = ("--sample", "1", "--max-clicks", "1", "--input-size", "64", "--workers", "1", "--pictures", "0")
+    where = ("eval", "adapted", "--split", "2", "--out", tmp_path / "out", *few)
+    same = ("--calibrate-split", "2")
+    assert "by-class needs other images: split 2 is" in error_of(invoke(*where, *same, "--only", "by-class"))
+    done = invoke(*where, *same)
+    assert done.code == 0, done
+    assert "by-class is left out, because it needs other images: split 2 is evaluated" in done.stdout
+    assert "adapter built in, sha256" in done.stdout
+    assert (tmp_path / "out" / "whole" / "summary.json").exists()
+    assert not (tmp_path / "out" / "by-class").exists()
+
+
+def test_the_built_in_adapter_by_its_name(tmp_path):
+    few = ("--split", "2", "--sample", "1", "--max-clicks", "1", "--workers", "1", "--pictures", "0")
+    done = invoke("eval", "run", *few, "--adapter", "built-in", "--granularity", "0.4", "--out", tmp_path / "out")
+    assert done.code == 0, done
+    assert {row["granularity"] for row in rows(tmp_path / "out")} == {0.4}

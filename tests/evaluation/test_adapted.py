@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from agg_pipeline.datasets.registry import open_dataset
-from agg_pipeline.evaluation.adapted import ARMS, TABLES, evaluate_adapted
+from agg_pipeline.evaluation.adapted import ARMS, TABLES, evaluate_adapted, fitting
 from schemas.config import EvaluationConfig
 from schemas.errors import UserError
 from schemas.resolve import override
@@ -31,7 +31,7 @@ def demo():
 
 def test_arms_and_their_comparison(demo, tmp_path):
     evaluate = Evaluator()
-    tables = evaluate_adapted(*demo, EvaluationConfig(seed=3), list(ARMS), 7, str(tmp_path), evaluate)
+    tables = evaluate_adapted(*demo, EvaluationConfig(seed=3), list(ARMS), 7, str(tmp_path), "the models", evaluate)
     asked = evaluate.asked
     assert list(asked) == ["base", "best-of-10", "optimal", "curves", "by-class", "whole"]
     assert {name: adapted for name, (_, adapted, _) in asked.items()} == {
@@ -55,21 +55,26 @@ def test_arms_and_their_comparison(demo, tmp_path):
     assert "whole" not in found
     written = (tmp_path / TABLES).read_text()
     assert "optimal - base" in written
+    assert written.startswith("the models\n\n**objects")
 
 
-def test_without_other_images_there_is_no_granularity_by_class(demo, tmp_path):
+def test_granularity_by_class_needs_other_images(demo, tmp_path):
     evaluate = Evaluator()
-    evaluate_adapted(demo[0], None, EvaluationConfig(), list(ARMS), 7, str(tmp_path), evaluate)
-    assert "by-class" not in evaluate.asked
-    assert "curves" not in evaluate.asked
+    with pytest.raises(ValueError, match="needs other images"):
+        evaluate_adapted(demo[0], None, EvaluationConfig(), ["by-class"], 7, str(tmp_path), "the models", evaluate)
+    assert not evaluate.asked
 
 
 def test_only_what_the_set_has_masks_for(demo, tmp_path):
-    objects = replace(demo[0], about=replace(demo[0].about, levels=("object",)))
+    objects, parts = (replace(demo[0], about=replace(demo[0].about, levels=(level,))) for level in ("object", "part"))
+    assert fitting([], objects) == ["base", "best-of-10", "optimal", "whole"]
+    # Their objects are the unions of the parts.
+    assert fitting([], parts) == list(ARMS)
+    assert fitting(["whole", "base"], parts) == ["whole", "base"]
+    with pytest.raises(UserError, match="by-class is about parts, and data set demo has none"):
+        fitting(["base", "by-class"], objects)
     evaluate = Evaluator()
     config = override(EvaluationConfig(), {"level": "object"})
-    (table,) = evaluate_adapted(objects, demo[1], config, ["base", "by-class", "whole"], 7, str(tmp_path), evaluate)
+    (table,) = evaluate_adapted(objects, None, config, ["base", "whole"], 7, str(tmp_path), "the models", evaluate)
     assert list(evaluate.asked) == ["base", "whole"]
     assert len(table.rows) == 3
-    with pytest.raises(UserError, match="no masks for any of these"):
-        evaluate_adapted(objects, demo[1], config, ["by-class"], 7, str(tmp_path), evaluate)
