@@ -1,4 +1,4 @@
-"""Learning to segment whole objects from clicks: the loss of the first half, and objects on other backgrounds."""
+"""Learning to segment whole objects from clicks: the loss before the focal loss, and objects on other backgrounds."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from torch import Tensor
 
 from schemas.crop import tight_box
 
+HALF = 0.5
+"""Of a pixel that a scaled mask must cover to hold it."""
 SMOOTHED = 3
 """Side of the square over which the edge of a pasted object is blended, pixels."""
 
@@ -38,15 +40,18 @@ def place(
     """An object put into another image; that image with it, (H, W, 3) uint8 RGB, and where it lies there, (H, W).
 
     pixels, mask: (h, w, 3) and (h, w), an image and the object in it, which has pixels. frame: (H, W, 3). scale: of the
-    object in the frame. centre: (row, col) of its box there; what lies outside of the frame is cut.
+    object in the frame. centre: (row, col) of its box there; what lies outside of the frame is cut. ValueError for a
+    mask without a pixel.
     """
     own = tight_box(mask)
     if own is None:
         raise ValueError("a mask without a pixel cannot be placed")
     cut = np.s_[own.top : own.bottom + 1, own.left : own.right + 1]
     height, width = max(1, round(scale * own.height)), max(1, round(scale * own.width))
-    small = cv2.resize(pixels[cut], (width, height), interpolation=cv2.INTER_AREA)
-    fitted = cv2.resize(mask[cut].view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    # Enlarged by INTER_AREA, an object is made of squares, which no photograph is: a model would look for these.
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    resized = cv2.resize(pixels[cut], (width, height), interpolation=how)
+    fitted = cv2.resize(mask[cut].astype(np.float32), (width, height), interpolation=how) > HALF
     top, left = centre[0] - height // 2, centre[1] - width // 2
     rows, cols = slice(max(0, top), max(0, top + height)), slice(max(0, left), max(0, left + width))
     shown = frame[rows, cols].shape[:2]
@@ -55,5 +60,5 @@ def place(
     covered[rows, cols] = fitted[seen]
     share = cv2.blur(covered[rows, cols].astype(np.float32), (SMOOTHED, SMOOTHED))[..., None]
     put = frame.copy()
-    put[rows, cols] = np.rint(share * small[seen] + (1 - share) * frame[rows, cols])
+    put[rows, cols] = np.rint(share * resized[seen] + (1 - share) * frame[rows, cols])
     return put, covered

@@ -1,4 +1,4 @@
-"""The loss of the first half of pre-training, and pasted objects, against values worked out by hand."""
+"""The first loss of pre-training, and pasted objects, against values worked out by hand."""
 
 import math
 
@@ -49,6 +49,15 @@ def test_placed_objects_keep_their_inside():
     assert (put[~expected] == 40).all()
     assert ((put >= 40) & (put <= 200)).all()
     assert (frame == 40).all()
+
+
+def test_enlarged_objects_are_smooth():
+    pixels = np.repeat(np.repeat(np.arange(0, 240, 60, dtype=np.uint8)[None, :, None], 4, axis=0), 3, axis=2)
+    put, covered = place(pixels, np.ones((4, 4), bool), np.zeros((40, 40, 3), np.uint8), 10.0, (20, 20))
+    assert covered.all()
+    steps = np.diff(put[20, 2:-2, 0].astype(int))
+    assert (steps >= 0).all()
+    assert steps.max() <= 7, "60 from pixel to pixel are ten small steps, not one"
 
 
 @given(
