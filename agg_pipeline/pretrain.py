@@ -36,7 +36,7 @@ LOWEST = 0.01
 
 @dataclass(frozen=True)
 class Pretraining:
-    """AdamW with warm-up and cosine; first cross-entropy and Dice, then the normalised focal loss with more clicks."""
+    """AdamW with warm-up and cosine; cross-entropy and Dice, then the normalised focal loss, and iterative clicks."""
 
     config: PretrainConfig
 
@@ -135,6 +135,10 @@ def _start(config: PretrainConfig, checkpoint: str) -> tuple[SimpleClick, str]:
         network, info = load_click_model(checkpoint, config.augment.size)
         if network.adapter is not None:
             raise UserError(f"{checkpoint} holds a granularity table; pre-training is of click models without one")
+        if network.arch.name != config.architecture:
+            raise UserError(
+                f"{checkpoint} is of architecture {network.arch.name}, not {config.architecture}; see --architecture"
+            )
         return network, info.sha256
     if config.architecture not in ARCHITECTURES:
         raise UserError(f"unknown architecture {config.architecture!r}; possible: {', '.join(ARCHITECTURES)}")

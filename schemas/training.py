@@ -112,7 +112,7 @@ class PretrainConfig:
     for no limit.
     """
 
-    recipe: str = "pretrain"
+    recipe: str = "small-sets"
     architecture: str = "xtiny"
     epoch: int = number(2000, 1)
     warm_up: float = number(0.5, 0)

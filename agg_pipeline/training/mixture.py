@@ -8,6 +8,7 @@ from functools import partial
 from operator import attrgetter
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Dataset as Numbered
 
 from agg_pipeline.datasets.dataset import Dataset
@@ -22,7 +23,7 @@ from schemas.training import PretrainConfig
 from stages.pretrain import place
 
 KEPT_BYTES = 2 << 30
-"""Of the images that a process keeps."""
+"""Of the images' pixels that a process keeps; their masks are small beside them."""
 MIN_SEEN = 0.25
 MAX_PASTED = 4
 SMALLEST = 0.15
@@ -56,14 +57,17 @@ class Mixture:
 
 
 def draw_object(record: ImageRecord, rng: np.random.Generator) -> Drawn:
-    """One of an image's objects, with the pixels of the others that are not its own, for training."""
+    """One of an image's objects, with the pixels of the others that are not its own, for training.
+
+    record: it has objects; ValueError else. All of the image's size, (H, W).
+    """
     chosen = int(rng.integers(len(record.objects)))
     masks = [each.mask.full() for each in record.objects]
     others = np.zeros_like(masks[chosen])
     for number, mask in enumerate(masks):
         if number != chosen:
             others |= mask
-    return Drawn(record.pixels, masks[chosen], others & ~masks[chosen], masks[chosen], BINS)
+    return Drawn(record.pixels, masks[chosen], others & ~masks[chosen], masks[chosen], BINS, _ignored(record))
 
 
 def scene(record: ImageRecord, pasted: Sequence[Drawn], rng: np.random.Generator) -> Drawn:
@@ -71,8 +75,10 @@ def scene(record: ImageRecord, pasted: Sequence[Drawn], rng: np.random.Generator
 
     To find is any of the image's own or the pasted ones of which at least a quarter is still seen; all that is seen of
     the rest is ``others``. That teaches a model which one of several objects is meant, whatever their sizes.
+
+    record: of the image, (H, W), with objects; pasted: of other images, of any size. ValueError for an image without.
     """
-    pixels = record.pixels
+    pixels, ignored = record.pixels, _ignored(record)
     height, width = pixels.shape[:2]
     seen = [each.mask.full() for each in record.objects]
     wholes = [np.count_nonzero(mask) for mask in seen]
@@ -88,10 +94,15 @@ def scene(record: ImageRecord, pasted: Sequence[Drawn], rng: np.random.Generator
         if not mask.any():
             continue
         seen = [own & ~mask for own in seen] + [mask]
+        ignored = None if ignored is None else ignored & ~mask
         wholes.append(np.count_nonzero(mask))
     found = [own for own, area in zip(seen, wholes, strict=True) if own.any() and own.sum() >= MIN_SEEN * area]
     chosen = found[int(rng.integers(len(found)))]
-    return Drawn(pixels, chosen, np.logical_or.reduce(seen) & ~chosen, chosen, BINS)
+    return Drawn(pixels, chosen, np.logical_or.reduce(seen) & ~chosen, chosen, BINS, ignored)
+
+
+def _ignored(record: ImageRecord) -> NDArray[np.bool_] | None:
+    return None if record.ignore is None else record.ignore.full()
 
 
 class ObjectSamples(Numbered[Sample]):

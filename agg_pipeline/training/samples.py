@@ -32,7 +32,7 @@ def generator(seed: int, *what: object) -> np.random.Generator:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One sample: pixels (S, S, 3) uint8 RGB, target (S, S) int8 (1 object, 0 not), clicks in pixels of the crop.
+    """One sample: pixels (S, S, 3) uint8 RGB, target (S, S) int8 (1 object, 0 not, -1 not counted), clicks in the crop.
 
     prompt: (S, S) bool, the mask prompt that it begins with. row: of the granularity table, -1 for none.
     """
@@ -113,20 +113,23 @@ def make_sample(
     height, width = drawn.mask.shape
     shown = drawn.mask if rng.random() < config.on_mask else drawn.around
     focus = tight_box(shown) or Box(0, 0, height, width)
+    ignored = np.zeros_like(drawn.mask) if drawn.ignored is None else drawn.ignored
     for _ in range(TRIES):
         matrix = draw_map(height, width, focus, config, rng)
-        mask = warp_mask(drawn.mask, matrix, config.size)
+        mask = warp_mask(drawn.mask & ~ignored, matrix, config.size)
         if mask.any() or rng.random() < config.keep_background:
             break
     pixels = change_colours(warp_pixels(drawn.pixels, matrix, config.size), config, rng)
-    others = warp_mask(drawn.others, matrix, config.size)
+    others = warp_mask(drawn.others & ~ignored, matrix, config.size)
+    ignored = warp_mask(ignored, matrix, config.size)
     if np.count_nonzero(mask) < config.min_area:
         mask = np.zeros_like(mask)
     if mask.any() and others.any() and rng.random() < parted:
         prompt, clicks = mask | others, parting_clicks(mask, others, rng, click_decay)
     else:
         prompt, clicks = np.zeros_like(mask), initial_clicks(mask, others, rng, click_decay)
-    return Sample(pixels, mask.astype(np.int8), prompt, tuple(clicks), row)
+    target = np.where(ignored, np.int8(-1), mask.astype(np.int8))
+    return Sample(pixels, target, prompt, tuple(click for click in clicks if not ignored[click.row, click.col]), row)
 
 
 @dataclass(frozen=True)

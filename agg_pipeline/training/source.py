@@ -56,7 +56,8 @@ ReadPixels = Callable[[str], tuple[Pixels, str]]
 class Drawn:
     """A mask of an image, before augmentation. mask: (H, W). others: (H, W), the image's other objects.
 
-    around: (H, W), the object that the mask belongs to. bin: 1..10, of the mask's granularity.
+    around: (H, W), the object that the mask belongs to. bin: 1..10, of the mask's granularity. ignored: (H, W), pixels
+    that count nowhere; None for no pixel.
     """
 
     pixels: Pixels
@@ -64,6 +65,7 @@ class Drawn:
     others: Mask
     around: Mask
     bin: int
+    ignored: Mask | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +168,10 @@ def _read_shard(database: ProposalDatabase, number: int) -> _Shard:
 def open_source(
     databases: Sequence[ProposalDatabase], read: Sequence[ReadPixels], source: TrainingSource, by_scale: bool
 ) -> MaskSource:
-    """The masks of a source; objects that several databases hold count once. UserError if there is none.
+    """The masks of a source; UserError if there is none.
+
+    An object that several databases of one data set hold counts once; images of two data sets are two images, though
+    they may show the same.
 
     read: of each database's images. by_scale: the scale is the granularity, instead of Eq. 6.
     """

@@ -9,13 +9,14 @@ import torch
 
 from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.models.adapter import Adapter, attach_adapter
-from agg_pipeline.models.checkpoints import load_click_model, new_click_model, save_click_model
+from agg_pipeline.models.checkpoints import default_checkpoint, load_click_model, new_click_model, save_click_model
 from agg_pipeline.models.simpleclick import ARCHITECTURES, wave_positions
 from agg_pipeline.pretrain import Objects, Pretraining, prepare
 from agg_pipeline.training.mixture import ObjectSamples, draw_object, scene, weighted
 from agg_pipeline.training.options import TrainingOptions
 from agg_pipeline.training.samples import generator
 from agg_pipeline.training.source import Drawn
+from schemas.crop import crop_mask
 from schemas.errors import UserError
 from schemas.resolve import override
 from schemas.training import PretrainConfig
@@ -76,7 +77,7 @@ def test_only_matrices_decay():
     names = {id(value): name for name, value in learning.items()}
     decay, rest = ({names[id(p)] for p in group["params"]} for group in optimizer.param_groups)
     assert decay | rest == set(learning)
-    assert {"backbone.pos_embed", "backbone.blocks.0.norm1.weight", "head.linear_fuse.conv.bias"} & rest
+    assert {"backbone.pos_embed", "backbone.blocks.0.norm1.weight", "head.fusion_conv.conv.bias"} <= rest
     assert not any(name.endswith(("bias", "pos_embed")) for name in decay)
 
 
@@ -161,6 +162,22 @@ def test_what_is_mostly_hidden_is_not_to_be_found(data):
         assert any(not (seen & ~mask).any() and seen.sum() >= 0.25 * mask.sum() for mask in whole)
 
 
+def test_ignored_pixels_reach_training_but_where_something_was_pasted(data):
+    dataset = open_dataset("folder", str(data), None)
+    record = dataset.read(dataset.entries[0])
+    assert draw_object(record, generator(0)).ignored is None
+    assert scene(record, [], generator(0)).ignored is None
+    ignored = np.zeros(record.pixels.shape[:2], bool)
+    ignored[:, ::2] = True
+    marked = replace(record, ignore=crop_mask(ignored, *ignored.shape))
+    assert np.array_equal(draw_object(marked, generator(0)).ignored, ignored)
+    drawn = scene(marked, [thing(251, (0, 40, 0, 60))], generator(0))
+    covered = (drawn.pixels == 251).all(axis=2)
+    assert covered.any()
+    assert not (drawn.ignored & covered).any()
+    assert (drawn.ignored <= ignored).all()
+
+
 def test_a_sample_depends_on_seed_epoch_and_number_alone(data):
     config = override(PretrainConfig(), {"paste": 0.5, "augment": {"size": 32, "view": "zoom", "min_area": 1}})
     samples = ObjectSamples(weighted([open_dataset("folder", str(data), None)], ()), config)
@@ -234,6 +251,11 @@ def test_going_on_from_a_model(command, tmp_path):
 )
 def test_bad_input_is_one_line(command, options, said):
     assert said in error_of(command(*options))
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(command):
+    said = error_of(command("--checkpoint", default_checkpoint(), "--architecture", "base"))
+    assert said.endswith("is of architecture xtiny, not base; see --architecture")
 
 
 def test_a_list_file_is_a_split_of_its_own(data, recipe, tmp_path):

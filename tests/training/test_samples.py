@@ -59,6 +59,22 @@ def test_crops_hold_the_mask_but_for_a_few():
     assert all(make_sample(drawn(200), never, 0.8, np.random.default_rng(n)).target.any() for n in range(100))
 
 
+def test_ignored_pixels_count_nowhere_and_hold_no_click():
+    thing = drawn(400)
+    ignored = np.zeros_like(thing.mask)
+    ignored[:, 27:60] = True
+    pixels = np.dstack([255 * each.astype(np.uint8) for each in (ignored, thing.mask, thing.mask)])
+    plain = {"brightness_and_contrast": 0.0, "colour_shift": 0.0}
+    config = override(AugmentConfig(), {"size": 60, "min_area": 1, "keep_background": 0.0} | plain)
+    for number in range(40):
+        sample = make_sample(replace(thing, pixels=pixels, ignored=ignored), config, 0.9, np.random.default_rng(number))
+        red, green = sample.pixels[..., 0], sample.pixels[..., 1]
+        assert (sample.target == 1).any()
+        assert (sample.target[red == 255] == -1).all()
+        assert (sample.target[red == 0] == (green[red == 0] > 127)).mean() > 0.95
+        assert all(sample.target[click.row, click.col] == click.positive for click in sample.clicks)
+
+
 def test_what_is_left_of_a_mask_may_be_too_small():
     config = override(AugmentConfig(), {"size": 100, "min_area": 80, "keep_background": 0.0, "min_scale": 1.0})
     assert not make_sample(drawn(30), config, 0.8, np.random.default_rng(0)).target.any()
