@@ -11,7 +11,8 @@ ADAPTER =
 FINETUNED = $(wildcard runs/$(DATASET)/finetune/adapter.safetensors)
 COMPARED = $(if $(filter file,$(origin ADAPTER)),$(if $(FINETUNED),comparison,$(if $(CHECKPOINT),,built-in)))
 PROPOSALS = runs/$(DATASET)/proposals
-RECIPE = $(if $(filter demo,$(DATASET)),demo,paper)
+# The paper's rates are for large models; the built-in one learns nothing from them.
+RECIPE = $(if $(filter demo,$(DATASET)),demo,$(if $(CHECKPOINT),paper,study))
 # Masks of each level in an evaluation, drawn by the seed; empty for all. The comparison has some 40 runs over each.
 SAMPLE = $(if $(filter demo,$(DATASET)),$(if $(COMPARED),30,50))
 OUT = runs/$(DATASET)/$@$(if $(filter eval,$@),$(if $(ADAPTER),-adapted)$(if $(COMPARED),-$(COMPARED)))
@@ -34,13 +35,13 @@ help:
 proposals: setup
 	$(AGG) proposals run --dataset "$(DATASET)" --data "$(DATA)" --out "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
 
-# Learns from the result of make proposals; the demo set's recipe is for small machines.
+# Learns from the result of make proposals; the demo set's recipe and the built-in model's are for small machines.
 finetune: setup
 	$(AGG) finetune --proposals "$(PROPOSALS)" --data "$(DATA)" --out "$(OUT)" --recipe $(RECIPE) $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
 
 # The adapted model beside its base and the controls: that of make finetune, else the built-in one. With ADAPTER: that
-# model alone, with the best granularity for each mask, as in the paper's tables; ARGS can say otherwise. With ADAPTER=,
-# or a CHECKPOINT that nothing was taught yet, the base alone.
+# model alone, with the best granularity for each mask, as in the paper's tables; ARGS can say otherwise (ADAPTER=built-in
+# is the built-in one). With ADAPTER=, or a CHECKPOINT that nothing was taught yet, the base alone.
 eval: setup
 	$(AGG) eval $(if $(COMPARED),adapted,run) --dataset "$(DATASET)" --data "$(DATA)" --out "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(filter comparison,$(COMPARED)),--adapter "$(FINETUNED)") $(if $(ADAPTER),--adapter "$(ADAPTER)" --granularity optimal) $(if $(SAMPLE),--sample $(SAMPLE)) $(ARGS)
 

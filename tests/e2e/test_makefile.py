@@ -1,4 +1,4 @@
-"""What ``make eval`` compares, from what there is; the commands are printed, not run."""
+"""What ``make eval`` compares and ``make finetune`` takes, from what there is; the commands are printed, not run."""
 
 import os
 import shutil
@@ -11,19 +11,19 @@ PROJECT = Path(__file__).parents[2]
 LEARNT = "runs/demo/finetune/adapter.safetensors"
 
 
-def command(folder: Path, *variables: str) -> str:
-    """The command line of ``make eval`` in a folder with the project's Makefile and what it depends on."""
+def command(folder: Path, *variables: str, target: str = "eval") -> str:
+    """The command line of a target in a folder with the project's Makefile and what it depends on."""
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(PROJECT / name, folder)
     printed = subprocess.run(
-        ["make", "--dry-run", "--no-print-directory", "eval", *variables],
+        ["make", "--dry-run", "--no-print-directory", target, *variables],
         cwd=folder,
         env={name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))},
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    return next(" ".join(line.split()) for line in printed.splitlines() if " eval " in line)
+    return next(" ".join(line.split()) for line in printed.splitlines() if f" {target} " in line)
 
 
 @pytest.fixture
@@ -74,3 +74,16 @@ def test_a_named_adapter_is_evaluated_alone(finetuned: Path) -> None:
     assert " eval run " in line
     assert '--adapter "graco.pth" --granularity optimal' in line
     assert '--out "runs/demo/eval-adapted"' in line
+
+
+@pytest.mark.parametrize(
+    ("variables", "recipe"),
+    [
+        ((), "demo"),
+        (("DATASET=sbd",), "study"),
+        (("DATASET=sbd", "CHECKPOINT=base.pth"), "paper"),
+        (("DATASET=sbd", "RECIPE=mine.toml"), "mine.toml"),
+    ],
+)
+def test_the_recipe_suits_the_model(tmp_path: Path, variables: tuple[str, ...], recipe: str) -> None:
+    assert f" --recipe {recipe} " in command(tmp_path, *variables, target="finetune") + " "
