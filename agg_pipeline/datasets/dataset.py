@@ -55,6 +55,11 @@ class Dataset:
         """The name by which the registry knows the set."""
         return self.about.name
 
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """What there are masks of: objects always, as a set of parts alone has the unions of these."""
+        return ("object", "part") if "part" in self.about.levels else ("object",)
+
 
 def fingerprint(entries: Sequence[ImageEntry], annotations: Iterable[bytes]) -> str:
     """Hex hash (blake2b, 128 bits) of the entries' ids, paths and sizes and of the annotations' bytes, in order."""

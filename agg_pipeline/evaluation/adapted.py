@@ -48,15 +48,11 @@ Evaluate = Callable[[Dataset, bool, EvaluationConfig, str], None]
 
 
 def fitting(names: Sequence[str], dataset: Dataset) -> list[str]:
-    """These arms or, without names, all that the data set has masks for; UserError for a named one without.
-
-    A set of parts alone has objects as well: the union of an image's parts.
-    """
-    levels = {"object", *dataset.about.levels}
+    """These arms or, without names, all that the data set has masks for; UserError for a named one without."""
     for name in names:
-        if not levels & set(ARMS[name].levels):
+        if not set(dataset.levels) & set(ARMS[name].levels):
             raise UserError(f"{name} is about parts, and data set {dataset.name} has none")
-    return [name for name in names or ARMS if levels & set(ARMS[name].levels)]
+    return [name for name in names or ARMS if set(dataset.levels) & set(ARMS[name].levels)]
 
 
 def evaluate_adapted(
