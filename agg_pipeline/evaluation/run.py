@@ -131,8 +131,7 @@ def _refuse_foreign_results(place: Store, store: Store) -> None:
 def _check_level(dataset: Dataset, config: EvaluationConfig) -> None:
     if config.level != "all" and config.level not in dataset.levels:
         raise UserError(
-            f"data set {dataset.name} has no masks at the level {config.level!r}; "
-            f"it has: {', '.join(dataset.levels)}"
+            f"data set {dataset.name} has no masks at the level {config.level!r}; it has: {', '.join(dataset.levels)}"
         )
 
 

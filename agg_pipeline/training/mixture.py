@@ -46,14 +46,14 @@ class Mixture:
     def draw(self, rng: np.random.Generator) -> ImageRecord:
         """A random image with an object; UserError if a data set seems to have none."""
         shares = np.cumsum(self.weights)
+        number = int(np.searchsorted(shares, rng.random() * shares[-1], side="right"))
+        dataset = self.datasets[number]
         for _ in range(TRIES):
-            number = int(np.searchsorted(shares, rng.random() * shares[-1], side="right"))
-            dataset = self.datasets[number]
             entry = int(rng.integers(len(dataset.entries)))
             record = self._records.get((number, entry), partial(_read, dataset, entry))
             if record.objects:
                 return record
-        raise UserError(f"of {TRIES} images none holds an object; see agg data check")
+        raise UserError(f"of {TRIES} images of {dataset.name} none holds an object; see agg data check")
 
 
 def draw_object(record: ImageRecord, rng: np.random.Generator) -> Drawn:

@@ -104,6 +104,23 @@ def test_mixtures_follow_their_weights(data):
     assert {name for name in drawn if not name.startswith("demo")} == {f"im_{n}" for n in range(5)}
 
 
+def test_images_without_objects_do_not_shift_the_weights(data):
+    full, demo = open_dataset("folder", str(data), None), open_dataset("demo", "", "2")
+
+    def read(entry):
+        record = full.read(entry)
+        return record if entry.image_id == "im_3" else replace(record, objects=())
+
+    mixture = weighted([replace(full, read=read), demo], (1.0, 1.0))
+    rng = generator(0)
+    drawn = [mixture.draw(rng).image_id for _ in range(400)]
+    assert 0.4 < sum(name.startswith("demo") for name in drawn) / len(drawn) < 0.6
+    assert "im_3" in drawn
+    bare = replace(full, read=lambda entry: replace(full.read(entry), objects=()))
+    with pytest.raises(UserError, match="of 100 images of folder none holds an object"):
+        weighted([bare], ()).draw(rng)
+
+
 def test_objects_are_whole_and_without_the_others(data):
     dataset = open_dataset("folder", str(data), None)
     record = dataset.read(dataset.entries[0])
