@@ -239,7 +239,7 @@ def _trainings(config: StudyConfig, out: Path) -> list[str]:
         cells = (written["source"], learning["lr"], learning["epochs"], learning["batch"], steps)
         rows.append((name, *map(str, cells)))
     head = ("training", "source", "learning rate", "epochs", "batch", "steps")
-    title = "What was trained; an epoch draws a mask of each image, and images of several databases are each drawn from"
+    title = "What was trained; an epoch draws a mask of every image, and a photograph of two data sets is two images"
     return [markdown([Table(title, head, tuple(rows))])]
 
 
