@@ -44,7 +44,7 @@ def write_study(config: StudyConfig, roots: Mapping[str, str], out: Path, report
     if config.leave_out:
         lines += [f"Left out, because the base model has seen them: {', '.join(config.leave_out)}.", ""]
     lines += ["## Sources of masks (Table 1)", "", *_sources(found)]
-    lines += ["## Ablation (Table 3), and the proposals of the paper's clicks", "", *_ablation(found)]
+    lines += ["## Ablation (Table 3)", "", *_ablation(found)]
     lines += ["## Granularity and IoU (Fig. 4)", "", *_curves(found, pictures)]
     lines += ["## The best granularity (Fig. 6)", "", *_chosen(found, pictures)]
     lines += ["## Controllability", "", *_control(found)]
