@@ -162,17 +162,21 @@ def _chosen(found: _Results, pictures: Path) -> list[str]:
         )
         for name, level, variant, summary in shown
     ]
-    figure = new_figure(7, 4)
-    axes = figure.subplots()
+    figure = new_figure(9, 4)
+    panels = dict(zip(LEVELS, figure.subplots(1, len(LEVELS), sharey=True), strict=True))
     for name, level, variant, summary in shown:
         shares = [count / summary["masks"] for count in summary["granularity"]["chosen"]]
-        style = "-" if variant == "AGG" else ":"
-        axes.plot(GRANULARITIES, shares, style, marker=".", label=f"{name}, {level}s, {DEFINITIONS[variant]}")
-    axes.set_xlabel("best granularity")
-    axes.set_ylabel("share of the masks")
-    axes.grid(alpha=0.3)
-    if shown:
-        axes.legend(fontsize=7)
+        style, colour = "-" if variant == "AGG" else ":", f"C{found.config.sets.index(name)}"
+        panels[level].plot(
+            GRANULARITIES, shares, style, color=colour, marker=".", label=f"{name}, {DEFINITIONS[variant]}"
+        )
+    for level, axes in panels.items():
+        axes.set_title(f"{level}s")
+        axes.set_xlabel("best granularity")
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend(fontsize=7)
+    panels[LEVELS[0]].set_ylabel("share of the masks")
     (pictures / "best.png").write_bytes(png(figure, dpi=110))
     head = ("masks", "definition", *(f"{value:.1f}" for value in GRANULARITIES), "mean")
     table = Table("Share of the masks for which each granularity is the best", head, tuple(rows))
