@@ -255,12 +255,12 @@ def adapted_command(
                 raise UserError(f"split {elsewhere} is evaluated; --calibrate-split names other images")
             others = select(open_dataset(dataset, data, elsewhere), selection)
         except UserError as error:
-            if names:
+            if names or calibrate_split:
                 raise UserError(f"by-class needs other images: {error}") from error
             click.echo(f"by-class is left out, because it needs other images: {error}")
             chosen.remove("by-class")
     model = checkpoint or str(default_checkpoint())
-    taught = str(default_adapter()) if adapter is None else adapter
+    taught = str(default_adapter()) if adapter in (None, BUILT_IN) else adapter
     if not taught:
         raise UserError("--adapter is empty")
     # What does not fit together is known before the first evaluation, not after those without the adapter.

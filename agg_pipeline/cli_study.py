@@ -44,10 +44,10 @@ def group(
         raise UserError(
             f"--report {report}: name a file with an ending, as report.md; its figures lie in a folder beside it"
         )
-    if not report.absolute().parent.is_dir():
-        raise UserError(f"--report {report}: there is no folder {report.parent}")
     model = str(Path(checkpoint or default_checkpoint()).resolve())
     with own_folder(out) as place:
+        if not report.absolute().parent.is_dir():
+            raise UserError(f"--report {report}: there is no folder {report.parent}")
         made = steps(config, roots, model, place)
         try:
             run_steps(made, facts(config, roots, model), place, click.echo)

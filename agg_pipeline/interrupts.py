@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a run ends at the next chance, even where a library has swallowed the exception."""
+"""Ctrl-C, SIGTERM, a closed terminal: a run ends at the next chance, even if a library has swallowed the exception."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ _asked: list[str] = []
 
 
 def watch_interrupts() -> None:
-    """From now on both signals raise KeyboardInterrupt, at once and in ``check_interrupt``."""
+    """From now on these signals raise KeyboardInterrupt, at once and in ``check_interrupt``."""
     _asked.clear()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _handle)
+    # Under nohup it is ignored.
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, _handle)
 
 
 def check_interrupt() -> None:

@@ -153,7 +153,8 @@ def _level(level: str, results: Sequence[Results], with_published: bool) -> Tabl
     if with_published:
         rules.append(len(rows))
         rows += published_rows(results[0].dataset, level, [*map(iou_name, at), "IoU@1"], len(head))
-    title = f"{level}s of {results[0].dataset}, {len(images)} masks; mean [95 % interval]"
+    counts_of = f"{len(images)} masks of {len(set(images))} images"
+    title = f"{level}s of {results[0].dataset}, {counts_of}; mean [95 % interval]"
     return Table(title, ("", *head), tuple(rows), frozenset(rules))
 
 

@@ -106,6 +106,8 @@ def steps(config: StudyConfig, roots: Mapping[str, str], checkpoint: str, out: P
     for key, value in (("variants", config.variants), ("sets", config.sets)):
         if not value:
             raise UserError(f"{key} is empty; a study has at least one")
+    if config.variants[0] not in SOURCES:
+        raise UserError(f"variants begins with {config.variants[0]!r}; it must with one of {', '.join(SOURCES)}")
     for name in set(config.ablation_sets) - set(config.sets):
         raise UserError(f"ablation_sets names {name}, which is none of the study's sets")
     size = ("--input-size", str(config.input_size)) if config.input_size else ()

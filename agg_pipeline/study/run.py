@@ -70,12 +70,17 @@ def run_command(command: Sequence[str]) -> int:
     It is in a process group of its own, so that a terminal's Ctrl-C reaches it once, from here.
     """
     with subprocess.Popen(command, process_group=0) as process:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            process.send_signal(signal.SIGINT)
-            process.wait()
-            raise
+        interrupted: KeyboardInterrupt | None = None
+        while True:
+            try:
+                status = process.wait()
+                break
+            except KeyboardInterrupt as interrupt:
+                interrupted = interrupt
+                process.send_signal(signal.SIGINT)
+        if interrupted is not None:
+            raise interrupted
+        return status
 
 
 def _read(out: Path) -> Json:
@@ -86,4 +91,4 @@ def _read(out: Path) -> Json:
             return written
     except (ValueError, KeyError, TypeError, AttributeError):
         pass
-    raise UserError(f"{out / DONE} is damaged; use another output folder")
+    raise UserError(f"{out / DONE} is damaged, or of another version; use another output folder")

@@ -185,6 +185,7 @@ def test_another_study_in_the_folder_is_refused(study, recipe):
         ('ablation_sets = ["sbd"]', "ablation_sets names sbd, which is none of the study's sets"),
         ("curves = 0", "'curves' is 0"),
         ("variants = []", "variants is empty"),
+        ('variants = ["no table", "AGG"]', "variants begins with 'no table'"),
         ("sets = []", "sets is empty"),
         ('recipe = "none"', "unknown recipe 'none'"),
         ("nonsense = 1", "unknown configuration key 'nonsense'"),
@@ -252,6 +253,10 @@ def test_a_damaged_list_of_steps_is_one_line(study, tmp_path, text):
 def test_a_report_without_a_place_is_refused_before_the_first_step(study, commands, tmp_path):
     assert "name a file with an ending" in error_of(study("--report", tmp_path / "report"))
     assert "there is no folder" in error_of(study("--report", tmp_path / "nowhere" / "report.md"))
+    commands.broken = "proposals"
+    inside = study("--out", tmp_path / "new" / "out", "--report", tmp_path / "new" / "out.md")
+    assert "'proposals' failed" in inside.stderr, "a folder that the study itself makes is one"
+    commands.run = []
     assert "folder of this machine" in error_of(study("--out", "memory://study"))
     assert not commands.run
 
@@ -261,7 +266,7 @@ def test_images_that_are_left_out_are_in_no_table(study, recipe, tmp_path):
     recipe.write_text(recipe.read_text() + 'leave_out = ["a"]\n')
     assert study().code == 0
     page = (tmp_path / "report.md").read_text()
-    assert "the base model has seen them: a." in page
+    assert "Left out, as the recipe says: a." in page
     assert "| base |" not in page
 
 
@@ -287,7 +292,7 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_step_ends_in_its_own_way(tmp_path, number):
     parent = subprocess.Popen([sys.executable, "-c", INTERRUPTED, str(tmp_path)])
     try:
