@@ -58,6 +58,8 @@ def group(
     """Teach a click model whole objects, from images with object masks."""
     if size is not None:
         settings["augment"] = {"size": size}
+    if checkpoint and settings["architecture"] is not None:
+        raise UserError("--architecture is of a model that starts from nothing; leave it out, or --checkpoint")
     config = resolve_recipe(PretrainConfig(), "pretrain", recipe, settings)
     if split and len(split) != len(data):
         raise UserError(

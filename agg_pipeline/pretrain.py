@@ -88,6 +88,7 @@ def prepare(config: PretrainConfig, objects: Objects, options: TrainingOptions) 
     datasets = [_open(*each) for each in objects.data]
     mixture = weighted(datasets, objects.weights)
     network, base = _start(config, objects.checkpoint)
+    config = replace(config, architecture=network.arch.name)
     identity = {
         "config": content_hash(comparable(config)),
         "base": base,
@@ -135,10 +136,6 @@ def _start(config: PretrainConfig, checkpoint: str) -> tuple[SimpleClick, str]:
         network, info = load_click_model(checkpoint, config.augment.size)
         if network.adapter is not None:
             raise UserError(f"{checkpoint} holds a granularity table; pre-training is of click models without one")
-        if network.arch.name != config.architecture:
-            raise UserError(
-                f"{checkpoint} is of architecture {network.arch.name}, not {config.architecture}; see --architecture"
-            )
         return network, info.sha256
     if config.architecture not in ARCHITECTURES:
         raise UserError(f"unknown architecture {config.architecture!r}; possible: {', '.join(ARCHITECTURES)}")

@@ -76,7 +76,7 @@ def scene(record: ImageRecord, pasted: Sequence[Drawn], rng: np.random.Generator
     To find is any of the image's own or the pasted ones of which at least a quarter is still seen; all that is seen of
     the rest is ``others``. That teaches a model which one of several objects is meant, whatever their sizes.
 
-    record: of the image, (H, W), with objects; pasted: of other images, of any size. ValueError for an image without.
+    record: of the image, (H, W), with objects; pasted: of other images, of any size.
     """
     pixels, ignored = record.pixels, _ignored(record)
     height, width = pixels.shape[:2]

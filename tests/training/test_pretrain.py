@@ -1,5 +1,6 @@
 """Pre-training: mixtures, schedule, and ``agg pretrain`` through the command line."""
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -270,9 +271,16 @@ def test_bad_input_is_one_line(command, options, said):
     assert said in error_of(command(*options))
 
 
-def test_a_checkpoint_of_another_architecture_is_refused(command):
-    said = error_of(command("--checkpoint", default_checkpoint(), "--architecture", "base"))
-    assert said.endswith("is of architecture xtiny, not base; see --architecture")
+def test_a_checkpoint_has_its_own_architecture(command, tmp_path):
+    start = ("--checkpoint", default_checkpoint())
+    assert "--architecture is of a model that starts from nothing" in error_of(
+        command(*start, "--architecture", "base")
+    )
+    config = override(PretrainConfig(), {"architecture": "base", "augment": {"size": 32}, "training": {"loaders": 0}})
+    objects = Objects((("demo", "2", ""),), checkpoint=str(default_checkpoint()))
+    prepare(config, objects, TrainingOptions(tmp_path / "out"))
+    written = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert written["config"]["architecture"] == "xtiny"
 
 
 def test_a_list_file_is_a_split_of_its_own(data, recipe, tmp_path):
