@@ -337,13 +337,14 @@ def test_adapted_model_beside_its_base(adapter, data, tmp_path):
 
 
 def test_granularity_by_class_is_left_out_where_there_are_no_other_images(tmp_path):
-    few = ("--sample", "1", "--max-clicks", "1", "--input-size", "64", "--workers", "1", "--pictures", "0")
-    where = ("eval", "adapted", "--split", "2", "--out", tmp_path / "out", *few)
-    same = ("--calibrate-split", "2")
-    assert "by-class needs other images: split 2 is" in error_of(invoke(*where, *same, "--only", "by-class"))
-    done = invoke(*where, *same)
+    few = ("--limit-images", "1", "--max-clicks", "1", "--input-size", "64", "--workers", "1", "--pictures", "0")
+    where = ("eval", "adapted", "--split", "train", "--out", tmp_path / "out", *few)
+    said = "by-class needs other images: split train is evaluated"
+    assert said in error_of(invoke(*where, "--only", "by-class"))
+    assert said in error_of(invoke(*where, "--calibrate-split", "train"))
+    done = invoke(*where)
     assert done.code == 0, done
-    assert "by-class is left out, because it needs other images: split 2 is evaluated" in done.stdout
+    assert "by-class is left out, because it needs other images: split train is evaluated" in done.stdout
     assert "adapter built in, sha256" in done.stdout
     assert (tmp_path / "out" / "whole" / "summary.json").exists()
     assert not (tmp_path / "out" / "by-class").exists()
