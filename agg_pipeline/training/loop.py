@@ -181,6 +181,8 @@ def _run_alone(fabric: Fabric, training: Training, watch: Watch) -> tuple[int, i
         done = _run(fabric, replace(training, network=copy.deepcopy(training.network)), watch)
     finally:
         watch.close()
+    # Left to themselves, its threads abort the process now and then as it ends.
+    torch.distributed.destroy_process_group()
     return done.step, done.steps
 
 
