@@ -158,11 +158,15 @@ def run_command(
         open_dataset(dataset, data, split or known_dataset(dataset).evaluation_split),
         Selection(exclude_list, classes, skip_classes),
     )
-    files = checkpoint or str(default_checkpoint()), str(default_adapter()) if adapter == BUILT_IN else adapter
+    files = checkpoint or str(default_checkpoint()), _adapter_file(adapter)
     options = RunOptions(out, limit_images, workers, scheduler, overwrite)
     with _stopping(overwrite):
         evaluation = _evaluate(listed, files, resolved, limit_objects, options, pictures, with_published)
     _check_rejects(evaluation, max_reject_share)
+
+
+def _adapter_file(name: str) -> str:
+    return str(default_adapter()) if name == BUILT_IN else name
 
 
 @contextmanager
@@ -209,7 +213,9 @@ def _check_rejects(evaluation: Evaluation, most: float) -> None:
 
 @group.command("adapted")
 @with_options(*DATA_OPTIONS, *MODEL_OPTIONS)
-@click.option("--adapter", help="GraCo adapter of the checkpoint. Default: the one that is built in, like it.")
+@click.option(
+    "--adapter", default=BUILT_IN, help=f"GraCo adapter of the checkpoint. {BUILT_IN}: that of the built-in model."
+)
 @click.option("--out", required=True, help="Folder of a folder of results for each evaluation, and the tables.")
 @click.option("--only", "names", multiple=True, type=click.Choice(list(ARMS)), help="These alone. Default: all.")
 @click.option("--sample", type=click.IntRange(min=1), help="So many masks of each level, drawn by the seed.")
@@ -226,7 +232,7 @@ def adapted_command(
     classes: tuple[str, ...],
     skip_classes: tuple[str, ...],
     checkpoint: str | None,
-    adapter: str | None,
+    adapter: str,
     out: str,
     names: tuple[str, ...],
     calibrate: int,
@@ -260,14 +266,14 @@ def adapted_command(
             click.echo(f"by-class is left out, because it needs other images: {error}")
             chosen.remove("by-class")
     model = checkpoint or str(default_checkpoint())
-    taught = str(default_adapter()) if adapter in (None, BUILT_IN) else adapter
+    taught = _adapter_file(adapter)
     if not taught:
         raise UserError("--adapter is empty")
     # What does not fit together is known before the first evaluation, not after those without the adapter.
     used, described = describe_model(model, taught, resolved.predictor.input_size or None)
     models = (
         f"{described['architecture']} at {used.input_size}, sha256 {used.sha256[:16]}, "
-        f"adapter {'built in' if adapter is None else taught}, sha256 {used.adapter_sha256[:16]}"
+        f"adapter {adapter}, sha256 {used.adapter_sha256[:16]}"
     )
     click.echo(models)
 

@@ -95,6 +95,12 @@ def trained_name(variant: str, seed: int = 0) -> str:
     return name if seed == 0 else f"{name}-seed-{seed}"
 
 
+def trainings(config: StudyConfig) -> list[tuple[str, int]]:
+    """Variant and seed of every training, in order."""
+    first = config.variants[0]
+    return [(variant, 0) for variant in config.variants] + [(first, seed) for seed in range(1, config.seeds)]
+
+
 def steps(config: StudyConfig, roots: Mapping[str, str], checkpoint: str, out: Path) -> list[Step]:
     """All commands, in order. roots: of the data sets, by name. UserError for what does not fit together."""
     unknown = [name for name in config.variants if name not in VARIANTS]
@@ -125,9 +131,7 @@ def steps(config: StudyConfig, roots: Mapping[str, str], checkpoint: str, out: P
             "annotated", ("proposals", "annotate", *source(config.parts), *model, *limit), str(annotated), (DATABASE,)
         ),
     ]
-    trainings = [(variant, 0) for variant in config.variants]
-    trainings += [(config.variants[0], seed) for seed in range(1, config.seeds)]
-    for variant, seed in trainings:
+    for variant, seed in trainings(config):
         if variant == PAPER:
             made.append(Step("proposals of the paper's clicks", (*run, "--preset", "paper"), str(plain), (DATABASE,)))
         databases: dict[Path, str] = {}

@@ -16,7 +16,7 @@ from agg_pipeline.reader import open_proposals
 from agg_pipeline.recall import THRESHOLDS, Recall, part_recall
 from agg_pipeline.report.plots import new_figure, png
 from agg_pipeline.sharded import Json
-from agg_pipeline.study.plan import PAPER, SOURCES, StudyConfig, has_table, trained_name
+from agg_pipeline.study.plan import PAPER, SOURCES, StudyConfig, has_table, trained_name, trainings
 from agg_pipeline.study.run import read_steps
 from agg_pipeline.training.log import STEPS, read_log
 from agg_pipeline.training.run import PLAN
@@ -237,8 +237,8 @@ def _seeds(found: _Results) -> list[str]:
 
 def _trainings(config: StudyConfig, out: Path) -> list[str]:
     rows = []
-    names = [trained_name(variant) for variant in config.variants]
-    for name in (*names, *(trained_name(config.variants[0], seed) for seed in range(1, config.seeds))):
+    for variant, seed in trainings(config):
+        name = trained_name(variant, seed)
         folder = out / "trained" / name
         written = json.loads((folder / PLAN).read_text())["config"]
         learning, steps = written["training"], read_log(folder / STEPS)[-1]["step"]

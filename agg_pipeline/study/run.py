@@ -23,7 +23,8 @@ DONE = "steps.json"
 
 def read_steps(out: Path) -> dict[str, Json]:
     """The steps of a study that were begun, by name; UserError if the file is damaged."""
-    return _read(out)["steps"] if (out / DONE).exists() else {}
+    steps: dict[str, Json] = _read(out)["steps"]
+    return steps
 
 
 def run_steps(steps: Sequence[Step], facts: Mapping[str, str], out: Path, say: Callable[[str], None]) -> None:
@@ -32,9 +33,10 @@ def run_steps(steps: Sequence[Step], facts: Mapping[str, str], out: Path, say: C
     facts: what decides the results beside the steps' arguments (files, data), by name. UserError if the folder holds a
     study of other facts, if a step was another command, or if one fails.
     """
-    begun = read_steps(out)
-    changed = differences(_read(out)["facts"], dict(facts)) if (out / DONE).exists() else []
-    if changed:
+    written = _read(out)
+    begun = written["steps"]
+    changed = differences(written["facts"], dict(facts))
+    if begun and changed:
         raise UserError(f"{out} holds another study: {', '.join(changed)}; use another output folder")
     for step in steps:
         if step.name in begun and begun[step.name]["arguments"] != list(step.arguments):
@@ -58,8 +60,8 @@ def run_steps(steps: Sequence[Step], facts: Mapping[str, str], out: Path, say: C
             seconds = before + time.monotonic() - started
             begun[step.name] = {"arguments": list(step.arguments), "finished": not failed, "seconds": seconds}
             # In the order of the steps, which sorted keys would lose.
-            written = json.dumps({"facts": dict(facts), "steps": begun}, indent=1)
-            Store(str(out)).write(DONE, f"{written}\n".encode())
+            text = json.dumps({"facts": dict(facts), "steps": begun}, indent=1)
+            Store(str(out)).write(DONE, f"{text}\n".encode())
         if failed:
             raise UserError(f"{step.name!r} failed; when that is mended, the same command goes on from there")
 
@@ -84,6 +86,9 @@ def run_command(command: Sequence[str]) -> int:
 
 
 def _read(out: Path) -> Json:
+    """What the file holds; nothing begun where there is none."""
+    if not (out / DONE).exists():
+        return {"facts": {}, "steps": {}}
     try:
         written: Json = json.loads((out / DONE).read_text())
         complete = all({"arguments", "finished", "seconds"} <= set(each) for each in written["steps"].values())

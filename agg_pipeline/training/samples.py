@@ -114,9 +114,10 @@ def make_sample(
     shown = drawn.mask if rng.random() < config.on_mask else drawn.around
     focus = tight_box(shown) or Box(0, 0, height, width)
     ignored = np.zeros_like(drawn.mask) if drawn.ignored is None else drawn.ignored
+    own = drawn.mask & ~ignored
     for _ in range(TRIES):
         matrix = draw_map(height, width, focus, config, rng)
-        mask = warp_mask(drawn.mask & ~ignored, matrix, config.size)
+        mask = warp_mask(own, matrix, config.size)
         if mask.any() or rng.random() < config.keep_background:
             break
     pixels = change_colours(warp_pixels(drawn.pixels, matrix, config.size), config, rng)

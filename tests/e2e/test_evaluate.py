@@ -345,7 +345,7 @@ def test_granularity_by_class_is_left_out_where_there_are_no_other_images(tmp_pa
     done = invoke(*where)
     assert done.code == 0, done
     assert "by-class is left out, because it needs other images: split train is evaluated" in done.stdout
-    assert "adapter built in, sha256" in done.stdout
+    assert "adapter built-in, sha256" in done.stdout
     assert (tmp_path / "out" / "whole" / "summary.json").exists()
     assert not (tmp_path / "out" / "by-class").exists()
 
