@@ -1,4 +1,7 @@
-"""What keeps parts from being reached (docs/findings.md): ``.venv/bin/python docs/limits.py --help``."""
+"""What keeps parts from being reached (docs/findings.md): ``.venv/bin/python docs/limits.py --help``.
+
+It needs the packages of ``make setup-dev``.
+"""
 
 from __future__ import annotations
 
