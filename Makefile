@@ -62,7 +62,7 @@ test: setup-dev lint
 
 # All 51 recorded interactions and 10 choices of a granularity, of which the suite takes three.
 golden: setup-dev
-	$(VENV)/bin/python -m pytest --numprocesses 2 --all-recorded tests/pipeline/test_evaluator_golden.py
+	$(VENV)/bin/python -m pytest --numprocesses 2 --all-recorded tests/evaluation/test_evaluator_golden.py
 
 lint: setup-dev
 	$(VENV)/bin/ruff check .

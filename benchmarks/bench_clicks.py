@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agg_pipeline.datasets.registry import known_dataset, open_dataset
+from agg_pipeline.inference.predictor import open_predictor
 from agg_pipeline.models.checkpoints import default_checkpoint
-from agg_pipeline.models.files import describe_model
-from agg_pipeline.predictor import open_predictor
+from agg_pipeline.models.model_files import describe_model
 from schemas.config import LoopConfig, PredictorConfig
 from schemas.crop import MaskCrop
-from schemas.records import Click
+from schemas.records import Click, Loop, Target
 from stages.draws import uniforms
 from stages.evaluate import counted_iou, next_click
-from stages.mask_engine import DrawClick, Loop, Target, random_click, simulate
+from stages.mask_engine import DrawClick, random_click, simulate
 from stages.morphology import cut, minus
 
 LEVELS = (0.5, 0.75)

@@ -13,12 +13,14 @@ import click
 import torch
 
 import stages.evaluate as stage
-from agg_pipeline.chain import ShardTask
+from agg_pipeline.datasets.evaluated_masks import EvaluatedMask
 from agg_pipeline.datasets.registry import known_dataset, open_dataset
-from agg_pipeline.evaluation import shard
-from agg_pipeline.models.adapter import Adapter, attach_adapter
+from agg_pipeline.evaluation.interactions import EvaluationShard, load, run_interactions, starts_of
+from agg_pipeline.execution.chain import ShardTask
+from agg_pipeline.inference.predictor import Predictor
+from agg_pipeline.models.adapter import Adapter
 from agg_pipeline.models.checkpoints import default_checkpoint, load_adapter, load_click_model
-from agg_pipeline.predictor import Predictor
+from agg_pipeline.models.simpleclick import attach_adapter
 from schemas.config import EvaluationConfig
 from schemas.resolve import override
 
@@ -44,12 +46,12 @@ class Stopwatch:
         return wrapped
 
 
-def plain_loop(targets: tuple[shard.Target, ...], model: Predictor, config: EvaluationConfig) -> list[float | None]:
+def plain_loop(targets: tuple[EvaluatedMask, ...], model: Predictor, config: EvaluationConfig) -> list[float | None]:
     """One object and one granularity at a time, each interaction to its end; the chosen granularities."""
     chosen = []
     for target in targets:
         traces = []
-        for start in shard.starts_of(target, "", config):
+        for start in starts_of(target, "", config):
             ((trace,),) = stage.evaluate([target.subject], [[start]], model, config.clicks)
             traces.append(trace)
         best = stage.best(traces, target.subject.target, config.clicks.max_clicks)
@@ -97,14 +99,14 @@ def main(
     )
     listed = open_dataset(dataset, data, known_dataset(dataset).evaluation_split)
     task = ShardTask(0, dataset, listed.entries[:objects], listed.read, config, limit=objects)
-    loaded = shard.load(task)
+    loaded = load(task)
     model = open_model(str(checkpoint), adapter, 224, config)
     count, ratios = len(loaded.targets), []
     print(f"{count} objects of {dataset}, optimal mode, xtiny at 224, at most {max_clicks} clicks, {threads} thread(s)")
     for _ in range(runs):
         forwards = model.forwards
         started = time.perf_counter()
-        done = shard.run_interactions(loaded, model)
+        done = run_interactions(loaded, model)
         ours, ours_forwards = time.perf_counter() - started, model.forwards - forwards
         started = time.perf_counter()
         plain_choice = plain_loop(loaded.targets, model, config)
@@ -120,11 +122,11 @@ def main(
     _shares(loaded, open_model(str(checkpoint), adapter, 448, config))
 
 
-def _shares(loaded: shard.EvaluationShard, model: Predictor) -> None:
+def _shares(loaded: EvaluationShard, model: Predictor) -> None:
     """Where the time goes for a few of the objects with a network at 448, one thread."""
     torch.set_num_threads(1)
     watch = Stopwatch()
-    few = shard.EvaluationShard(loaded.task, loaded.targets[:4], ())
+    few = EvaluationShard(loaded.task, loaded.targets[:4], ())
     with (
         patch.object(stage, "next_click", watch.timed("next click (distance transforms)", stage.next_click)),
         patch.object(stage, "counted_iou", watch.timed("IoU", stage.counted_iou)),
@@ -132,7 +134,7 @@ def _shares(loaded: shard.EvaluationShard, model: Predictor) -> None:
     ):
         before = model.forward_seconds
         started = time.perf_counter()
-        shard.run_interactions(few, model)
+        run_interactions(few, model)
         total = time.perf_counter() - started
     forward = model.forward_seconds - before
     seconds = watch.seconds

@@ -14,13 +14,14 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from agg_pipeline.dag import cluster, run_shards
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.registry import open_dataset
-from agg_pipeline.predictor import Predictor
-from agg_pipeline.proposals import chain
-from agg_pipeline.runner import tasks_of
-from agg_pipeline.storage import Store
+from agg_pipeline.execution.cluster import cluster
+from agg_pipeline.execution.job import tasks_of
+from agg_pipeline.execution.scheduling import run_shards
+from agg_pipeline.inference.predictor import Predictor
+from agg_pipeline.proposals.pipeline import chain
+from agg_pipeline.storage.store import Store
 from benchmarks.stub import StubNetwork, stub_predictor
 from schemas.config import ProposalsConfig
 

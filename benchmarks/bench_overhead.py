@@ -10,12 +10,17 @@ from pathlib import Path
 import cv2
 import torch
 
-from agg_pipeline import shard as stages_of
-from agg_pipeline.chain import ShardTask
-from agg_pipeline.database import write_shard
 from agg_pipeline.datasets.registry import open_dataset
-from agg_pipeline.rows import tables
-from agg_pipeline.storage import Store
+from agg_pipeline.execution.chain import ShardTask
+from agg_pipeline.proposals.pipeline import (
+    load,
+    run_complement,
+    run_granularity,
+    run_mask_engine,
+    run_postprocess,
+    write_shard,
+)
+from agg_pipeline.storage.store import Store
 from benchmarks.stub import StubNetwork, stub_predictor, write_sbd
 from schemas.config import ProposalsConfig
 
@@ -49,19 +54,19 @@ def _run(root: Path, number: int) -> dict[str, float]:
         entries = dataset.entries[first : first + config.batch.images_per_shard]
         task = ShardTask(index, "sbd", entries, dataset.read, config)
         started = time.process_time()
-        shard = stages_of.load(task)
+        shard = load(task)
         seconds["load"] += time.process_time() - started
         for name, stage in (
-            ("mask_engine", lambda shard: stages_of.run_mask_engine(shard, model)),
-            ("postprocess", stages_of.run_postprocess),
-            ("complement", stages_of.run_complement),
-            ("granularity", lambda shard: stages_of.run_granularity(shard, model)),
+            ("mask_engine", lambda shard: run_mask_engine(shard, model)),
+            ("postprocess", run_postprocess),
+            ("complement", run_complement),
+            ("granularity", lambda shard: run_granularity(shard, model)),
         ):
             before, started = network.cpu_seconds, time.process_time()
             shard = stage(shard)
             seconds[name] += time.process_time() - started - (network.cpu_seconds - before)
         started = time.process_time()
-        write_shard(store, index, len(entries), "", tables(shard))
+        write_shard(shard, store, "")
         seconds["write"] += time.process_time() - started
         images += len(entries)
         proposals += len(shard.estimates)

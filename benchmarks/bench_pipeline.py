@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from agg_pipeline.datasets.registry import open_dataset
+from agg_pipeline.execution.job import Progress, RunOptions
 from agg_pipeline.models.checkpoints import default_checkpoint
-from agg_pipeline.proposals import run
-from agg_pipeline.runner import Progress, RunOptions
+from agg_pipeline.proposals.run import run
 from schemas.config import PRESETS
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from agg_pipeline.resize import resized
+from agg_pipeline.inference.resizing import resized
 from benchmarks.bench_forward import alternate
 
 SIZES = (((224, 224), (375, 500)), ((375, 500), (224, 224)), ((448, 448), (375, 500)))

@@ -15,22 +15,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agg_pipeline.cli_training import resolve_recipe
+from agg_pipeline.cli.training import resolve_recipe
+from agg_pipeline.database.reader import open_proposals
 from agg_pipeline.datasets.images import read_image
 from agg_pipeline.datasets.registry import open_dataset
-from agg_pipeline.finetune import Inputs, prepare
-from agg_pipeline.models.adapter import Adapter, attach_adapter
+from agg_pipeline.execution.job import Progress, RunOptions
+from agg_pipeline.models.adapter import Adapter
 from agg_pipeline.models.checkpoints import default_checkpoint, load_click_model
-from agg_pipeline.models.simpleclick import SimpleClick
-from agg_pipeline.proposals import run
-from agg_pipeline.reader import open_proposals
-from agg_pipeline.runner import Progress, RunOptions
-from agg_pipeline.storage import Store
+from agg_pipeline.models.simpleclick import SimpleClick, attach_adapter
+from agg_pipeline.proposals.run import run
+from agg_pipeline.storage.store import Store
+from agg_pipeline.training.finetune import Inputs, prepare
 from agg_pipeline.training.loop import StepDone
-from agg_pipeline.training.options import TrainingOptions
 from agg_pipeline.training.run import run_training
 from agg_pipeline.training.samples import Samples
 from agg_pipeline.training.source import open_source
+from agg_pipeline.training.training_options import TrainingOptions
 from benchmarks.bench_forward import alternate
 from benchmarks.reference import reference_forward
 from benchmarks.stub import write_sbd

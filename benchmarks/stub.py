@@ -13,8 +13,8 @@ from PIL import Image
 from scipy.io import savemat
 from torch import nn
 
-from agg_pipeline.datasets.demo import render
-from agg_pipeline.predictor import Predictor
+from agg_pipeline.demo import render
+from agg_pipeline.inference.predictor import Predictor
 from schemas.config import PredictorConfig
 
 SEED = 7

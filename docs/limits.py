@@ -15,8 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from agg_pipeline import rle
-from agg_pipeline.roi import EXPANSION, MIN_SIDE
+from agg_pipeline.inference.region_of_interest import EXPANSION, MIN_SIDE
+from agg_pipeline.storage.rle import decode
 from schemas.crop import tight_box
 
 TARGET, LIMIT, GRID = 0.85, 20, 56
@@ -34,7 +34,7 @@ def reach(base: Path, adapted: Path) -> None:
     """Parts that neither of two results reaches, and the clicks to the others."""
     both = [_parts(base), _parts(adapted)]
     targets = pd.read_parquet(base / "targets.parquet").set_index("target_id").loc[both[0].index]
-    masks = [rle.decode(row.rle, row.height, row.width) for row in targets.itertuples()]
+    masks = [decode(row.rle, row.height, row.width) for row in targets.itertuples()]
     neither = (both[0].clicks > LIMIT) & (both[1].clicks > LIMIT)
     pieces = np.array([cv2.connectedComponents(mask.view(np.uint8))[0] - 1 for mask in masks])
     kept = np.array([_kept(mask) for mask in masks])

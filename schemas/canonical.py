@@ -6,6 +6,9 @@ import hashlib
 import json
 from typing import Any
 
+Json = dict[str, Any]
+Row = dict[str, Any]
+
 
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: the same text for the same content."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,3 +110,108 @@ class Prediction:
 
     probability: ProbabilityMap
     roi: Box
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Target:
+    """An object to be parsed, with its image."""
+
+    image: ImageRecord
+    object: ObjectMask
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Candidate:
+    """The mask Y_t > 0.5 of one step of an object's loop, before post-processing, and the clicks that made it.
+
+    step: t, counted on through the object's loops (``first_step``).
+    """
+
+    step: int
+    clicks: tuple[Click, ...]
+    mask: MaskCrop
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Loop:
+    """What the simulation of one object gave. ended: why it stopped before its drawn length, None if it did not."""
+
+    target: Target
+    candidates: tuple[Candidate, ...]
+    ended: str | None
+    ended_step: int
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Proposal:
+    """A part of an object before its granularity is known. clicks: the simulated interaction that made it."""
+
+    step: int
+    clicks: tuple[Click, ...]
+    mask: MaskCrop
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """What was dropped and why; reason is one of ``schemas.tables.REASONS``; None where a field has no meaning."""
+
+    image_id: str
+    instance_id: int | None
+    step: int | None
+    stage: str
+    reason: str
+    detail: str | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ObjectProposals:
+    """The proposals of one object, in the order of their steps, and what was dropped of it so far."""
+
+    target: Target
+    parts: tuple[Proposal, ...]
+    complements: tuple[Proposal, ...]
+    rejects: tuple[Reject, ...]
+
+
+Kind = Literal["object", "part", "complement", "annotated"]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Query:
+    """A mask of an object whose granularity is wanted: a proposal, or a part as people annotated it."""
+
+    target: Target
+    kind: Kind
+    part: Proposal | PartMask
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Estimate:
+    """A query with its granularities.
+
+    peak_proposal, peak_object: peak differences of Eq. 5, as float32 numbers. scale: Eq. 4, semantic: Eq. 5,
+    granularity: Eq. 6, float64 in [0, 1]. bin: 1..10. click: of Eq. 3. mask: the proposal's, or the object's where
+    the preset puts the object in its place.
+    """
+
+    query: Query
+    mask: MaskCrop
+    click: Click
+    peak_proposal: float
+    peak_object: float
+    scale: float
+    semantic: float
+    granularity: float
+    bin: int
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSummary:
+    """What the database keeps of an image once its pixels are no longer needed."""
+
+    image_id: str
+    path: str
+    height: int
+    width: int
+    sha256: str
+    licence: str

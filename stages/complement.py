@@ -8,16 +8,9 @@ from functools import partial
 from schemas.config import MaskConfig
 from schemas.crop import area
 from schemas.numbers import round_to_tenth
+from schemas.records import ObjectProposals, Proposal, Reject
 from stages.morphology import minus, opened
-from stages.postprocess import (
-    ObjectProposals,
-    Proposal,
-    Reject,
-    component_draw,
-    one_component,
-    reject,
-    why_dropped,
-)
+from stages.postprocess import component_draw, one_component, reject, why_dropped
 
 
 def add_complements(proposals: ObjectProposals, config: MaskConfig, seed: int, dataset: str) -> ObjectProposals:

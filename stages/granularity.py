@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -13,44 +11,10 @@ import numpy as np
 from schemas.config import GranularityConfig
 from schemas.crop import MaskCrop, ProbabilityMap, area, around
 from schemas.numbers import granularity_bin, round_to_tenth
-from schemas.records import Click, Interaction, PartMask
+from schemas.records import Click, Estimate, Interaction, Proposal, Query
 from stages.click_model import ClickModel
 from stages.draws import index, uniforms
-from stages.mask_engine import Target
 from stages.morphology import centre, eroded
-from stages.postprocess import Proposal
-
-Kind = Literal["object", "part", "complement", "annotated"]
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Query:
-    """A mask of an object whose granularity is wanted: a proposal, or a part as people annotated it."""
-
-    target: Target
-    kind: Kind
-    part: Proposal | PartMask
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Estimate:
-    """A query with its granularities.
-
-    peak_proposal, peak_object: peak differences of Eq. 5, as float32 numbers. scale: Eq. 4, semantic: Eq. 5,
-    granularity: Eq. 6, float64 in [0, 1]. bin: 1..10. click: of Eq. 3. mask: the proposal's, or the object's where
-    the preset puts the object in its place.
-    """
-
-    query: Query
-    mask: MaskCrop
-    click: Click
-    peak_proposal: float
-    peak_object: float
-    scale: float
-    semantic: float
-    granularity: float
-    bin: int
-
 
 ChooseClick = Callable[[Query], tuple[int, int]]
 """The (row, col) of the estimator's positive click in a proposal."""

@@ -10,42 +10,12 @@ import numpy as np
 
 from schemas.config import LoopConfig
 from schemas.crop import MaskCrop, area, threshold
-from schemas.records import Click, ImageRecord, Interaction, ObjectMask, Prediction
+from schemas.records import Candidate, Click, Interaction, Loop, Prediction, Target
 from stages.click_model import ClickModel
 from stages.colour import differences
 from stages.draws import index, uniforms
 
 THRESHOLD = 0.5
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Target:
-    """An object to be parsed, with its image."""
-
-    image: ImageRecord
-    object: ObjectMask
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Candidate:
-    """The mask Y_t > 0.5 of one step of an object's loop, before post-processing, and the clicks that made it.
-
-    step: t, counted on through the object's loops (``first_step``).
-    """
-
-    step: int
-    clicks: tuple[Click, ...]
-    mask: MaskCrop
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Loop:
-    """What the simulation of one object gave. ended: why it stopped before its drawn length, None if it did not."""
-
-    target: Target
-    candidates: tuple[Candidate, ...]
-    ended: str | None
-    ended_step: int
 
 
 DrawClick = Callable[[Target, int, MaskCrop, tuple[Click, ...]], Click | None]

@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class MeanInterval:
     """A mean over ``count`` masks with its 95 % interval."""
 
     mean: float
@@ -32,7 +32,7 @@ class Estimate:
     count: int
 
 
-def bootstrap_means(values: Floats, images: Sequence[str], seed: int) -> list[Estimate]:
+def bootstrap_means(values: Floats, images: Sequence[str], seed: int) -> list[MeanInterval]:
     """The mean of every column of (n, m) values with a percentile bootstrap interval; NaN counts as absent.
 
     images: of each row. Images are drawn, not masks, because the masks of an image are alike. A column without a value
@@ -50,11 +50,11 @@ def bootstrap_means(values: Floats, images: Sequence[str], seed: int) -> list[Es
     for column in range(values.shape[1]):
         count = int(there[:, column].sum())
         if not count:
-            estimates.append(Estimate(float("nan"), float("nan"), float("nan"), 0))
+            estimates.append(MeanInterval(float("nan"), float("nan"), float("nan"), 0))
             continue
         # In a small group a resample can miss every image that has a value.
         low, high = np.nanpercentile(means[:, column], (LOW, HIGH))
-        estimates.append(Estimate(float(values[there[:, column], column].mean()), float(low), float(high), count))
+        estimates.append(MeanInterval(float(values[there[:, column], column].mean()), float(low), float(high), count))
     return estimates
 
 

@@ -3,46 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from schemas.config import MaskConfig
 from schemas.crop import MaskCrop, area, iou_above
-from schemas.records import Click
+from schemas.records import Loop, ObjectProposals, Proposal, Reject, Target
 from stages.draws import index, uniforms
-from stages.mask_engine import Loop, Target
 from stages.morphology import components, cut, fill_holes
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Proposal:
-    """A part of an object before its granularity is known. clicks: the simulated interaction that made it."""
-
-    step: int
-    clicks: tuple[Click, ...]
-    mask: MaskCrop
-
-
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """What was dropped and why; reason is one of ``schemas.tables.REASONS``; None where a field has no meaning."""
-
-    image_id: str
-    instance_id: int | None
-    step: int | None
-    stage: str
-    reason: str
-    detail: str | None = None
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class ObjectProposals:
-    """The proposals of one object, in the order of their steps, and what was dropped of it so far."""
-
-    target: Target
-    parts: tuple[Proposal, ...]
-    complements: tuple[Proposal, ...]
-    rejects: tuple[Reject, ...]
 
 
 def postprocess(loops: Sequence[Loop], config: MaskConfig, seed: int, dataset: str) -> ObjectProposals:

@@ -13,6 +13,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+pytest_plugins = ["tests.toy_run"]
+
 LONGEST = ("test_same_bytes.py", "e2e/test_evaluate.py", "e2e/", "golden", "training/")
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
+from agg_pipeline.datasets.file_listing import need_layout, split_name
 from agg_pipeline.datasets.images import check_size, read_image
-from agg_pipeline.datasets.layout import need_layout, split_name
-from agg_pipeline.rle import decode
-from agg_pipeline.storage import Store
+from agg_pipeline.storage.rle import decode
+from agg_pipeline.storage.store import Store
 from schemas.crop import MaskCrop, crop_mask
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask

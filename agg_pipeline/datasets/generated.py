@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
-from agg_pipeline.datasets.demo import render
-from agg_pipeline.storage import Store
+from agg_pipeline.demo import render
+from agg_pipeline.storage.store import Store
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageEntry, ImageRecord
 

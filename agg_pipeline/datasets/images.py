@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from scipy.ndimage import find_objects
 
-from agg_pipeline.storage import Store
+from agg_pipeline.storage.store import Store
 from schemas.crop import MaskCrop, crop_mask
 from schemas.errors import ImageError
 

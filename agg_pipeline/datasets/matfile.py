@@ -7,7 +7,7 @@ from typing import Any
 
 from scipy.io import loadmat
 
-from agg_pipeline.storage import Store
+from agg_pipeline.storage.store import Store
 from schemas.errors import ImageError
 
 HDF5 = b"\x89HDF"

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
-from agg_pipeline.datasets.images import check_size, instance_masks, read_array, read_grey, read_image, read_labels
-from agg_pipeline.datasets.layout import (
+from agg_pipeline.datasets.file_listing import (
     ALL,
     by_stem,
     chosen,
@@ -21,7 +20,8 @@ from agg_pipeline.datasets.layout import (
     split_name,
     stray_stems,
 )
-from agg_pipeline.storage import Store
+from agg_pipeline.datasets.images import check_size, instance_masks, read_array, read_grey, read_image, read_labels
+from agg_pipeline.storage.store import Store
 from schemas.crop import crop_mask
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask

@@ -8,8 +8,7 @@ from functools import partial
 import numpy as np
 
 from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
-from agg_pipeline.datasets.images import check_size, instance_masks, read_image, read_labels
-from agg_pipeline.datasets.layout import (
+from agg_pipeline.datasets.file_listing import (
     by_stem,
     chosen,
     is_list_file,
@@ -19,7 +18,8 @@ from agg_pipeline.datasets.layout import (
     split_name,
     stray_stems,
 )
-from agg_pipeline.storage import Store
+from agg_pipeline.datasets.images import check_size, instance_masks, read_image, read_labels
+from agg_pipeline.storage.store import Store
 from schemas.crop import crop_mask
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask, PartMask

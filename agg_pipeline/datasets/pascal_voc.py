@@ -7,10 +7,10 @@ from functools import partial
 import numpy as np
 
 from agg_pipeline.datasets.dataset import About, Dataset
+from agg_pipeline.datasets.file_listing import list_files, listed, need_layout, read_split
 from agg_pipeline.datasets.images import check_size, instance_masks, read_image, read_labels
-from agg_pipeline.datasets.layout import list_files, listed, need_layout, read_split
 from agg_pipeline.datasets.sbd import CATEGORIES
-from agg_pipeline.storage import Store
+from agg_pipeline.storage.store import Store
 from schemas.crop import crop_mask
 from schemas.records import ImageEntry, ImageRecord, ObjectMask
 

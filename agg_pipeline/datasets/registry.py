@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from agg_pipeline.datasets import coco, generated, paired, partimagenet, pascal_part, pascal_voc, sa1b, sbd
 from agg_pipeline.datasets.dataset import About, Dataset
+from agg_pipeline.datasets.file_listing import ALL
 from agg_pipeline.datasets.images import read_image
-from agg_pipeline.datasets.layout import ALL
-from agg_pipeline.storage import Store
+from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
 
 

@@ -11,9 +11,9 @@ from operator import attrgetter, itemgetter
 
 from agg_pipeline.datasets.coco import MAX_ID, read_segmentation
 from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
+from agg_pipeline.datasets.file_listing import ALL, is_list_file, need_layout, read_list, split_name
 from agg_pipeline.datasets.images import check_size, read_image
-from agg_pipeline.datasets.layout import ALL, is_list_file, need_layout, read_list, split_name
-from agg_pipeline.storage import Store
+from agg_pipeline.storage.store import Store
 from schemas.crop import MaskCrop, area, intersection
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agg_pipeline.datasets.dataset import About, Dataset
+from agg_pipeline.datasets.file_listing import list_files, listed, need_layout, read_split
 from agg_pipeline.datasets.images import check_size, instance_masks, read_image
-from agg_pipeline.datasets.layout import list_files, listed, need_layout, read_split
 from agg_pipeline.datasets.matfile import read_mat
-from agg_pipeline.storage import Store
+from agg_pipeline.storage.store import Store
 from schemas.errors import ImageError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask
 

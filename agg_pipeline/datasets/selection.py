@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from agg_pipeline.datasets.dataset import Dataset
-from agg_pipeline.datasets.layout import read_list
+from agg_pipeline.datasets.file_listing import read_list
 from schemas.errors import UserError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask, PartMask
 

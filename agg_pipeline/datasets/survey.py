@@ -12,9 +12,9 @@ from functools import partial
 
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.parts import part_class
-from agg_pipeline.findings import Finding
 from schemas.crop import area, intersection
 from schemas.errors import ImageError
+from schemas.findings import Finding
 from schemas.records import ImageEntry, ImageRecord, ObjectMask
 
 CHUNK = 16

@@ -3,73 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agg_pipeline import sharded
 from agg_pipeline.evaluation.published import published
-from agg_pipeline.evaluation.run import SUMMARY
-from agg_pipeline.evaluation.summary import (
-    FORMAT_VERSION,
-    Mask,
-    Protocol,
-    iou_after,
-    iou_name,
-    levels_of,
-    masks_of,
-    protocol_of,
-)
-from agg_pipeline.evaluation.table import Table
-from agg_pipeline.storage import Store
+from agg_pipeline.evaluation.results import Results
+from agg_pipeline.evaluation.summary import iou_after, iou_name, levels_of
+from agg_pipeline.report.text_table import Table
 from schemas.errors import UserError
-from schemas.tables import CLICKS, TARGETS
 from stages.evaluate import noc
-from stages.metrics import Estimate, bootstrap_means, control
+from stages.metrics import MeanInterval, bootstrap_means, control
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Results:
-    """A results folder. name: in tables; facts: of each mask, the sha256 of its image and its run lengths."""
-
-    name: str
-    dataset: str
-    protocol: Protocol
-    masks: tuple[Mask, ...]
-    facts: dict[str, tuple[str, bytes]]
-
-
-def open_results(path: str) -> Results:
-    """Read a results folder; UserError if it is none, or not finished."""
-    store = Store(path)
-    if not store.exists(SUMMARY):
-        raise UserError(f"{path} is no folder of results: it has no {SUMMARY}; was the evaluation finished?")
-    summary = store.read_json(SUMMARY)
-    if not isinstance(summary, dict) or summary.get("format_version") != FORMAT_VERSION:
-        raise UserError(f"{path}/{SUMMARY} is not of format {FORMAT_VERSION}, which this program reads")
-    tables = {}
-    for name, schema in (("targets", TARGETS), ("objects", CLICKS)):
-        try:
-            tables[name] = sharded.read_table(store, f"{name}.parquet")
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}/{name}.parquet cannot be read: {str(error).splitlines()[0]}") from error
-        if not tables[name].schema.equals(schema):
-            raise UserError(f"{path}/{name}.parquet does not have the columns of this format")
-    try:
-        protocol = protocol_of(summary["plan"])
-        name = str(summary["plan"]["dataset"]["name"])
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path}/{SUMMARY} is no summary of an evaluation: it lacks {error}") from error
-    try:
-        masks = masks_of(tables["targets"], tables["objects"])
-    except ValueError as error:
-        raise UserError(f"the tables in {path} are damaged: {error}") from error
-    columns = (tables["targets"][column].to_pylist() for column in ("target_id", "sha256", "rle"))
-    facts = {target_id: (sha256, rle) for target_id, sha256, rle in zip(*columns, strict=True)}
-    return Results(path.rstrip("/"), name, protocol, tuple(masks), facts)
 
 
 def same_masks(results: Sequence[Results], intersect: bool) -> list[Results]:
@@ -184,7 +131,7 @@ def _values(results: Results, at: Sequence[float], controlled: bool) -> Floats:
     return np.array(rows)
 
 
-def _cells(estimates: Sequence[Estimate], head: Sequence[str], sign: str) -> list[str]:
+def _cells(estimates: Sequence[MeanInterval], head: Sequence[str], sign: str) -> list[str]:
     """Means with their intervals; clicks with two digits, shares with three."""
     cells = []
     for name, each in zip(head, estimates, strict=True):

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from agg_pipeline.chain import ShardTask, TimedModel
-from agg_pipeline.evaluation.shard import load, starts_of
+from agg_pipeline.evaluation.interactions import load, starts_of
+from agg_pipeline.execution.chain import ShardTask, TimedModel
 from schemas.config import EvaluationConfig
 from schemas.records import Click, Interaction, Prediction
 from stages.click_model import ClickModel

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from agg_pipeline.evaluation.run import SUMMARY
+from agg_pipeline.evaluation.results import SUMMARY
 from agg_pipeline.evaluation.summary import iou_name
-from agg_pipeline.sharded import Json
-from agg_pipeline.storage import Store
+from agg_pipeline.storage.store import Store
+from schemas.canonical import Json
 from schemas.errors import UserError
 from schemas.numbers import GRANULARITIES
 

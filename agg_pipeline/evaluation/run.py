@@ -4,59 +4,39 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from agg_pipeline import sharded
-from agg_pipeline.chain import Chain, ShardTask, Stage
 from agg_pipeline.datasets.dataset import Dataset
-from agg_pipeline.evaluation import rows, shard
+from agg_pipeline.datasets.evaluated_masks import sample_draw
+from agg_pipeline.evaluation.interactions import load, run_interactions
 from agg_pipeline.evaluation.latency import measure_latency, seconds_per_image
+from agg_pipeline.evaluation.result_rows import EVALUATION_LAYOUT, write
+from agg_pipeline.evaluation.results import RESULTS, RUN, SUMMARY, TIMINGS, Evaluation, Tables
 from agg_pipeline.evaluation.summary import summarise
-from agg_pipeline.lock import owned
-from agg_pipeline.models.files import describe_model
-from agg_pipeline.runner import Job, Made, Progress, RunOptions, check_device, environment, make_shards, tasks_of
-from agg_pipeline.sharded import Json
-from agg_pipeline.storage import Store
+from agg_pipeline.execution.chain import Chain, ShardTask, Stage
+from agg_pipeline.execution.job import Job, Made, Progress, RunOptions, check_device, environment, make_shards, tasks_of
+from agg_pipeline.execution.plan import make_plan
+from agg_pipeline.execution.shard_files import PLAN, parquet_bytes, read_table, shard_name
+from agg_pipeline.models.model_files import describe_model
+from agg_pipeline.storage.lock import owned
+from agg_pipeline.storage.store import Store
+from schemas.canonical import Json
 from schemas.config import EvaluationConfig
 from schemas.errors import UserError
-from schemas.tables import EVALUATION_FILES, IMAGE_REASONS, REASONS
-from stages.draws import uniforms
+from schemas.tables import EVALUATION_FILES, REASONS
 
-RUN = "run"
-"""Folder of the shards, below the results."""
-SUMMARY, TIMINGS, REPORT = "summary.json", "timings.json", "report.html"
-RESULTS = (*(f"{name}.parquet" for name in EVALUATION_FILES), SUMMARY, TIMINGS, REPORT)
 LARGER_INPUTS = {("davis", 448): 672}
 """Side of the input for a set and a checkpoint's own side, where the field takes another one (protocol, section 2)."""
 CHAIN = Chain(
-    (Stage("load", "cpu", shard.load), Stage("interactions", "model", shard.run_interactions)),
-    rows.write,
+    (Stage("load", "cpu", load), Stage("interactions", "model", run_interactions)),
+    write,
 )
 SAMPLED_IMAGES = 8
-
-Tables = dict[str, pa.Table]
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """What a run leaves: the folder of results, its tables, its summary, and the images that were looked at."""
-
-    store: Store
-    tables: Tables
-    summary: Json
-    timings: Json | None
-    images: int
-
-    @property
-    def reject_share(self) -> float:
-        """Share of the images that fell out; those that legitimately have no object do not count as such."""
-        reasons = self.tables["rejects"]["reason"].to_pylist()
-        return sum(reason in IMAGE_REASONS for reason in reasons) / max(1, self.images)
 
 
 def run(
@@ -82,7 +62,7 @@ def run(
     if larger and not config.predictor.input_size:
         files, described = describe_model(checkpoint, adapter, larger)
     _check_mode(described, config)
-    plan = sharded.make_plan(rows.LAYOUT, dataset, described, environment(config.predictor), config)
+    plan = make_plan(EVALUATION_LAYOUT, dataset, described, environment(config.predictor), config)
     tasks = tasks_of(dataset, config, config.batch.images_per_shard, options.limit_images)
     images = sum(len(task.entries) for task in tasks)
     if config.sample:
@@ -97,7 +77,7 @@ def run(
     store = place.below(RUN)
     _refuse_foreign_results(place, store)
     job = Job(
-        layout=rows.LAYOUT,
+        layout=EVALUATION_LAYOUT,
         plan=plan,
         tasks=tasks,
         chain=CHAIN,
@@ -124,7 +104,7 @@ def run(
 def _refuse_foreign_results(place: Store, store: Store) -> None:
     """UserError if the folder holds files under the names of results that no evaluation has left there."""
     foreign = [name for name in RESULTS if place.exists(name)]
-    if foreign and not store.exists(sharded.PLAN):
+    if foreign and not store.exists(PLAN):
         raise UserError(f"{place.url} holds {foreign[0]}, which is of no evaluation; choose another folder")
 
 
@@ -151,12 +131,12 @@ def sampled(
     rejects: Counter[str] = Counter()
     rejected: set[str] = set()
     for task in tasks:
-        loaded = shard.load(task)
+        loaded = load(task)
         rejects.update(reject.reason for reject in loaded.rejects)
         rejected |= {reject.image_id for reject in loaded.rejects if reject.instance_id is None}
         for target in loaded.targets:
-            draw = uniforms(config.seed, dataset.name, target.target_id, 0, "sample", 0, 1)[0]
-            draws.setdefault(target.level, []).append((float(draw), target.target_id, target.image.image_id))
+            draw = sample_draw(config.seed, dataset.name, target.target_id)
+            draws.setdefault(target.level, []).append((draw, target.target_id, target.image.image_id))
     if not draws:
         raise _nothing(dataset, rejects)
     drawn = [each for of_level in draws.values() for each in sorted(of_level)[: config.sample]]
@@ -177,7 +157,7 @@ def limited(tasks: Sequence[ShardTask[EvaluationConfig]], masks: int) -> list[Sh
         limit = masks
         for entry in task.entries:
             entries.append(entry)
-            masks -= len(shard.load(replace(task, entries=(entry,))).targets)
+            masks -= len(load(replace(task, entries=(entry,))).targets)
             if masks <= 0:
                 break
         kept.append(replace(task, entries=tuple(entries), limit=limit))
@@ -195,7 +175,7 @@ def collect(store: Store, tasks: Sequence[ShardTask[Any]]) -> Tables:
     """The tables of all shards in one piece, without the masks of shards that hold more than their task asks for."""
     parts: dict[str, list[pa.Table]] = {name: [] for name in EVALUATION_FILES}
     for task in tasks:
-        tables = {name: sharded.read_table(store, f"{name}/{sharded.shard_name(task.index)}.parquet") for name in parts}
+        tables = {name: read_table(store, f"{name}/{shard_name(task.index)}.parquet") for name in parts}
         images = pa.array([entry.image_id for entry in task.entries])
         targets = tables["targets"]
         targets = targets.filter(pc.is_in(targets["image_id"], images)).slice(0, task.limit)
@@ -214,7 +194,7 @@ def _nothing(dataset: Dataset, rejects: Counter[str]) -> UserError:
 
 def _write(place: Store, tables: Tables, summary: Json) -> None:
     for name, table in tables.items():
-        place.write(f"{name}.parquet", sharded.parquet_bytes(table))
+        place.write(f"{name}.parquet", parquet_bytes(table))
     place.write_json(SUMMARY, summary)
 
 

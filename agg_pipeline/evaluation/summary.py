@@ -12,13 +12,14 @@ from operator import itemgetter
 import numpy as np
 import pyarrow as pa
 
-from agg_pipeline import sharded
-from agg_pipeline.sharded import Json
+from agg_pipeline.execution.plan import described
+from schemas.canonical import Json
 from schemas.numbers import BINS, GRANULARITIES
 from stages.evaluate import noc
 from stages.metrics import bootstrap_means, control
 
-FORMAT_VERSION = 1
+RESULTS_VERSION = 1
+"""Format of summary.json."""
 NOC_AT = (0.80, 0.85, 0.90)
 IOU_AT = (1, 2, 3, 5, 10, 20)
 SIZES = {"small": 32**2, "medium": 96**2, "large": math.inf}
@@ -134,8 +135,8 @@ def summarise(tables: dict[str, pa.Table], plan: Json) -> Json:
         }
     rejects = tables["rejects"]["reason"].to_pylist()
     return {
-        "format_version": FORMAT_VERSION,
-        "plan": sharded.described(plan) | {"config_hash": plan["config_hash"]},
+        "format_version": RESULTS_VERSION,
+        "plan": described(plan) | {"config_hash": plan["config_hash"]},
         "granularity_chosen_by": "ground truth" if protocol.mode in ("optimal", "curves", "best_of") else None,
         "iou_carried_forward": protocol.early_stop,
         "masks": len(masks),

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from schemas.errors import UserError
 from schemas.numbers import BINS, granularity_bin
-
-if TYPE_CHECKING:
-    from agg_pipeline.models.simpleclick import SimpleClick
 
 ALPHA = 1.0
 TABLE_KEY = "backbone.gra_embed.weight"
@@ -144,19 +141,3 @@ def check_tensors(state: Mapping[str, Tensor], expected: Mapping[str, torch.Size
     for key in state:
         if key not in expected:
             raise UserError(f"not a {what}: unexpected {key} of shape {tuple(state[key].shape)}")
-
-
-def attach_adapter(model: SimpleClick, adapter: Adapter | None) -> None:
-    """Let the model run with the adapter (its parameters stay the adapter's), or without one.
-
-    Raises UserError if the adapter is for another width or depth.
-    """
-    if adapter is not None:
-        depth = adapter.depth if adapter.rank else model.arch.depth
-        ours, theirs = (model.arch.depth, model.arch.dim), (depth, adapter.dim)
-        if ours != theirs:
-            raise UserError(
-                f"the adapter is for {theirs[0]} blocks of width {theirs[1]}, "
-                f"but {model.arch.name} has {ours[0]} of width {ours[1]}"
-            )
-    model.adapter = adapter

@@ -22,7 +22,6 @@ from agg_pipeline.models.adapter import (
     Adapter,
     Projections,
     adapter_from_state,
-    attach_adapter,
     check_tensors,
     is_adapter_state,
 )
@@ -30,6 +29,7 @@ from agg_pipeline.models.simpleclick import (
     ARCHITECTURES,
     Architecture,
     SimpleClick,
+    attach_adapter,
     resize_positions,
     wave_positions,
 )

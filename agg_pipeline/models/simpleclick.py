@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from agg_pipeline.models.adapter import Adapter
 from agg_pipeline.models.layers import Block, ConvReLU, MapNorm, Merge, PatchEmbed, PixelLinear, Split, unsplit
+from schemas.errors import UserError
 
 CLICK_RADIUS = 5
 WINDOW = 224
@@ -240,3 +241,19 @@ class SimpleClick(nn.Module):
             update = None if self.adapter is None else self.adapter.update(index)
             x = block(x, 1 if index in self.arch.global_blocks else side * side, update)
         return x.view(-1, side, side, inner, inner, shape[2]).transpose(2, 3).reshape(shape)
+
+
+def attach_adapter(model: SimpleClick, adapter: Adapter | None) -> None:
+    """Let the model run with the adapter (its parameters stay the adapter's), or without one.
+
+    Raises UserError if the adapter is for another width or depth.
+    """
+    if adapter is not None:
+        depth = adapter.depth if adapter.rank else model.arch.depth
+        ours, theirs = (model.arch.depth, model.arch.dim), (depth, adapter.dim)
+        if ours != theirs:
+            raise UserError(
+                f"the adapter is for {theirs[0]} blocks of width {theirs[1]}, "
+                f"but {model.arch.name} has {ours[0]} of width {ours[1]}"
+            )
+    model.adapter = adapter

@@ -10,9 +10,9 @@ import numpy as np
 
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.survey import Counts
-from agg_pipeline.report.drawing import View, view_of
-from agg_pipeline.report.page import filled
-from agg_pipeline.storage import Store
+from agg_pipeline.report.svg import View, view_of
+from agg_pipeline.report.templates import filled
+from agg_pipeline.storage.store import Store
 from schemas.crop import Box, MaskCrop
 from schemas.errors import ImageError
 from schemas.records import ImageEntry, ImageRecord

@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from agg_pipeline import database as files
+from agg_pipeline.database.counts import by_kind_and_bin
+from agg_pipeline.database.manifest import make_manifest
+from agg_pipeline.database.reader import ProposalDatabase, mask_of
 from agg_pipeline.datasets.dataset import Dataset
-from agg_pipeline.reader import ProposalDatabase, mask_of
-from agg_pipeline.report.drawing import View, view_of, widened
-from agg_pipeline.report.page import filled
-from agg_pipeline.report.statistics import by_kind_and_bin
-from agg_pipeline.rows import Row
-from agg_pipeline.storage import Store
+from agg_pipeline.report.svg import View, view_of, widened
+from agg_pipeline.report.templates import filled
+from agg_pipeline.storage.store import Store
+from schemas.canonical import Row
 from schemas.crop import Box
 from schemas.errors import ImageError
 from schemas.records import ImageEntry
@@ -105,7 +105,7 @@ def write_gallery(database: ProposalDatabase, dataset: Dataset, store: Store, pa
     entries = {entry.image_id: entry for entry in dataset.entries}
     sample = _sample(database.images(), dataset.name, images, seed)
     pictures = [_picture(database, dataset, row, entries.get(row["image_id"])) for row in sample]
-    manifest = files.make_manifest(database.plan, database.sidecars)
+    manifest = make_manifest(database.plan, database.sidecars)
     by_bin = by_kind_and_bin(database.proposals(["kind", "bin"]))
     page = filled(
         "gallery.html.j2",

@@ -10,11 +10,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from agg_pipeline.sharded import Json
-from agg_pipeline.storage import Store
-from agg_pipeline.study.plan import Step
-from agg_pipeline.training.checkpoint import CHECKPOINT
-from schemas.canonical import differences
+from agg_pipeline.storage.store import Store
+from agg_pipeline.study.steps import Step
+from agg_pipeline.training.training_folder import CHECKPOINT
+from schemas.canonical import Json, differences
 from schemas.errors import UserError
 
 DONE = "steps.json"

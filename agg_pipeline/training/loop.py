@@ -20,14 +20,21 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader, Dataset
 
-from agg_pipeline.models.files import check_gpu
+from agg_pipeline.models.model_files import check_gpu
 from agg_pipeline.models.simpleclick import SimpleClick
-from agg_pipeline.training.checkpoint import GO_ON, diverged, read_checkpoint, restore_checkpoint, save_checkpoint
-from agg_pipeline.training.options import TrainingOptions
-from agg_pipeline.training.samples import Batch, Batches, Sample, collate, generator
-from agg_pipeline.training.step import Loss, batch_loss
+from agg_pipeline.training.samples import Batch, Batches, Sample, collate
+from agg_pipeline.training.training_checkpoint import (
+    GO_ON,
+    diverged,
+    read_checkpoint,
+    restore_checkpoint,
+    save_checkpoint,
+)
+from agg_pipeline.training.training_options import TrainingOptions
+from agg_pipeline.training.training_step import Loss, batch_loss
 from schemas.errors import StorageError, UserError
 from schemas.training import TrainingConfig
+from stages.draws import generator
 
 OURS = tuple(f"{kind.__module__}.{kind.__qualname__}: " for kind in (UserError, StorageError))
 """How the last line of a traceback begins for an error that a user can mend."""

@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset as Numbered
 
 from agg_pipeline.datasets.dataset import Dataset
-from agg_pipeline.training.recent import Recent
-from agg_pipeline.training.samples import Sample, generator, make_sample
+from agg_pipeline.storage.recent import Recent
+from agg_pipeline.training.samples import Sample, make_sample
 from agg_pipeline.training.source import Drawn
 from schemas.crop import tight_box
 from schemas.errors import ImageError, UserError
 from schemas.numbers import BINS
 from schemas.records import ImageRecord
 from schemas.training import PretrainConfig
+from stages.draws import generator
 from stages.pretrain import place
 
 KEPT_BYTES = 2 << 30

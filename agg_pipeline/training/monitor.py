@@ -12,13 +12,14 @@ from typing import Any
 import click
 from tensorboardX import SummaryWriter
 
-from agg_pipeline.evaluation.shard import Target
+from agg_pipeline.datasets.evaluated_masks import EvaluatedMask
 from agg_pipeline.models.simpleclick import SimpleClick
-from agg_pipeline.progress import duration
-from agg_pipeline.training.log import LOOK_COLUMNS, LOOKS, STEP_COLUMNS, STEPS, TENSORBOARD, append
+from agg_pipeline.report.progress import duration
 from agg_pipeline.training.loop import StepDone
-from agg_pipeline.training.report import PICTURES, write_strip
-from agg_pipeline.training.validation import look
+from agg_pipeline.training.training_folder import LOOKS, PICTURES, STEPS, TENSORBOARD
+from agg_pipeline.training.training_log import LOOK_COLUMNS, STEP_COLUMNS, append
+from agg_pipeline.training.training_page import write_strip
+from agg_pipeline.training.validation_masks import look
 from schemas.config import PredictorConfig
 
 SECONDS = 10.0
@@ -28,7 +29,7 @@ SECONDS = 10.0
 class Monitor:
     """Called after every step. targets: validation masks to look at every so many ``minutes``, none for no looks."""
 
-    def __init__(self, out: Path, targets: Sequence[Target], config: PredictorConfig, minutes: float) -> None:
+    def __init__(self, out: Path, targets: Sequence[EvaluatedMask], config: PredictorConfig, minutes: float) -> None:
         self.out = out
         self.targets = targets
         self.config = config

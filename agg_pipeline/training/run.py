@@ -9,19 +9,28 @@ from pathlib import Path
 
 import torch
 
-from agg_pipeline.evaluation.shard import Target
+from agg_pipeline.datasets.evaluated_masks import EvaluatedMask
 from agg_pipeline.models.simpleclick import SimpleClick
-from agg_pipeline.sharded import Json
-from agg_pipeline.training.checkpoint import CHECKPOINT, read_checkpoint
-from agg_pipeline.training.log import LOOKS, STEPS, TENSORBOARD, forget_after, read_log
 from agg_pipeline.training.loop import Trained, Training, Watch, check_devices, naming_lack_of_memory, train
-from agg_pipeline.training.options import TrainingOptions
-from agg_pipeline.training.report import PAGE, PICTURES, write_page
-from schemas.canonical import differences
+from agg_pipeline.training.training_checkpoint import read_checkpoint
+from agg_pipeline.training.training_folder import (
+    ADAPTER,
+    CHECKPOINT,
+    LOOKS,
+    MODEL,
+    PAGE,
+    PICTURES,
+    PLAN,
+    STEPS,
+    TENSORBOARD,
+)
+from agg_pipeline.training.training_log import forget_after, read_log
+from agg_pipeline.training.training_options import TrainingOptions
+from agg_pipeline.training.training_page import write_page
+from schemas.canonical import Json, differences
 from schemas.errors import UserError
 from schemas.training import FinetuneConfig, PretrainConfig
 
-ADAPTER, MODEL, PLAN = "adapter.safetensors", "model.safetensors", "training.json"
 NAMED = 3
 """Differences that a message names."""
 
@@ -35,7 +44,7 @@ class Prepared:
 
     training: Training
     save: Callable[[SimpleClick], Path]
-    validation: tuple[Target, ...]
+    validation: tuple[EvaluatedMask, ...]
     notes: tuple[str, ...]
     facts: Json
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,17 +16,11 @@ from schemas.crop import Box, tight_box
 from schemas.records import Click
 from schemas.training import AugmentConfig, FinetuneConfig, TrainingConfig
 from stages.augment import change_colours, draw_map, warp_mask, warp_pixels
+from stages.draws import generator
 from stages.finetune import initial_clicks, parting_clicks
 
 TRIES = 50
 """Crops that are drawn until one holds a pixel of the mask."""
-
-
-def generator(seed: int, *what: object) -> np.random.Generator:
-    """Random numbers for one purpose, whatever was drawn before."""
-    text = "\x1f".join(map(str, (seed, *what)))
-    key = np.frombuffer(hashlib.blake2b(text.encode(), digest_size=16).digest(), dtype="<u8")
-    return np.random.Generator(np.random.Philox(key=key))
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from agg_pipeline import sharded
-from agg_pipeline.reader import ProposalDatabase, mask_of
-from agg_pipeline.sharded import Json
-from agg_pipeline.training.recent import Recent
+from agg_pipeline.database.reader import ProposalDatabase, mask_of
+from agg_pipeline.execution.shard_files import read_table, shard_name
+from agg_pipeline.storage.recent import Recent
+from schemas.canonical import Json
 from schemas.errors import ImageError, UserError
 from schemas.numbers import BINS, granularity_bin
 from schemas.tables import KINDS
@@ -158,7 +158,7 @@ def _read_pixels(read: ReadPixels, path: str, sha256: str) -> Pixels:
 
 def _read_shard(database: ProposalDatabase, number: int) -> _Shard:
     columns = ("image_id", "instance_id", "kind", "rle", "height", "width")
-    table = sharded.read_table(database.store, f"proposals/{sharded.shard_name(number)}.parquet", columns)
+    table = read_table(database.store, f"proposals/{shard_name(number)}.parquet", columns)
     objects: dict[str, list[Json]] = {}
     for row in table.filter(pc.equal(table["kind"], "object")).to_pylist():
         objects.setdefault(row["image_id"], []).append(row)

@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 from agg_pipeline.datasets.coco import read_segmentation, splits
 from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.datasets.survey import check
-from agg_pipeline.storage import Store
+from agg_pipeline.storage.store import Store
 from schemas.errors import ImageError, UserError
 
 HEIGHT, WIDTH = 24, 32

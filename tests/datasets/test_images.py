@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from agg_pipeline.datasets.images import check_size, instance_masks, read_image
-from agg_pipeline.storage import Store
+from agg_pipeline.storage.store import Store
 from schemas.crop import tight_box
 from schemas.errors import ImageError
 

@@ -10,7 +10,7 @@ from PIL import Image
 from agg_pipeline.datasets.partimagenet import splits
 from agg_pipeline.datasets.parts import open_parts
 from agg_pipeline.datasets.registry import open_dataset
-from agg_pipeline.storage import Store
+from agg_pipeline.storage.store import Store
 from schemas.errors import ImageError, UserError
 from tests.datasets.writers import write_class_names, write_photo, write_pixels
 

@@ -10,7 +10,7 @@ from scipy.io import loadmat, savemat
 
 from agg_pipeline.datasets.pascal_part import NESTED, nested, part_name, splits
 from agg_pipeline.datasets.registry import open_dataset
-from agg_pipeline.storage import Store
+from agg_pipeline.storage.store import Store
 from schemas.crop import crop_mask
 from schemas.errors import ImageError, UserError
 from tests.datasets.writers import square, write_anno, write_mat_73, write_photo

@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 from agg_pipeline.datasets import sa1b
 from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.datasets.survey import check
-from agg_pipeline.storage import Store
+from agg_pipeline.storage.store import Store
 from schemas.crop import area, crop_mask, intersection
 from schemas.errors import ImageError, UserError
 from tests.datasets.writers import square, write_photo

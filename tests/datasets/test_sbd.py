@@ -12,7 +12,7 @@ from scipy.io import loadmat, savemat
 
 from agg_pipeline.datasets import sbd
 from agg_pipeline.datasets.registry import open_dataset
-from agg_pipeline.storage import Store
+from agg_pipeline.storage.store import Store
 from schemas.errors import ImageError, UserError
 from tests.datasets.writers import write_mat_73
 

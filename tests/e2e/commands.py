@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from click.testing import CliRunner
 
-from agg_pipeline.cli import main
+from agg_pipeline.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
 # Wide enough for tables without line breaks.

@@ -16,9 +16,9 @@ EVALUATION_STAGES = ("load", "interactions", "write")
 
 def dask_setup(worker):  # noqa: ARG001
     """Dask calls this in every new worker."""
-    from agg_pipeline import proposals, shard
-    from agg_pipeline.evaluation import shard as evaluation_shard
-    from agg_pipeline.storage import Store
+    from agg_pipeline.evaluation import interactions
+    from agg_pipeline.proposals import pipeline
+    from agg_pipeline.storage.store import Store
     from schemas.config import PRESETS
 
     orders = Path(os.environ["FAULTS"])
@@ -44,12 +44,12 @@ def dask_setup(worker):  # noqa: ARG001
 
         return wrapped
 
-    shard.load = faulty("load", shard.load)
+    pipeline.load = faulty("load", pipeline.load)
     for stage in ("mask_engine", "postprocess", "complement", "granularity"):
-        setattr(shard, f"run_{stage}", faulty(stage, getattr(shard, f"run_{stage}")))
+        setattr(pipeline, f"run_{stage}", faulty(stage, getattr(pipeline, f"run_{stage}")))
 
-    evaluation_shard.load = faulty("load", evaluation_shard.load)
-    evaluation_shard.run_interactions = faulty("interactions", evaluation_shard.run_interactions)
+    interactions.load = faulty("load", interactions.load)
+    interactions.run_interactions = faulty("interactions", interactions.run_interactions)
 
     write = Store.write
 
@@ -66,5 +66,5 @@ def dask_setup(worker):  # noqa: ARG001
         write(self, path, content)
 
     Store.write = faulty_write
-    stages = proposals.chain(PRESETS["paper"]).stages
+    stages = pipeline.chain(PRESETS["paper"]).stages
     assert (*(stage.name for stage in stages), "write") == STAGES

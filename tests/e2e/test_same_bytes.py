@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agg_pipeline.reader import open_proposals
+from agg_pipeline.database.reader import open_proposals
 from tests.e2e.faults import STAGES
 
 RUN = (

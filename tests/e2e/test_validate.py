@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from agg_pipeline.database import LAYOUT
-from agg_pipeline.proposals import finish
-from agg_pipeline.sharded import parquet_bytes, sidecars
-from agg_pipeline.storage import Store
-from agg_pipeline.terminal import SHOWN_FINDINGS
+from agg_pipeline.database.contents import DATABASE_LAYOUT
+from agg_pipeline.database.manifest import finish
+from agg_pipeline.execution.shard_files import parquet_bytes, sidecars
+from agg_pipeline.report.terminal import SHOWN_FINDINGS
+from agg_pipeline.storage.store import Store
 from schemas.canonical import content_hash
 from schemas.tables import FILES, PROPOSALS
 from tests.e2e.commands import error_of, invoke
@@ -445,7 +445,7 @@ def interrupted(root):
                 path.unlink()
     for name in ("manifest.json", "sampling.parquet", "README.md"):
         (root / name).unlink()
-    assert list(sidecars(Store(str(root)), LAYOUT)) == [0, 2]
+    assert list(sidecars(Store(str(root)), DATABASE_LAYOUT)) == [0, 2]
     return root
 
 

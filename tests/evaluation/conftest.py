@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from agg_pipeline import sharded
 from agg_pipeline.evaluation.summary import summarise
-from agg_pipeline.storage import Store
+from agg_pipeline.execution.shard_files import parquet_bytes
+from agg_pipeline.storage.store import Store
 from schemas.config import EvaluationConfig
 from schemas.resolve import override
 from schemas.tables import CLICKS, MASKS, REJECTS, TARGETS
@@ -136,5 +136,5 @@ def write_results(folder, name, config):
                 tables[table] = tables[table].filter(pc.equal(tables[table]["level"], config.level))
     store = Store(folder)
     for table, content in tables.items():
-        store.write(f"{table}.parquet", sharded.parquet_bytes(content))
+        store.write(f"{table}.parquet", parquet_bytes(content))
     store.write_json("summary.json", summarise(tables, make_plan() | {"config": asdict(config)}))

@@ -5,12 +5,13 @@ import dataclasses
 import pyarrow as pa
 import pytest
 
-from agg_pipeline import sharded
-from agg_pipeline.evaluation.compare import comparison, open_results, same_masks
+from agg_pipeline.evaluation.compare import comparison, same_masks
 from agg_pipeline.evaluation.published import published
+from agg_pipeline.evaluation.results import open_results
 from agg_pipeline.evaluation.summary import summarise
-from agg_pipeline.evaluation.table import Table, latex, markdown
-from agg_pipeline.storage import Store
+from agg_pipeline.execution.shard_files import parquet_bytes, read_table
+from agg_pipeline.report.text_table import Table, latex, markdown
+from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
 from schemas.tables import CLICKS, TARGETS
 from tests.evaluation.conftest import make_plan, make_run, make_tables
@@ -20,7 +21,7 @@ def write(folder, masks, **changes):
     store = Store(str(folder))
     tables = make_tables(masks)
     for name, table in tables.items():
-        store.write(f"{name}.parquet", sharded.parquet_bytes(table))
+        store.write(f"{name}.parquet", parquet_bytes(table))
     store.write_json("summary.json", summarise(tables, make_plan(**changes)))
     return open_results(str(folder))
 
@@ -88,9 +89,9 @@ def test_other_limits_and_other_images_are_refused(two, tmp_path):
 def test_noc_that_only_one_of_them_knows_is_left_out(two, tmp_path):
     early = write(tmp_path / "early", [mask("a", 0.4, 0.86), mask("b", 0.5, 0.6, 0.86)], clicks={"object_target": 0.85})
     store = Store(early.name)
-    targets = sharded.read_table(store, "targets.parquet").to_pylist()
+    targets = read_table(store, "targets.parquet").to_pylist()
     lower = pa.Table.from_pylist([row | {"target": 0.85} for row in targets], TARGETS)
-    store.write("targets.parquet", sharded.parquet_bytes(lower))
+    store.write("targets.parquet", parquet_bytes(lower))
     (table,) = comparison(same_masks([two[0], open_results(early.name)], intersect=False), False)
     assert table.head == ("", "NoC@80", "NoC@85", "IoU@1", ">=20@85")
 
@@ -101,11 +102,11 @@ def test_damaged_results_are_one_line(two, change):
     if change == "no plan":
         store.write_json("summary.json", {"format_version": 1})
     else:
-        clicks = sharded.read_table(store, "objects.parquet").to_pylist()
+        clicks = read_table(store, "objects.parquet").to_pylist()
         if change == "other rows":
             clicks = [row for row in clicks if row["image_id"] != "a"]
         clicks = [row | {"chosen": row["chosen"] and change != "none chosen"} for row in clicks]
-        store.write("objects.parquet", sharded.parquet_bytes(pa.Table.from_pylist(clicks, CLICKS)))
+        store.write("objects.parquet", parquet_bytes(pa.Table.from_pylist(clicks, CLICKS)))
     with pytest.raises(UserError, match=r"is no summary|are damaged"):
         open_results(two[0].name)
 

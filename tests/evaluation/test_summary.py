@@ -5,10 +5,10 @@ import json
 import pyarrow as pa
 import pytest
 
-from agg_pipeline.evaluation.console import remarks
 from agg_pipeline.evaluation.per_class import class_granularities
+from agg_pipeline.evaluation.results_table import remarks
 from agg_pipeline.evaluation.summary import figures, hash_of, masks_of, protocol_of, summarise
-from agg_pipeline.storage import Store
+from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
 from schemas.tables import REASONS, REJECTS, TARGETS
 from tests.evaluation.conftest import make_plan, make_run, make_tables

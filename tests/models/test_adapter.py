@@ -9,9 +9,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from agg_pipeline.models.adapter import Adapter, adapter_from_state, attach_adapter, table_row
+from agg_pipeline.models.adapter import Adapter, adapter_from_state, table_row
 from agg_pipeline.models.checkpoints import FORMAT, METADATA, load_adapter, load_click_model, save_adapter
-from agg_pipeline.models.simpleclick import ARCHITECTURES, SimpleClick, draw_disks
+from agg_pipeline.models.simpleclick import ARCHITECTURES, SimpleClick, attach_adapter, draw_disks
 from schemas.errors import UserError
 
 

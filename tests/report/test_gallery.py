@@ -18,16 +18,17 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from agg_pipeline import database as files
-from agg_pipeline import sharded
-from agg_pipeline.chain import ShardTask
+from agg_pipeline.database.contents import DATABASE_LAYOUT
+from agg_pipeline.database.reader import ProposalDatabase, open_proposals
 from agg_pipeline.datasets.dataset import About, Dataset
-from agg_pipeline.reader import ProposalDatabase, open_proposals
-from agg_pipeline.report.drawing import View, view_of, widened
+from agg_pipeline.execution.chain import ShardTask
+from agg_pipeline.execution.plan import make_plan
+from agg_pipeline.execution.shard_files import PLAN
+from agg_pipeline.proposals import pipeline
+from agg_pipeline.proposals.pipeline import load, run_complement, run_granularity, run_mask_engine, run_postprocess
 from agg_pipeline.report.gallery import MAX_OBJECTS, write_gallery
-from agg_pipeline.rows import tables
-from agg_pipeline.shard import load, run_complement, run_granularity, run_mask_engine, run_postprocess
-from agg_pipeline.storage import Store
+from agg_pipeline.report.svg import View, view_of, widened
+from agg_pipeline.storage.store import Store
 from schemas.config import BatchConfig, LoopConfig, MaskConfig, ProposalsConfig
 from schemas.crop import Box, Crop, crop_mask
 from schemas.errors import ImageError
@@ -87,8 +88,8 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> ProposalDatabase:
     """Shards 0 and 2 of three are finished: images 0, 1, 4, 5; shard 1 follows in ``crowded``."""
     store = Store(str(tmp_path_factory.mktemp("toy")))
     model = {"architecture": "disks", "input_size": 1, "sha256": "0"}
-    plan = sharded.make_plan(files.LAYOUT, DATASET, model, {"device": "cpu", "torch": "none"}, CONFIG)
-    store.write_json(sharded.PLAN, plan)
+    plan = make_plan(DATABASE_LAYOUT, DATASET, model, {"device": "cpu", "torch": "none"}, CONFIG)
+    store.write_json(PLAN, plan)
     for index in (0, 2):
         write_shard(store, index)
     return open_proposals(store.url)
@@ -98,8 +99,8 @@ def write_shard(store: Store, index: int) -> None:
     task = ShardTask(index, DATASET.name, ENTRIES[2 * index : 2 * index + 2], read, CONFIG)
     model = SoftDisks()
     shard = run_complement(run_postprocess(run_mask_engine(load(task), model)))
-    plan = store.read_json(sharded.PLAN)
-    files.write_shard(store, index, 2, plan["config_hash"], tables(run_granularity(shard, model)))
+    plan = store.read_json(PLAN)
+    pipeline.write_shard(run_granularity(shard, model), store, plan["config_hash"])
 
 
 class Page(HTMLParser):
@@ -236,7 +237,7 @@ def test_what_cannot_be_drawn_becomes_a_line(database: ProposalDatabase, tmp_pat
 
 def test_small_objects_of_a_crowd_are_left_out(tmp_path: Path, database: ProposalDatabase) -> None:
     store = Store(str(tmp_path / "database"))
-    store.write_json(sharded.PLAN, database.plan)
+    store.write_json(PLAN, database.plan)
     write_shard(store, 1)
     crowded = open_proposals(store.url)
     page = page_of(crowded, tmp_path)
@@ -248,7 +249,7 @@ def test_small_objects_of_a_crowd_are_left_out(tmp_path: Path, database: Proposa
 
 def test_an_empty_database_has_a_page(tmp_path: Path, database: ProposalDatabase) -> None:
     store = Store(str(tmp_path / "database"))
-    store.write_json(sharded.PLAN, database.plan)
+    store.write_json(PLAN, database.plan)
     assert write_gallery(open_proposals(store.url), DATASET, store, "gallery.html", 12, 0) == 0
     assert "0 of 0 images" in (tmp_path / "database/gallery.html").read_text()
 

@@ -11,10 +11,8 @@ from scipy import ndimage
 
 from schemas.config import PRESETS, GranularityConfig
 from schemas.crop import Box, Crop, crop_mask
-from schemas.records import Click, ImageRecord, ObjectMask, Prediction
-from stages.granularity import Query, choose_click, combine, estimate, peak_difference
-from stages.mask_engine import Target
-from stages.postprocess import Proposal
+from schemas.records import Click, ImageRecord, ObjectMask, Prediction, Proposal, Query, Target
+from stages.granularity import choose_click, combine, estimate, peak_difference
 
 PAPER, RELEASED = PRESETS["paper"].granularity, PRESETS["released"].granularity
 SHAPE = (50, 60)

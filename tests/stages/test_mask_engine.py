@@ -8,8 +8,8 @@ import pytest
 
 from schemas.config import PRESETS, LoopConfig
 from schemas.crop import Box, Crop, area, crop_mask
-from schemas.records import Click, ImageRecord, ObjectMask, Prediction
-from stages.mask_engine import Target, loop_length, random_click, simulate
+from schemas.records import Click, ImageRecord, ObjectMask, Prediction, Target
+from stages.mask_engine import loop_length, random_click, simulate
 
 PAPER, RELEASED = PRESETS["paper"].loop, PRESETS["released"].loop
 HEIGHT, WIDTH = 60, 80

@@ -12,10 +12,9 @@ from scipy import ndimage
 
 from schemas.config import PRESETS
 from schemas.crop import area, crop_mask, intersection, iou
-from schemas.records import Click, ImageRecord, ObjectMask
+from schemas.records import Candidate, Click, ImageRecord, Loop, ObjectMask, Target
 from schemas.tables import REASONS
 from stages.complement import add_complements
-from stages.mask_engine import Candidate, Loop, Target
 from stages.morphology import components
 from stages.postprocess import component_draw, one_component, postprocess, why_dropped
 

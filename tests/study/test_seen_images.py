@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from agg_pipeline.cli_study import read_config
+from agg_pipeline.cli.study import read_config
 from agg_pipeline.datasets.registry import known_dataset, open_dataset
 
 SIDE = 24

@@ -11,25 +11,33 @@ from pathlib import Path
 import click
 import pytest
 
-from agg_pipeline import database, sharded
-from agg_pipeline.chain import ShardTask
-from agg_pipeline.cli import main
-from agg_pipeline.cli_study import read_config
+from agg_pipeline.cli.main import main
+from agg_pipeline.cli.study import read_config
+from agg_pipeline.database.contents import DATABASE_LAYOUT
+from agg_pipeline.database.manifest import finish
 from agg_pipeline.datasets.registry import open_dataset
+from agg_pipeline.execution.chain import ShardTask
+from agg_pipeline.execution.plan import make_plan
+from agg_pipeline.execution.shard_files import PLAN
 from agg_pipeline.models.checkpoints import new_click_model, save_click_model
 from agg_pipeline.models.simpleclick import ARCHITECTURES
-from agg_pipeline.proposals import finish
-from agg_pipeline.rows import tables
-from agg_pipeline.shard import load, run_complement, run_granularity, run_mask_engine, run_postprocess
-from agg_pipeline.storage import Store
-from agg_pipeline.study.plan import StudyConfig, steps
-from agg_pipeline.training.log import STEP_COLUMNS, append
+from agg_pipeline.proposals.pipeline import (
+    load,
+    run_complement,
+    run_granularity,
+    run_mask_engine,
+    run_postprocess,
+    write_shard,
+)
+from agg_pipeline.storage.store import Store
+from agg_pipeline.study.steps import StudyConfig, steps
+from agg_pipeline.training.training_log import STEP_COLUMNS, append
 from schemas.config import EvaluationConfig, ProposalsConfig
 from schemas.resolve import override
 from schemas.training import FinetuneConfig
 from tests.e2e.commands import error_of, invoke
 from tests.evaluation.conftest import write_results
-from tests.pipeline.conftest import ENVIRONMENT, MODEL, Halver
+from tests.toy_run import ENVIRONMENT, MODEL, Halver
 
 SMALL = {
     "objects": "demo",
@@ -47,12 +55,12 @@ def write_proposals(out):
     config = override(ProposalsConfig(), {"batch": {"images_per_shard": 2}})
     dataset = open_dataset("demo", "", "2")
     store = Store(str(Path(out) / "database"))
-    plan = sharded.make_plan(database.LAYOUT, dataset, MODEL, ENVIRONMENT, config)
-    store.write_json(sharded.PLAN, plan)
+    plan = make_plan(DATABASE_LAYOUT, dataset, MODEL, ENVIRONMENT, config)
+    store.write_json(PLAN, plan)
     model = Halver()
     state = load(ShardTask(0, "demo", dataset.entries, dataset.read, config))
     state = run_granularity(run_complement(run_postprocess(run_mask_engine(state, model))), model)
-    database.write_shard(store, 0, 2, plan["config_hash"], tables(state))
+    write_shard(state, store, plan["config_hash"])
     finish(store, plan)
 
 
@@ -272,7 +280,7 @@ def test_images_that_are_left_out_are_in_no_table(study, recipe, tmp_path):
 
 INTERRUPTED = """
 import sys
-from agg_pipeline.interrupts import watch_interrupts
+from agg_pipeline.execution.interrupts import watch_interrupts
 from agg_pipeline.study.run import run_command
 
 child = '''

@@ -4,18 +4,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agg_pipeline import database, sharded
-from agg_pipeline.chain import ShardTask
+from agg_pipeline.database.contents import DATABASE_LAYOUT
+from agg_pipeline.database.manifest import finish
 from agg_pipeline.datasets.registry import open_dataset
-from agg_pipeline.proposals import finish
-from agg_pipeline.rows import tables
-from agg_pipeline.shard import load, run_complement, run_granularity, run_mask_engine, run_postprocess
-from agg_pipeline.storage import Store
+from agg_pipeline.execution.chain import ShardTask
+from agg_pipeline.execution.plan import make_plan
+from agg_pipeline.execution.shard_files import PLAN
+from agg_pipeline.proposals.pipeline import (
+    load,
+    run_complement,
+    run_granularity,
+    run_mask_engine,
+    run_postprocess,
+    write_shard,
+)
+from agg_pipeline.storage.store import Store
 from schemas.config import ProposalsConfig
 from schemas.resolve import override
 from schemas.training import FinetuneConfig
 from tests.e2e.small_set import labels
-from tests.pipeline.conftest import ENVIRONMENT, MODEL, Halver
+from tests.toy_run import ENVIRONMENT, MODEL, Halver
 
 IMAGES = 5
 
@@ -40,14 +48,14 @@ def write_proposals(out, data):
     config = override(ProposalsConfig(), {"batch": {"images_per_shard": 2}, "masks": {"min_area": 50}})
     dataset = open_dataset("folder", str(data), None)
     store = Store(str(out / "database"))
-    plan = sharded.make_plan(database.LAYOUT, dataset, MODEL, ENVIRONMENT, config)
-    store.write_json(sharded.PLAN, plan)
+    plan = make_plan(DATABASE_LAYOUT, dataset, MODEL, ENVIRONMENT, config)
+    store.write_json(PLAN, plan)
     model = Halver()
     for index, start in enumerate(range(0, IMAGES, 2)):
         task = ShardTask(index, "folder", dataset.entries[start : start + 2], dataset.read, config)
         state = run_complement(run_postprocess(run_mask_engine(load(task), model)))
         state = run_granularity(state, model)
-        database.write_shard(store, index, len(task.entries), plan["config_hash"], tables(state))
+        write_shard(state, store, plan["config_hash"])
     finish(store, plan)
     return out
 

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from agg_pipeline.finetune import Finetuning, Inputs, prepare
 from agg_pipeline.models.checkpoints import default_checkpoint, load_adapter, load_click_model
 from agg_pipeline.training import loop
-from agg_pipeline.training.checkpoint import CHECKPOINT
+from agg_pipeline.training.finetune import Finetuning, Inputs, prepare
 from agg_pipeline.training.loop import train
-from agg_pipeline.training.options import TrainingOptions
 from agg_pipeline.training.run import run_training
+from agg_pipeline.training.training_folder import CHECKPOINT
+from agg_pipeline.training.training_options import TrainingOptions
 from schemas.errors import UserError
 from schemas.resolve import override
 from schemas.training import FinetuneConfig

@@ -9,18 +9,18 @@ import pytest
 import torch
 
 from agg_pipeline.datasets.registry import open_dataset
-from agg_pipeline.models.adapter import Adapter, attach_adapter
+from agg_pipeline.models.adapter import Adapter
 from agg_pipeline.models.checkpoints import default_checkpoint, load_click_model, new_click_model, save_click_model
-from agg_pipeline.models.simpleclick import ARCHITECTURES, wave_positions
-from agg_pipeline.pretrain import Objects, Pretraining, prepare
+from agg_pipeline.models.simpleclick import ARCHITECTURES, attach_adapter, wave_positions
 from agg_pipeline.training.mixture import ObjectSamples, draw_object, scene, weighted
-from agg_pipeline.training.options import TrainingOptions
-from agg_pipeline.training.samples import generator
+from agg_pipeline.training.pretrain import Objects, Pretraining, prepare
 from agg_pipeline.training.source import Drawn
+from agg_pipeline.training.training_options import TrainingOptions
 from schemas.crop import crop_mask
 from schemas.errors import UserError
 from schemas.resolve import override
 from schemas.training import PretrainConfig
+from stages.draws import generator
 from stages.finetune import normalised_focal_loss
 from stages.pretrain import cross_entropy_and_dice
 from tests.e2e.commands import error_of, invoke

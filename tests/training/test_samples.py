@@ -6,9 +6,9 @@ from functools import partial
 import numpy as np
 import pytest
 
+from agg_pipeline.database.reader import open_proposals
 from agg_pipeline.datasets.images import read_image
-from agg_pipeline.reader import open_proposals
-from agg_pipeline.storage import Store
+from agg_pipeline.storage.store import Store
 from agg_pipeline.training.samples import Batches, Samples, collate, make_sample
 from agg_pipeline.training.source import Drawn, open_source
 from schemas.resolve import override

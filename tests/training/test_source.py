@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from agg_pipeline.database.reader import open_proposals
 from agg_pipeline.datasets.images import read_image
-from agg_pipeline.reader import open_proposals
-from agg_pipeline.storage import Store
+from agg_pipeline.storage.store import Store
 from agg_pipeline.training.source import check_images, open_source
 from schemas.errors import UserError
 from schemas.numbers import granularity_bin

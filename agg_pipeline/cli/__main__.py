@@ -1,0 +1,5 @@
+"""``python -m agg_pipeline.cli``."""
+
+from agg_pipeline.cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""The proposal database: its contents, writing rows, reading, validation, and the card."""

@@ -1,0 +1,27 @@
+"""What lies in a proposal database."""
+
+from __future__ import annotations
+
+from agg_pipeline.execution.shard_files import Layout
+from schemas.tables import FILES, FORMAT_VERSION
+
+MANIFEST = "manifest.json"
+
+
+SAMPLING_FILE = "sampling.parquet"
+
+
+CARD = "README.md"
+
+
+DATABASE_LAYOUT = Layout(
+    what="a proposal database",
+    version=FORMAT_VERSION,
+    algorithm_version=2,
+    folders=tuple(FILES),
+    counts=("kinds", "rejects"),
+    summaries=(MANIFEST, SAMPLING_FILE, CARD),
+)
+
+
+DATABASE = "database"

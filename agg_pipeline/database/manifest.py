@@ -1,0 +1,55 @@
+"""The proposal database: its manifest and sampling weights; a pure function of what is on disk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from agg_pipeline.database.card import dataset_card
+from agg_pipeline.database.contents import CARD, DATABASE_LAYOUT, MANIFEST
+from agg_pipeline.database.sampling import write_sampling
+from agg_pipeline.execution.plan import described
+from agg_pipeline.execution.shard_files import sidecars
+from agg_pipeline.storage.store import Store
+from schemas.canonical import Json
+from schemas.tables import KINDS
+
+
+def make_manifest(plan: Json, found: Mapping[int, Json]) -> Json:
+    """Plan, sidecars, totals, licence and citation in one document; a pure function of what is on disk."""
+    kinds: Counter[str] = Counter()
+    rejects: Counter[str] = Counter()
+    rows: Counter[str] = Counter()
+    size = 0
+    for sidecar in found.values():
+        kinds.update(sidecar["kinds"])
+        rejects.update(sidecar["rejects"])
+        for path, file in sidecar["files"].items():
+            rows[path.split("/")[0]] += file["rows"]
+            size += file["bytes"]
+    planned = sum(sidecar["images"] for sidecar in found.values())
+    totals = {
+        "planned_images": planned,
+        "images": rows["images"],
+        "objects": kinds["object"],
+        "proposals": {kind: kinds[kind] for kind in KINDS},
+        "rejects": dict(sorted(rejects.items())),
+        "bytes": size,
+    }
+    return {
+        "plan": described(plan) | {"config_hash": plan["config_hash"], "shards": len(plan["shards"])},
+        "complete": planned == plan["dataset"]["images"],
+        "licence": plan["dataset"]["licence"],
+        "citation": plan["dataset"]["citation"],
+        "totals": totals,
+        "shards": [found[index] for index in sorted(found)],
+    }
+
+
+def finish(store: Store, plan: Json) -> Json:
+    """Write manifest, sampling weights and dataset card from the shards that are there; returns the manifest."""
+    manifest = make_manifest(plan, sidecars(store, DATABASE_LAYOUT))
+    write_sampling(store)
+    store.write(CARD, dataset_card(manifest).encode())
+    store.write_json(MANIFEST, manifest)
+    return manifest

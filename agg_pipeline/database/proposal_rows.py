@@ -1,0 +1,115 @@
+"""The rows of a proposal database: from records to tables, and writing a shard."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from agg_pipeline.database.contents import DATABASE_LAYOUT
+from agg_pipeline.execution import shard_files
+from agg_pipeline.storage.rle import encode
+from agg_pipeline.storage.store import Store
+from schemas.canonical import Json, Row
+from schemas.crop import MaskCrop, area
+from schemas.numbers import BINS
+from schemas.records import Estimate, ImageSummary, Proposal, Reject, Target
+from schemas.tables import IMAGES, KINDS, PROPOSALS, REJECTS
+
+
+def proposal_id(image_id: str, instance_id: int, kind: str, step: int | str) -> str:
+    """Unique id of a mask: image : object : kind : step or part id (0 for the object itself)."""
+    return f"{image_id}:{instance_id}:{kind}:{step}"
+
+
+def tables(
+    images: Sequence[ImageSummary],
+    targets: Sequence[Target],
+    estimates: Sequence[Estimate],
+    rejects: Sequence[Reject],
+) -> dict[str, pa.Table]:
+    """The three tables of a shard, rows in the order of its images and objects."""
+    of_target: dict[Target, list[Estimate]] = {}
+    for estimate in estimates:
+        of_target.setdefault(estimate.query.target, []).append(estimate)
+    proposals: list[Row] = []
+    for target in targets:
+        proposals.append(object_row(target))
+        proposals += [estimate_row(estimate) for estimate in of_target.get(target, [])]
+    image_rows = [{name: getattr(image, name) for name in IMAGES.names} for image in images]
+    return {
+        "proposals": pa.Table.from_pylist(proposals, PROPOSALS),
+        "images": pa.Table.from_pylist(image_rows, IMAGES),
+        "rejects": pa.Table.from_pylist([reject_row(reject) for reject in rejects], REJECTS),
+    }
+
+
+def _mask_columns(target: Target, mask: MaskCrop) -> Row:
+    box = mask.box
+    return {
+        "image_id": target.image.image_id,
+        "instance_id": target.object.instance_id,
+        "category": target.object.category,
+        "height": mask.height,
+        "width": mask.width,
+        "rle": encode(mask),
+        "area": area(mask),
+        "bbox": {"x": box.left, "y": box.top, "w": box.width, "h": box.height},
+    }
+
+
+def object_row(target: Target) -> Row:
+    """The row of an object itself: granularity 1 by definition."""
+    row = _mask_columns(target, target.object.mask)
+    row["proposal_id"] = proposal_id(target.image.image_id, target.object.instance_id, "object", 0)
+    row |= {"kind": "object", "scale": 1.0, "semantic": 1.0, "granularity": 1.0, "bin": BINS}
+    return row
+
+
+def estimate_row(estimate: Estimate) -> Row:
+    """The row of a part, a complement, or an annotated part."""
+    query = estimate.query
+    target, part = query.target, query.part
+    ids = target.image.image_id, target.object.instance_id
+    row = _mask_columns(target, estimate.mask)
+    if isinstance(part, Proposal):
+        row["proposal_id"] = proposal_id(*ids, query.kind, part.step)
+        row["parent_id"] = proposal_id(*ids, "object", 0)
+        row["step"] = part.step
+        row["clicks"] = [{"row": c.row, "col": c.col, "positive": c.positive} for c in part.clicks]
+    else:
+        around = ("object", 0) if part.parent_id is None else (query.kind, part.parent_id)
+        row["proposal_id"] = proposal_id(*ids, query.kind, part.part_id)
+        row["parent_id"] = proposal_id(*ids, *around)
+        row["label"] = part.label
+    row |= {
+        "kind": query.kind,
+        "scale": estimate.scale,
+        "peak_proposal": estimate.peak_proposal,
+        "peak_object": estimate.peak_object,
+        "semantic": estimate.semantic,
+        "granularity": estimate.granularity,
+        "bin": estimate.bin,
+        "click": {"row": estimate.click.row, "col": estimate.click.col},
+    }
+    return row
+
+
+def reject_row(reject: Reject) -> Row:
+    """The row of what was dropped."""
+    return {name: getattr(reject, name) for name in REJECTS.names}
+
+
+def write_proposals(store: Store, index: int, images: int, config_hash: str, tables: Mapping[str, pa.Table]) -> Json:
+    """Write a shard's files, its sidecar last, and return the sidecar; images: of the plan that it covers."""
+    counts = {
+        "kinds": _counted(tables["proposals"]["kind"], KINDS),
+        "rejects": _counted(tables["rejects"]["reason"], ()),
+    }
+    return shard_files.write_shard(store, DATABASE_LAYOUT, index, images, config_hash, tables, counts)
+
+
+def _counted(column: pa.ChunkedArray, always: Sequence[str]) -> dict[str, int]:
+    counts = Counter(column.to_pylist())
+    return {name: counts[name] for name in sorted({*always, *counts})}

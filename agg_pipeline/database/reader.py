@@ -1,0 +1,118 @@
+"""``open_proposals``: a proposal database for its consumers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from agg_pipeline.database.contents import DATABASE, DATABASE_LAYOUT
+from agg_pipeline.execution.shard_files import PLAN, read_table, shard_name, sidecars
+from agg_pipeline.storage.rle import decode
+from agg_pipeline.storage.store import Store
+from schemas.canonical import Json
+from schemas.errors import UserError
+from schemas.tables import FILES, FORMAT_VERSION, KINDS
+from stages.sampler import row_weights
+
+AGG_KINDS = ("object", "part", "complement")
+
+
+def open_proposals(path: str) -> ProposalDatabase:
+    """Open a database, or the one in a run's output folder, wherever fsspec reaches; UserError if there is none."""
+    store = Store(str(path))
+    if not store.exists(PLAN) and store.exists(f"{DATABASE}/{PLAN}"):
+        store = store.below(DATABASE)
+    if not store.exists(PLAN):
+        raise UserError(f"{store.url} is no proposal database: neither {PLAN} nor {DATABASE}/{PLAN}")
+    plan = store.read_json(PLAN)
+    if not isinstance(plan, dict):
+        raise UserError(f"{store.url}/{PLAN} is no plan of a proposal database")
+    if plan.get("format_version") != FORMAT_VERSION:
+        raise UserError(f"{store.url} has format {plan.get('format_version')}; this program reads {FORMAT_VERSION}")
+    missing = sorted({"dataset", "model", "seed", "config", "config_hash", "shards"} - set(plan))
+    if missing:
+        raise UserError(f"{store.url}/{PLAN} is no plan of a proposal database: it has no {missing[0]!r}")
+    return ProposalDatabase(store)
+
+
+@dataclass(frozen=True)
+class ProposalDatabase:
+    """The finished shards of a database; tables are read when asked for, masks decoded one by one."""
+
+    store: Store
+
+    @cached_property
+    def plan(self) -> Json:
+        """The plan of the run: data set, model, configuration, images of every shard."""
+        return cast(Json, self.store.read_json(PLAN))
+
+    @cached_property
+    def sidecars(self) -> dict[int, Json]:
+        """The sidecar of every finished shard."""
+        return sidecars(self.store, DATABASE_LAYOUT)
+
+    def table(self, name: str, columns: Sequence[str] | None = None, shards: Sequence[int] | None = None) -> pa.Table:
+        """``proposals``, ``images`` or ``rejects`` as one Arrow table, in the order of the plan.
+
+        columns: all by default. shards: the finished ones by default; KeyError for a shard that is not finished.
+        """
+        schema = FILES[name]
+        if columns is not None:
+            schema = pa.schema([schema.field(column) for column in columns])
+        chosen = self.sidecars if shards is None else {index: self.sidecars[index] for index in shards}
+        paths = (f"{name}/{shard_name(index)}.parquet" for index in chosen)
+        parts = [read_table(self.store, path, columns) for path in paths]
+        return pa.concat_tables(parts) if parts else schema.empty_table()
+
+    def proposals(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows of ``proposals``."""
+        return self.table("proposals", columns)
+
+    def images(self) -> pa.Table:
+        """All rows of ``images``."""
+        return self.table("images")
+
+    def rejects(self) -> pa.Table:
+        """All rows of ``rejects``."""
+        return self.table("rejects")
+
+    @cached_property
+    def _shard_of(self) -> dict[str, int]:
+        return {image: index for index, ids in enumerate(self.plan["shards"]) for image in ids}
+
+    def of_image(self, image_id: str) -> pa.Table:
+        """The proposals of one image; only its shard is read. KeyError if the image is not in a finished shard."""
+        table = self.table("proposals", shards=[self._shard_of[image_id]])
+        return table.filter(pc.equal(table["image_id"], image_id))
+
+    def masks(self, table: pa.Table) -> Iterator[NDArray[np.bool_]]:
+        """The (H, W) bool mask of every row of a table with rle, height and width, decoded as it is asked for."""
+        for row in table.select(["rle", "height", "width"]).to_pylist():
+            yield mask_of(row)
+
+    def sampling_weights(self, kinds: Sequence[str] = AGG_KINDS) -> NDArray[np.float64]:
+        """Weight of every row of ``proposals()``, in its order, (n,): 1 / share of its bin among the rows of ``kinds``.
+
+        Rows of other kinds have weight 0. UserError for an unknown kind.
+        """
+        unknown = sorted(set(kinds) - set(KINDS))
+        if unknown:
+            raise UserError(f"unknown kind {unknown[0]!r}; possible: {', '.join(KINDS)}")
+        table = self.proposals(["kind", "bin"])
+        chosen = np.isin(table["kind"].to_numpy(zero_copy_only=False).astype(str), list(kinds))
+        bins = table["bin"].to_numpy()
+        weights = np.zeros(len(bins))
+        weights[chosen] = row_weights(bins[chosen])
+        return weights
+
+
+def mask_of(row: Mapping[str, Any]) -> NDArray[np.bool_]:
+    """The (H, W) bool mask of a row (a mapping with rle, height and width)."""
+    return decode(row["rle"], row["height"], row["width"])

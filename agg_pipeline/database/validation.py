@@ -1,0 +1,231 @@
+"""``agg proposals validate``: everything in a database that can be checked without the photographs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from agg_pipeline.database.contents import CARD, MANIFEST, SAMPLING_FILE
+from agg_pipeline.database.manifest import make_manifest
+from agg_pipeline.database.proposal_rows import proposal_id
+from agg_pipeline.database.reader import ProposalDatabase
+from agg_pipeline.database.sampling import sampling_table
+from agg_pipeline.execution.shard_files import PLAN, damage, read_table, shard_name, sidecar_path
+from agg_pipeline.storage.rle import decode
+from agg_pipeline.storage.store import Store
+from schemas.canonical import Json, content_hash
+from schemas.config import GranularityConfig, ProposalsConfig
+from schemas.crop import MaskCrop, area, crop_mask, intersection
+from schemas.findings import Finding
+from schemas.numbers import BINS, granularity_bin
+from schemas.resolve import override
+from schemas.tables import FILES, KINDS, REASONS, SAMPLING
+from stages.granularity import combine
+
+SCHEMA_DIFFERS = "does not have the schema of this format"
+
+
+def validate(opened: ProposalDatabase) -> Iterator[Finding]:
+    """Every inconsistency of a database: plan, checksums, schemas, ids, masks, numbers, references, weights."""
+    store, plan = opened.store, opened.plan
+    yield from _plan(plan)
+    seen: set[str] = set()
+    counts: Counter[tuple[str, int]] = Counter()
+    whole = True
+    for index, sidecar in opened.sidecars.items():
+        problems = list(_sidecar(store, plan, index, sidecar))
+        yield from problems
+        if problems:
+            whole = False
+            continue
+        tables = {}
+        for name, schema in FILES.items():
+            path = f"{name}/{shard_name(index)}.parquet"
+            table = _table(store, path, schema)
+            if isinstance(table, Finding):
+                whole = False
+                yield table
+            else:
+                tables[name] = table
+        if len(tables) == len(FILES):
+            yield from _shard(plan, index, sidecar, tables, seen)
+            columns = tables["proposals"].select(["kind", "bin"]).to_pydict()
+            counts.update(pair for pair in zip(*columns.values(), strict=True) if pair[0] in KINDS)
+    if whole:
+        yield from _summaries(store, plan, opened.sidecars, counts)
+
+
+def _table(store: Store, path: str, schema: pa.Schema) -> pa.Table | Finding:
+    try:
+        table = read_table(store, path)
+    except (pa.ArrowException, OSError) as error:
+        return Finding(path, f"is no readable Parquet file: {str(error).splitlines()[0]}")
+    return table if table.schema.equals(schema, check_metadata=True) else Finding(path, SCHEMA_DIFFERS)
+
+
+def _plan(plan: Json) -> Iterator[Finding]:
+    described = {key: value for key, value in plan.items() if key not in ("shards", "config_hash")}
+    if content_hash(described) != plan["config_hash"]:
+        yield Finding(PLAN, "config_hash is not the hash of what the plan says")
+    ids = [image for shard in plan["shards"] for image in shard]
+    if len(set(ids)) < len(ids):
+        yield Finding(PLAN, "an image is planned twice")
+    if len(ids) != plan["dataset"]["images"]:
+        yield Finding(PLAN, f"plans {len(ids)} of {plan['dataset']['images']} images")
+
+
+def _sidecar(store: Store, plan: Json, index: int, sidecar: Json) -> Iterator[Finding]:
+    path = sidecar_path(index)
+    if not 0 <= index < len(plan["shards"]):
+        yield Finding(path, f"the plan has no shard {index}")
+        return
+    if sidecar["config_hash"] != plan["config_hash"]:
+        yield Finding(path, "was made under another configuration than the plan's")
+    if not 0 < sidecar["images"] <= len(plan["shards"][index]):
+        yield Finding(path, f"covers {sidecar['images']} images of {len(plan['shards'][index])}")
+    expected = {f"{folder}/{shard_name(index)}.parquet" for folder in FILES}
+    if set(sidecar["files"]) != expected:
+        yield Finding(path, "does not list the three files of its shard")
+        return
+    for problem in damage(store, sidecar):
+        yield Finding(path, problem)
+
+
+def _shard(plan: Json, index: int, sidecar: Json, tables: Mapping[str, pa.Table], seen: set[str]) -> Iterator[Finding]:
+    name = shard_name(index)
+    for folder, table in tables.items():
+        rows = sidecar["files"][f"{folder}/{name}.parquet"]["rows"]
+        if table.num_rows != rows:
+            yield Finding(f"{folder}/{name}.parquet", f"has {table.num_rows} rows, its sidecar says {rows}")
+    for counts, folder, column in (("kinds", "proposals", "kind"), ("rejects", "rejects", "reason")):
+        if Counter(sidecar[counts]) != Counter(tables[folder][column].to_pylist()):
+            yield Finding(sidecar_path(index), f"{counts} are not those of the rows in {folder}/{name}.parquet")
+    images = {row["image_id"]: row for row in tables["images"].to_pylist()}
+    if len(images) < tables["images"].num_rows:
+        yield Finding(f"images/{name}.parquet", "has an image twice")
+    planned = plan["shards"][index][: sidecar["images"]]
+    rejects = tables["rejects"].to_pylist()
+    dropped = {row["image_id"] for row in rejects}
+    for image in planned:
+        if image not in images and image not in dropped:
+            yield Finding(f"images/{name}.parquet", f"image {image} of the plan is neither there nor rejected")
+    for image in {*images, *dropped} - set(planned):
+        yield Finding(f"images/{name}.parquet", f"image {image} is not planned for this shard")
+    for image in set(images) - dropped - set(tables["proposals"]["image_id"].to_pylist()):
+        yield Finding(f"images/{name}.parquet", f"image {image} has neither proposals nor rejects")
+    for row in rejects:
+        if row["reason"] not in REASONS:
+            yield Finding(f"rejects/{name}.parquet", f"unknown reason {row['reason']!r} for image {row['image_id']}")
+    yield from _proposals(plan, f"proposals/{name}.parquet", tables["proposals"], images, seen)
+
+
+def _proposals(plan: Json, path: str, table: pa.Table, images: Mapping[str, Json], seen: set[str]) -> Iterator[Finding]:
+    config: ProposalsConfig = override(ProposalsConfig(), plan["config"])
+    objects: dict[tuple[str, int], tuple[Json, MaskCrop]] = {}
+    ids = set(table["proposal_id"].to_pylist())
+    for row in sorted(table.to_pylist(), key=lambda row: row["kind"] != "object"):
+        where = f"{path}: {row['proposal_id']}"
+        if row["proposal_id"] in seen:
+            yield Finding(where, "the proposal_id is not unique")
+        seen.add(row["proposal_id"])
+        if row["kind"] not in KINDS:
+            yield Finding(where, f"unknown kind {row['kind']!r}")
+            continue
+        if row["image_id"] not in images:
+            yield Finding(where, f"image {row['image_id']} is not in the images of this shard")
+            continue
+        image = images[row["image_id"]]
+        if (row["height"], row["width"]) != (image["height"], image["width"]):
+            yield Finding(where, "height and width are not those of the image")
+        mask = _mask(row)
+        if mask is None:
+            yield Finding(where, "the rle does not decode to height x width")
+            continue
+        yield from (Finding(where, what) for what in _mask_problems(row, mask))
+        if row["kind"] == "object":
+            objects[row["image_id"], row["instance_id"]] = row, mask
+            yield from (Finding(where, what) for what in _object_problems(row))
+            continue
+        owner = objects.get((row["image_id"], row["instance_id"]))
+        if owner is None or row["parent_id"] not in ids:
+            yield Finding(where, f"its parent {row['parent_id']} is not in the database")
+            continue
+        # Annotated parts are what people drew; those of some sets leave their objects by a few pixels.
+        contained = row["kind"] == "complement" or (row["kind"] == "part" and config.masks.cut_to_object)
+        if contained and intersection(mask, owner[1]) < area(mask):
+            yield Finding(where, "the mask leaves its object")
+        yield from (Finding(where, what) for what in _part_problems(row, owner[0], config.granularity))
+
+
+def _mask(row: Json) -> MaskCrop | None:
+    try:
+        return crop_mask(decode(row["rle"], row["height"], row["width"]), row["height"], row["width"])
+    except ValueError:
+        return None
+
+
+def _mask_problems(row: Json, mask: MaskCrop) -> Iterator[str]:
+    if area(mask) != row["area"] or row["area"] < 1:
+        yield f"area is {row['area']}, the mask has {area(mask)} pixels"
+    box = mask.box
+    if row["bbox"] != {"x": box.left, "y": box.top, "w": box.width, "h": box.height}:
+        yield "bbox is not the tight box of the mask"
+    for click in (*(row["clicks"] or ()), *([row["click"]] if row["click"] else ())):
+        if not (0 <= click["row"] < row["height"] and 0 <= click["col"] < row["width"]):
+            yield f"the click at ({click['row']}, {click['col']}) lies outside of the image"
+
+
+def _object_problems(row: Json) -> Iterator[str]:
+    if row["proposal_id"] != proposal_id(row["image_id"], row["instance_id"], "object", 0):
+        yield "the proposal_id is not image:object:object:0"
+    if (row["scale"], row["semantic"], row["granularity"], row["bin"]) != (1.0, 1.0, 1.0, BINS):
+        yield "an object has scale, semantic and granularity 1 and bin 10"
+    for name in ("step", "parent_id", "label", "peak_proposal", "peak_object", "click", "clicks"):
+        if row[name] is not None:
+            yield f"an object has no {name}"
+
+
+def _part_problems(row: Json, owner: Json, config: GranularityConfig) -> Iterator[str]:
+    if row["kind"] != "annotated":
+        if row["proposal_id"] != proposal_id(row["image_id"], row["instance_id"], row["kind"], row["step"]):
+            yield "the proposal_id is not image:object:kind:step"
+        if row["parent_id"] != owner["proposal_id"]:
+            yield "the parent is not its object"
+        if not row["clicks"] or not row["clicks"][0]["positive"] or any(c["positive"] for c in row["clicks"][1:]):
+            yield "clicks are not one positive click and negative ones after it"
+    else:
+        if row["label"] is None:
+            yield "an annotated part has no label"
+        place = f"{row['image_id']}:{row['instance_id']}:"
+        if not row["proposal_id"].startswith(f"{place}annotated:"):
+            yield "the proposal_id is not image:object:annotated:part"
+        if not row["parent_id"].startswith(place):
+            yield "the parent is of another object"
+    if any(row[name] is None for name in ("peak_proposal", "peak_object", "click")):
+        yield "peaks or click are missing"
+        return
+    expected = combine(row["area"] / owner["area"], row["peak_proposal"], row["peak_object"], config)
+    for name, value in zip(("scale", "semantic", "granularity"), expected, strict=True):
+        if float(np.float32(value)) != row[name]:
+            yield f"{name} is {row[name]:.7g}, area and peaks give {value:.7g}"
+    if granularity_bin(expected[2]) != row["bin"]:
+        yield f"bin is {row['bin']}, the granularity gives {granularity_bin(expected[2])}"
+
+
+def _summaries(
+    store: Store, plan: Json, sidecars: Mapping[int, Json], counts: Counter[tuple[str, int]]
+) -> Iterator[Finding]:
+    for path in (MANIFEST, SAMPLING_FILE, CARD):
+        if not store.exists(path):
+            yield Finding(path, "is missing; the same run command writes it")
+    if store.exists(MANIFEST) and store.read_json(MANIFEST) != make_manifest(plan, sidecars):
+        yield Finding(MANIFEST, "is not what plan and sidecars give")
+    if store.exists(SAMPLING_FILE):
+        sampling = _table(store, SAMPLING_FILE, SAMPLING)
+        if isinstance(sampling, Finding):
+            yield sampling
+        elif sampling.to_pylist() != sampling_table(counts).to_pylist():
+            yield Finding(SAMPLING_FILE, "is not what the rows give")

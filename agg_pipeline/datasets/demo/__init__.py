@@ -1,5 +1,0 @@
-"""The built-in demo data set: generated scenes of articulated objects with exact object and part masks."""
-
-from agg_pipeline.datasets.demo.scene import Scene, render
-
-__all__ = ["Scene", "render"]

@@ -1,0 +1,109 @@
+"""Evaluation of one shard of images: what each Dask task does, without Dask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from agg_pipeline.datasets.evaluated_masks import EvaluatedMask, targets_of, why_skipped
+from agg_pipeline.execution.chain import ShardTask, read_entry
+from schemas.config import BatchConfig, EvaluationConfig
+from schemas.numbers import BINS, GRANULARITIES
+from schemas.records import Reject
+from stages.batches import batches
+from stages.click_model import ClickModel
+from stages.draws import uniforms
+from stages.evaluate import Start, Trace, best, evaluate, first_clicks
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """A target, its interactions, and which of them is reported."""
+
+    target: EvaluatedMask
+    traces: tuple[Trace, ...]
+    chosen: int
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationShard:
+    """A shard on its way through the two stages. whole: whether no mask was left out because of the task's limit."""
+
+    task: ShardTask[EvaluationConfig]
+    targets: tuple[EvaluatedMask, ...]
+    rejects: tuple[Reject, ...]
+    whole: bool = True
+    outcomes: tuple[Outcome, ...] = ()
+
+
+def load(task: ShardTask[EvaluationConfig]) -> EvaluationShard:
+    """Read the shard's images; what cannot be used becomes a reject."""
+    targets: list[EvaluatedMask] = []
+    rejects: list[Reject] = []
+    for entry in task.entries:
+        if task.limit is not None and len(targets) >= task.limit:
+            break
+        record = read_entry(task, entry)
+        if isinstance(record, Reject):
+            rejects.append(record)
+            continue
+        if not record.objects:
+            # GrabCut's masks mark what is ignored instead of what is the object.
+            reason = "no_object" if record.ignore is None else "all_ignored"
+            rejects.append(Reject(entry.image_id, None, None, "load", reason))
+        for target in targets_of(record, task.config):
+            skipped = why_skipped(target.subject)
+            if skipped is None:
+                if task.chosen is None or target.target_id in task.chosen:
+                    targets.append(target)
+                continue
+            detail = f"mask {target.target_id}"
+            rejects.append(Reject(record.image_id, target.instance_id, None, "load", skipped, detail))
+    kept = targets[: task.limit]
+    return EvaluationShard(task, tuple(kept), tuple(rejects), whole=task.limit is None or len(kept) < task.limit)
+
+
+def run_interactions(shard: EvaluationShard, model: ClickModel) -> EvaluationShard:
+    """Simulate the interactions of every mask, batch by batch."""
+    config = shard.task.config
+    outcomes: list[Outcome] = []
+    for batch in batches(shard.targets, lambda target: _pixels(target, config), _masks_at_a_time(config)):
+        starts = [starts_of(target, shard.task.dataset, config) for target in batch]
+        found = evaluate([target.subject for target in batch], starts, model, config.clicks)
+        outcomes += [_outcome(target, traces, config) for target, traces in zip(batch, found, strict=True)]
+    return replace(shard, targets=(), outcomes=tuple(outcomes))
+
+
+def starts_of(target: EvaluatedMask, dataset: str, config: EvaluationConfig) -> list[Start]:
+    """How the interactions of a mask begin."""
+    if config.mode == "none":
+        return [Start()]
+    if config.mode == "fixed":
+        return [Start(config.granularity)]
+    if config.mode == "per_class":
+        known = dict(config.granularities)
+        granularity = known.get(f"{target.level}:{target.kind or ''}", known.get(target.level))
+        return [Start(granularity)]
+    if config.mode == "best_of":
+        subject = target.subject
+        draws = uniforms(config.seed, dataset, target.target_id, target.instance_id, "best_of", 0, config.attempts)
+        return [Start(click=click) for click in first_clicks(subject.truth, subject.ignore, draws)]
+    return [Start(granularity) for granularity in GRANULARITIES]
+
+
+def _interactions(config: EvaluationConfig) -> int:
+    """Of one mask."""
+    return {"optimal": BINS, "curves": BINS, "best_of": config.attempts}.get(config.mode, 1)
+
+
+def _pixels(target: EvaluatedMask, config: EvaluationConfig) -> int:
+    return target.image.height * target.image.width * _interactions(config)
+
+
+def _masks_at_a_time(config: EvaluationConfig) -> BatchConfig:
+    """The batch counted in masks, where the configuration counts what the model sees."""
+    return replace(config.batch, batch_objects=max(1, config.batch.batch_objects // _interactions(config)))
+
+
+def _outcome(target: EvaluatedMask, traces: Sequence[Trace], config: EvaluationConfig) -> Outcome:
+    return Outcome(target, tuple(traces), best(traces, target.subject.target, config.clicks.max_clicks))

@@ -1,0 +1,119 @@
+"""From a finished shard of an evaluation to the rows of its tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pyarrow as pa
+
+from agg_pipeline.database.proposal_rows import reject_row
+from agg_pipeline.evaluation.interactions import EvaluationShard, Outcome
+from agg_pipeline.execution.shard_files import Layout, write_shard
+from agg_pipeline.storage.rle import encode
+from agg_pipeline.storage.store import Store
+from schemas.canonical import Json, Row
+from schemas.crop import area
+from schemas.tables import CLICKS, EVALUATION_FILES, MASKS, REJECTS, TARGETS
+from stages.evaluate import noc
+
+EVALUATION_LAYOUT = Layout(
+    what="an evaluation",
+    version=1,
+    algorithm_version=1,
+    folders=tuple(EVALUATION_FILES),
+    counts=("masks", "whole", "noc"),
+    summaries=(),
+)
+
+
+def write(shard: EvaluationShard, store: Store, config_hash: str) -> Json:
+    """Write the tables of a finished shard; returns its sidecar."""
+    counts = {"masks": len(shard.outcomes), "whole": shard.whole, "noc": _noc_so_far(shard)}
+    task = shard.task
+    return write_shard(store, EVALUATION_LAYOUT, task.index, len(task.entries), config_hash, tables(shard), counts)
+
+
+def _noc_so_far(shard: EvaluationShard) -> Json:
+    """By level: the IoU at which an interaction ends, masks, and the sum of their clicks until then."""
+    masks: Counter[str] = Counter()
+    clicks: Counter[str] = Counter()
+    targets: dict[str, float] = {}
+    for outcome in shard.outcomes:
+        level, iou = outcome.target.level, outcome.target.subject.target
+        ious = [step.iou for step in outcome.traces[outcome.chosen].steps]
+        masks[level] += 1
+        clicks[level] += noc(ious, iou, shard.task.config.clicks.max_clicks)
+        targets[level] = iou
+    return {level: {"target": targets[level], "masks": masks[level], "clicks": clicks[level]} for level in targets}
+
+
+def tables(shard: EvaluationShard) -> dict[str, pa.Table]:
+    """The tables of a shard, rows in the order of its images, masks, interactions and clicks."""
+    clicks: list[Row] = []
+    masks: list[Row] = []
+    for outcome in shard.outcomes:
+        for attempt in range(len(outcome.traces)):
+            clicks += _click_rows(outcome, attempt)
+            masks += _mask_rows(outcome, attempt)
+    return {
+        "objects": pa.Table.from_pylist(clicks, CLICKS),
+        "targets": pa.Table.from_pylist([_target_row(outcome) for outcome in shard.outcomes], TARGETS),
+        "masks": pa.Table.from_pylist(masks, MASKS),
+        "rejects": pa.Table.from_pylist([reject_row(reject) for reject in shard.rejects], REJECTS),
+    }
+
+
+def _click_rows(outcome: Outcome, attempt: int) -> list[Row]:
+    target, trace = outcome.target, outcome.traces[attempt]
+    of_run = {
+        "target_id": target.target_id,
+        "image_id": target.image.image_id,
+        "instance_id": target.instance_id,
+        "level": target.level,
+        "category": target.category,
+        "label": target.label,
+        "granularity": trace.start.granularity,
+        "chosen": attempt == outcome.chosen,
+        "attempt": attempt,
+    }
+    return [
+        of_run
+        | {
+            "click": number,
+            "iou": step.iou,
+            "row": step.click.row,
+            "col": step.click.col,
+            "positive": step.click.positive,
+            "area": step.area,
+        }
+        for number, step in enumerate(trace.steps, start=1)
+    ]
+
+
+def _mask_rows(outcome: Outcome, attempt: int) -> list[Row]:
+    trace = outcome.traces[attempt]
+    of_run = {
+        "target_id": outcome.target.target_id,
+        "attempt": attempt,
+        "granularity": trace.start.granularity,
+    }
+    first = of_run | {"click": 1, "rle": encode(trace.first)}
+    if len(trace.steps) == 1:
+        return [first]
+    return [first, of_run | {"click": len(trace.steps), "rle": encode(trace.last)}]
+
+
+def _target_row(outcome: Outcome) -> Row:
+    target = outcome.target
+    return {
+        "target_id": target.target_id,
+        "image_id": target.image.image_id,
+        "level": target.level,
+        "class": target.kind,
+        "height": target.image.height,
+        "width": target.image.width,
+        "area": area(target.subject.truth),
+        "rle": encode(target.subject.truth),
+        "target": target.subject.target,
+        "sha256": target.image.sha256,
+    }

@@ -1,0 +1,78 @@
+"""A folder of results: its files, and reading them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from agg_pipeline.evaluation.summary import RESULTS_VERSION, Mask, Protocol, masks_of, protocol_of
+from agg_pipeline.execution.shard_files import read_table
+from agg_pipeline.storage.store import Store
+from schemas.canonical import Json
+from schemas.errors import UserError
+from schemas.tables import CLICKS, EVALUATION_FILES, IMAGE_REASONS, TARGETS
+
+RUN = "run"
+"""Folder of the shards, below the results."""
+SUMMARY, TIMINGS, REPORT = "summary.json", "timings.json", "report.html"
+RESULTS = (*(f"{name}.parquet" for name in EVALUATION_FILES), SUMMARY, TIMINGS, REPORT)
+Tables = dict[str, pa.Table]
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """A results folder. name: in tables; facts: of each mask, the sha256 of its image and its run lengths."""
+
+    name: str
+    dataset: str
+    protocol: Protocol
+    masks: tuple[Mask, ...]
+    facts: dict[str, tuple[str, bytes]]
+
+
+def open_results(path: str) -> Results:
+    """Read a results folder; UserError if it is none, or not finished."""
+    store = Store(path)
+    if not store.exists(SUMMARY):
+        raise UserError(f"{path} is no folder of results: it has no {SUMMARY}; was the evaluation finished?")
+    summary = store.read_json(SUMMARY)
+    if not isinstance(summary, dict) or summary.get("format_version") != RESULTS_VERSION:
+        raise UserError(f"{path}/{SUMMARY} is not of format {RESULTS_VERSION}, which this program reads")
+    tables = {}
+    for name, schema in (("targets", TARGETS), ("objects", CLICKS)):
+        try:
+            tables[name] = read_table(store, f"{name}.parquet")
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}/{name}.parquet cannot be read: {str(error).splitlines()[0]}") from error
+        if not tables[name].schema.equals(schema):
+            raise UserError(f"{path}/{name}.parquet does not have the columns of this format")
+    try:
+        protocol = protocol_of(summary["plan"])
+        name = str(summary["plan"]["dataset"]["name"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}/{SUMMARY} is no summary of an evaluation: it lacks {error}") from error
+    try:
+        masks = masks_of(tables["targets"], tables["objects"])
+    except ValueError as error:
+        raise UserError(f"the tables in {path} are damaged: {error}") from error
+    columns = (tables["targets"][column].to_pylist() for column in ("target_id", "sha256", "rle"))
+    facts = {target_id: (sha256, rle) for target_id, sha256, rle in zip(*columns, strict=True)}
+    return Results(path.rstrip("/"), name, protocol, tuple(masks), facts)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a run leaves: the folder of results, its tables, its summary, and the images that were looked at."""
+
+    store: Store
+    tables: Tables
+    summary: Json
+    timings: Json | None
+    images: int
+
+    @property
+    def reject_share(self) -> float:
+        """Share of the images that fell out; those that legitimately have no object do not count as such."""
+        reasons = self.tables["rejects"]["reason"].to_pylist()
+        return sum(reason in IMAGE_REASONS for reason in reasons) / max(1, self.images)

@@ -1,0 +1,102 @@
+"""What evaluation shows on the terminal: the NoC so far, and a table in the end."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rich.console import Console
+
+from agg_pipeline.evaluation.results import Evaluation
+from agg_pipeline.report.terminal import print_rows
+from schemas.canonical import Json
+from schemas.tables import IMAGE_REASONS, REASONS
+
+
+class RunningNoc:
+    """Mean NoC over the shards whose sidecars it has been called with."""
+
+    def __init__(self) -> None:
+        self._masks: Counter[tuple[str, float]] = Counter()
+        self._clicks: Counter[tuple[str, float]] = Counter()
+
+    def __call__(self, sidecar: Json) -> str:
+        """Take in one more shard; the NoC so far in words."""
+        for level, counted in sidecar["noc"].items():
+            key = level, counted["target"]
+            self._masks[key] += counted["masks"]
+            self._clicks[key] += counted["clicks"]
+        return ", ".join(
+            f"NoC@{100 * target:g} {self._clicks[level, target] / masks:.2f} ({masks} {level}s)"
+            for (level, target), masks in sorted(self._masks.items())
+        )
+
+
+def interval(estimate: Json, digits: int = 2) -> str:
+    """A mean with its interval."""
+    return f"{estimate['mean']:.{digits}f} [{estimate['low']:.{digits}f}, {estimate['high']:.{digits}f}]"
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    """NoC, IoU and controllability by level, and what stands out."""
+    summary = evaluation.summary
+    carried = " (last IoU carried forward)" if summary["iou_carried_forward"] else ""
+    for level, found in summary["levels"].items():
+        all_masks = found["all"]
+        rows = [("masks", str(all_masks["masks"]))]
+        rows += [(f"NoC@{100 * float(iou):g}", interval(mean)) for iou, mean in all_masks["noc"].items()]
+        limit = summary["plan"]["config"]["clicks"]["max_clicks"]
+        rows += [(f">={limit}@{100 * float(iou):g}", str(count)) for iou, count in all_masks["at_limit"].items()]
+        rows += [(f"IoU@{k}{carried if k != '1' else ''}", interval(mean, 3)) for k, mean in all_masks["iou"].items()]
+        if "granularity" in all_masks:
+            rows += _control_rows(all_masks["granularity"])
+        print_rows(f"{level}s: {how(summary)}", ("", "mean [95 %]"), rows)
+    for line in remarks(summary):
+        Console(highlight=False).print(line, markup=False)
+    timings = evaluation.timings
+    if timings is not None and timings["latency"]:
+        latency = timings["latency"]
+        print(
+            f"one click takes {1e3 * latency['median']:.0f} ms (95 %: {1e3 * latency['p95']:.0f} ms); "
+            f"{timings['masks'] / timings['seconds']:.2f} masks/s with all workers"
+        )
+
+
+def _control_rows(granularity: Json) -> list[tuple[str, str]]:
+    control = granularity["control"]
+    median = granularity["median_ratio"]
+    return [
+        ("Spearman of granularity and area", interval(control["spearman"])),
+        ("steps at which the mask grows by 1 %", interval(control["grows"])),
+        ("steps at which it shrinks", interval(control["shrinks"])),
+        ("area(0.2) / area(1.0)", interval(control["ratio"]) if control["ratio"]["count"] else "-"),
+        ("its median", "-" if median is None else f"{median:.2f}"),
+    ]
+
+
+def how(summary: Json) -> str:
+    """The mode of an evaluation in words."""
+    config = summary["plan"]["config"]
+    mode = config["mode"]
+    if mode == "fixed":
+        return f"granularity {config['granularity']}"
+    if mode == "best_of":
+        return f"best of {config['attempts']} first clicks, chosen by the ground truth"
+    return {
+        "none": "no granularity",
+        "per_class": "one granularity for each class, chosen on other results",
+        "optimal": "best granularity, chosen by the ground truth",
+        "curves": "best granularity, chosen by the ground truth",
+    }[mode]
+
+
+def remarks(summary: Json) -> list[str]:
+    """One line for each thing that a reader of the numbers must know."""
+    lines = []
+    limit = summary["plan"]["config"]["clicks"]["max_clicks"]
+    for level, found in summary["levels"].items():
+        if empty := found["all"]["empty"]:
+            lines.append(f"{empty} {level} mask(s): nothing was predicted even after {limit} clicks")
+    for reason, count in summary["rejects"].items():
+        what = "image" if reason in IMAGE_REASONS else "mask"
+        lines.append(f"{count} {what}(s) left out: {REASONS[reason]}; see rejects.parquet")
+    return lines

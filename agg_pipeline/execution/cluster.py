@@ -1,0 +1,170 @@
+"""Runs shards on a Dask cluster: the only module that knows Dask; what the tasks do is in their ``Chain``.
+
+Each shard is a chain of tasks. In every worker process two named executors take them: ``model`` (one thread, which owns
+the network) and ``cpu``, so that the model never waits for run lengths or Parquet. A chain stays in the process that
+loaded its images, because Dask runs a task where its input is, and arrays are passed on by reference.
+"""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from typing import Any
+
+import cv2
+import dask
+import torch
+from dask.system import CPU_COUNT
+from distributed import Client, Future, LocalCluster, Worker, WorkerPlugin, get_worker
+from distributed.comm import CommClosedError
+from distributed.utils import get_mp_context
+
+from agg_pipeline.execution.chain import TimedModel
+from schemas.config import PredictorConfig
+from schemas.errors import UserError
+
+SHARDS_IN_FLIGHT = 2
+POLL_SECONDS = 5.0
+NO_WORKER_SECONDS = 120.0
+
+OpenModel = Callable[[], TimedModel]
+"""Makes the model in a worker process; must be picklable."""
+
+
+class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typed
+    """Gives a worker its model and the two executors, also when Dask has just replaced a dead one.
+
+    run: unique name of the run, so that several runs can share a cluster.
+    """
+
+    def __init__(self, run: str, open_model: OpenModel, threads: int) -> None:
+        self.name = run
+        self.open_model = open_model
+        self.threads = threads
+
+    def setup(self, worker: Worker) -> None:
+        """Called by Dask in every new worker process."""
+        cv2.setNumThreads(1)
+        set_threads = torch.set_num_threads
+        model_thread = ThreadPoolExecutor(1, "agg-model", initializer=set_threads, initargs=(self.threads,))
+        worker.executors[f"model-{self.name}"] = model_thread
+        worker.executors[f"cpu-{self.name}"] = ThreadPoolExecutor(1, "agg-cpu", initializer=set_threads, initargs=(1,))
+        self.model = model_thread.submit(self.open_model).result()
+
+    def teardown(self, worker: Worker) -> None:
+        """Called by Dask when the run is over, or the worker."""
+        for kind in ("model", "cpu"):
+            executor = worker.executors.pop(f"{kind}-{self.name}", None)
+            if executor is not None:
+                executor.shutdown(wait=False)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """A Dask cluster that has this run's model in every worker."""
+
+    client: Client
+    run: str
+
+    def count(self) -> int:
+        """Worker processes that are there now."""
+        return len(self.client.nthreads())
+
+    def submit(self, name: str, executor: str, function: Callable[..., Any], *args: Any) -> Future:
+        """Submit one task to the ``model`` or the ``cpu`` executor."""
+        with dask.annotate(executor=f"{executor}-{self.run}"):
+            return self.client.submit(function, *args, key=f"{name}-{self.run}-{next(_attempts)}", pure=False)
+
+
+def model_of(run: str) -> TimedModel:
+    model: TimedModel = get_worker().plugins[run].model
+    return model
+
+
+_attempts = itertools.count()
+
+
+def default_workers(config: PredictorConfig) -> int:
+    """On the CPU as many processes as the cores that this process may use allow; on a GPU one."""
+    return 1 if config.device != "cpu" else max(1, CPU_COUNT // config.threads)
+
+
+@contextmanager
+def cluster(scheduler: str | None, workers: int, threads: int, open_model: OpenModel) -> Iterator[Workers]:
+    """An existing Dask cluster (``scheduler``: its address), or one of local worker processes, with the run's model."""
+    run = f"agg-{uuid.uuid4().hex}"
+    settings = {
+        # Stealing would move a chain away from its arrays.
+        "distributed.scheduler.work-stealing": False,
+        # Its profiler keeps the call stacks of an hour, tens of megabytes.
+        "distributed.worker.profile.enabled": False,
+        # One process imports torch and what else takes long; workers are its copies, and a new one is soon there.
+        "distributed.worker.multiprocessing-method": "forkserver",
+        # A worker that dies several times in a row is still to be replaced.
+        "distributed.deploy.lost-worker-timeout": "1000 days",
+        "distributed.nanny.pre-spawn-environ": {
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            "OPENBLAS_NUM_THREADS": 1,
+            # Dask's own setting gives memory back after every forward, and a forward then takes twice the time. The
+            # largest arrays get pages of their own, so that they leave no holes.
+            "MALLOC_TRIM_THRESHOLD_": 1 << 30,
+            "MALLOC_MMAP_THRESHOLD_": 1 << 22,
+        },
+    }
+    with dask.config.set(settings):
+        if scheduler is not None:
+            client = _connect(scheduler)
+        else:
+            # Distributed would have its own choice of modules imported.
+            get_mp_context().set_forkserver_preload([__name__])
+            with _interrupts_blocked():
+                local = LocalCluster(
+                    n_workers=workers,
+                    # Every thread holds one task: one shard is in the model while another loads or writes.
+                    threads_per_worker=SHARDS_IN_FLIGHT,
+                    memory_limit=0,
+                    dashboard_address="127.0.0.1:0",
+                    silence_logs="CRITICAL",
+                )
+            client = Client(local)
+        try:
+            client.register_plugin(ModelPlugin(run, open_model, threads))
+            yield Workers(client, run)
+        finally:
+            _leave(client, run)
+            if scheduler is None:
+                local.close(timeout=5)
+
+
+def _leave(client: Client, run: str) -> None:
+    # A scheduler that is gone has nothing to clean up.
+    with suppress(CancelledError, CommClosedError, TimeoutError, OSError, ValueError):
+        client.unregister_worker_plugin(run)
+    client.close()
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Keep Ctrl-C from the threads and processes that start here, and from those that they start: it is the main
+    thread's, which then stops the others."""
+    # Started first, because its start would unblock the signals.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _connect(scheduler: str) -> Client:
+    try:
+        return Client(scheduler, timeout="10s")
+    except (OSError, TimeoutError, ValueError) as error:
+        raise UserError(f"no Dask scheduler answers at {scheduler}: {error}") from error

@@ -1,0 +1,149 @@
+"""A folder of shards on disk: plan, files, sidecars and the rules of resuming, for proposals and for evaluations."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from agg_pipeline.storage.lock import LOCK
+from agg_pipeline.storage.store import TEMPORARY, Store
+from schemas.canonical import Json
+from schemas.errors import UserError
+
+PLAN = "plan.json"
+FILTERED = ("image_id", "kind", "granularity", "bin", "reason")
+"""Columns that queries filter by; statistics of the others would only make small files larger."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What lies in a folder of shards.
+
+    what: its name in messages. version: of the format. algorithm_version: of what fills it. folders: of the files that
+    every shard has. counts: keys of a sidecar beside those that all have. summaries: files that are only true of a
+    finished run.
+    """
+
+    what: str
+    version: int
+    algorithm_version: int
+    folders: tuple[str, ...]
+    counts: tuple[str, ...]
+    summaries: tuple[str, ...]
+
+    @property
+    def sidecar_keys(self) -> set[str]:
+        """What a sidecar must hold."""
+        return {"shard", "config_hash", "images", "files", *self.counts}
+
+    def owns(self, path: str) -> bool:
+        """Whether a file in the folder is one of the layout's."""
+        own = rf"{PLAN}|{LOCK}|({'|'.join(self.folders)})/part-\d+\.parquet|shards/part-\d+\.json"
+        temporary = rf"(\w+/)?{re.escape(TEMPORARY)}.*"
+        return path in self.summaries or re.fullmatch(f"{own}|{temporary}", path) is not None
+
+
+def shard_name(index: int) -> str:
+    """Common stem of a shard's files."""
+    return f"part-{index:05d}"
+
+
+def sidecar_path(index: int) -> str:
+    """Path of the completion marker of a shard."""
+    return f"shards/{shard_name(index)}.json"
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A table as a Parquet file: the same bytes for the same rows."""
+    sink = io.BytesIO()
+    names = set(table.column_names)
+    pq.write_table(
+        table,
+        sink,
+        version="2.6",
+        # Four fifths of a database are run lengths, which a higher level makes smaller.
+        compression="zstd",
+        compression_level=9,
+        use_dictionary=[field.name for field in table.schema if pa.types.is_string(field.type)],
+        write_statistics=[name for name in FILTERED if name in names],
+    )
+    return sink.getvalue()
+
+
+def read_table(store: Store, path: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """A Parquet file, or some of its columns; FileNotFoundError, or an Arrow exception if it is broken."""
+    with store.open(path) as file:
+        # After a read with threads Arrow sometimes aborts the interpreter at its end (apache/arrow#34314).
+        return pq.read_table(file, columns=None if columns is None else list(columns), use_threads=False)
+
+
+def write_shard(
+    store: Store,
+    layout: Layout,
+    index: int,
+    images: int,
+    config_hash: str,
+    tables: Mapping[str, pa.Table],
+    counts: Json,
+) -> Json:
+    """Write a shard's files, its sidecar last, and return the sidecar.
+
+    images: of the plan that it covers. counts: the sidecar's further keys.
+    """
+    files = {}
+    for folder in layout.folders:
+        path = f"{folder}/{shard_name(index)}.parquet"
+        content = parquet_bytes(tables[folder])
+        store.write(path, content)
+        digest = hashlib.sha256(content).hexdigest()
+        files[path] = {"rows": tables[folder].num_rows, "bytes": len(content), "sha256": digest}
+    sidecar = {
+        "format_version": layout.version,
+        "shard": index,
+        "config_hash": config_hash,
+        "images": images,
+        "files": files,
+        **counts,
+    }
+    store.write_json(sidecar_path(index), sidecar)
+    return sidecar
+
+
+def sidecars(store: Store, layout: Layout) -> dict[int, Json]:
+    """The sidecars that are there, by shard; UserError for a file that is none."""
+    found = {}
+    for path in store.files("shards"):
+        if path.endswith(".json"):
+            advice = "delete it, and its shard is made again"
+            try:
+                sidecar = store.read_json(path)
+            except UserError as error:
+                raise UserError(f"{error}; {advice}") from error
+            if not isinstance(sidecar, dict) or layout.sidecar_keys - set(sidecar):
+                raise UserError(f"{store.url}/{path} is no sidecar; {advice}")
+            if path != sidecar_path(sidecar["shard"]):
+                raise UserError(f"{store.url}/{path} says that it is of shard {sidecar['shard']}; {advice}")
+            found[int(sidecar["shard"])] = sidecar
+    return dict(sorted(found.items()))
+
+
+def damage(store: Store, sidecar: Json) -> list[str]:
+    """What is wrong with the files that a sidecar lists: missing, other size, other checksum; empty if nothing is."""
+    problems = []
+    for path, expected in sidecar["files"].items():
+        try:
+            content = store.read(path)
+        except FileNotFoundError:
+            problems.append(f"{path} is missing")
+            continue
+        if len(content) != expected["bytes"]:
+            problems.append(f"{path} has {len(content)} bytes, its sidecar says {expected['bytes']}")
+        elif hashlib.sha256(content).hexdigest() != expected["sha256"]:
+            problems.append(f"{path} does not have the checksum that its sidecar says")
+    return problems

@@ -1,0 +1,1 @@
+"""From interactions to probabilities: the predictor, its region of interest, and interactive use."""

@@ -1,0 +1,80 @@
+"""``agg proposals run``: from a data set to a proposal database, resumable at every shard."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from agg_pipeline.database.contents import DATABASE, DATABASE_LAYOUT
+from agg_pipeline.database.manifest import finish
+from agg_pipeline.database.reader import ProposalDatabase
+from agg_pipeline.datasets.dataset import Dataset
+from agg_pipeline.execution.chain import ShardTask, Times
+from agg_pipeline.execution.job import Job, Progress, RunOptions, check_device, environment, make_shards, tasks_of
+from agg_pipeline.execution.plan import make_plan
+from agg_pipeline.execution.shard_files import PLAN
+from agg_pipeline.models.model_files import describe_model
+from agg_pipeline.proposals.estimate import seconds_per_image
+from agg_pipeline.proposals.pipeline import (
+    chain,
+)
+from agg_pipeline.storage.lock import owned
+from agg_pipeline.storage.store import Store
+from schemas.canonical import Json
+from schemas.config import ProposalsConfig
+from schemas.errors import UserError
+from schemas.tables import IMAGE_REASONS
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run leaves. times: of the shards that this run made."""
+
+    database: ProposalDatabase
+    manifest: Json
+    images_done: int
+    seconds: float
+    times: Times = field(default_factory=Times)
+
+    @property
+    def reject_share(self) -> float:
+        """Share of the images that fell out; those that legitimately have no object do not count as such."""
+        totals = self.manifest["totals"]
+        lost = sum(totals["rejects"].get(reason, 0) for reason in IMAGE_REASONS)
+        return float(lost / max(1, totals["planned_images"]))
+
+
+def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: RunOptions, progress: Progress) -> Summary:
+    """Make what is missing of the database below ``options.out`` and finish it (manifest, sampling weights, card).
+
+    Raises UserError for everything a user can mend; shards that are finished by then stay, and the same call goes on.
+    """
+    check_device(config.predictor.device, options)
+    place = Store(options.out).anchored()
+    if place.exists(PLAN):
+        raise UserError(f"{place.url} is a database itself; name the folder around it as the output folder")
+    store = place.below(DATABASE)
+    files, described = describe_model(checkpoint, "", config.predictor.input_size or None)
+    plan = make_plan(DATABASE_LAYOUT, dataset, described, environment(config.predictor), config)
+    job = Job(
+        layout=DATABASE_LAYOUT,
+        plan=plan,
+        tasks=tasks_of(dataset, config, config.batch.images_per_shard, options.limit_images),
+        chain=chain(config),
+        model=files,
+        predictor=config.predictor,
+        finished=_is_finished,
+        measure=seconds_per_image,
+        drop=partial(store.remove_all, DATABASE_LAYOUT.summaries),
+    )
+    started = time.perf_counter()
+    with owned(store):
+        made = make_shards(store, job, options, progress)
+        manifest = finish(store, plan)
+    return Summary(ProposalDatabase(store), manifest, made.images, time.perf_counter() - started, made.times)
+
+
+def _is_finished(task: ShardTask[Any], sidecar: Json) -> bool:
+    return bool(sidecar["images"] >= len(task.entries))

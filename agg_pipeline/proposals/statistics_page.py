@@ -1,0 +1,64 @@
+"""What a proposal database holds, as an HTML page and a picture of histograms."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+
+from agg_pipeline.database.counts import by_kind_and_bin
+from agg_pipeline.database.reader import ProposalDatabase
+from agg_pipeline.proposals.recall import THRESHOLDS, PartRecall
+from agg_pipeline.report.plots import new_figure, png, png_uri
+from agg_pipeline.report.templates import filled
+from agg_pipeline.storage.store import Store
+from schemas.numbers import BINS
+from schemas.tables import REASONS
+
+COLOURS = {"part": "#2f8cff", "complement": "#f59a00", "annotated": "#b05cff"}
+MEASURES = ("scale", "semantic", "granularity")
+STEPS = 20
+"""Bars of a histogram."""
+
+
+def write_statistics(database: ProposalDatabase, recall: PartRecall | None, store: Store) -> None:
+    """Write ``stats.html``, self-contained, and ``stats.png``. recall: of annotated parts, if it was measured."""
+    table = database.proposals(["kind", "bin", *MEASURES])
+    picture = histograms(table)
+    page = filled(
+        "statistics.html.j2",
+        plan=database.plan,
+        shards=len(database.sidecars),
+        counts=by_kind_and_bin(table),
+        bins=BINS,
+        rejects=Counter(database.rejects()["reason"].to_pylist()),
+        reasons=REASONS,
+        picture=png_uri(picture),
+        recall=recall,
+        thresholds=THRESHOLDS,
+    )
+    store.write("stats.png", picture)
+    store.write("stats.html", page.encode())
+
+
+def histograms(table: pa.Table) -> bytes:
+    """PNG with one histogram for each of scale, semantic and granularity, by kind; objects, all 1, are left out."""
+    kinds = table["kind"].to_numpy(zero_copy_only=False)
+    shown = [kind for kind in COLOURS if (kinds == kind).any()]
+    figure = new_figure(12, 3.6)
+    for axes, name in zip(figure.subplots(1, len(MEASURES), sharey=True), MEASURES, strict=True):
+        values = table[name].to_numpy()
+        axes.hist(
+            [values[kinds == kind] for kind in shown] or [[]],
+            bins=np.linspace(0, 1, STEPS + 1),
+            stacked=True,
+            color=[COLOURS[kind] for kind in shown] or None,
+            label=shown or None,
+        )
+        axes.set_xlabel(name)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("masks")
+    if shown:
+        figure.axes[-1].legend(frameon=False)
+    return png(figure)

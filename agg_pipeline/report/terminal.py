@@ -1,0 +1,56 @@
+"""Tables on the terminal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Container, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from schemas.findings import Finding
+
+SHOWN_FINDINGS = 50
+FILE_WIDTH = 200
+
+
+def wide_console() -> Console:
+    """The terminal; in a file or a pipe lines are not cut at the width of one."""
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = FILE_WIDTH
+    return console
+
+
+def print_rows(
+    title: str, head: Sequence[str], rows: Sequence[Sequence[str]], rules: Container[int] = frozenset()
+) -> None:
+    """A table whose first column is text and the others numbers. rules: rows before which a line is drawn."""
+    console = wide_console()
+    # A table's own title is wrapped to the table's width.
+    console.print(Text(title, style="bold"))
+    table = Table(header_style="bold")
+    for number, name in enumerate(head):
+        table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
+    for number, row in enumerate(rows):
+        if number in rules:
+            table.add_section()
+        # As text: what stands in brackets is no markup.
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def print_findings(findings: Sequence[Finding], all_well: str) -> None:
+    """The first findings and their number, or that all is well."""
+    if not findings:
+        Console(highlight=False).print(all_well, markup=False)
+        return
+    table = Table(
+        title=f"{len(findings)} findings, the first {min(len(findings), SHOWN_FINDINGS)}", title_justify="left"
+    )
+    for name in ("where", "what"):
+        table.add_column(name, overflow="fold")
+    for finding in findings[:SHOWN_FINDINGS]:
+        table.add_row(Text(finding.where), Text(finding.what))
+    Console(highlight=False).print(table)

@@ -1,0 +1,142 @@
+"""Recall of annotated parts, and the random cells that it is compared with."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from agg_pipeline.database.reader import open_proposals
+from agg_pipeline.datasets.parts import AnnotatedPart
+from agg_pipeline.proposals.recall import part_recall, random_cells
+from schemas.errors import UserError
+
+FRAME = np.zeros((40, 50), bool)
+FRAME[5:30, 10:45] = True
+FRAME[12:20, 20:30] = False
+
+
+def partitions(mask, cells):
+    """Cut a list of cells into whole partitions of the mask; the rest is the beginning of one more."""
+    whole, current, covered = [], [], np.zeros_like(mask)
+    for cell in cells:
+        if current and not (mask & ~covered).any() and cell.any():
+            whole.append(current)
+            current, covered = [], np.zeros_like(mask)
+        assert not (covered & cell).any()
+        current.append(cell)
+        covered = covered | cell
+    return whole
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    arrays(np.bool_, st.tuples(st.integers(1, 8), st.integers(1, 8))).filter(lambda mask: mask.any()),
+    st.integers(0, 30),
+    st.integers(0, 5),
+)
+def test_random_cells_are_as_many_as_wanted_and_lie_in_the_object(mask, count, repeat):
+    cells = random_cells(mask, count, 0, "object", repeat)
+    assert len(cells) == count
+    assert all(cell.shape == mask.shape and cell.dtype == np.bool_ for cell in cells)
+    assert not any((cell & ~mask).any() for cell in cells)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_cells_partition_the_object(seed):
+    found = partitions(FRAME, random_cells(FRAME, 40, seed, "object", 0))
+    assert len(found) >= 5
+    for cells in found:
+        assert 2 <= len(cells) <= 6
+        np.testing.assert_array_equal(sum(cell.astype(int) for cell in cells), FRAME.astype(int))
+
+
+def test_random_cells_are_stable_and_different_for_each_repeat_seed_and_object():
+    def cells(seed=0, name="object", repeat=0, count=12):
+        return np.array(random_cells(FRAME, count, seed, name, repeat))
+
+    np.testing.assert_array_equal(cells(), cells())
+    np.testing.assert_array_equal(cells(count=5), cells()[:5])
+    for other in (cells(seed=1), cells(name="another"), cells(repeat=1)):
+        assert (other != cells()).any()
+
+
+def test_recall_is_1_where_the_proposals_are_the_parts(built):
+    database = open_proposals(built.url)
+
+    def parts_of(image_id):
+        rows = database.of_image(image_id)
+        wanted = rows.filter([kind in ("part", "complement") for kind in rows["kind"].to_pylist()])
+        kinds = ("left", "right")
+        return [AnnotatedPart(kinds[n % 2], mask) for n, mask in enumerate(database.masks(wanted))]
+
+    found = part_recall(database, parts_of, None, 0)
+    rows = database.proposals(["kind"])["kind"].to_pylist()
+    parts = sum(kind in ("part", "complement") for kind in rows)
+    everything, large = found.by_size
+    assert (everything.proposals.best, everything.proposals.at) == (1.0, (1.0, 1.0))
+    assert everything.proposals.parts == everything.random.parts == parts
+    assert (large.which, large.proposals.best) == ("parts with at least 10% of their object", 1.0)
+    assert 0 < large.proposals.parts < parts
+    assert found.masks == parts
+    assert 0.0 < everything.random.best < 0.95
+    assert everything.random.at[0] >= everything.random.at[1]
+    assert [each.which for each in found.by_class] == ["left", "right"]
+    assert sum(each.proposals.parts for each in found.by_class) == parts
+    assert part_recall(database, parts_of, None, 0) == found
+
+
+def test_recall_by_hand(built):
+    database = open_proposals(built.url)
+    rows = database.of_image("im_0")
+    masks = dict(zip(rows["proposal_id"].to_pylist(), database.masks(rows), strict=True))
+    thing = masks["im_0:2:object:0"]
+    corner = np.zeros_like(thing)
+    corner[5:9, 4:8] = True
+    others = [
+        mask
+        for name, mask in masks.items()
+        if name.startswith("im_0:2:") and name.split(":")[2] in ("part", "complement")
+    ]
+    assert others
+    ious = [max((mask & part).sum() / (mask | part).sum() for mask in others) for part in (thing, corner)]
+    found = part_recall(
+        database, lambda image: [AnnotatedPart("a", thing), AnnotatedPart("b", corner)] * (image == "im_0"), None, 0
+    )
+    proposals = found.by_size[0].proposals
+    assert (found.objects, found.masks, proposals.parts) == (1, len(others), 2)
+    assert proposals.best == pytest.approx(np.mean(ious))
+    assert proposals.at == tuple(np.mean(np.array(ious) >= level) for level in (0.5, 0.75))
+    assert [(each.which, each.proposals.parts) for each in found.by_class] == [("a", 1), ("b", 1)]
+    assert [each.proposals.best for each in found.by_class] == pytest.approx(ious)
+
+
+def test_part_belongs_to_the_object_that_covers_most_of_it(built):
+    database = open_proposals(built.url)
+    rows = database.of_image("im_0")
+    masks = dict(zip(rows["proposal_id"].to_pylist(), database.masks(rows), strict=True))
+    second = [name for name in masks if name.startswith("im_0:9:") and ":object:" not in name]
+    part = masks["im_0:9:object:0"].copy()
+    part[60, 40] = True
+    found = part_recall(database, lambda image: [AnnotatedPart("a", part)] * (image == "im_0"), None, 0)
+    assert (found.objects, found.masks) == (1, len(second))
+
+
+def test_limit_is_a_stable_choice_of_objects(built):
+    database = open_proposals(built.url)
+
+    def parts_of(image_id):
+        rows = database.of_image(image_id)
+        return [AnnotatedPart("any", mask) for mask in database.masks(rows)]
+
+    everything = part_recall(database, parts_of, None, 0)
+    limited = part_recall(database, parts_of, 3, 0)
+    assert (everything.objects, limited.objects) == (12, 3)
+    assert limited == part_recall(database, parts_of, 3, 0)
+    assert part_recall(database, parts_of, 1000, 0) == everything
+    assert len({part_recall(database, parts_of, 3, seed).by_size for seed in range(4)}) > 1
+
+
+def test_no_annotated_part_is_a_user_error(built):
+    with pytest.raises(UserError, match="annotated part"):
+        part_recall(open_proposals(built.url), lambda _: [], None, 0)

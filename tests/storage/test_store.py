@@ -1,0 +1,163 @@
+"""The storage port on a disk and on an object store (fsspec's memory file system)."""
+
+import errno
+import os
+import uuid
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from agg_pipeline.storage.store import TEMPORARY, Store
+from schemas.errors import StorageError, UserError
+
+
+@pytest.fixture(params=["disk", "memory"])
+def store(request, tmp_path):
+    if request.param == "disk":
+        yield Store(str(tmp_path / "db"))
+        return
+    root = f"memory://{uuid.uuid4().hex}/db"
+    yield Store(root)
+    filesystem = fsspec.filesystem("memory")
+    if filesystem.exists(root):
+        filesystem.rm(root, recursive=True)
+
+
+def test_write_and_read(store):
+    store.write("a/b/c.bin", b"one")
+    assert store.read("a/b/c.bin") == b"one"
+    store.write("a/b/c.bin", b"three")
+    assert store.read("a/b/c.bin") == b"three"
+    with store.open("a/b/c.bin") as file:
+        assert file.read(2) == b"th"
+    assert store.below("a/b").read("c.bin") == b"three"
+    assert store.files() == ["a/b/c.bin"]
+
+
+def test_files_are_sorted_and_relative(store):
+    for path in ("z.txt", "a/2.txt", "a/10.txt", "b/c/d.txt"):
+        store.write(path, b"x")
+    assert store.files() == ["a/10.txt", "a/2.txt", "b/c/d.txt", "z.txt"]
+    assert store.files("a") == ["a/10.txt", "a/2.txt"]
+    assert store.files("nowhere") == []
+    assert Store(store.url + "/").files("a") == ["a/10.txt", "a/2.txt"]
+
+
+def test_sizes(store):
+    store.write("a/1.txt", b"x")
+    store.write("a/2.txt", b"xyz")
+    store.write("a/deep/3.txt", b"xyz")
+    store.write("a/empty.txt", b"")
+    assert store.sizes(["a/1.txt", "a/deep/3.txt", "a/empty.txt", "a/no.txt", "no/1.txt"]) == {
+        "a/1.txt": 1,
+        "a/deep/3.txt": 3,
+        "a/empty.txt": 0,
+    }
+
+
+def test_exists_and_remove(store):
+    assert not store.exists()
+    assert not store.exists("a")
+    store.write("a/1.txt", b"x")
+    assert store.exists()
+    assert store.exists("a")
+    assert store.exists("a/1.txt")
+    store.remove("a/1.txt")
+    store.remove("a/1.txt")
+    assert not store.exists("a/1.txt")
+    with pytest.raises(FileNotFoundError):
+        store.read("a/1.txt")
+    with pytest.raises(FileNotFoundError):
+        store.open("a/1.txt")
+
+
+def test_create_is_exclusive(store):
+    assert store.create("lock", b"mine")
+    assert not store.create("lock", b"yours")
+    assert store.read("lock") == b"mine"
+    store.remove("lock")
+    assert store.create("lock", b"yours")
+
+
+def test_json_is_the_same_text_for_the_same_value(store):
+    store.write_json("a.json", {"b": [1, 2.5], "a": "é"})
+    text = store.read("a.json")
+    store.write_json("a.json", {"a": "é", "b": [1, 2.5]})
+    assert store.read("a.json") == text
+    assert "é".encode() in text
+    assert store.read_json("a.json") == {"a": "é", "b": [1, 2.5]}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b'{"a": 1} x'])
+def test_broken_json_is_a_user_error(store, content):
+    store.write("a.json", content)
+    with pytest.raises(UserError, match=r"a\.json is not JSON"):
+        store.read_json("a.json")
+
+
+def test_missing_json_is_a_user_error(store):
+    with pytest.raises(UserError, match=r"a\.json does not exist"):
+        store.read_json("a.json")
+
+
+def test_unknown_scheme_is_a_user_error():
+    with pytest.raises(UserError, match="nosuch"):
+        Store("nosuch://bucket/db").read("a")
+
+
+def _full_disk(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("before", [None, b"old"])
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_failing_write_leaves_no_file_and_nothing_temporary(tmp_path, monkeypatch, before, failing):
+    store = Store(str(tmp_path))
+    if before is not None:
+        store.write("a/file.bin", before)
+    with monkeypatch.context() as patch:
+        if failing == "fsync":
+            patch.setattr(os, "fsync", _full_disk)
+        else:
+            patch.setattr(Path, "replace", _full_disk)
+        with pytest.raises(StorageError, match="No space left"):
+            store.write("a/file.bin", b"new content")
+    found = [path.name for path in (tmp_path / "a").iterdir()]
+    assert found == ([] if before is None else ["file.bin"])
+    assert before is None or store.read("a/file.bin") == before
+
+
+def test_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        Store(str(tmp_path)).write("file.bin", b"x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_file_appears_as_a_whole_under_its_name(tmp_path, monkeypatch):
+    seen = []
+    real = os.fsync
+
+    def look(descriptor):
+        seen.append(sorted(path.name for path in tmp_path.iterdir()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", look)
+    store = Store(str(tmp_path))
+    store.write("file.bin", b"x" * 1000)
+    store.write("file.bin", b"y" * 1000)
+    assert len(seen[0]) == 1
+    assert seen[0][0].startswith(TEMPORARY)
+    assert seen[1][-1] == "file.bin"
+    assert seen[0][0] not in seen[1]
+    assert [path.name for path in tmp_path.iterdir()] == ["file.bin"]
+
+
+def test_sizes_follow_links(tmp_path):
+    (tmp_path / "file").write_bytes(b"four")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    assert Store(str(tmp_path)).sizes(["link"]) == {"link": 4}
