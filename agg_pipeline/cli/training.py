@@ -15,9 +15,9 @@ import click
 from agg_pipeline.cli.options import check_start, finite, read_toml
 from agg_pipeline.storage.lock import owned
 from agg_pipeline.storage.store import Store
-from agg_pipeline.training.monitor import Monitor
 from agg_pipeline.training.run import Prepared, run_training
 from agg_pipeline.training.training_folder import CHECKPOINT
+from agg_pipeline.training.training_monitor import Monitor
 from agg_pipeline.training.training_options import TrainingOptions
 from schemas.config import PredictorConfig
 from schemas.errors import UserError
@@ -103,7 +103,7 @@ def run_prepared(
     predictor = PredictorConfig(device=config.training.device, threads=config.training.threads)
     monitor = Monitor(options.out, prepared.validation, predictor, look_minutes)
     try:
-        done, path = run_training(prepared, monitor, monitor.look)
+        done, path = run_training(prepared, monitor, monitor.validate)
     except KeyboardInterrupt:
         there = (options.out / CHECKPOINT).exists()
         how = "with --resume goes on from the last checkpoint" if there else "starts again: there was no checkpoint yet"
