@@ -99,7 +99,7 @@ def run_prepared(
 ) -> None:
     """Run a training, and say what it leaves; exits with 130 when it is interrupted."""
     for note in prepared.notes:
-        click.echo(note)
+        click.echo(f"note: {note}")
     predictor = PredictorConfig(device=config.training.device, threads=config.training.threads)
     monitor = Monitor(options.out, prepared.validation, predictor, look_minutes)
     try:

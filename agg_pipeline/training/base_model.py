@@ -52,12 +52,16 @@ def base_model_notes(databases: Sequence[ProposalDatabase], checkpoint: str, inf
     """
     start = checkpoint or f"the built-in {info.architecture}"
     advice = "" if checkpoint else "; to fine-tune the database's own model, give its file with --checkpoint"
-    return [
-        f"{database.store.url} was made with another model, {_model(database.plan['model'])}: "
-        f"this training starts from {start} (sha256 {info.sha256[:12]}){advice}"
-        for database in databases
-        if database.plan["model"].get("sha256") != info.sha256
-    ]
+    notes = []
+    for database in databases:
+        model = database.plan["model"] if isinstance(database.plan["model"], dict) else {}
+        name, sha256 = model.get("architecture", "unknown"), model.get("sha256", "unknown")
+        if sha256 != info.sha256:
+            notes.append(
+                f"{database.store.url} was made with another model, {name} (sha256 {sha256[:12]}): "
+                f"this training starts from {start} (sha256 {info.sha256[:12]}){advice}"
+            )
+    return notes
 
 
 def add_adapter(network: SimpleClick, config: FinetuneConfig) -> frozenset[str]:
@@ -83,8 +87,3 @@ def add_adapter(network: SimpleClick, config: FinetuneConfig) -> frozenset[str]:
 def parameter_names(network: SimpleClick) -> frozenset[str]:
     """Names of all parameters of a network."""
     return frozenset(name for name, _ in network.named_parameters())
-
-
-def _model(described: dict[str, str]) -> str:
-    """A model as a plan describes it."""
-    return f"{described.get('architecture', 'unknown')} (sha256 {described.get('sha256', 'unknown')[:12]})"

@@ -5,7 +5,10 @@ from __future__ import annotations
 from schemas.training import TrainingConfig
 
 IMAGE_CACHE_BYTES = 2 << 30
-"""Bytes of decoded images that all processes of a training on one machine keep together."""
+"""Bytes of decoded images that all processes of a training keep together, on one machine.
+
+Images of a larger data set are decoded again in every epoch.
+"""
 
 
 def cache_share(config: TrainingConfig) -> int:

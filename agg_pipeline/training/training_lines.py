@@ -24,17 +24,21 @@ class LevelMeans:
     ious: Sequence[float]
 
 
-def step_line(done: StepDone, loss: float, seconds_left: float) -> str:
-    """How far a training is.
+def step_line(first: StepDone, last: StepDone, loss: float) -> str:
+    """How far a training is, how fast, and how long it will take, from the time of its steps.
+
+    The wait for the first batch is left out: the loaders start in it.
 
     Args:
-        done: the last step.
+        first: the first step of this run.
+        last: the last step.
         loss: mean loss of the last steps.
-        seconds_left: estimate of the time to the end.
     """
+    seconds, waited = last.seconds - first.waited, last.waited - first.waited
+    left = seconds / (last.step - first.step + 1) * (last.steps - last.step)
     return (
-        f"step {done.step} of {done.steps}, loss {loss:.4f}, {done.samples / done.seconds:.1f} samples/s, "
-        f"{done.waited / done.seconds:.0%} waiting for data, {duration(seconds_left)} left"
+        f"step {last.step} of {last.steps}, loss {loss:.4f}, {last.samples / seconds:.1f} samples/s, "
+        f"{waited / seconds:.0%} waiting for data, {duration(left)} left"
     )
 
 

@@ -148,9 +148,7 @@ def run_steps(fabric: Fabric, training: Training, watch: Watch) -> Trained:
         over = bool(fabric.broadcast(over))
         due = now - saved > 60 * options.checkpoint_minutes
         if fabric.is_global_zero and (over or due or step == order.steps):
-            if not all(bool(value.isfinite().all()) for value in learning.values()):
-                raise diverged(options.out, f"weights are not finite after step {step}")
-            save_checkpoint(options.out, training.identity, step, learning, optimizer)
+            _save(training, step, learning, optimizer)
             saved = now
         if over:
             break
@@ -162,6 +160,14 @@ def _freeze_others(network: nn.Module, trained: frozenset[str]) -> dict[str, nn.
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name in trained)
     return {name: parameter for name, parameter in network.named_parameters() if name in trained}
+
+
+def _save(training: Training, step: int, learning: Mapping[str, Tensor], optimizer: Any) -> None:
+    """Save a checkpoint; UserError if the weights are not finite, and the last checkpoint stays."""
+    out = training.options.out
+    if not all(bool(value.isfinite().all()) for value in learning.values()):
+        raise diverged(out, f"weights are not finite after step {step}")
+    save_checkpoint(out, training.identity, step, learning, optimizer)
 
 
 def _end_without_parent() -> None:

@@ -44,14 +44,14 @@ class Monitor:
         self.config = config
         self.minutes = minutes
         self._recent: deque[float] = deque(maxlen=AVERAGED)
-        self._made = 0  # steps of this run; a resumed run starts later than at the first step
+        self._first: StepDone | None = None
         self._said = 0.0
         self._validated = time.monotonic()
         self._writer: SummaryWriter | None = None
 
     def __call__(self, done: StepDone, network: SimpleClick) -> None:
         """Log a step; print a line and validate when it is time."""
-        self._made += 1
+        self._first = self._first or done
         self._recent.append(done.loss)
         values = (done.loss, done.lr, done.samples / done.seconds, done.waited / done.seconds)
         append(self.out / STEPS, STEP_COLUMNS, (done.step, done.epoch, *(f"{value:.6g}" for value in values)))
@@ -59,8 +59,7 @@ class Monitor:
         now, last = time.monotonic(), done.step == done.steps
         if now - self._said > SECONDS or last:
             self._said = now
-            left = done.seconds / self._made * (done.steps - done.step)
-            click.echo(step_line(done, sum(self._recent) / len(self._recent), left))
+            click.echo(step_line(self._first, done, sum(self._recent) / len(self._recent)))
         if now - self._validated > 60 * self.minutes and not last:
             self.validate(done.step, network)
             self._validated = time.monotonic()

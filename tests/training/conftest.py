@@ -90,10 +90,10 @@ def config():
 def prepared(proposals, data, config, tmp_path):
     """Prepares a fine-tuning of the built-in model in a folder below ``tmp_path``."""
 
-    def prepare_(name="out", changes=None, **options):
+    def prepare_(name="out", changes=None, say=print, **options):
         inputs = FinetuneInputs((str(proposals),), {"": str(data)}, str(default_checkpoint()))
         chosen = TrainingOptions(tmp_path / name, validation_masks=0, **options)
-        return prepare(override(config, changes or {}), inputs, chosen)
+        return prepare(override(config, changes or {}), inputs, chosen, say)
 
     return prepare_
 

@@ -44,6 +44,12 @@ def test_another_model_is_named():
     ]
 
 
+@pytest.mark.parametrize("model", [None, {}])
+def test_a_plan_that_names_no_model_is_named(model):
+    (note,) = base_model_notes([SimpleNamespace(store=Store("/runs/db"), plan={"model": model})], "", OURS)
+    assert note.startswith("/runs/db was made with another model, unknown (sha256 unknown): this training starts from")
+
+
 def test_a_model_that_follows_granularity_is_refused(prepared):
     _, path = run_training(prepared(changes={"lora": False, "training": {"epochs": 1}}), Steps())
     with pytest.raises(UserError, match="holds a granularity table; training starts from a click model without one"):

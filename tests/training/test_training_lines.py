@@ -5,10 +5,20 @@ from agg_pipeline.training.training_loop import StepDone
 from schemas.numbers import GRANULARITIES
 
 
-def test_a_step():
-    done = StepDone(step=3, steps=10, epoch=1, loss=9.0, lr=1e-3, samples=24, seconds=12.0, waited=3.0)
-    assert step_line(done, 0.25, 61.0) == (
-        "step 3 of 10, loss 0.2500, 2.0 samples/s, 25% waiting for data, 1 min 1 s left"
+def step(number, seconds, waited):
+    """A step of a training of 105 steps of 8 samples that was resumed after 4 steps."""
+    samples = 8 * (number - 4)
+    return StepDone(step=number, steps=105, epoch=1, loss=9.0, lr=1e-3, samples=samples, seconds=seconds, waited=waited)
+
+
+def test_a_step_and_the_time_left():
+    # The loaders start in the first 10 s; then a step takes 2 s, 0.5 s of which is waiting from the second step on.
+    first = step(5, 12.0, 10.0)
+    assert step_line(first, first, 0.25) == (
+        "step 5 of 105, loss 0.2500, 4.0 samples/s, 0% waiting for data, 3 min 20 s left"
+    )
+    assert step_line(first, step(15, 32.0, 15.5), 0.5) == (
+        "step 15 of 105, loss 0.5000, 4.0 samples/s, 25% waiting for data, 3 min 0 s left"
     )
 
 
