@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from agg_pipeline.database.contents import SAMPLING_FILE
 from agg_pipeline.database.reader import ProposalDatabase, open_proposals
@@ -67,7 +69,9 @@ def _check(database: ProposalDatabase) -> None:
     described = database.plan["dataset"]
     if not isinstance(described, dict) or not {"name", "split"} <= set(described):
         raise UserError(f"{database.store.url}/plan.json does not say which data set it is of")
-    damaged = [text for sidecar in database.sidecars.values() for text in damage(database.store, sidecar)]
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(partial(damage, database.store), database.sidecars.values())
+        damaged = [text for of_shard in found for text in of_shard]
     if damaged:
         advice = "agg proposals validate lists all damage; the run that made the database repairs it"
         raise UserError(f"{database.store.url} is damaged: {damaged[0]}; {advice}")
