@@ -8,16 +8,15 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
 
 from agg_pipeline.models.checkpoints import default_checkpoint, load_click_model
 from benchmarks.reference import reference_forward
 
 
-def alternate(calls: list[Callable[[], Tensor]], runs: int) -> list[float]:
+def alternate(calls: Sequence[Callable[[], object]], runs: int) -> list[float]:
     """Median seconds of each call, run in turns after one warm-up turn."""
     times: list[list[float]] = [[] for _ in calls]
     for turn in range(runs + 1):

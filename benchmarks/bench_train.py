@@ -1,12 +1,11 @@
-"""A training step with LoRA, of all weights, and of the plain reference network; and how fast samples are made."""
+"""A training step with LoRA, of all weights, and of the plain reference network; and how fast images are checked and
+samples made."""
 
 from __future__ import annotations
 
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import click
@@ -17,19 +16,19 @@ from torch import Tensor
 
 from agg_pipeline.cli.training import resolve_recipe
 from agg_pipeline.database.reader import open_proposals
-from agg_pipeline.datasets.images import read_image
 from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.execution.job import Progress, RunOptions
 from agg_pipeline.models.adapter import Adapter
 from agg_pipeline.models.checkpoints import default_checkpoint, load_click_model
 from agg_pipeline.models.simpleclick import SimpleClick, attach_adapter
 from agg_pipeline.proposals.run import run
-from agg_pipeline.storage.store import Store
-from agg_pipeline.training.finetune import Inputs, prepare
-from agg_pipeline.training.loop import StepDone
+from agg_pipeline.training.finetune import FinetuneInputs, prepare
+from agg_pipeline.training.mask_rows import choose_rows
+from agg_pipeline.training.proposal_masks import ProposalMasks
+from agg_pipeline.training.proposal_samples import ProposalSamples
 from agg_pipeline.training.run import run_training
-from agg_pipeline.training.samples import Samples
-from agg_pipeline.training.source import open_source
+from agg_pipeline.training.training_images import UsedImage, check_images, image_reader, read_pixels
+from agg_pipeline.training.training_loop import StepDone
 from agg_pipeline.training.training_options import TrainingOptions
 from benchmarks.bench_forward import alternate
 from benchmarks.reference import reference_forward
@@ -83,16 +82,32 @@ def steps(batch: int, runs: int) -> None:
     print(f"  reference, all weights {reference:8.1f} ms")
 
 
+def checking(data: Path, out: Path, images: int) -> None:
+    """Print images per second of the check before a training, beside reading them all one after the other."""
+    reader = image_reader("sbd", str(data))
+    known = choose_rows([open_proposals(str(out))], "agg", False).images
+    used = [known[n % len(known)] for n in range(images)]
+
+    def read_all(images: Sequence[UsedImage]) -> None:
+        for image in images:
+            read_pixels(image, reader)
+
+    calls = [lambda: check_images(used, [reader]), lambda: read_all(used)]
+    hashed, read = (images / seconds for seconds in alternate(calls, 3))
+    print(f"checking {images} images of 500x375: {hashed:.0f} per second; decoding them in one thread: {read:.0f}")
+
+
 def loading(data: Path, out: Path, size: int, seconds: float) -> None:
     """Print samples per second of one process, from photographs of 500x375 on disk."""
     cv2.setNumThreads(1)
-    source = open_source([open_proposals(str(out))], [partial(read_image, Store(str(data)))], "agg", False)
-    samples = Samples(source, override(FinetuneConfig(), {"augment": {"size": size}}))
+    databases = [open_proposals(str(out))]
+    readers, rows = [image_reader("sbd", str(data))], choose_rows(databases, "agg", False)
+    config = override(FinetuneConfig(), {"augment": {"size": size}})
     made, started = 0, time.perf_counter()
     order = np.random.default_rng(0).permutation(IMAGES)
     while time.perf_counter() - started < seconds:
-        # Without what it keeps: every image is read again, as in a set that does not fit into memory.
-        samples.source = replace(source)
+        # Nothing is kept: every image and shard is read again, as in a set that does not fit into memory.
+        samples = ProposalSamples(ProposalMasks(databases, readers, rows), config)
         samples[made // IMAGES, int(order[made % IMAGES])]
         made += 1
     rate = made / (time.perf_counter() - started)
@@ -117,7 +132,7 @@ def waiting(data: Path, out: Path, epochs: int) -> None:
     """Print which share of a training at 224 goes into waiting for its loader."""
     settings = {"epochs": epochs, "threads": 1, "loaders": 1}
     config = resolve_recipe(FinetuneConfig(), "finetune", "demo", settings)
-    inputs = Inputs((str(out),), {"": str(data)}, str(default_checkpoint()))
+    inputs = FinetuneInputs((str(out),), {"": str(data)}, str(default_checkpoint()))
     prepared = prepare(config, inputs, TrainingOptions(out / "trained", validation_masks=0))
     made = Steps()
     run_training(prepared, made)
@@ -133,10 +148,11 @@ def waiting(data: Path, out: Path, epochs: int) -> None:
 @click.command()
 @click.option("--batch", default=8, show_default=True)
 @click.option("--runs", default=7, show_default=True)
+@click.option("--images", default=1000, show_default=True, help="That are checked.")
 @click.option("--seconds", default=20.0, show_default=True, help="Of loading.")
 @click.option("--epochs", default=10, show_default=True, help="Of the training, 32 samples each.")
-def main(batch: int, runs: int, seconds: float, epochs: int) -> None:
-    """Print all three."""
+def main(batch: int, runs: int, images: int, seconds: float, epochs: int) -> None:
+    """Print all four."""
     steps(batch, runs)
     with tempfile.TemporaryDirectory() as folder:
         data, out = Path(folder) / "sbd", Path(folder) / "out"
@@ -144,6 +160,7 @@ def main(batch: int, runs: int, seconds: float, epochs: int) -> None:
         config = override(PRESETS["paper"], {"predictor": {"input_size": 64}})
         quiet = Progress(lambda _: None, lambda _: None)
         run(open_dataset("sbd", str(data), "train"), str(default_checkpoint()), config, RunOptions(str(out)), quiet)
+        checking(data, out, images)
         loading(data, out, 448, seconds)
         waiting(data, out, epochs)
 

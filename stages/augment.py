@@ -15,10 +15,20 @@ Matrix = NDArray[np.float64]
 
 
 def draw_map(height: int, width: int, focus: Box, config: AugmentConfig, rng: np.random.Generator) -> Matrix:
-    """A random map from pixels (x, y, 1) of an image to those of a square crop, (2, 3) float64.
+    """Draw a map from an image to a square crop.
 
-    With the view "crop" the image is scaled, flipped, turned, shifted, padded and cropped as in the protocol. With
-    "zoom" it is what the predictor sees, all of it or a region around ``focus``, squeezed into the crop; else the same.
+    With ``config.view`` "crop" the image is scaled, flipped, turned, shifted, padded and cropped (protocol, section 5).
+    With "zoom" the whole image or a region around ``focus`` is squeezed into the crop, as the predictor does it, and
+    then flipped, turned and shifted.
+
+    Args:
+        height, width: size of the image.
+        focus: box of the object or mask.
+        config: augmentation; ``config.size`` is the side of the crop.
+        rng: of the draws.
+
+    Returns:
+        (2, 3) float64, from (x, y, 1) in the image to (x, y) in the crop, in pixels.
     """
     if config.view == "crop":
         window = Box(0, 0, height, width)
@@ -38,7 +48,7 @@ def draw_map(height: int, width: int, focus: Box, config: AugmentConfig, rng: np
     if rng.random() < config.shift_and_rotate:
         linear = _rotation(rng.uniform(-config.max_rotation, config.max_rotation)) @ linear
         moved += rng.uniform(-config.max_shift, config.max_shift, 2) * (seen_width, seen_height)
-    # What is larger than the crop is cut at a random place, what is smaller is padded all around.
+    # An image larger than the crop is cut at a random place, a smaller one is padded on all sides.
     spare = np.maximum(0.0, (seen_width - config.size, seen_height - config.size)) / 2
     moved += rng.uniform(-spare, spare) + (config.size - 1) / 2
     return np.column_stack([linear, moved - linear @ centre])
@@ -58,7 +68,7 @@ def _window(height: int, width: int, focus: Box, config: AugmentConfig, rng: np.
 
 
 def _flip(config: AugmentConfig, rng: np.random.Generator) -> Matrix:
-    """Horizontal, vertical or both, each as likely, or horizontal alone."""
+    """A random flip: horizontal, vertical or both with equal probability, or horizontal only."""
     if rng.random() >= config.flip:
         return np.eye(2)
     if config.flips == "horizontal":
@@ -72,17 +82,17 @@ def _rotation(degrees: float) -> Matrix:
 
 
 def warp_pixels(pixels: Pixels, matrix: Matrix, size: int) -> Pixels:
-    """An (H, W, 3) uint8 image in the crop, (size, size, 3), bilinear; black where there is nothing."""
+    """Map an (H, W, 3) uint8 image to the crop, (size, size, 3), bilinear; black outside of the image."""
     return np.asarray(cv2.warpAffine(pixels, matrix, (size, size), flags=cv2.INTER_LINEAR), np.uint8)
 
 
 def warp_mask(mask: Mask, matrix: Matrix, size: int) -> Mask:
-    """An (H, W) mask in the crop, (size, size), nearest; False where there is nothing."""
+    """Map an (H, W) mask to the crop, (size, size), nearest neighbour; False outside of the image."""
     return np.asarray(cv2.warpAffine(mask.view(np.uint8), matrix, (size, size), flags=cv2.INTER_NEAREST), np.bool_)
 
 
 def change_colours(pixels: Pixels, config: AugmentConfig, rng: np.random.Generator) -> Pixels:
-    """Random brightness and contrast, then a random shift of each of R, G, B; (H, W, 3) uint8."""
+    """Change brightness and contrast, then R, G and B, at random; (H, W, 3) uint8 to the same."""
     levels = np.repeat(np.arange(256.0)[:, None], 3, axis=1)
     if rng.random() < config.brightness_and_contrast:
         contrast = 1 + rng.uniform(config.min_contrast, config.max_contrast)

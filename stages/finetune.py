@@ -1,4 +1,4 @@
-"""Granularity-controllable learning (Section 3.3; protocol, section 5): the loss and the clicks of training."""
+"""Granularity-controllable learning (Section 3.3; protocol, section 5): its loss, and the clicks of training."""
 
 from __future__ import annotations
 
@@ -13,27 +13,39 @@ from torch import Tensor
 from schemas.records import Click
 
 MAX_CLICKS = 24
-"""Of each sign."""
+"""Most clicks per sign, positive or negative."""
 DECAY = 0.8
-"""Each further initial click is so many times as likely."""
+"""Each further initial click is this many times as likely."""
 ERODED = 0.9
+"""Probability that initial positive clicks are drawn from the eroded mask."""
 EROSIONS = 3
+"""Erosions of that mask, with a 3x3 square."""
 MIN_ERODED = 10
+"""If no more than this many pixels are left, the whole mask is used."""
 BACKGROUND, OTHERS = 0.1, 0.4
-"""Shares of the negative clicks that lie anywhere in the background, and on other objects; the rest lies around."""
+"""Shares of the negative clicks drawn from the background and from other objects; the rest is drawn from the border."""
 BORDER = 0.1
+"""Width of the border around a mask, as a share of the square root of its area."""
 THRESHOLD = 0.49
-"""Above it a pixel is in the mask that iterative clicks correct."""
+"""A pixel above this probability is in the predicted mask, which iterative clicks correct."""
 ALPHA, GAMMA, EPSILON = 0.5, 2.0, 1e-12
+"""Constants of the normalised focal loss."""
 
 Mask = NDArray[np.bool_]
 _SQUARE = np.ones((3, 3), np.uint8)
 
 
 def normalised_focal_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Normalised focal loss of each image, (B,), from logits and targets (B, 1, H, W): 1, 0, or -1 for not counted.
+    """Normalised focal loss per image (protocol, section 5).
 
-    The focal weights are scaled to a mean of 1 over the counted pixels; that scale has no gradient.
+    The focal weights are scaled to a mean of 1 over the counted pixels; the scale has no gradient.
+
+    Args:
+        logits: (B, 1, H, W).
+        target: (B, 1, H, W); 1 object, 0 background, -1 ignored.
+
+    Returns:
+        (B,), the mean over the counted pixels.
     """
     counted = (target >= 0).to(logits.dtype)
     probability = torch.sigmoid(logits)
@@ -47,10 +59,13 @@ def normalised_focal_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def initial_clicks(mask: Mask, others: Mask, rng: np.random.Generator, decay: float = DECAY) -> list[Click]:
-    """The clicks that a sample begins with: positive ones in the mask, negative ones outside of it.
+    """Draw the initial clicks of a sample: positive clicks in the mask, negative clicks outside of it.
 
-    mask, others: (H, W), the mask and the other objects of the image. An empty mask gets negative clicks alone, and
-    has no border: these are drawn from the background. decay: each further click is so many times as likely.
+    Args:
+        mask: (H, W), the mask; if it is empty, all clicks are negative, and none of them is drawn from a border.
+        others: (H, W), the other objects of the image.
+        rng: of the draws.
+        decay: each further click is this many times as likely.
     """
     clicks: list[Click] = []
     if mask.any():
@@ -69,16 +84,20 @@ def initial_clicks(mask: Mask, others: Mask, rng: np.random.Generator, decay: fl
 
 
 def parting_clicks(mask: Mask, others: Mask, rng: np.random.Generator, decay: float = DECAY) -> list[Click]:
-    """The clicks that part a mask from others where both are in the mask prompt: at least one of each sign.
+    """Draw clicks that separate a mask from other objects if the mask prompt holds both: at least one per sign.
 
-    mask, others: (H, W), both with pixels.
+    Args:
+        mask: (H, W), the mask; not empty.
+        others: (H, W), the other objects; not empty.
+        rng: of the draws.
+        decay: each further click is this many times as likely.
     """
     positive = _drawn(_inside(mask, rng), 1 + _count(MAX_CLICKS, decay, rng), mask.shape[1], True, rng)
     return positive + _drawn(_inside(others, rng), 1 + _count(MAX_CLICKS, decay, rng), mask.shape[1], False, rng)
 
 
 def _inside(mask: Mask, rng: np.random.Generator) -> NDArray[np.int64]:
-    """The pixels of a mask that clicks are drawn from: mostly those that are not at its edge, if there are enough."""
+    """The pixels of a mask that clicks are drawn from: usually of the eroded mask, if it is large enough."""
     if rng.random() < ERODED:
         eroded = cv2.erode(mask.view(np.uint8), _SQUARE, iterations=EROSIONS) > 0
         if np.count_nonzero(eroded) > MIN_ERODED:
@@ -87,7 +106,7 @@ def _inside(mask: Mask, rng: np.random.Generator) -> NDArray[np.int64]:
 
 
 def _count(values: int, decay: float, rng: np.random.Generator) -> int:
-    """0 ... values - 1 with probability proportional to decay^n."""
+    """A number n from 0 to values - 1 with probability proportional to decay^n."""
     weights = decay ** np.arange(values)
     return int(np.searchsorted(np.cumsum(weights), rng.random() * weights.sum(), side="right").clip(0, values - 1))
 
@@ -98,7 +117,7 @@ def _drawn(pixels: NDArray[np.int64], count: int, width: int, positive: bool, rn
 
 
 def _border(mask: Mask) -> NDArray[np.int64]:
-    """The pixels around a mask, as far as it is dilated by a tenth of the root of its area."""
+    """The pixels of the border around a mask."""
     steps = int(np.ceil(BORDER * np.sqrt(np.count_nonzero(mask))))
     return np.flatnonzero((cv2.dilate(mask.view(np.uint8), _SQUARE, iterations=steps) > 0) & ~mask)
 
@@ -106,9 +125,18 @@ def _border(mask: Mask) -> NDArray[np.int64]:
 def corrective_click(
     probability: NDArray[np.float32], target: NDArray[np.int8], rng: np.random.Generator
 ) -> Click | None:
-    """A click on the larger error, uniform over its pixels of more than half the largest depth; None for no error.
+    """Draw a click that corrects a prediction, among the pixels that lie deep inside the larger error.
 
-    probability: (H, W). target: (H, W), 1, 0, or -1 for pixels that count nowhere.
+    Missing and surplus pixels are compared by the largest distance to their outside; the click is uniform over the
+    pixels of more than half that distance.
+
+    Args:
+        probability: (H, W), the prediction.
+        target: (H, W); 1 object, 0 background, -1 ignored.
+        rng: of the draw.
+
+    Returns:
+        A positive click on missing pixels or a negative click on surplus pixels; None if there is no error.
     """
     predicted = probability > THRESHOLD
     missing, surplus = (_depth(error) for error in ((target == 1) & ~predicted, (target == 0) & predicted))
@@ -122,15 +150,20 @@ def corrective_click(
 
 
 def _depth(error: Mask) -> NDArray[np.float32]:
-    """OpenCV's approximate distance to the outside, which the edge of the image is, too."""
+    """OpenCV's approximate distance to the outside; beyond the image is outside."""
     padded = np.pad(error, 1).view(np.uint8)
     return np.asarray(cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1], np.float32)
 
 
 def with_corrections(initial: Sequence[Click], corrections: Sequence[Click | None]) -> list[Click]:
-    """The clicks of a sample after iterative rounds: that of round 1, 2, ... takes slot 24 - round of its sign.
+    """The clicks of a sample after iterative rounds (protocol, section 5).
 
-    initial: they fill the 24 slots of each sign from the first on. corrections: of each round, None for no click.
+    A network takes 24 clicks per sign. The initial clicks fill these slots from the first on; the click of round 1, 2,
+    ... takes slot 24 - round of its sign.
+
+    Args:
+        initial: the initial clicks.
+        corrections: a click per round; None for no click.
     """
     clicks: list[Click] = []
     for positive in (True, False):

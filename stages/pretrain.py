@@ -1,4 +1,4 @@
-"""Learning to segment whole objects from clicks: the loss before the focal loss, and objects on other backgrounds."""
+"""Pre-training on whole objects: the loss of the first epochs, and objects pasted on other images."""
 
 from __future__ import annotations
 
@@ -11,15 +11,22 @@ from torch import Tensor
 from schemas.crop import tight_box
 
 HALF = 0.5
-"""Of a pixel that a scaled mask must cover to hold it."""
+"""Share of a pixel that a resized mask must exceed to contain the pixel."""
 SMOOTHED = 3
-"""Side of the square over which the edge of a pasted object is blended, pixels."""
+"""Side of the square over which the edge of a pasted object is blended, in pixels."""
 
 
 def cross_entropy_and_dice(logits: Tensor, target: Tensor) -> Tensor:
-    """Binary cross-entropy plus Dice loss of each image, (B,); arguments as ``normalised_focal_loss``.
+    """Binary cross-entropy plus Dice loss per image.
 
-    It does not weigh hard pixels more, which a model that has learnt nothing yet cannot use.
+    Unlike the focal loss, it does not give hard pixels more weight: at first all pixels are hard.
+
+    Args:
+        logits: (B, 1, H, W).
+        target: (B, 1, H, W); 1 object, 0 background, -1 ignored.
+
+    Returns:
+        (B,), the mean cross-entropy over the counted pixels plus the Dice loss.
     """
     counted = (target >= 0).to(logits.dtype)
     truth = (target == 1).to(logits.dtype)
@@ -37,18 +44,27 @@ def place(
     scale: float,
     centre: tuple[int, int],
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """An object put into another image; that image with it, (H, W, 3) uint8 RGB, and where it lies there, (H, W).
+    """Paste an object of one image on another image.
 
-    pixels, mask: (h, w, 3) and (h, w), an image and the object in it, which has pixels. frame: (H, W, 3). scale: of the
-    object in the frame. centre: (row, col) of its box there; what lies outside of the frame is cut. ValueError for a
-    mask without a pixel.
+    Args:
+        pixels: (h, w, 3) uint8 RGB, the object's image.
+        mask: (h, w), the object.
+        frame: (H, W, 3) uint8 RGB, the other image; it is not changed.
+        scale: factor of the object's size.
+        centre: (row, col) of the centre of the object's box in the frame; what lies outside of the frame is cut.
+
+    Returns:
+        The frame with the object, (H, W, 3) uint8 RGB, and the object's mask in it, (H, W).
+
+    Raises:
+        ValueError: the mask is empty.
     """
     own = tight_box(mask)
     if own is None:
         raise ValueError("a mask without a pixel cannot be placed")
     cut = np.s_[own.top : own.bottom + 1, own.left : own.right + 1]
     height, width = max(1, round(scale * own.height)), max(1, round(scale * own.width))
-    # Enlarged by INTER_AREA, an object is made of squares, which no photograph is: a model would look for these.
+    # INTER_AREA enlarges pixels to squares, by which a model could tell pasted objects from others.
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     resized = cv2.resize(pixels[cut], (width, height), interpolation=how)
     fitted = cv2.resize(mask[cut].astype(np.float32), (width, height), interpolation=how) > HALF

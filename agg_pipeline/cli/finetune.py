@@ -8,8 +8,7 @@ import click
 
 from agg_pipeline.cli.options import named_root, with_options
 from agg_pipeline.cli.training import TRAINING_OPTIONS, own_folder, resolve_recipe, run_prepared
-from agg_pipeline.models.checkpoints import default_checkpoint
-from agg_pipeline.training.finetune import Inputs, prepare
+from agg_pipeline.training.finetune import FinetuneInputs, prepare
 from agg_pipeline.training.training_options import TrainingOptions
 from schemas.errors import UserError
 from schemas.training import FinetuneConfig
@@ -53,7 +52,7 @@ def group(
     roots = dict(named_root(each) for each in data)
     if len(roots) < len(data):
         raise UserError("--data is given twice for the same data set; name each as NAME:ROOT")
-    inputs = Inputs(proposals, roots, checkpoint or str(default_checkpoint()))
+    inputs = FinetuneInputs(proposals, roots, checkpoint or "")
     with own_folder(out) as folder:
         options = TrainingOptions(folder, resume, overwrite, max_minutes, checkpoint_minutes, validation_masks)
         run_prepared(config, options, prepare(config, inputs, options, click.echo), look_minutes)

@@ -9,7 +9,7 @@ import click
 from agg_pipeline.cli.options import finite, named_root, with_options
 from agg_pipeline.cli.training import TRAINING_OPTIONS, own_folder, resolve_recipe, run_prepared
 from agg_pipeline.datasets.registry import known_dataset
-from agg_pipeline.training.pretrain import Objects, prepare
+from agg_pipeline.training.pretrain import PretrainInputs, prepare
 from agg_pipeline.training.training_options import TrainingOptions
 from schemas.errors import UserError
 from schemas.training import PretrainConfig
@@ -66,10 +66,10 @@ def group(
             f"{len(split)} splits for {len(data)} data sets; give one to each ('' for the usual one), or none"
         )
     sets = zip(map(_named, data), split or [""] * len(data), strict=True)
-    objects = Objects(tuple((name, root, own) for (name, root), own in sets), weight, checkpoint)
+    inputs = PretrainInputs(tuple((name, root, own) for (name, root), own in sets), weight, checkpoint)
     with own_folder(out) as folder:
         options = TrainingOptions(folder, resume, overwrite, max_minutes, checkpoint_minutes, validation_masks)
-        run_prepared(config, options, prepare(config, objects, options), look_minutes)
+        run_prepared(config, options, prepare(config, inputs, options), look_minutes)
 
 
 def _named(text: str) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from agg_pipeline.models.model_files import describe_model
 from agg_pipeline.study.run import run_steps
 from agg_pipeline.study.steps import StudyConfig, steps
 from agg_pipeline.study.study_report import write_study
-from agg_pipeline.training.run import comparable
+from agg_pipeline.training.training_identity import comparable
 from schemas.canonical import content_hash
 from schemas.errors import UserError
 from schemas.resolve import override, validated

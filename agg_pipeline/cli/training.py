@@ -15,9 +15,9 @@ import click
 from agg_pipeline.cli.options import check_start, finite, read_toml
 from agg_pipeline.storage.lock import owned
 from agg_pipeline.storage.store import Store
-from agg_pipeline.training.monitor import Monitor
 from agg_pipeline.training.run import Prepared, run_training
 from agg_pipeline.training.training_folder import CHECKPOINT
+from agg_pipeline.training.training_monitor import Monitor
 from agg_pipeline.training.training_options import TrainingOptions
 from schemas.config import PredictorConfig
 from schemas.errors import UserError
@@ -99,11 +99,11 @@ def run_prepared(
 ) -> None:
     """Run a training, and say what it leaves; exits with 130 when it is interrupted."""
     for note in prepared.notes:
-        click.echo(note)
+        click.echo(f"note: {note}")
     predictor = PredictorConfig(device=config.training.device, threads=config.training.threads)
     monitor = Monitor(options.out, prepared.validation, predictor, look_minutes)
     try:
-        done, path = run_training(prepared, monitor, monitor.look)
+        done, path = run_training(prepared, monitor, monitor.validate)
     except KeyboardInterrupt:
         there = (options.out / CHECKPOINT).exists()
         how = "with --resume goes on from the last checkpoint" if there else "starts again: there was no checkpoint yet"

@@ -61,5 +61,10 @@ def read_pixels(_store: Store, path: str) -> tuple[NDArray[np.uint8], str]:
     return pixels, _sha256(pixels)
 
 
+def scene_sha256(store: Store, path: str) -> str:
+    """The sha256 of a scene's pixels by its path; ImageError if there is no such scene."""
+    return read_pixels(store, path)[1]
+
+
 def _sha256(pixels: NDArray[np.uint8]) -> str:
     return hashlib.sha256(pixels.tobytes()).hexdigest()

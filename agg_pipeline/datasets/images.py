@@ -39,15 +39,15 @@ def read_image(store: Store, path: str) -> tuple[NDArray[np.uint8], str]:
         return _rgb(image), hashlib.sha256(content).hexdigest()
 
 
+def file_sha256(store: Store, path: str) -> str:
+    """The sha256 (hex) of an image file, which is not decoded; ImageError: unreadable_image."""
+    return hashlib.sha256(_content(store, path, "unreadable_image")).hexdigest()
+
+
 @contextmanager
 def _opened(store: Store, path: str, reason: str) -> Iterator[tuple[Image.Image, bytes]]:
     """An image file and its bytes; ImageError, with this reason, if it cannot be read or decoded."""
-    try:
-        content = store.read(path)
-    except FileNotFoundError:
-        raise ImageError(reason, f"{path} does not exist") from None
-    except OSError as error:
-        raise ImageError(reason, f"{path}: {error.strerror}") from error
+    content = _content(store, path, reason)
     try:
         with warnings.catch_warnings():
             # What the decoder remarks does not concern the user; what it cannot decode is an error.
@@ -56,6 +56,15 @@ def _opened(store: Store, path: str, reason: str) -> Iterator[tuple[Image.Image,
                 yield image, content
     except BROKEN_IMAGE as error:
         raise ImageError(reason, f"{path}: {_message(error)}") from error
+
+
+def _content(store: Store, path: str, reason: str) -> bytes:
+    try:
+        return store.read(path)
+    except FileNotFoundError:
+        raise ImageError(reason, f"{path} does not exist") from None
+    except OSError as error:
+        raise ImageError(reason, f"{path}: {error.strerror}") from error
 
 
 def _message(error: BaseException) -> str:

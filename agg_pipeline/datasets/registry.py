@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from agg_pipeline.datasets import coco, generated, paired, partimagenet, pascal_part, pascal_voc, sa1b, sbd
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.datasets.file_listing import ALL
-from agg_pipeline.datasets.images import read_image
+from agg_pipeline.datasets.images import file_sha256, read_image
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
 
@@ -21,7 +21,7 @@ class Known:
     """A set that is known: what it is, the splits that a root holds, how to list one, and which is taken by default.
 
     default_split: for everything but evaluation. pixels: the (H, W, 3) uint8 RGB pixels of an image by its path, and
-    their sha256 as in a record, without its annotations.
+    their sha256 as in a record, without its annotations. sha256: the same sha256 alone, without decoding the image.
     """
 
     about: About
@@ -30,6 +30,7 @@ class Known:
     default_split: str
     evaluation_split: str
     pixels: Callable[[Store, str], tuple[NDArray[np.uint8], str]] = read_image
+    sha256: Callable[[Store, str], str] = file_sha256
 
     @property
     def built_in(self) -> bool:
@@ -40,7 +41,11 @@ class Known:
 DATASETS: dict[str, Known] = {
     known.about.name: known
     for known in (
-        Known(generated.ABOUT, generated.splits, generated.open_demo, "train", "val", generated.read_pixels),
+        Known(
+            *(generated.ABOUT, generated.splits, generated.open_demo, "train", "val"),
+            pixels=generated.read_pixels,
+            sha256=generated.scene_sha256,
+        ),
         Known(sbd.ABOUT, sbd.splits, sbd.open_sbd, "train", "val"),
         Known(coco.ABOUT, coco.splits, coco.open_coco, "train2017", "val2017"),
         Known(paired.GRABCUT, paired.splits, paired.open_grabcut, ALL, ALL),

@@ -1,4 +1,4 @@
-"""The checkpoint of a training: put in place as a whole, and only ever gone on with by the training that made it."""
+"""The checkpoint of a training: written as a whole, and resumed only by the training that made it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,24 @@ from torch import Tensor
 from agg_pipeline.training.training_folder import CHECKPOINT
 from schemas.errors import StorageError, UserError
 
-GO_ON = "--resume goes on from the last checkpoint"
+HOW_TO_RESUME = "run the same command with --resume to resume from the last checkpoint"
 
 
 def save_checkpoint(
     out: Path, identity: Mapping[str, Any], step: int, learning: Mapping[str, Tensor], optimizer: Any
 ) -> None:
-    """Put the checkpoint in place as a whole or not at all; StorageError if it cannot be written."""
+    """Replace the checkpoint of a folder, as a whole or not at all.
+
+    Args:
+        out: output folder.
+        identity: what the training is made of.
+        step: steps that were made.
+        learning: the parameters that are trained, by name.
+        optimizer: their optimiser.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
     content = {
         "identity": dict(identity),
         "step": step,
@@ -40,10 +51,17 @@ def save_checkpoint(
 
 
 def read_checkpoint(out: Path) -> dict[str, Any]:
-    """``identity``, ``step``, ``state`` and ``optimizer`` of a folder's checkpoint; UserError if there is none."""
+    """Read the checkpoint of a folder.
+
+    Returns:
+        ``identity``, ``step``, ``state`` and ``optimizer``, as in ``save_checkpoint``.
+
+    Raises:
+        UserError: there is no checkpoint, or it is damaged.
+    """
     path = out / CHECKPOINT
     if not path.exists():
-        raise UserError(f"{out} has no checkpoint to resume; leave --resume out")
+        raise UserError(f"{out} has no checkpoint to resume; run without --resume")
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         missing = {"identity", "step", "state", "optimizer"} - set(content)
@@ -51,17 +69,27 @@ def read_checkpoint(out: Path) -> dict[str, Any]:
     except Exception as error:  # a damaged file can fail in any way
         raise UserError(f"{path} is damaged or no checkpoint; --overwrite starts afresh") from error
     if missing:
-        raise UserError(f"{path} is no checkpoint: it lacks {sorted(missing)[0]}; --overwrite starts afresh")
+        raise UserError(f"{path} is no checkpoint: {sorted(missing)[0]} is missing; --overwrite starts afresh")
     return content
 
 
 def restore_checkpoint(out: Path, identity: Mapping[str, Any], learning: Mapping[str, Tensor], optimizer: Any) -> int:
-    """Take over the last checkpoint's state; the step it was made after. UserError if it is of another training."""
+    """Load the checkpoint of a folder into parameters and optimiser, in place.
+
+    Args:
+        out, identity, learning, optimizer: as in ``save_checkpoint``.
+
+    Returns:
+        The steps that were made.
+
+    Raises:
+        UserError: there is no checkpoint, it is damaged, or it belongs to another training.
+    """
     content = read_checkpoint(out)
     changed = sorted(key for key in identity if content["identity"].get(key) != identity[key])
     if changed:
         raise UserError(
-            f"{out / CHECKPOINT} is of another training: {', '.join(changed)} changed; use another output folder"
+            f"{out / CHECKPOINT} belongs to another training: {', '.join(changed)} changed; use another output folder"
         )
     try:
         with torch.no_grad():
@@ -74,7 +102,7 @@ def restore_checkpoint(out: Path, identity: Mapping[str, Any], learning: Mapping
 
 
 def diverged(out: Path, what: str) -> UserError:
-    """The error of a training whose numbers are not finite."""
+    """The error for a loss or weights that are not finite; ``what`` says which."""
     kept = out / CHECKPOINT
     good = f"the last good checkpoint is {kept}" if kept.exists() else "there is no checkpoint yet"
-    return UserError(f"{what}; {good}; a lower learning rate (lr) may help")
+    return UserError(f"{what}; {good}; try a lower learning rate (--lr)")

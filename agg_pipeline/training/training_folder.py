@@ -1,9 +1,11 @@
-"""The names of the files in a training's folder."""
+"""Names of the files in a training's output folder."""
+
+from __future__ import annotations
 
 ADAPTER, MODEL = "adapter.safetensors", "model.safetensors"
-"""What was learnt: with LoRA an adapter, without it a whole model."""
+"""The result: an adapter if LoRA was trained, a whole model if not."""
 PLAN = "training.json"
-"""What a training is made of: the hashes of its inputs, and its configuration."""
+"""Hashes of the inputs, and the configuration."""
 CHECKPOINT = "checkpoint.pt"
-STEPS, LOOKS, TENSORBOARD = "steps.csv", "validation.csv", "tensorboard"
+STEPS, VALIDATION, TENSORBOARD = "steps.csv", "validation.csv", "tensorboard"
 PICTURES, PAGE = "pictures", "training.html"

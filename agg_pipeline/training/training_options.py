@@ -1,4 +1,4 @@
-"""What a training is told that does not change the weights."""
+"""Options of a training that do not change its weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """out: folder of all its files. validation_masks: of each level, to look at meanwhile."""
+    """Options of a training that do not change its weights.
+
+    Attributes:
+        out: output folder.
+        resume: resume from the last checkpoint in it.
+        overwrite: delete the files of another training in it.
+        max_minutes: end cleanly after this time; None for no limit.
+        checkpoint_minutes: time between checkpoints.
+        validation_masks: masks per level for the validation steps; 0 for no validation.
+    """
 
     out: Path
     resume: bool = False

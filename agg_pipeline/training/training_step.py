@@ -1,33 +1,100 @@
-"""A step of training: iterative clicks without gradient, then the loss of the last prediction (protocol, section 5)."""
+"""One update: iterative clicks without gradient, then the loss of the last prediction (protocol, section 5)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from agg_pipeline.models.simpleclick import draw_disks
-from agg_pipeline.training.samples import Batch
+from agg_pipeline.training.training_batch import Batch
+from agg_pipeline.training.training_methods import Loss, Method
 from schemas.records import Click
+from schemas.training import TrainingConfig
+from stages.draws import generator
 from stages.finetune import corrective_click, with_corrections
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""Of each image, (B,), from logits and targets (B, 1, S, S): 1, 0, or -1 for not counted."""
+
+def update(
+    fabric: Fabric,
+    network: Any,
+    optimizer: Any,
+    batch: Batch,
+    step: int,
+    epoch: float,
+    method: Method,
+    config: TrainingConfig,
+) -> float:
+    """Update the weights from one batch, unless its loss is not finite.
+
+    All random numbers depend on the seed, the step and the process alone, so that the step can be repeated.
+
+    Args:
+        fabric: the device, and the other processes.
+        network: the network as ``fabric`` wraps it.
+        optimizer: its optimiser as ``fabric`` wraps it.
+        batch: this process's share of the batch.
+        step: number of the step, from 0.
+        epoch: epoch of the step, with its fraction.
+        method: loss, iterative clicks and limit of the gradient.
+        config: seed, devices and parts of a batch.
+
+    Returns:
+        The loss, the mean over all processes.
+    """
+    loss_of = method.loss(epoch)
+    rounds = int(generator(config.seed, "rounds", step).integers(method.max_rounds(epoch) + 1))
+    rng = generator(config.seed, "clicks", step, fabric.global_rank)
+    torch.manual_seed(int(generator(config.seed, "dropout", step, fabric.global_rank).integers(2**63)))
+    optimizer.zero_grad()
+    total = 0.0
+    size = -(-len(batch) // config.accumulate)
+    starts = range(0, len(batch), size)
+    for start in starts:
+        part = batch.part(start, start + size)
+        with fabric.no_backward_sync(network, enabled=config.devices > 1 and start != starts[-1]):
+            loss = batch_loss(network, part, loss_of, rounds, rng, fabric.device) * (len(part) / len(batch))
+            fabric.backward(loss)
+        total += float(loss.detach())
+    if math.isfinite(total):
+        if method.max_norm:
+            fabric.clip_gradients(network, optimizer, max_norm=method.max_norm)
+        optimizer.step()
+    if config.devices > 1:
+        mean = fabric.all_reduce(torch.tensor(total), reduce_op="mean")
+        assert isinstance(mean, Tensor)
+        total = float(mean)
+    return total
 
 
 def batch_loss(
     network: nn.Module, batch: Batch, loss: Loss, rounds: int, rng: np.random.Generator, device: torch.device
 ) -> Tensor:
-    """Mean loss of a batch after ``rounds`` rounds of iterative clicks; its graph is that of one forward."""
+    """Mean loss of a batch after iterative clicks; only the last forward has a gradient.
+
+    Args:
+        network: from image, click maps and rows of the granularity table to logits; left in training mode.
+        batch: B samples.
+        loss: per image.
+        rounds: rounds of iterative clicks, each a forward in evaluation mode and one click per sample.
+        rng: of the iterative clicks.
+        device: of the network.
+
+    Returns:
+        A scalar.
+    """
     image = batch.pixels.to(device).permute(0, 3, 1, 2).float().div(255)
-    # No row at all is no granularity input: then nothing is added to the tokens.
+    # A batch without any row has no granularity input: nothing is added to the tokens.
     rows = None if bool((batch.rows < 0).all()) else batch.rows.to(device)
     corrections: list[list[Click | None]] = [[] for _ in batch.clicks]
-    coords = torch.zeros(len(batch), 3, *image.shape[2:])
+    coords = torch.zeros(len(batch), 3, *image.shape[2:])  # (B, 3, S, S): mask prompt, positive and negative clicks
     coords[:, 0] = batch.prompt
-    _draw(coords, batch.clicks)
+    _draw_clicks(coords, batch.clicks)
     targets = batch.target.numpy()
     if rounds:
         network.eval()
@@ -37,14 +104,14 @@ def batch_loss(
                 for n, own in enumerate(corrections):
                     own.append(corrective_click(probability[n, 0].numpy(), targets[n], rng))
                 coords[:, :1] = probability
-                _draw(coords, [with_corrections(*each) for each in zip(batch.clicks, corrections, strict=True)])
+                _draw_clicks(coords, [with_corrections(*each) for each in zip(batch.clicks, corrections, strict=True)])
     network.train()
     logits = network(image, coords.to(device), rows).float()
     return loss(logits, batch.target.to(device).unsqueeze(1).float()).mean()
 
 
-def _draw(coords: Tensor, clicks: Sequence[Sequence[Click]]) -> None:
-    """The click maps of a batch, in place; the previous mask stays."""
+def _draw_clicks(coords: Tensor, clicks: Sequence[Sequence[Click]]) -> None:
+    """Draw the click maps of a batch in place; the mask prompts stay."""
     coords[:, 1:] = 0.0
     for maps, own in zip(coords.numpy(), clicks, strict=True):
         draw_disks(maps[1:], own)

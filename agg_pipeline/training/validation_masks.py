@@ -1,43 +1,98 @@
-"""Looking at a model while it learns: first masks at every granularity, by the evaluator's own code."""
+"""Choosing the masks of the validation steps: a few masks per level, of images that are not trained on."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.evaluated_masks import EvaluatedMask, sample, targets_of, why_skipped
-from agg_pipeline.inference.predictor import Predictor
-from agg_pipeline.models.simpleclick import SimpleClick
-from schemas.config import ClicksConfig, EvaluationConfig, PredictorConfig
-from schemas.crop import MaskCrop
+from agg_pipeline.datasets.registry import known_dataset, open_dataset
+from agg_pipeline.training.dataset_choice import DatasetChoice
+from schemas.config import EvaluationConfig
 from schemas.errors import ImageError, UserError
-from schemas.numbers import GRANULARITIES
-from schemas.records import Click, ImageEntry
-from stages.evaluate import Start, evaluate
+from schemas.records import ImageEntry
 
 IMAGES = 12
-FIRST_CLICK = ClicksConfig(max_clicks=1, early_stop=False)
+"""Images that are read, spread over the split."""
 
 
-@dataclass(frozen=True, eq=False)
-class Look:
-    """What the model gives for the validation masks after one click. clicks: of each target. granularities: of the
-    columns, (None,) for a model without them. masks: of each target and column. ious: (targets, columns)."""
+def masks_or_note(
+    masks: int, find: Callable[[int], tuple[EvaluatedMask, ...]]
+) -> tuple[tuple[EvaluatedMask, ...], tuple[str, ...]]:
+    """Choose masks, or say why there are none.
 
-    clicks: tuple[Click, ...]
-    granularities: tuple[float | None, ...]
-    masks: tuple[tuple[MaskCrop, ...], ...]
-    ious: NDArray[np.float64]
+    Args:
+        masks: masks per level; 0 for none.
+        find: gives this number of masks, or raises UserError.
+
+    Returns:
+        The masks, and a note if there are none although some were wanted.
+    """
+    try:
+        return (find(masks) if masks else ()), ()
+    except UserError as error:
+        return (), (f"no validation steps: {error}",)
 
 
-def validation_targets(dataset: Dataset, masks: int, seed: int) -> tuple[EvaluatedMask, ...]:
-    """So many masks of each level, drawn by the seed from a few images that are spread over the set.
+def masks_of_evaluation_split(choice: DatasetChoice, seed: int, masks: int) -> tuple[EvaluatedMask, ...]:
+    """Masks of a data set's split for evaluation.
 
-    UserError if these images have no mask that can be evaluated.
+    Args:
+        choice: the data set, and the split that is trained on.
+        seed: of the draw.
+        masks: masks per level.
+
+    Raises:
+        UserError: the split for evaluation is trained on, or cannot be read.
+    """
+    name, root, split = choice
+    held_out = known_dataset(name).evaluation_split
+    if held_out == split:
+        raise UserError(f"{name} has no split but {held_out}, which is trained on")
+    return draw_masks(open_dataset(name, root, held_out), seed, masks)
+
+
+def objects_of_other_images(
+    choices: Sequence[DatasetChoice], datasets: Sequence[Dataset], seed: int, masks: int
+) -> tuple[EvaluatedMask, ...]:
+    """Objects of the evaluation splits of several data sets, without the images that are trained on.
+
+    Args:
+        choices: the data sets.
+        datasets: their splits that are trained on, opened.
+        seed: of the draw.
+        masks: objects per data set.
+
+    Raises:
+        UserError: all images of the evaluation splits are trained on, or a split cannot be read.
+    """
+    trained_on: dict[tuple[str, str], set[str]] = {}
+    for (name, root, _), dataset in zip(choices, datasets, strict=True):
+        own = trained_on.setdefault((name, "" if known_dataset(name).built_in else root), set())
+        own.update(entry.image_id for entry in dataset.entries)
+    targets: list[EvaluatedMask] = []
+    for (name, root), images in trained_on.items():
+        held_out = open_dataset(name, root, known_dataset(name).evaluation_split)
+        others = tuple(entry for entry in held_out.entries if entry.image_id not in images)
+        if others:
+            drawn = draw_masks(replace(held_out, entries=others), seed, masks)
+            targets += [each for each in drawn if each.level == "object"]
+    if not targets:
+        raise UserError("all images of the evaluation splits are trained on")
+    return tuple(targets)
+
+
+def draw_masks(dataset: Dataset, seed: int, masks: int) -> tuple[EvaluatedMask, ...]:
+    """Draw masks from a few images that are spread over a split.
+
+    Args:
+        dataset: the split.
+        seed: of the draw.
+        masks: masks per level.
+
+    Raises:
+        UserError: these images have no mask that can be evaluated.
     """
     step = max(1, len(dataset.entries) // IMAGES)
     found = [mask for entry in dataset.entries[::step][:IMAGES] for mask in _usable(dataset, entry)]
@@ -49,24 +104,9 @@ def validation_targets(dataset: Dataset, masks: int, seed: int) -> tuple[Evaluat
 
 
 def _usable(dataset: Dataset, entry: ImageEntry) -> list[EvaluatedMask]:
-    """The masks of an image that can be evaluated; none if it cannot be read."""
+    """The masks of an image that can be evaluated; none if the image is unreadable."""
     try:
         record = dataset.read(entry)
     except ImageError:
         return []
     return [mask for mask in targets_of(record, EvaluationConfig()) if why_skipped(mask.subject) is None]
-
-
-def look(network: SimpleClick, targets: Sequence[EvaluatedMask], config: PredictorConfig) -> Look:
-    """The masks after the first click at each granularity."""
-    controlled = network.adapter is not None and network.adapter.table is not None
-    columns: tuple[float | None, ...] = GRANULARITIES if controlled else (None,)
-    model = Predictor(network, replace(config, input_size=network.input_size))
-    starts = [Start(granularity) for granularity in columns]
-    clicks, masks, ious = [], [], []
-    for target in targets:
-        (traces,) = evaluate([target.subject], [starts], model, FIRST_CLICK)
-        clicks.append(traces[0].steps[0].click)
-        masks.append(tuple(trace.first for trace in traces))
-        ious.append([trace.steps[0].iou for trace in traces])
-    return Look(tuple(clicks), columns, tuple(masks), np.array(ious))

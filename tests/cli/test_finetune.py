@@ -1,6 +1,7 @@
 """``agg finetune`` and ``agg adapter`` through the command line."""
 
 import csv
+import hashlib
 import json
 import re
 import shutil
@@ -14,7 +15,7 @@ import torch
 
 from agg_pipeline import load_model
 from agg_pipeline.models.checkpoints import default_checkpoint, load_adapter, load_click_model, save_click_model
-from agg_pipeline.training.training_log import LOOK_COLUMNS, STEP_COLUMNS
+from agg_pipeline.training.training_log import STEP_COLUMNS, VALIDATION_COLUMNS
 from tests.e2e.commands import error_of, invoke, start, wait
 
 QUICK = ("--recipe", "demo", "--batch", "2", "--threads", "1", "--loaders", "0", "--validation-masks", "0")
@@ -47,10 +48,10 @@ def test_what_a_training_leaves(trained):
     assert list((out / "tensorboard").iterdir())
     assert "folder (all)" in (out / "training.html").read_text()
     assert "step 6 of 6, loss" in said
-    assert "no looks at validation masks: folder has no split but all" in said
+    assert "no validation steps: folder has no split but all" in said
 
 
-def test_looks_at_validation_masks(tmp_path):
+def test_validation_masks_are_predicted_before_and_after(tmp_path):
     runs = tmp_path / "runs"
     few = ("--limit-images", "1", "--input-size", "64", "--workers", "1", "--gallery-images", "0")
     made = invoke("proposals", "annotate", "--dataset", "demo", "--out", runs, *few)
@@ -59,10 +60,12 @@ def test_looks_at_validation_masks(tmp_path):
     done = invoke("finetune", "--proposals", runs, "--out", tmp_path / "out", *QUICK, *short)
     assert done.code == 0, done
     with (tmp_path / "out" / "validation.csv").open() as file:
-        looks = list(csv.reader(file))
-    assert looks[0] == list(LOOK_COLUMNS)
-    assert [(row[0], row[1]) for row in looks[1:]] == [(n, level) for n in "01" for level in ("object", "part")]
+        validations = list(csv.reader(file))
+    assert validations[0] == list(VALIDATION_COLUMNS)
+    assert [(row[0], row[1]) for row in validations[1:]] == [(n, level) for n in "01" for level in ("object", "part")]
     assert len(list((tmp_path / "out" / "pictures").iterdir())) == 2
+    assert "validation at step 0, mean IoU after 1 click:\n  granularity   0.1   0.2" in done.stdout
+    assert "was made with another model" not in done.stdout
     assert "data:image/png" in (tmp_path / "out" / "training.html").read_text()
 
 
@@ -70,7 +73,9 @@ def test_granularities_without_masks_are_named(proposals, data, recipe, tmp_path
     command = ("finetune", "--proposals", proposals, "--data", data, "--out", tmp_path / "out", "--recipe", recipe)
     done = invoke(*command, "--source", "object", "--max-minutes", "0")
     assert done.code == 0, done
-    assert "no mask has granularity 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9: the model" in done.stdout
+    assert (
+        "no mask has granularity 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9: the model cannot learn it" in done.stdout
+    )
 
 
 def test_released_and_merged_formats(trained, tmp_path):
@@ -189,7 +194,7 @@ def test_unfinished_databases_are_named(proposals, data, recipe, tmp_path):
     shutil.copytree(proposals, copy)
     (copy / "database" / "shards" / "part-00001.json").unlink()
     done = finetuned(copy, data, recipe, tmp_path / "half", "--max-minutes", "0")
-    assert "is not finished: it has 2 of 3 shards" in done.stdout
+    assert "is unfinished: training uses the 2 of 3 shards it has" in done.stdout
     assert finetuned(proposals, data, recipe, tmp_path / "whole", "--max-minutes", "0").code == 0
     half, whole = (load_adapter(tmp_path / name / "adapter.safetensors")[1].origin for name in ("half", "whole"))
     assert half.proposals != whole.proposals
@@ -198,6 +203,16 @@ def test_unfinished_databases_are_named(proposals, data, recipe, tmp_path):
 def test_the_same_database_twice_is_refused(proposals, data, recipe, tmp_path):
     again = finetuned(proposals, data, recipe, tmp_path / "out", "--proposals", proposals)
     assert "the same proposal database is given twice" in error_of(again)
+
+
+def test_a_database_of_another_model_is_named(trained, proposals, data, recipe, tmp_path):
+    made = f"{proposals / 'database'} was made with another model, toy (sha256 {'0' * 12}): this training starts from"
+    sha256 = hashlib.sha256(default_checkpoint().read_bytes()).hexdigest()[:12]
+    advice = "to fine-tune the database's own model, give its file with --checkpoint"
+    assert f"{made} the built-in xtiny (sha256 {sha256}); {advice}\n" in trained[1]
+    chosen = ("--checkpoint", default_checkpoint())
+    done = finetuned(proposals, data, recipe, tmp_path / "out", "--max-minutes", "0", *chosen)
+    assert f"{made} {default_checkpoint()} (sha256 {sha256})\n" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["scale", "zoom", "contrast"])
@@ -256,15 +271,15 @@ def test_resuming_a_finished_training_adds_nothing(tmp_path):
     assert invoke("proposals", "run", "--dataset", "demo", "--out", runs, *few).code == 0
     command = ("finetune", "--proposals", runs, "--out", out, *QUICK, "--epochs", "1", "--validation-masks", "1")
     assert invoke(*command).code == 0
-    looks, steps = ((out / name).read_text() for name in ("validation.csv", "steps.csv"))
+    validations, steps = ((out / name).read_text() for name in ("validation.csv", "steps.csv"))
     # As when the power went while a row was written.
     (out / "steps.csv").write_text(steps + "1,1,")
     assert invoke(*command, "--resume").code == 0
-    assert ((out / "validation.csv").read_text(), (out / "steps.csv").read_text()) == (looks, steps)
-    # As when it was killed before its last look.
-    (out / "validation.csv").write_text("".join(looks.splitlines(keepends=True)[:3]))
+    assert ((out / "validation.csv").read_text(), (out / "steps.csv").read_text()) == (validations, steps)
+    # As when it was killed before its last validation step.
+    (out / "validation.csv").write_text("".join(validations.splitlines(keepends=True)[:3]))
     assert invoke(*command, "--resume").code == 0
-    assert (out / "validation.csv").read_text() == looks
+    assert (out / "validation.csv").read_text() == validations
 
 
 @pytest.mark.parametrize("options", [("--source", "gt+agg"), ("--sampling", "global"), ("--precision", "bf16-mixed")])

@@ -10,6 +10,7 @@ from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.execution.chain import ShardTask
 from agg_pipeline.execution.plan import make_plan
 from agg_pipeline.execution.shard_files import PLAN
+from agg_pipeline.models.checkpoints import default_checkpoint
 from agg_pipeline.proposals.pipeline import (
     load,
     run_complement,
@@ -19,6 +20,8 @@ from agg_pipeline.proposals.pipeline import (
     write_shard,
 )
 from agg_pipeline.storage.store import Store
+from agg_pipeline.training.finetune import FinetuneInputs, prepare
+from agg_pipeline.training.training_options import TrainingOptions
 from schemas.config import ProposalsConfig
 from schemas.resolve import override
 from schemas.training import FinetuneConfig
@@ -81,3 +84,31 @@ def config():
             "training": {"epochs": 2, "batch": 2, "lr": 1e-3, "max_rounds": 1, "loaders": 0},
         },
     )
+
+
+@pytest.fixture
+def prepared(proposals, data, config, tmp_path):
+    """Prepares a fine-tuning of the built-in model in a folder below ``tmp_path``."""
+
+    def prepare_(name="out", changes=None, say=print, **options):
+        inputs = FinetuneInputs((str(proposals),), {"": str(data)}, str(default_checkpoint()))
+        chosen = TrainingOptions(tmp_path / name, validation_masks=0, **options)
+        return prepare(override(config, changes or {}), inputs, chosen, say)
+
+    return prepare_
+
+
+class Steps:
+    """Remembers the losses; can stop the training at a step as Ctrl-C does."""
+
+    def __init__(self, stop_at=None):
+        self.losses = []
+        self.stop_at = stop_at
+
+    def __call__(self, done, _network):
+        self.losses.append(done.loss)
+        if done.step == self.stop_at:
+            raise KeyboardInterrupt
+
+    def close(self):
+        pass

@@ -1,52 +1,18 @@
-"""Samples and batches: every draw from the seed."""
+"""One sample: its crop, its clicks and its mask prompt."""
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
-import pytest
 
-from agg_pipeline.database.reader import open_proposals
-from agg_pipeline.datasets.images import read_image
-from agg_pipeline.storage.store import Store
-from agg_pipeline.training.samples import Batches, Samples, collate, make_sample
-from agg_pipeline.training.source import Drawn, open_source
+from agg_pipeline.training.training_sample import DrawnMask, make_sample
 from schemas.resolve import override
 from schemas.training import AugmentConfig
-
-
-@pytest.fixture
-def samples(proposals, data, config):
-    source = open_source([open_proposals(str(proposals))], [partial(read_image, Store(str(data)))], "agg", False)
-    return Samples(source, config)
-
-
-def test_a_sample_depends_on_seed_epoch_and_image_alone(samples, config):
-    first, again = samples[0, 1], samples[0, 1]
-    assert np.array_equal(first.pixels, again.pixels)
-    assert first.clicks == again.clicks
-    others = [samples[1, 1], samples[0, 2], Samples(samples.source, override(config, {"training": {"seed": 1}}))[0, 1]]
-    assert not any(np.array_equal(first.pixels, other.pixels) for other in others)
-
-
-def test_clicks_lie_on_what_they_mark(samples):
-    for image in range(5):
-        for epoch in range(6):
-            sample = samples[epoch, image]
-            assert sample.pixels.shape == (32, 32, 3)
-            assert 0 <= sample.row <= 9
-            for click in sample.clicks:
-                assert (sample.target[click.row, click.col] == 1) == click.positive
-
-
-def test_without_granularity_there_is_no_row(samples, config):
-    assert Samples(samples.source, replace(config, granularity=False))[0, 0].row == -1
 
 
 def drawn(area):
     mask = np.zeros((100, 100), bool)
     mask[40 : 40 + area // 10, 20:30] = True
-    return Drawn(np.zeros((100, 100, 3), np.uint8), mask, np.zeros_like(mask), mask, 5)
+    return DrawnMask(np.zeros((100, 100, 3), np.uint8), mask, np.zeros_like(mask), mask, 5)
 
 
 def test_crops_hold_the_mask_but_for_a_few():
@@ -112,36 +78,3 @@ def test_some_samples_begin_with_a_prompt_of_all_objects():
         assert sample.prompt.sum() > sample.target.sum()
         assert any(not click.positive and sample.prompt[click.row, click.col] for click in sample.clicks)
     assert not any(sample.prompt.any() for sample in (*made(with_others, 0.0), *made(whole, 1.0)))
-
-
-def test_an_epoch_holds_every_image(config):
-    batches = list(Batches(5, config.training).after(0))
-    assert [len(batch) for batch in batches] == [2] * 6
-    for epoch in range(2):
-        own = [index for batch in batches[3 * epoch : 3 * epoch + 3] for index in batch]
-        assert {epoch_ for epoch_, _ in own} == {epoch}
-        assert {image for _, image in own} == set(range(5))
-    assert batches[:3] != [[(0, image) for _, image in batch] for batch in batches[3:]]
-
-
-def test_going_on_gives_the_rest(config):
-    whole = list(Batches(5, config.training).after(0))
-    for step in range(7):
-        assert list(Batches(5, config.training).after(step)) == whole[step:]
-
-
-def test_processes_share_a_batch(config):
-    config = replace(config.training, batch=4)
-    whole = list(Batches(5, config).after(0))
-    parts = [list(Batches(5, config, rank, 2).after(0)) for rank in range(2)]
-    for batch, first, second in zip(whole, *parts, strict=True):
-        assert sorted(first + second) == sorted(batch)
-
-
-def test_batch_holds_its_samples(samples):
-    batch = collate([samples[0, n] for n in range(4)])
-    assert batch.pixels.shape == (4, 32, 32, 3)
-    part = batch.part(1, 3)
-    assert len(part) == 2
-    assert part.clicks == batch.clicks[1:3]
-    assert np.array_equal(part.target.numpy(), batch.target.numpy()[1:3])

@@ -4,41 +4,12 @@ import pytest
 import torch
 
 from agg_pipeline.models.checkpoints import default_checkpoint, load_adapter, load_click_model
-from agg_pipeline.training import loop
-from agg_pipeline.training.finetune import Finetuning, Inputs, prepare
-from agg_pipeline.training.loop import train
+from agg_pipeline.training import training_step
 from agg_pipeline.training.run import run_training
 from agg_pipeline.training.training_folder import CHECKPOINT
-from agg_pipeline.training.training_options import TrainingOptions
+from agg_pipeline.training.training_processes import train
 from schemas.errors import UserError
-from schemas.resolve import override
-from schemas.training import FinetuneConfig
-
-
-class Steps:
-    """Remembers the losses; can stop the training at a step as Ctrl-C does."""
-
-    def __init__(self, stop_at=None):
-        self.losses = []
-        self.stop_at = stop_at
-
-    def __call__(self, done, _network):
-        self.losses.append(done.loss)
-        if done.step == self.stop_at:
-            raise KeyboardInterrupt
-
-    def close(self):
-        pass
-
-
-@pytest.fixture
-def prepared(proposals, data, config, tmp_path):
-    def prepare_(name="out", changes=None, **options):
-        inputs = Inputs((str(proposals),), {"": str(data)}, str(default_checkpoint()))
-        chosen = TrainingOptions(tmp_path / name, validation_masks=0, **options)
-        return prepare(override(config, changes or {}), inputs, chosen)
-
-    return prepare_
+from tests.training.conftest import Steps
 
 
 def without_dropout(made):
@@ -107,7 +78,7 @@ def test_resuming_another_training_is_refused(prepared):
     run_training(prepared("out", changes={"training": {"epochs": 1}}), Steps())
     with pytest.raises(UserError, match=r"another configuration: training.lr: 0.001 -> 0.5"):
         run_training(prepared("out", changes={"training": {"epochs": 1, "lr": 0.5}}, resume=True), Steps())
-    with pytest.raises(UserError, match="--resume goes on"):
+    with pytest.raises(UserError, match="--resume continues it"):
         prepared("out")
     with pytest.raises(UserError, match="no checkpoint to resume"):
         run_training(prepared("empty", resume=True), Steps())
@@ -117,13 +88,13 @@ def test_resuming_another_training_is_refused(prepared):
 
 
 def test_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(prepared, monkeypatch):
-    real = loop.batch_loss
+    real = training_step.batch_loss
 
     def broken(*arguments):
         loss = real(*arguments)
         return loss * float("nan") if len(seen.losses) == 4 else loss
 
-    monkeypatch.setattr(loop, "batch_loss", broken)
+    monkeypatch.setattr(training_step, "batch_loss", broken)
     seen = Steps()
     made = prepared(checkpoint_minutes=0.0)
     with pytest.raises(UserError, match=r"the loss is nan at step 5; the last good checkpoint is .*checkpoint\.pt"):
@@ -149,7 +120,7 @@ def test_too_little_memory_says_how_to_go_on(prepared, monkeypatch):
     def too_large(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
 
-    monkeypatch.setattr(loop, "batch_loss", too_large)
+    monkeypatch.setattr(training_step, "batch_loss", too_large)
     with pytest.raises(UserError, match=r"batch of 2 in 1 part.*accumulate.*Tried to allocate 2\.00 GiB"):
         run_training(prepared(), Steps())
 
@@ -202,11 +173,6 @@ def test_two_processes_train(prepared):
     one, two = learnt
     for name in (each for each in one if "lora_B" in each or "gra_embed" in each):
         assert (one[name] - two[name]).abs().mean() < 0.3 * one[name].abs().mean(), name
-
-
-def test_rate_falls_once():
-    method = Finetuning(override(FinetuneConfig(), {"decay_epoch": 3, "decay": 0.1}))
-    assert [method.share(epoch) for epoch in (0.0, 2.99, 3.0, 9.0)] == [1.0, 1.0, 0.1, 0.1]
 
 
 def test_granularity_vectors_have_their_own_rate(prepared):

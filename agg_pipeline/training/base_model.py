@@ -1,0 +1,89 @@
+"""The model that a training starts from, and the parameters that fine-tuning adds to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from agg_pipeline.database.reader import ProposalDatabase
+from agg_pipeline.models.adapter import Adapter
+from agg_pipeline.models.checkpoints import CheckpointInfo, default_checkpoint, load_click_model, new_click_model
+from agg_pipeline.models.simpleclick import ARCHITECTURES, SimpleClick, attach_adapter
+from schemas.errors import UserError
+from schemas.training import FinetuneConfig, PretrainConfig
+from stages.draws import generator
+
+
+def load_base_model(checkpoint: str, size: int) -> tuple[SimpleClick, CheckpointInfo]:
+    """Load a click model to train.
+
+    Args:
+        checkpoint: its file; "" for the built-in model.
+        size: side of the input, in pixels.
+
+    Raises:
+        UserError: the file cannot be used, or the model has a granularity table.
+    """
+    network, info = load_click_model(checkpoint or default_checkpoint(), size)
+    if network.adapter is not None:
+        raise UserError(f"{checkpoint} holds a granularity table; training starts from a click model without one")
+    return network, info
+
+
+def new_base_model(config: PretrainConfig) -> SimpleClick:
+    """A click model with random weights, drawn by the seed; UserError if there is no such architecture or size."""
+    if config.architecture not in ARCHITECTURES:
+        raise UserError(f"unknown architecture {config.architecture!r}; possible: {', '.join(ARCHITECTURES)}")
+    seed = int(generator(config.training.seed, "weights").integers(2**63))
+    try:
+        return new_click_model(ARCHITECTURES[config.architecture], config.augment.size, seed)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def base_model_notes(databases: Sequence[ProposalDatabase], checkpoint: str, info: CheckpointInfo) -> list[str]:
+    """A note per database whose proposals were made with another model than the one that is fine-tuned.
+
+    Args:
+        databases: the proposal databases.
+        checkpoint: file of the model that is fine-tuned; "" for the built-in model.
+        info: what that file holds.
+    """
+    start = checkpoint or f"the built-in {info.architecture}"
+    advice = "" if checkpoint else "; to fine-tune the database's own model, give its file with --checkpoint"
+    notes = []
+    for database in databases:
+        model = database.plan["model"] if isinstance(database.plan["model"], dict) else {}
+        name, sha256 = model.get("architecture", "unknown"), model.get("sha256", "unknown")
+        if sha256 != info.sha256:
+            notes.append(
+                f"{database.store.url} was made with another model, {name} (sha256 {sha256[:12]}): "
+                f"this training starts from {start} (sha256 {info.sha256[:12]}){advice}"
+            )
+    return notes
+
+
+def add_adapter(network: SimpleClick, config: FinetuneConfig) -> frozenset[str]:
+    """Give a click model the granularity table and LoRA that it is to learn (Section 3.3).
+
+    Args:
+        network: changed in place.
+        config: which of both (ablations of Table 3); without LoRA all weights are trained.
+
+    Returns:
+        Names of the parameters that are trained.
+    """
+    base = frozenset() if config.lora else parameter_names(network)
+    if config.lora or config.granularity:
+        rank = config.rank if config.lora else 0
+        adapter = Adapter(network.arch.dim, network.arch.depth, rank, config.lora_targets, config.granularity)
+        seed = int(generator(config.training.seed, "adapter").integers(2**63))
+        adapter.initialise(torch.Generator().manual_seed(seed), config.table_std)
+        attach_adapter(network, adapter)
+    return base | {name for name in parameter_names(network) if name.startswith("adapter.")}
+
+
+def parameter_names(network: SimpleClick) -> frozenset[str]:
+    """Names of all parameters of a network."""
+    return frozenset(name for name, _ in network.named_parameters())

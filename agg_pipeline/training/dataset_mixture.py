@@ -1,0 +1,70 @@
+"""The images of pre-training: data sets, each drawn from as often as its weight says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from operator import attrgetter
+
+import numpy as np
+
+from agg_pipeline.datasets.dataset import Dataset
+from agg_pipeline.storage.recent import Recent
+from agg_pipeline.training.image_cache import IMAGE_CACHE_BYTES
+from schemas.errors import ImageError, UserError
+from schemas.records import ImageRecord
+
+TRIES = 100
+"""Images drawn at most until one holds an object."""
+
+
+class DatasetMixture:
+    """Data sets and how often each is drawn from; can be sent to other processes.
+
+    Args:
+        datasets: the data sets; each has objects.
+        weights: a weight per data set; none at all for equal weights.
+        cache_bytes: bytes of decoded images that a process keeps; their masks are small beside them.
+
+    Raises:
+        UserError: the weights do not fit, or a data set has no objects.
+    """
+
+    def __init__(
+        self, datasets: Sequence[Dataset], weights: Sequence[float] = (), cache_bytes: int = IMAGE_CACHE_BYTES
+    ) -> None:
+        if weights and len(weights) != len(datasets):
+            raise UserError(f"{len(weights)} weights for {len(datasets)} data sets; give one per data set, or none")
+        if weights and sum(weights) <= 0:
+            raise UserError("all weights are 0")
+        for dataset in datasets:
+            if "object" not in dataset.about.levels:
+                raise UserError(f"data set {dataset.name} has no objects; pre-training needs them")
+        self.datasets = tuple(datasets)
+        self.weights = tuple(weights) or (1.0,) * len(datasets)
+        self.cache_bytes = cache_bytes
+        self._records: Recent[tuple[int, int], ImageRecord] = Recent(cache_bytes, attrgetter("pixels.nbytes"))
+
+    def draw(self, rng: np.random.Generator) -> ImageRecord:
+        """Draw an image with an object.
+
+        Raises:
+            UserError: an image cannot be used, or a data set seems to have no objects.
+        """
+        shares = np.cumsum(self.weights)
+        number = int(np.searchsorted(shares, rng.random() * shares[-1], side="right"))
+        dataset = self.datasets[number]
+        for _ in range(TRIES):
+            entry = int(rng.integers(len(dataset.entries)))
+            record = self._records.get((number, entry), partial(_read, dataset, entry))
+            if record.objects:
+                return record
+        raise UserError(f"of {TRIES} images of {dataset.name} none holds an object; see agg data check")
+
+
+def _read(dataset: Dataset, entry: int) -> ImageRecord:
+    try:
+        return dataset.read(dataset.entries[entry])
+    except ImageError as error:
+        name = f"{dataset.name} image {dataset.entries[entry].image_id}"
+        raise UserError(f"{name} cannot be used: {error.detail}; agg data check lists all such images") from error

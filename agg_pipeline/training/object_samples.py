@@ -1,0 +1,108 @@
+"""The samples of pre-training: whole objects, some of them pasted on the images of others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from agg_pipeline.training.dataset_mixture import DatasetMixture
+from agg_pipeline.training.training_sample import DrawnMask, Sample, make_sample
+from schemas.crop import tight_box
+from schemas.numbers import BINS
+from schemas.records import ImageRecord
+from schemas.training import PretrainConfig
+from stages.draws import generator
+from stages.pretrain import place
+
+MAX_PASTED = 4
+"""Objects that are pasted on an image at most."""
+MIN_SEEN = 0.25
+"""Share of an object that must be visible for it to be learnt."""
+SMALLEST = 0.15
+"""Smallest size of a pasted object, as a share of the largest that fits into the image."""
+NEAR = 0.5
+"""Share of the pasted objects whose centre lies on another object."""
+
+
+class ObjectSamples(Dataset[Sample]):
+    """The samples of pre-training by (epoch, number); each depends on these and the seed alone."""
+
+    def __init__(self, mixture: DatasetMixture, config: PretrainConfig) -> None:
+        self.mixture = mixture
+        self.config = config
+
+    def __len__(self) -> int:
+        """Samples per epoch."""
+        return self.config.epoch
+
+    def __getitem__(self, index: tuple[int, int]) -> Sample:
+        config = self.config
+        epoch, number = index
+        rng = generator(config.training.seed, "object", epoch, number)
+        record = self.mixture.draw(rng)
+        if rng.random() < config.paste:
+            pasted = [draw_object(self.mixture.draw(rng), rng) for _ in range(1 + int(rng.integers(MAX_PASTED)))]
+            drawn = paste_objects(record, pasted, rng)
+        else:
+            drawn = draw_object(record, rng)
+        return make_sample(drawn, config.augment, config.training.click_decay, rng, parted=config.parted)
+
+
+def draw_object(record: ImageRecord, rng: np.random.Generator) -> DrawnMask:
+    """Draw one of an image's objects.
+
+    Args:
+        record: the image; it has objects.
+        rng: of the draw.
+    """
+    chosen = int(rng.integers(len(record.objects)))
+    masks = [each.mask.full() for each in record.objects]
+    others = np.zeros_like(masks[chosen])
+    for number, mask in enumerate(masks):
+        if number != chosen:
+            others |= mask
+    return DrawnMask(record.pixels, masks[chosen], others & ~masks[chosen], masks[chosen], BINS, _ignored(record))
+
+
+def paste_objects(record: ImageRecord, pasted: Sequence[DrawnMask], rng: np.random.Generator) -> DrawnMask:
+    """Paste objects on an image one after another, each at a random size, and draw one of all its objects.
+
+    That teaches a model which one of several objects is meant, whatever their sizes.
+
+    Args:
+        record: the image; it has objects.
+        pasted: objects of other images of any size.
+        rng: of all draws.
+
+    Returns:
+        An object of the image or a pasted one, of which at least a quarter is visible. ``others`` are the visible
+        pixels of all other objects.
+    """
+    pixels, ignored = record.pixels, _ignored(record)
+    height, width = pixels.shape[:2]
+    seen = [each.mask.full() for each in record.objects]
+    wholes = [np.count_nonzero(mask) for mask in seen]
+    for each in pasted:
+        box = tight_box(each.mask)
+        if box is None:
+            continue
+        near = np.flatnonzero(seen[int(rng.integers(len(seen)))]) if rng.random() < NEAR else ()
+        pixel = int(near[rng.integers(len(near))]) if len(near) else int(rng.integers(height * width))
+        share = np.exp(rng.uniform(np.log(SMALLEST), 0))
+        scale = share * min(height / box.height, width / box.width)
+        pixels, mask = place(each.pixels, each.mask, pixels, scale, divmod(pixel, width))
+        if not mask.any():
+            continue
+        seen = [own & ~mask for own in seen] + [mask]
+        ignored = None if ignored is None else ignored & ~mask
+        wholes.append(np.count_nonzero(mask))
+    found = [own for own, area in zip(seen, wholes, strict=True) if own.any() and own.sum() >= MIN_SEEN * area]
+    chosen = found[int(rng.integers(len(found)))]
+    return DrawnMask(pixels, chosen, np.logical_or.reduce(seen) & ~chosen, chosen, BINS, ignored)
+
+
+def _ignored(record: ImageRecord) -> NDArray[np.bool_] | None:
+    return None if record.ignore is None else record.ignore.full()

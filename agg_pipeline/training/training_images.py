@@ -1,0 +1,97 @@
+"""The images of a proposal database: how they are read, and whether they are those that the masks were made for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agg_pipeline.datasets.registry import known_dataset, root_of
+from schemas.errors import ImageError, UserError
+
+NAMED = 3
+"""Images that a message names."""
+CHUNK = 64
+"""Images that a thread checks at a time."""
+
+
+@dataclass(frozen=True)
+class ImageReader:
+    """How the images of a data set are read, by their path in it; both raise ImageError for an unreadable image.
+
+    Attributes:
+        pixels: gives the (H, W, 3) uint8 RGB pixels and the sha256 (hex), as the database records it.
+        sha256: gives the sha256 alone, which is faster.
+    """
+
+    pixels: Callable[[str], tuple[NDArray[np.uint8], str]]
+    sha256: Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class UsedImage:
+    """An image that has a mask to learn.
+
+    Attributes:
+        path: path in its data set.
+        sha256: sha256 (hex) when its masks were made.
+        database: number of the database, and of its reader.
+    """
+
+    path: str
+    sha256: str
+    database: int
+
+
+def image_reader(dataset: str, root: str) -> ImageReader:
+    """The reader of a data set's images; UserError if the set is unknown or needs a root."""
+    known, store = known_dataset(dataset), root_of(dataset, root)
+    return ImageReader(partial(known.pixels, store), partial(known.sha256, store))
+
+
+def read_pixels(image: UsedImage, reader: ImageReader) -> NDArray[np.uint8]:
+    """The (H, W, 3) uint8 RGB pixels of an image; UserError if it is unreadable or was replaced."""
+    try:
+        pixels, found = reader.pixels(image.path)
+    except ImageError as error:
+        raise UserError(f"image {image.path} can no longer be read: {error.detail}") from error
+    if found != image.sha256:
+        raise UserError(f"image {image.path} is not the image that its masks were made for (its sha256 changed)")
+    return pixels
+
+
+def check_images(images: Sequence[UsedImage], readers: Sequence[ImageReader]) -> None:
+    """Check that all images are those that the masks were made for, by their sha256, in several threads.
+
+    Args:
+        images: the images.
+        readers: reader of the images, per database.
+
+    Raises:
+        UserError: an image is missing or was replaced; the message counts these images and names the first ones.
+    """
+    chunks = (images[start : start + CHUNK] for start in range(0, len(images), CHUNK))
+    with ThreadPoolExecutor() as pool:
+        wrong = [text for found in pool.map(partial(_problems, readers), chunks) for text in found]
+    if wrong:
+        more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
+        raise UserError(
+            f"{len(wrong)} of {len(images)} images are not those that the masks were made for: "
+            f"{', '.join(wrong[:NAMED])}{more}; is --data the right folder?"
+        )
+
+
+def _problems(readers: Sequence[ImageReader], images: Sequence[UsedImage]) -> list[str]:
+    """One text per image that is missing or was replaced."""
+    found = []
+    for image in images:
+        try:
+            if readers[image.database].sha256(image.path) != image.sha256:
+                found.append(f"{image.path} (another sha256 than in the database)")
+        except ImageError as error:
+            found.append(f"{image.path} ({error.detail})")
+    return found

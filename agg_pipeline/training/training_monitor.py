@@ -1,0 +1,101 @@
+"""Following a training: lines on the terminal, CSV and TensorBoard logs, and validation steps from time to time."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+from tensorboardX import SummaryWriter
+
+from agg_pipeline.datasets.evaluated_masks import EvaluatedMask
+from agg_pipeline.models.simpleclick import SimpleClick
+from agg_pipeline.training.training_folder import PICTURES, STEPS, TENSORBOARD, VALIDATION
+from agg_pipeline.training.training_lines import LevelMeans, step_line, validation_lines
+from agg_pipeline.training.training_log import STEP_COLUMNS, VALIDATION_COLUMNS, append
+from agg_pipeline.training.training_loop import StepDone
+from agg_pipeline.training.validation_pictures import write_picture
+from agg_pipeline.training.validation_step import validate
+from schemas.config import PredictorConfig
+
+SECONDS = 10.0
+"""Time between two lines on the terminal."""
+AVERAGED = 50
+"""Steps over which the loss on the terminal is averaged."""
+
+
+class Monitor:
+    """Called after every step.
+
+    Args:
+        out: output folder.
+        targets: validation masks; none for no validation.
+        config: device and threads of the validation steps.
+        minutes: time between validation steps.
+    """
+
+    def __init__(self, out: Path, targets: Sequence[EvaluatedMask], config: PredictorConfig, minutes: float) -> None:
+        self.out = out
+        self.targets = targets
+        self.config = config
+        self.minutes = minutes
+        self._recent: deque[float] = deque(maxlen=AVERAGED)
+        self._first: StepDone | None = None
+        self._said = 0.0
+        self._validated = time.monotonic()
+        self._writer: SummaryWriter | None = None
+
+    def __call__(self, done: StepDone, network: SimpleClick) -> None:
+        """Log a step; print a line and validate when it is time."""
+        self._first = self._first or done
+        self._recent.append(done.loss)
+        values = (done.loss, done.lr, done.samples / done.seconds, done.waited / done.seconds)
+        append(self.out / STEPS, STEP_COLUMNS, (done.step, done.epoch, *(f"{value:.6g}" for value in values)))
+        self._scalars(done.step, dict(zip(STEP_COLUMNS[2:], values, strict=True)))
+        now, last = time.monotonic(), done.step == done.steps
+        if now - self._said > SECONDS or last:
+            self._said = now
+            click.echo(step_line(self._first, done, sum(self._recent) / len(self._recent)))
+        if now - self._validated > 60 * self.minutes and not last:
+            self.validate(done.step, network)
+            self._validated = time.monotonic()
+
+    def validate(self, step: int, network: SimpleClick) -> None:
+        """Make a validation step now, if there are validation masks; log, draw and print its result."""
+        if not self.targets:
+            return
+        found = validate(network, self.targets, self.config)
+        write_picture(self.out / PICTURES, step, self.targets, found)
+        levels = []
+        for level in sorted({target.level for target in self.targets}):
+            own = [n for n, target in enumerate(self.targets) if target.level == level]
+            means = found.ious[own].mean(axis=0).tolist()
+            levels.append(LevelMeans(level, len(own), means))
+            append(
+                self.out / VALIDATION, VALIDATION_COLUMNS, (step, level, len(own), *(f"{mean:.4f}" for mean in means))
+            )
+            names = ("" if g is None else f" at {g:.1f}" for g in found.granularities)
+            self._scalars(step, {f"{level} iou@1{name}": mean for name, mean in zip(names, means, strict=True)})
+        click.echo(validation_lines(step, found.granularities, levels))
+
+    def close(self) -> None:
+        """End the TensorBoard file."""
+        if self._writer is not None:
+            # On a full disk there is nothing left to save.
+            with suppress(OSError):
+                self._writer.close()
+            self._writer = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_writer": None}
+
+    def _scalars(self, step: int, values: Mapping[str, float]) -> None:
+        if self._writer is None:
+            folder = str(self.out / TENSORBOARD)
+            self._writer = SummaryWriter(folder, purge_step=step, flush_secs=SECONDS)
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)

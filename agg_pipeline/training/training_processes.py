@@ -1,0 +1,90 @@
+"""Launching a training: on one device here, or on several in processes of their own (Lightning Fabric)."""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+
+import torch
+from lightning_fabric import Fabric
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
+
+from agg_pipeline.models.model_files import check_gpu
+from agg_pipeline.training.training_checkpoint import HOW_TO_RESUME, read_checkpoint
+from agg_pipeline.training.training_errors import OURS, explaining_lack_of_memory, message_of_traceback
+from agg_pipeline.training.training_loop import Trained, Training, Watch, run_steps
+from schemas.errors import UserError
+from schemas.training import TrainingConfig
+
+
+def check_devices(config: TrainingConfig) -> None:
+    """Check that the devices are there and can share a batch; UserError if not."""
+    if config.devices > 1 and ":" in config.device:
+        raise UserError(f"device {config.device!r} is one device; for several, use --device cuda with --devices")
+    if config.batch % config.devices:
+        raise UserError(f"a batch of {config.batch} cannot be shared equally by {config.devices} devices")
+    check_gpu(config.device, config.devices)
+
+
+def train(training: Training, watch: Watch) -> Trained:
+    """Launch a training and wait for its end: of the last epoch, or of its time.
+
+    Args:
+        training: what is trained; on one device its network is changed in place, on several it stays as it is.
+        watch: called after every step in the first of the training's processes, to which it is pickled.
+
+    Raises:
+        UserError: the training cannot start, resume or continue.
+    """
+    config = training.config
+    device, _, index = config.device.partition(":")
+    devices: int | list[int] = [int(index)] if index else config.devices
+    fabric = Fabric(
+        accelerator="cpu" if device == "cpu" else "cuda",
+        devices=devices,
+        precision=config.precision,
+        strategy="ddp_spawn" if config.devices > 1 else "auto",
+    )
+    if config.devices == 1:
+        with explaining_lack_of_memory(config):
+            return run_steps(fabric, training, watch)
+    # A partial and a tuple: Fabric moves the tensors in what it sends, and fails on frozen dataclasses. The weights are
+    # too large for its pipe; they are read from the last checkpoint.
+    launch: Callable[..., tuple[int, int]] = fabric.launch
+    with _other_processes():
+        step, steps = launch(partial(_run_in_process, training=training, watch=watch))
+    return Trained(step, steps, read_checkpoint(training.options.out)["state"])
+
+
+def _run_in_process(fabric: Fabric, training: Training, watch: Watch) -> tuple[int, int]:
+    """Train as one of several processes, with a copy of the network: what was sent lies in memory shared by all."""
+    try:
+        with explaining_lack_of_memory(training.config):
+            done = run_steps(fabric, replace(training, network=copy.deepcopy(training.network)), watch)
+    finally:
+        watch.close()
+    # Without this, the group's threads sometimes abort the process at its end.
+    torch.distributed.destroy_process_group()
+    return done.step, done.steps
+
+
+@contextmanager
+def _other_processes() -> Iterator[None]:
+    """End the other processes with this one, and turn their errors into errors of this one."""
+    before = set(multiprocessing.active_children())
+    try:
+        yield
+    except ProcessRaisedException as error:
+        # Only the traceback's text comes here.
+        if not str(error).rstrip().splitlines()[-1].startswith(OURS):
+            raise
+        raise UserError(message_of_traceback(str(error))) from error
+    except ProcessExitedException as error:
+        raise UserError(f"a process of the training was killed ({error}); {HOW_TO_RESUME}") from error
+    finally:
+        for process in set(multiprocessing.active_children()) - before:
+            process.terminate()

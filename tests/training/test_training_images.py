@@ -1,0 +1,79 @@
+"""Checking that the images are those that the masks were made for."""
+
+import shutil
+import threading
+from functools import partial
+
+import pytest
+from PIL import Image
+
+from agg_pipeline.database.reader import open_proposals
+from agg_pipeline.datasets.registry import DATASETS, root_of
+from agg_pipeline.training.mask_rows import choose_rows
+from agg_pipeline.training.training_images import CHUNK, ImageReader, UsedImage, check_images, image_reader, read_pixels
+from schemas.errors import UserError
+
+
+@pytest.fixture
+def images(proposals):
+    return choose_rows([open_proposals(str(proposals))], "agg", False).images
+
+
+def test_changed_and_missing_images_are_named(images, data, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(data, root)
+    for number in (0, 1, 2):
+        Image.new("RGB", (160, 120)).save(root / "images" / f"im_{number}.png")
+    (root / "images" / "im_3.png").unlink()
+    changed = image_reader("folder", str(root))
+    with pytest.raises(UserError) as error:
+        check_images(images, [changed])
+    message = str(error.value)
+    assert message.startswith("4 of 5 images")
+    assert all(f"im_{number}.png" in message for number in (0, 1, 2))
+    assert "and 1 more" in message
+    with pytest.raises(UserError, match="not the image that its masks were made for"):
+        read_pixels(images[0], changed)
+    with pytest.raises(UserError, match=r"im_3\.png can no longer be read: .* does not exist"):
+        read_pixels(images[3], changed)
+    intact = image_reader("folder", str(data))
+    check_images(images, [intact])
+    assert read_pixels(images[0], intact).shape == (120, 160, 3)
+
+
+def test_checking_decodes_no_image(images, data):
+    reader = ImageReader(partial(pytest.fail, "an image was decoded"), image_reader("folder", str(data)).sha256)
+    check_images(images, [reader])
+
+
+def test_several_threads_check():
+    together = threading.Barrier(2, timeout=60)
+
+    def sha256(path):
+        # Passes only if two threads are here at once.
+        if path in ("0", str(CHUNK)):
+            together.wait()
+        return path
+
+    reader = ImageReader(partial(pytest.fail, "not needed"), sha256)
+    check_images([UsedImage(str(n), str(n), 0) for n in range(2 * CHUNK)], [reader])
+
+
+def test_many_wrong_images_are_counted_in_order():
+    reader = ImageReader(partial(pytest.fail, "not needed"), lambda path: path)
+    images = [UsedImage(str(n), "other" if n % 2 else str(n), 0) for n in range(5 * CHUNK)]
+    with pytest.raises(UserError) as error:
+        check_images(images, [reader])
+    named = ", ".join(f"{n} (another sha256 than in the database)" for n in (1, 3, 5))
+    assert str(error.value).startswith(f"{5 * CHUNK // 2} of {5 * CHUNK} images are not those that")
+    assert f": {named} and {5 * CHUNK // 2 - 3} more; " in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["demo", "folder"])
+def test_both_ways_give_the_sha256_of_a_record(name, data):
+    root = "" if name == "demo" else str(data)
+    known, store = DATASETS[name], root_of(name, root)
+    listed = known.open(store, known.default_split)
+    for entry in listed.entries[:2]:
+        record = listed.read(entry)
+        assert known.sha256(store, entry.path) == known.pixels(store, entry.path)[1] == record.sha256

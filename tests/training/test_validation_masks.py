@@ -1,0 +1,34 @@
+"""The masks of the validation steps, and their pictures."""
+
+import pytest
+
+from agg_pipeline.training.validation_masks import masks_of_evaluation_split, masks_or_note
+from agg_pipeline.training.validation_pictures import delete_pictures_after, pictures
+from schemas.errors import UserError
+
+
+def test_masks_are_of_the_split_for_evaluation():
+    masks = masks_of_evaluation_split(("demo", "", "train"), 0, 2)
+    assert [mask.level for mask in masks].count("object") == [mask.level for mask in masks].count("part") == 2
+    assert all(mask.image.image_id >= "demo_100000" for mask in masks)
+    assert masks_of_evaluation_split(("demo", "", "train"), 0, 1)[0].target_id in {mask.target_id for mask in masks}
+    with pytest.raises(UserError, match="demo has no split but val, which is trained on"):
+        masks_of_evaluation_split(("demo", "", "val"), 0, 2)
+
+
+def test_no_masks_are_explained_if_some_were_wanted():
+    def find(masks):
+        raise UserError(f"{masks} are too many")
+
+    assert masks_or_note(8, find) == ((), ("no validation steps: 8 are too many",))
+    assert masks_or_note(0, find) == ((), ())
+    assert masks_or_note(2, lambda masks: ("mask",) * masks) == (("mask", "mask"), ())
+
+
+def test_pictures_of_later_steps_are_deleted(tmp_path):
+    for step in (0, 40, 1000):
+        (tmp_path / f"step-{step:07d}.png").write_bytes(b"")
+    assert list(pictures(tmp_path)) == [0, 40, 1000]
+    delete_pictures_after(tmp_path, 40)
+    assert list(pictures(tmp_path)) == [0, 40]
+    delete_pictures_after(tmp_path / "nowhere", 0)
