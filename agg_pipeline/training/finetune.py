@@ -209,7 +209,7 @@ def _weights(opened: ProposalDatabase) -> list[str]:
     if opened.store.exists(SAMPLING_FILE):
         return []
     try:
-        write_sampling(opened.store)
+        write_sampling(opened.store, opened.sidecars)
     except (StorageError, OSError):
         # Training computes the weights of its own choice of rows in any case.
         return [f"{opened.store.url} has no {SAMPLING_FILE} and cannot be written; computed for this training"]
