@@ -29,7 +29,7 @@ from agg_pipeline.evaluation.evaluation_page import write_report
 from agg_pipeline.evaluation.per_class import class_granularities
 from agg_pipeline.evaluation.results import Evaluation, open_results
 from agg_pipeline.evaluation.results_table import RunningNoc, print_evaluation
-from agg_pipeline.evaluation.run import run
+from agg_pipeline.evaluation.run import check_lost_images, run
 from agg_pipeline.execution.job import RunOptions
 from agg_pipeline.models.checkpoints import default_adapter, default_checkpoint
 from agg_pipeline.models.model_files import describe_model
@@ -141,6 +141,7 @@ def run_command(
     pictures: int,
     with_published: bool,
     overwrite: bool,
+    verify: bool,
     **settings: Any,
 ) -> None:
     """Simulate interactions with every mask of a data set. The same command again goes on where it stopped."""
@@ -160,10 +161,10 @@ def run_command(
         Selection(exclude_list, classes, skip_classes),
     )
     files = checkpoint or str(default_checkpoint()), _adapter_file(adapter)
-    options = RunOptions(out, limit_images, workers, scheduler, overwrite)
+    options = RunOptions(out, limit_images, workers, scheduler, overwrite, verify)
     with _stopping(overwrite):
         evaluation = _evaluate(listed, files, resolved, limit_objects, options, pictures, with_published)
-    _check_rejects(evaluation, max_reject_share)
+    check_lost_images(evaluation, max_reject_share)
 
 
 def _adapter_file(name: str) -> str:
@@ -203,15 +204,6 @@ def _evaluate(
     return evaluation
 
 
-def _check_rejects(evaluation: Evaluation, most: float) -> None:
-    """UserError if more than this share of the images fell out."""
-    if evaluation.reject_share > most:
-        raise UserError(
-            f"{evaluation.reject_share:.1%} of the images fell out, more than --max-reject-share "
-            f"{most:.1%}; the reasons are in {evaluation.store.url}/rejects.parquet"
-        )
-
-
 @group.command("adapted")
 @with_options(*DATA_OPTIONS, *MODEL_OPTIONS)
 @click.option(
@@ -245,6 +237,7 @@ def adapted_command(
     max_reject_share: float,
     pictures: int,
     overwrite: bool,
+    verify: bool,
     **settings: Any,
 ) -> None:
     """A model with its adapter beside its base: the best granularity of each mask, granularity 1.0 for objects, one for
@@ -283,9 +276,9 @@ def adapted_command(
         click.echo(f"{name}:")
         # Other images are not those that were limited.
         limit = limit_images if images is listed else None
-        options = RunOptions(folder, limit, workers, scheduler, overwrite)
+        options = RunOptions(folder, limit, workers, scheduler, overwrite, verify)
         made = _evaluate(images, (model, taught if with_adapter else ""), own, None, options, pictures, False)
-        _check_rejects(made, max_reject_share)
+        check_lost_images(made, max_reject_share)
 
     with _stopping(overwrite):
         tables = evaluate_adapted(listed, others, resolved, chosen, calibrate, out, models, evaluate)

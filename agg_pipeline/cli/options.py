@@ -66,6 +66,7 @@ RUN_OPTIONS = (
         help="Above it, the exit code is 1.",
     ),
     click.option("--overwrite", is_flag=True, help="Delete what another run left there first."),
+    click.option("--verify", is_flag=True, help="Compare the checksums of all finished files, not only their sizes."),
 )
 SETTINGS = {
     "seed": ("seed",),

@@ -30,7 +30,7 @@ from agg_pipeline.datasets.selection import Selection, nothing_selected, select
 from agg_pipeline.execution.job import RunOptions
 from agg_pipeline.models.checkpoints import default_checkpoint
 from agg_pipeline.proposals.recall import part_recall
-from agg_pipeline.proposals.run import Summary, run
+from agg_pipeline.proposals.run import Summary, check_lost_images, run
 from agg_pipeline.proposals.statistics_page import write_statistics
 from agg_pipeline.proposals.summary_tables import print_stats, print_status, print_summary
 from agg_pipeline.report.gallery import write_gallery
@@ -91,11 +91,12 @@ def _run(
     max_reject_share: float,
     gallery_images: int,
     overwrite: bool,
+    verify: bool,
     **settings: Any,
 ) -> None:
     check_start(out)
     resolved = replace(_resolve(preset, config, settings), source=source)
-    options = RunOptions(out, limit_images, workers, scheduler, overwrite)
+    options = RunOptions(out, limit_images, workers, scheduler, overwrite, verify)
     listed = select(open_dataset(dataset, data, split), Selection(exclude_list, classes, skip_classes))
     if source == "gt" and "part" not in listed.about.levels:
         raise UserError(f"data set {dataset} has no annotated parts; {_with_parts()} have")
@@ -113,11 +114,7 @@ def _run(
     if (classes or skip_classes) and not summary.manifest["totals"]["objects"]:
         raise nothing_selected(listed)
     _write_report(summary, listed, Store(out).below("report"), gallery_images)
-    if summary.reject_share > max_reject_share:
-        raise UserError(
-            f"{summary.reject_share:.1%} of the images fell out, more than --max-reject-share {max_reject_share:.1%}; "
-            f"the reasons are in {summary.database.store.url}/rejects"
-        )
+    check_lost_images(summary, max_reject_share)
 
 
 def _with_parts() -> str:

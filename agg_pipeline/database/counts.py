@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from agg_pipeline.database.contents import SAMPLING_FILE
+from agg_pipeline.database.reader import ProposalDatabase
+from agg_pipeline.execution.shard_files import read_table
 from schemas.numbers import BINS
 from schemas.tables import KINDS
 
@@ -15,3 +18,13 @@ def by_kind_and_bin(table: pa.Table) -> dict[str, list[int]]:
     bins = table["bin"].to_numpy()
     counts = {kind: np.bincount(bins[kinds == kind], minlength=BINS + 1)[1:].tolist() for kind in KINDS}
     return {kind: of_bins for kind, of_bins in counts.items() if any(of_bins)}
+
+
+def finished_counts(database: ProposalDatabase) -> dict[str, list[int]]:
+    """Rows of each bin 1..10, by kind; of a database whose run has finished without reading its rows."""
+    if not database.store.exists(SAMPLING_FILE):
+        return by_kind_and_bin(database.proposals(["kind", "bin"]))
+    counts: dict[str, list[int]] = {}
+    for row in read_table(database.store, SAMPLING_FILE).to_pylist():
+        counts.setdefault(row["kind"], [0] * BINS)[row["bin"] - 1] = row["count"]
+    return counts

@@ -1,4 +1,4 @@
-"""The proposal database: its manifest and sampling weights; a pure function of what is on disk."""
+"""The summaries of a proposal database, above all its manifest: a pure function of plan and shards."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from agg_pipeline.database.card import dataset_card
 from agg_pipeline.database.contents import CARD, DATABASE_LAYOUT, MANIFEST
 from agg_pipeline.database.sampling import write_sampling
 from agg_pipeline.execution.plan import described
-from agg_pipeline.execution.shard_files import sidecars
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
+from schemas.errors import UserError
 from schemas.tables import KINDS
 
 
@@ -46,10 +46,26 @@ def make_manifest(plan: Json, found: Mapping[int, Json]) -> Json:
     }
 
 
-def finish(store: Store, plan: Json) -> Json:
-    """Write manifest, sampling weights and dataset card from the shards that are there; returns the manifest."""
-    manifest = make_manifest(plan, sidecars(store, DATABASE_LAYOUT))
-    write_sampling(store)
+def finish(store: Store, plan: Json, found: Mapping[int, Json]) -> Json:
+    """Write sampling weights, dataset card and manifest of the shards with these sidecars; returns the manifest."""
+    manifest = make_manifest(plan, found)
+    write_sampling(store, found)
     store.write(CARD, dataset_card(manifest).encode())
+    # Last: a manifest that agrees with the sidecars says that the others do, too.
     store.write_json(MANIFEST, manifest)
     return manifest
+
+
+def finished(store: Store, plan: Json, found: Mapping[int, Json]) -> Json | None:
+    """The manifest, if a run has finished with just these shards; None if its summaries must be written (again).
+
+    A run deletes the summaries before it makes a shard, and writes them when all that was asked for is there.
+    """
+    there = store.sizes(DATABASE_LAYOUT.summaries)
+    if len(there) < len(DATABASE_LAYOUT.summaries):
+        return None
+    manifest = make_manifest(plan, found)
+    try:
+        return manifest if store.read_json(MANIFEST) == manifest else None
+    except UserError:
+        return None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from agg_pipeline.database.contents import DATABASE, DATABASE_LAYOUT
+from agg_pipeline.database.image_ids import similar
 from agg_pipeline.execution.shard_files import PLAN, read_table, shard_name, sidecars
 from agg_pipeline.storage.rle import decode
 from agg_pipeline.storage.store import Store
@@ -25,7 +26,17 @@ AGG_KINDS = ("object", "part", "complement")
 
 
 def open_proposals(path: str) -> ProposalDatabase:
-    """Open a database, or the one in a run's output folder, wherever fsspec reaches; UserError if there is none."""
+    """Open a proposal database, or the one in the output folder of a run.
+
+    Args:
+        path: a folder, or a URL that fsspec knows.
+
+    Returns:
+        The database with the shards that are finished now; tables are read when they are asked for.
+
+    Raises:
+        UserError: there is no database, or its plan or a sidecar is damaged.
+    """
     store = Store(str(path))
     if not store.exists(PLAN) and store.exists(f"{DATABASE}/{PLAN}"):
         store = store.below(DATABASE)
@@ -39,24 +50,19 @@ def open_proposals(path: str) -> ProposalDatabase:
     missing = sorted({"dataset", "model", "seed", "config", "config_hash", "shards"} - set(plan))
     if missing:
         raise UserError(f"{store.url}/{PLAN} is no plan of a proposal database: it has no {missing[0]!r}")
-    return ProposalDatabase(store)
+    return ProposalDatabase(store, plan, sidecars(store, DATABASE_LAYOUT))
 
 
 @dataclass(frozen=True)
 class ProposalDatabase:
-    """The finished shards of a database; tables are read when asked for, masks decoded one by one."""
+    """The finished shards of a database; tables are read when asked for, masks decoded one by one.
+
+    plan: the plan of the run: data set, model, configuration, images of every shard. sidecars: of the finished shards.
+    """
 
     store: Store
-
-    @cached_property
-    def plan(self) -> Json:
-        """The plan of the run: data set, model, configuration, images of every shard."""
-        return cast(Json, self.store.read_json(PLAN))
-
-    @cached_property
-    def sidecars(self) -> dict[int, Json]:
-        """The sidecar of every finished shard."""
-        return sidecars(self.store, DATABASE_LAYOUT)
+    plan: Json = field(repr=False)
+    sidecars: Mapping[int, Json] = field(repr=False)
 
     def table(self, name: str, columns: Sequence[str] | None = None, shards: Sequence[int] | None = None) -> pa.Table:
         """``proposals``, ``images`` or ``rejects`` as one Arrow table, in the order of the plan.
@@ -88,8 +94,23 @@ class ProposalDatabase:
         return {image: index for index, ids in enumerate(self.plan["shards"]) for image in ids}
 
     def of_image(self, image_id: str) -> pa.Table:
-        """The proposals of one image; only its shard is read. KeyError if the image is not in a finished shard."""
-        table = self.table("proposals", shards=[self._shard_of[image_id]])
+        """The proposals of one image; only its shard is read.
+
+        Raises:
+            UserError: the database does not have the image, or not yet.
+        """
+        shard = self._shard_of.get(image_id)
+        if shard is None:
+            alike = similar(image_id, self._shard_of)
+            hint = f"; similar: {', '.join(alike)}" if alike else ""
+            raise UserError(f"{self.store.url} has no image {image_id!r}{hint}")
+        sidecar = self.sidecars.get(shard)
+        if sidecar is None or image_id not in self.plan["shards"][shard][: sidecar["images"]]:
+            raise UserError(
+                f"{self.store.url} plans image {image_id!r}, but has not finished it; run the command that makes the "
+                "database again to resume, and without --limit-images"
+            )
+        table = self.table("proposals", shards=[shard])
         return table.filter(pc.equal(table["image_id"], image_id))
 
     def masks(self, table: pa.Table) -> Iterator[NDArray[np.bool_]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 import pyarrow as pa
 
-from agg_pipeline.database.contents import DATABASE_LAYOUT, SAMPLING_FILE
-from agg_pipeline.execution.shard_files import parquet_bytes, read_table, shard_name, sidecars
+from agg_pipeline.database.contents import SAMPLING_FILE
+from agg_pipeline.execution.shard_files import parquet_bytes, read_table, shard_name
 from agg_pipeline.storage.store import Store
 from schemas.tables import KINDS, SAMPLING
 
@@ -31,10 +32,10 @@ def sampling_table(kinds_and_bins: Counter[tuple[str, int]]) -> pa.Table:
     return pa.Table.from_pylist(rows, SAMPLING)
 
 
-def write_sampling(store: Store) -> None:
-    """Write the sampling weights of the shards that are there."""
+def write_sampling(store: Store, shards: Iterable[int]) -> None:
+    """Write the sampling weights of these shards."""
     counts: Counter[tuple[str, int]] = Counter()
-    for index in sidecars(store, DATABASE_LAYOUT):
+    for index in shards:
         table = read_table(store, f"proposals/{shard_name(index)}.parquet", ["kind", "bin"])
         counts.update(zip(table["kind"].to_pylist(), table["bin"].to_pylist(), strict=True))
     store.write(SAMPLING_FILE, parquet_bytes(sampling_table(counts)))

@@ -1,36 +1,50 @@
-"""``agg proposals status``: how far a run is, from its plan, sidecars and lock."""
+"""``agg proposals status``: how far a run is, from its plan, sidecars, summaries and lock."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agg_pipeline.database.manifest import finished
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.storage.lock import owner
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Finished and planned shards and images, rows of proposals, and who is writing (None: nobody)."""
+    """How far the run of a database is.
+
+    dataset: name and split. state: in words, and what to do. shards, finished: planned and finished shards.
+    planned, images: planned images, and those of finished shards. proposals: rows.
+    """
 
     dataset: str
+    state: str
     shards: int
     finished: int
     planned: int
     images: int
     proposals: int
-    owner: str | None
 
 
 def status(database: ProposalDatabase) -> Status:
     """The state of a database; checksums are not read, see ``validate``."""
     plan, sidecars = database.plan, database.sidecars.values()
-    lock = owner(database.store)
+    planned, images = plan["dataset"]["images"], sum(sidecar["images"] for sidecar in sidecars)
     return Status(
         dataset=f"{plan['dataset']['name']}, {plan['dataset']['split']}",
+        state=_state(database, planned, images),
         shards=len(plan["shards"]),
         finished=len(sidecars),
-        planned=plan["dataset"]["images"],
-        images=sum(sidecar["images"] for sidecar in sidecars),
+        planned=planned,
+        images=images,
         proposals=sum(sum(sidecar["kinds"].values()) for sidecar in sidecars),
-        owner=None if lock is None else f"process {lock['pid']} on {lock['host']}",
     )
+
+
+def _state(database: ProposalDatabase, planned: int, images: int) -> str:
+    lock = owner(database.store)
+    if lock is not None:
+        return f"running: process {lock['pid']} on {lock['host']}"
+    if finished(database.store, database.plan, database.sidecars) is None:
+        return f"stopped: {images} of {planned} images; run the same command again to resume"
+    return "complete" if images == planned else f"complete: {images} of {planned} images, as limited"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
+from agg_pipeline.datasets.all_cores import in_all_cores
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.parts import part_class
 from schemas.crop import area, intersection
@@ -17,10 +15,6 @@ from schemas.errors import ImageError
 from schemas.findings import Finding
 from schemas.records import ImageEntry, ImageRecord, ObjectMask
 
-CHUNK = 16
-"""Images that a process takes at a time."""
-FEW = 4 * CHUNK
-"""So many images are read sooner than processes are started."""
 LEAVES = 0.5
 """A part that lies in its object with less than this share of its pixels is taken for an error; people draw roughly."""
 
@@ -67,13 +61,7 @@ class Counts:
 
 def survey(dataset: Dataset) -> Iterator[ImageFacts]:
     """Read every image, in all cores, and give what is there in the order of the entries."""
-    look = partial(facts_of, dataset.read)
-    if len(dataset.entries) <= FEW:
-        yield from map(look, dataset.entries)
-        return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(look, dataset.entries, chunksize=CHUNK)
+    return in_all_cores(partial(facts_of, dataset.read), dataset.entries)
 
 
 def facts_of(read: Callable[[ImageEntry], ImageRecord], entry: ImageEntry) -> ImageFacts:

@@ -11,7 +11,7 @@ from agg_pipeline.execution.shard_files import read_table
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.errors import UserError
-from schemas.tables import CLICKS, EVALUATION_FILES, IMAGE_REASONS, TARGETS
+from schemas.tables import CLICKS, EVALUATION_FILES, TARGETS
 
 RUN = "run"
 """Folder of the shards, below the results."""
@@ -70,9 +70,3 @@ class Evaluation:
     summary: Json
     timings: Json | None
     images: int
-
-    @property
-    def reject_share(self) -> float:
-        """Share of the images that fell out; those that legitimately have no object do not count as such."""
-        reasons = self.tables["rejects"]["reason"].to_pylist()
-        return sum(reason in IMAGE_REASONS for reason in reasons) / max(1, self.images)

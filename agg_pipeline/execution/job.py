@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from typing import Any, TypeVar
@@ -16,9 +16,10 @@ from agg_pipeline.execution.cluster import cluster, default_workers
 from agg_pipeline.execution.interrupts import check_interrupt
 from agg_pipeline.execution.resuming import claim
 from agg_pipeline.execution.scheduling import ask, estimate_seconds, run_shards
-from agg_pipeline.execution.shard_files import Layout, sidecar_path, sidecars
+from agg_pipeline.execution.shard_files import Layout, sidecar_path
 from agg_pipeline.inference.predictor import open_predictor
 from agg_pipeline.models.model_files import ModelFiles, check_gpu
+from agg_pipeline.storage.lock import Ownership
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.config import PredictorConfig
@@ -30,13 +31,17 @@ SAMPLED_IMAGES = 4
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What does not change the result: where it goes, how much of it, and who does the work."""
+    """What does not change the result: where it goes, how much of it, and who does the work.
+
+    overwrite: delete what another run left. verify: compare the checksums of finished shards, and not only sizes.
+    """
 
     out: str
     limit_images: int | None = None
     workers: int | None = None
     scheduler: str | None = None
     overwrite: bool = False
+    verify: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,11 @@ class Made:
         return sum(len(done.task.entries) for done in self.shards)
 
     @property
+    def sidecars(self) -> dict[int, Json]:
+        """Their sidecars, by shard."""
+        return {done.task.index: done.sidecar for done in self.shards}
+
+    @property
     def times(self) -> Times:
         """Their times."""
         return reduce(Times.plus, (done.times for done in self.shards), Times())
@@ -123,19 +133,47 @@ def tasks_of(dataset: Dataset, config: C, images_per_shard: int, limit_images: i
     ]
 
 
-def make_shards(store: Store, job: Job, options: RunOptions, progress: Progress) -> Made:
-    """Make the missing shards of a folder that this process owns; those that are finished stay."""
-    claim(store, job.layout, job.plan, options.overwrite)
-    found = sidecars(store, job.layout)
-    missing = [task for task in job.tasks if task.index not in found or not job.finished(task, found[task.index])]
+def resume(
+    ownership: Ownership, layout: Layout, plan: Json, options: RunOptions, progress: Progress
+) -> dict[int, Json]:
+    """Make a folder the place of a plan; the sidecars of its finished shards, by shard. See ``claim``."""
+    if options.verify:
+        progress.say("comparing the checksums of what is finished")
+    return claim(ownership.store, layout, plan, options.overwrite, options.verify)
+
+
+def make_shards(
+    ownership: Ownership, job: Job, found: Mapping[int, Json], options: RunOptions, progress: Progress
+) -> Made:
+    """Make the missing shards of a folder that this run owns.
+
+    Args:
+        ownership: the folder. A worker that finds it lost does not write its shard.
+        job: what is to be made.
+        found: sidecars of the shards that are there, by shard, as ``resume`` has found them.
+        options: who does the work.
+        progress: told how far it is.
+
+    Raises:
+        UserError: for everything that a user can mend; shards that are finished by then stay.
+    """
+    store = ownership.store
+    finished, missing = [], []
+    for task in job.tasks:
+        sidecar = found.get(task.index)
+        if sidecar is not None and job.finished(task, sidecar):
+            finished.append(sidecar)
+        else:
+            missing.append(task)
     images = sum(len(task.entries) for task in missing)
     workers = min(options.workers or default_workers(job.predictor), max(1, len(missing)))
-    finished = tuple(found[task.index] for task in job.tasks if task not in missing)
-    begin = RunStart(len(job.tasks), finished, images, workers, None)
+    begin = RunStart(len(job.tasks), tuple(finished), images, workers, None)
     if not missing:
         progress.started(begin)
         return Made()
+    ownership.check()
     job.drop()
+    job = replace(job, chain=replace(job.chain, write=partial(_write_owned, ownership, job.chain.write)))
     made = []
     open_model = partial(open_predictor, job.model, job.predictor)
     with cluster(options.scheduler, workers, job.predictor.threads, open_model) as running:
@@ -157,6 +195,14 @@ def _sample(tasks: Sequence[ShardTask[Any]]) -> ShardTask[Any]:
     entries = [entry for task in tasks for entry in task.entries]
     step = max(1, len(entries) // SAMPLED_IMAGES)
     return replace(tasks[0], entries=tuple(entries[::step][:SAMPLED_IMAGES]), limit=None)
+
+
+def _write_owned(
+    ownership: Ownership, write: Callable[[Any, Store, str], Json], state: Any, store: Store, config_hash: str
+) -> Json:
+    """Write a shard, in a worker, if the run still owns the folder; its sidecar."""
+    ownership.check()
+    return write(state, store, config_hash)
 
 
 def _check_arrived(store: Store, done: Done) -> None:

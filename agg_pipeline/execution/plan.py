@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Protocol
+from typing import Any, Protocol
 
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.execution.shard_files import PLAN, Layout
-from agg_pipeline.storage.store import Store
 from schemas.canonical import Json, canonical_json, content_hash, differences
 from schemas.config import BatchConfig
 from schemas.errors import UserError
+
+NAMED = 5
+"""Differences that a message names."""
+ORDER = (
+    *("format_version", "algorithm_version", "dataset.name", "dataset.split", "dataset.images", "dataset.selection"),
+    *("model.architecture", "model.input_size", "model", "config", "environment"),
+)
+"""Beginnings of the keys of a plan, by how much they tell a user; all others follow."""
+HASHES = ("fingerprint", "sha256")
 
 
 class _Config(Protocol):
@@ -53,18 +62,51 @@ def make_plan(layout: Layout, dataset: Dataset, model: Json, environment: Json, 
     return plan | {"config_hash": content_hash(plan), "shards": shards}
 
 
+def is_plan(content: Any) -> bool:
+    """Whether the content of a ``plan.json`` is a plan of this program, of whatever version."""
+    return isinstance(content, dict) and {"format_version", "config_hash", "shards"} <= content.keys()
+
+
 def described(plan: Json) -> Json:
     """What decides the content, of a plan."""
     return {key: value for key, value in plan.items() if key not in ("shards", "config_hash")}
 
 
-def refuse_other_plan(store: Store, plan: Json) -> None:
-    """UserError with the differences if the folder holds the plan of another run."""
-    old = store.read_json(PLAN)
-    if old == plan:
-        return
-    changed = differences(described(old), described(plan)) or ["shards: another order or choice of images"]
-    raise UserError(
-        f"{store.url} holds another run; choose another output folder, or --overwrite to delete it. Different: "
-        + "; ".join(changed)
-    )
+def refuse_other_plan(where: str, old: Json | None, plan: Json) -> None:
+    """Refuse a folder whose shards were made under another plan.
+
+    Args:
+        where: name of the folder, for the message.
+        old: the plan in the folder, None if it is missing or damaged.
+        plan: the plan of this run.
+
+    Raises:
+        UserError: the plans differ; the message names the most important differences.
+    """
+    if old is None:
+        raise UserError(
+            f"{where} holds shards, but no {PLAN} that can be read; "
+            "choose another output folder, or --overwrite to delete them"
+        )
+    if old != plan:
+        raise UserError(
+            f"{where} holds another run; choose another output folder, or --overwrite to delete it. Different: "
+            + _told(differences(described(old), described(plan)))
+        )
+
+
+def _told(changed: Sequence[str]) -> str:
+    # The configuration holds the seed as well.
+    lines = sorted((line for line in changed if not line.startswith("seed:")), key=_rank)
+    if not lines:
+        return "shards: another order or choice of images"
+    more = [f"and {len(lines) - NAMED} more"] if len(lines) > NAMED else []
+    return "; ".join([*lines[:NAMED], *more])
+
+
+def _rank(line: str) -> int:
+    """Place of a difference in a message: hashes say least, and go last."""
+    key = line.partition(":")[0]
+    if key.endswith(HASHES):
+        return len(ORDER) + 1
+    return next((place for place, start in enumerate(ORDER) if key.startswith(start)), len(ORDER))

@@ -1,54 +1,132 @@
-"""The rules of resuming: which folder a run may write to, and what of an earlier one it keeps."""
+"""The rules of resuming: which folder a run may write to, and what of an earlier run it keeps.
+
+A folder that holds a plan of this program is this program's: a run reads, replaces and deletes the files whose names
+the layout gives, and leaves all others alone. A folder without such a plan must be empty, except for hidden files and
+what desktops leave in folders.
+"""
 
 from __future__ import annotations
 
-from agg_pipeline.execution.plan import refuse_other_plan
-from agg_pipeline.execution.shard_files import PLAN, Layout, damage, sidecar_path, sidecars
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from agg_pipeline.execution.plan import is_plan, refuse_other_plan
+from agg_pipeline.execution.shard_files import (
+    PLAN,
+    Layout,
+    damage,
+    listing,
+    read_sidecars,
+    sidecar_path,
+)
 from agg_pipeline.storage.lock import LOCK
-from agg_pipeline.storage.store import TEMPORARY, Store
+from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.errors import UserError
 
+LITTER = ("Thumbs.db", "desktop.ini", "Icon\r")
+"""Visible files that desktops leave in folders."""
 
-def claim(store: Store, layout: Layout, plan: Json, overwrite: bool) -> None:
-    """Make a folder the place of this plan: refuse what is somebody else's, delete what killed runs left."""
-    refuse_foreign_files(store, layout)
+
+def claim(store: Store, layout: Layout, plan: Json, overwrite: bool = False, verify: bool = False) -> dict[int, Json]:
+    """Make a folder the place of a plan, and find the shards that are finished.
+
+    Shards whose files are damaged lose their sidecars, and what killed runs left is deleted.
+
+    Args:
+        store: the folder, which this run owns.
+        layout: what lies in it.
+        plan: the plan of this run.
+        overwrite: whether to delete what another run left.
+        verify: whether to compare the checksums of all files; otherwise their sizes decide.
+
+    Returns:
+        The sidecars of the finished shards, by shard.
+
+    Raises:
+        UserError: the folder is somebody else's, or holds another run.
+    """
+    old = _old_plan(store, layout)
+    sizes = listing(store, layout)
     if overwrite:
-        delete(store)
+        delete(store, layout, sizes)
+        sizes = {}
+    found = read_sidecars(store, layout, sizes)
     # A plan under which nothing is finished protects nothing: it gives way.
-    if sidecars(store, layout):
-        refuse_other_plan(store, plan)
-    store.write_json(PLAN, plan)
-    drop_damaged(store, layout, plan["config_hash"])
-    remove_leftovers(store, layout)
+    if found:
+        refuse_other_plan(store.url, old, plan)
+    if overwrite or old != plan:
+        store.write_json(PLAN, plan)
+    for index in set(damaged(store, found, sizes, plan["config_hash"], verify)):
+        store.remove(sidecar_path(index))
+        del found[index]
+    remove_leftovers(store, layout, found, sizes)
+    return found
 
 
-def remove_leftovers(store: Store, layout: Layout) -> None:
+def damaged(
+    store: Store, found: Mapping[int, Json], sizes: Mapping[str, int], config_hash: str, verify: bool
+) -> list[int]:
+    """The shards that must be made again: of another configuration, or with files unlike their sidecars.
+
+    Args:
+        store: the folder.
+        found: the sidecars, by shard.
+        sizes: bytes of the files of the folder, by path.
+        config_hash: of the plan.
+        verify: whether to compare checksums, several files at a time; otherwise sizes.
+    """
+    other = [index for index, sidecar in found.items() if sidecar["config_hash"] != config_hash]
+    if verify:
+        # Hashing releases Python's lock.
+        with ThreadPoolExecutor() as pool:
+            problems = pool.map(partial(damage, store), found.values())
+            return other + [index for index, wrong in zip(found, problems, strict=True) if wrong]
+    return other + [
+        index
+        for index, sidecar in found.items()
+        if any(sizes.get(path) != file["bytes"] for path, file in sidecar["files"].items())
+    ]
+
+
+def remove_leftovers(store: Store, layout: Layout, found: Mapping[int, Json], files: Iterable[str]) -> None:
     """Delete what killed runs left: temporary files, and files of shards that have no sidecar."""
-    marked = {sidecar_path(index).split("/")[1].removesuffix(".json") for index in sidecars(store, layout)}
+    kept = {path for index, sidecar in found.items() for path in (sidecar_path(index), *sidecar["files"])}
+    kept |= {PLAN, LOCK, *layout.summaries}
+    store.remove_all(path for path in files if path not in kept and layout.owns(path))
+
+
+def delete(store: Store, layout: Layout, files: Iterable[str]) -> None:
+    """Delete the layout's files but the lock: sidecars first, so that no shard looks finished that lacks a file.
+
+    The plan goes last: without it, what a kill leaves here would look like somebody else's.
+    """
+    own = [path for path in files if path not in (LOCK, PLAN) and layout.owns(path)]
+    store.remove_all(sorted(own, key=lambda path: not path.startswith("shards/")))
+    store.remove(PLAN)
+
+
+def _old_plan(store: Store, layout: Layout) -> Json | None:
+    """The plan that a folder holds; None if there is none, or a damaged one.
+
+    Raises:
+        UserError: the folder holds no plan of this program, but somebody's files.
+    """
+    try:
+        content = store.read_json(PLAN)
+    except UserError:
+        content = None
+    if is_plan(content):
+        return dict(content)
+    # Summaries are never without a plan, so that a README.md here is somebody's.
+    not_ours = {*layout.summaries} if content is None else {PLAN, *layout.summaries}
     for path in store.files():
-        folder, _, name = path.rpartition("/")
-        orphan = folder in layout.folders and name.removesuffix(".parquet") not in marked
-        if name.startswith(TEMPORARY) or orphan:
-            store.remove(path)
+        if path in not_ours or not (layout.owns(path) or _is_litter(path)):
+            raise UserError(f"{store.url} holds {path} and is not {layout.what}; choose another folder")
+    return None
 
 
-def refuse_foreign_files(store: Store, layout: Layout) -> None:
-    """UserError if a folder holds files that are not the layout's."""
-    foreign = [path for path in store.files() if not layout.owns(path)]
-    if foreign:
-        raise UserError(f"{store.url} holds {foreign[0]}, which is no file of {layout.what}; choose another folder")
-
-
-def drop_damaged(store: Store, layout: Layout, config_hash: str) -> None:
-    """Delete the sidecars of shards whose files are not what they say: these shards are to be made again."""
-    for index, sidecar in sidecars(store, layout).items():
-        if sidecar["config_hash"] != config_hash or damage(store, sidecar):
-            store.remove(sidecar_path(index))
-
-
-def delete(store: Store) -> None:
-    """Delete all files of a folder but its lock."""
-    for path in store.files():
-        if path != LOCK:
-            store.remove(path)
+def _is_litter(path: str) -> bool:
+    parts = path.split("/")
+    return parts[-1] in LITTER or any(part.startswith(".") for part in parts)

@@ -8,18 +8,26 @@ from functools import partial
 from typing import Any
 
 from agg_pipeline.database.contents import DATABASE, DATABASE_LAYOUT
-from agg_pipeline.database.manifest import finish
+from agg_pipeline.database.fallen_images import check_rejects
+from agg_pipeline.database.manifest import finish, finished
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.execution.chain import ShardTask, Times
-from agg_pipeline.execution.job import Job, Progress, RunOptions, check_device, environment, make_shards, tasks_of
+from agg_pipeline.execution.job import (
+    Job,
+    Progress,
+    RunOptions,
+    check_device,
+    environment,
+    make_shards,
+    resume,
+    tasks_of,
+)
 from agg_pipeline.execution.plan import make_plan
 from agg_pipeline.execution.shard_files import PLAN
 from agg_pipeline.models.model_files import describe_model
 from agg_pipeline.proposals.estimate import seconds_per_image
-from agg_pipeline.proposals.pipeline import (
-    chain,
-)
+from agg_pipeline.proposals.pipeline import chain
 from agg_pipeline.storage.lock import owned
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
@@ -42,14 +50,28 @@ class Summary:
     def reject_share(self) -> float:
         """Share of the images that fell out; those that legitimately have no object do not count as such."""
         totals = self.manifest["totals"]
-        lost = sum(totals["rejects"].get(reason, 0) for reason in IMAGE_REASONS)
-        return float(lost / max(1, totals["planned_images"]))
+        return _lost_images(totals) / max(1, int(totals["planned_images"]))
+
+
+def check_lost_images(summary: Summary, most: float) -> None:
+    """UserError with the most frequent reasons if more than this share of the images fell out."""
+    if summary.reject_share > most:
+        database = summary.database
+        shards = [index for index, sidecar in database.sidecars.items() if _lost_images(sidecar)]
+        rejects = database.table("rejects", shards=shards)
+        images = summary.manifest["totals"]["planned_images"]
+        check_rejects(rejects, images, most, f"{database.store.url}/rejects")
+
+
+def _lost_images(sidecar: Json) -> int:
+    return sum(sidecar["rejects"].get(reason, 0) for reason in IMAGE_REASONS)
 
 
 def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: RunOptions, progress: Progress) -> Summary:
-    """Make what is missing of the database below ``options.out`` and finish it (manifest, sampling weights, card).
+    """Make what is missing of the database below ``options.out``, and finish it (manifest, sampling weights, card).
 
-    Raises UserError for everything a user can mend; shards that are finished by then stay, and the same call goes on.
+    Raises:
+        UserError: for everything that a user can mend. Finished shards stay, and the same call resumes.
     """
     check_device(config.predictor.device, options)
     place = Store(options.out).anchored()
@@ -70,10 +92,16 @@ def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: Run
         drop=partial(store.remove_all, DATABASE_LAYOUT.summaries),
     )
     started = time.perf_counter()
-    with owned(store):
-        made = make_shards(store, job, options, progress)
-        manifest = finish(store, plan)
-    return Summary(ProposalDatabase(store), manifest, made.images, time.perf_counter() - started, made.times)
+    with owned(store) as ownership:
+        found = resume(ownership, DATABASE_LAYOUT, plan, options, progress)
+        made = make_shards(ownership, job, found, options, progress)
+        found = dict(sorted((found | made.sidecars).items()))
+        ownership.check()
+        manifest = None if options.verify else finished(store, plan, found)
+        if manifest is None:
+            manifest = finish(store, plan, found)
+    database = ProposalDatabase(store, plan, found)
+    return Summary(database, manifest, made.images, time.perf_counter() - started, made.times)
 
 
 def _is_finished(task: ShardTask[Any], sidecar: Json) -> bool:

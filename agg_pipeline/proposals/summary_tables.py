@@ -33,10 +33,10 @@ def print_status(status: Status) -> None:
     """How far a run is."""
     rows = [
         ("data set", status.dataset),
+        ("state", status.state),
         ("finished shards", f"{status.finished} of {status.shards}"),
         ("images in them", f"{status.images} of {status.planned}"),
         ("proposals", str(status.proposals)),
-        ("running", status.owner or "no"),
     ]
     print_rows("Status", ("", ""), rows)
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from agg_pipeline.database.counts import by_kind_and_bin
+from agg_pipeline.database.counts import finished_counts
 from agg_pipeline.database.manifest import make_manifest
 from agg_pipeline.database.reader import ProposalDatabase, mask_of
 from agg_pipeline.datasets.dataset import Dataset
@@ -103,10 +103,10 @@ def write_gallery(database: ProposalDatabase, dataset: Dataset, store: Store, pa
     read any more, or that has changed, becomes a line that says so. OSError if the page cannot be written.
     """
     entries = {entry.image_id: entry for entry in dataset.entries}
-    sample = _sample(database.images(), dataset.name, images, seed)
+    sample = _sample(database, dataset.name, images, seed)
     pictures = [_picture(database, dataset, row, entries.get(row["image_id"])) for row in sample]
     manifest = make_manifest(database.plan, database.sidecars)
-    by_bin = by_kind_and_bin(database.proposals(["kind", "bin"]))
+    by_bin = finished_counts(database)
     page = filled(
         "gallery.html.j2",
         plan=manifest["plan"],
@@ -120,11 +120,27 @@ def write_gallery(database: ProposalDatabase, dataset: Dataset, store: Store, pa
     return sum(isinstance(picture, Picture) for picture in pictures)
 
 
-def _sample(images: pa.Table, dataset: str, count: int, seed: int) -> list[Row]:
-    """Rows of the images with the smallest draws, in the order of the table: a larger sample holds the smaller one."""
-    rows: list[Row] = images.to_pylist()
-    draws = [uniforms(seed, dataset, row["image_id"], 0, "gallery", 0, 1)[0] for row in rows]
-    return [rows[n] for n in sorted(np.argsort(draws, kind="stable")[:count])]
+def _sample(database: ProposalDatabase, dataset: str, count: int, seed: int) -> list[Row]:
+    """Rows of the images with the smallest draws, in the order of the plan: a larger sample holds the smaller one.
+
+    Only the shards of these images are read.
+    """
+    planned = [
+        (index, image_id)
+        for index, sidecar in database.sidecars.items()
+        for image_id in database.plan["shards"][index][: sidecar["images"]]
+    ]
+    draws = [uniforms(seed, dataset, image_id, 0, "gallery", 0, 1)[0] for _, image_id in planned] if count else []
+    found: dict[int, Row] = {}
+    for place in np.argsort(draws, kind="stable"):
+        index, image_id = planned[place]
+        images = database.table("images", shards=[index])
+        # An image that could not be read has no row.
+        for row in images.filter(pc.equal(images["image_id"], image_id)).to_pylist():
+            found[int(place)] = row
+        if len(found) >= count:
+            break
+    return [row for _, row in sorted(found.items())]
 
 
 def _picture(database: ProposalDatabase, dataset: Dataset, row: Row, entry: ImageEntry | None) -> Picture | Unreadable:

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import psutil
@@ -21,6 +22,49 @@ LOCK = "lock.json"
 HEARTBEAT_SECONDS = 20.0
 DEAD_AFTER_SECONDS = 180.0
 SETTLE_SECONDS = 0.5
+CONTENT = {"run": str, "host": str, "pid": int, "process_started": float, "heartbeat": float}
+"""Keys of the lock file, and the types of their values."""
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """What a run has of a folder that it owns. Can be sent to the processes that write there for it.
+
+    store: the folder. run: the id of the run in the lock file.
+    """
+
+    store: Store
+    run: str
+
+    def holds(self) -> bool:
+        """Whether the lock file still names this run.
+
+        Raises:
+            StorageError: the lock file cannot be read, which says nothing about the owner.
+        """
+        found = _read(self.store)
+        return found is not None and found["run"] == self.run
+
+    def check(self) -> None:
+        """Stop a run that has lost its folder, before it writes into it again.
+
+        Raises:
+            UserError: another run has taken the folder over, or the lock file is gone.
+        """
+        try:
+            found = _read(self.store)
+        except StorageError:
+            return
+        if found is None:
+            raise UserError(
+                f"{self.store.url}/{LOCK} is gone: it was deleted, or a worker does not see this folder; "
+                "the run stops here, and what is finished stays"
+            )
+        if found["run"] != self.run:
+            raise UserError(
+                f"another run (process {found['pid']} on {found['host']}) has taken over {self.store.url}, because it "
+                "took this one for dead; this one stops here, and what is finished stays"
+            )
 
 
 def owner(store: Store) -> dict[str, Any] | None:
@@ -37,8 +81,12 @@ def owner(store: Store) -> dict[str, Any] | None:
 
 
 @contextmanager
-def owned(store: Store) -> Iterator[None]:
-    """Own an output folder; UserError if another run that lives owns it."""
+def owned(store: Store) -> Iterator[Ownership]:
+    """Own an output folder.
+
+    Raises:
+        UserError: another run that lives owns it; at the end, another run has taken it over meanwhile.
+    """
     lock = _new_lock()
     if not store.create(LOCK, _encoded(lock)):
         _refuse_if_owned(store, lock)
@@ -46,16 +94,17 @@ def owned(store: Store) -> Iterator[None]:
         store.write(LOCK, _encoded(lock))
         time.sleep(SETTLE_SECONDS)
         _refuse_if_owned(store, lock)
+    ownership = Ownership(store, lock["run"])
     done = threading.Event()
-    heart = threading.Thread(target=_beat, args=(store, lock, done), daemon=True)
+    heart = threading.Thread(target=_beat, args=(ownership, lock, done), daemon=True)
     heart.start()
     try:
-        yield
+        yield ownership
+        ownership.check()
     finally:
         done.set()
         heart.join()
-        if _is_ours(store, lock):
-            store.remove(LOCK)
+        _release(ownership)
 
 
 def _refuse_if_owned(store: Store, lock: dict[str, Any]) -> None:
@@ -78,29 +127,36 @@ def _new_lock() -> dict[str, Any]:
     }
 
 
-def _beat(store: Store, lock: dict[str, Any], done: threading.Event) -> None:
-    while not done.wait(HEARTBEAT_SECONDS) and _is_ours(store, lock):
+def _beat(ownership: Ownership, lock: dict[str, Any], done: threading.Event) -> None:
+    """Keep the heartbeat fresh until the run ends or the folder is lost: another run's lock is never overwritten."""
+    while not done.wait(HEARTBEAT_SECONDS):
         try:
-            store.write(LOCK, _encoded(lock | {"heartbeat": time.time()}))
+            if not ownership.holds():
+                return
+            ownership.store.write(LOCK, _encoded(lock | {"heartbeat": time.time()}))
         except StorageError:
             # A full disk is reported by the run itself; the next beat may succeed.
             continue
+
+
+def _release(ownership: Ownership) -> None:
+    try:
+        if ownership.holds():
+            ownership.store.remove(LOCK)
+    except StorageError:
+        return
 
 
 def _read(store: Store) -> dict[str, Any] | None:
     """The lock's content; None if there is none, or only what a power cut left of one."""
     try:
         lock = json.loads(store.read(LOCK))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, json.JSONDecodeError):
         return None
-    kinds = {key: type(value) for key, value in _new_lock().items()}
-    whole = isinstance(lock, dict) and {key: type(value) for key, value in lock.items()} == kinds
+    except OSError as error:
+        raise StorageError(f"cannot read {store.url}/{LOCK}: {error.strerror or error}") from error
+    whole = isinstance(lock, dict) and {key: type(value) for key, value in lock.items()} == CONTENT
     return lock if whole else None
-
-
-def _is_ours(store: Store, lock: dict[str, Any]) -> bool:
-    found = _read(store)
-    return found is not None and found["run"] == lock["run"]
 
 
 def _lives(pid: int, process_started: float) -> bool:

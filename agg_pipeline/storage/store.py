@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from fsspec.implementations.local import LocalFileSystem
 from schemas.errors import StorageError, UserError
 
 TEMPORARY = ".tmp-"
+REQUESTS = 32
+"""Files of an object store that are read at a time: each waits for the network most of the time."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,17 @@ class Store:
         """The bytes of a file; FileNotFoundError if there is none."""
         filesystem, root = self._open()
         return cast(bytes, filesystem.cat_file(f"{root}/{path}"))
+
+    def read_all(self, paths: Sequence[str]) -> Iterator[bytes]:
+        """The bytes of many files, in their order; FileNotFoundError if one is missing."""
+        filesystem, root = self._open()
+        if isinstance(filesystem, LocalFileSystem):
+            # Several times as fast as fsspec, which matters for a hundred thousand small files.
+            for path in paths:
+                yield Path(f"{root}/{path}").read_bytes()
+            return
+        with ThreadPoolExecutor(REQUESTS) as pool:
+            yield from pool.map(self.read, paths)
 
     def open(self, path: str) -> IO[bytes]:
         """A file opened for reading, to be closed by the caller."""

@@ -56,7 +56,7 @@ def database_notes(database: ProposalDatabase) -> list[str]:
         notes.append(f"{database.store.url} is unfinished: training uses the {finished} of {shards} shards it has")
     if not database.store.exists(SAMPLING_FILE):
         try:
-            write_sampling(database.store)
+            write_sampling(database.store, database.sidecars)
             notes.append(f"{database.store.url} had no {SAMPLING_FILE}; it has been computed")
         except (StorageError, OSError):
             # Training computes the weights of its own rows in any case.

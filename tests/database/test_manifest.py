@@ -1,10 +1,6 @@
-"""The database on disk: plan, shards, sidecars, manifest, and the rules of resuming."""
+"""The tables of a database and its summaries: manifest and sampling weights."""
 
-import copy
-import dataclasses
-import hashlib
 import io
-import json
 from collections import Counter
 
 import numpy as np
@@ -12,21 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from agg_pipeline.database.contents import DATABASE_LAYOUT
-from agg_pipeline.database.manifest import make_manifest
+from agg_pipeline.database.contents import CARD, DATABASE_LAYOUT, MANIFEST, SAMPLING_FILE
+from agg_pipeline.database.manifest import finish, finished, make_manifest
 from agg_pipeline.database.sampling import sampling_table
-from agg_pipeline.execution.plan import make_plan, refuse_other_plan
-from agg_pipeline.execution.resuming import claim, delete, drop_damaged, refuse_foreign_files, remove_leftovers
-from agg_pipeline.execution.shard_files import PLAN, damage, parquet_bytes, sidecars
-from agg_pipeline.proposals.pipeline import shard_tables, write_shard
-from agg_pipeline.storage.lock import LOCK
-from agg_pipeline.storage.store import TEMPORARY, Store
-from schemas.errors import UserError
-from schemas.resolve import override
+from agg_pipeline.execution.shard_files import PLAN, parquet_bytes, sidecars
+from agg_pipeline.proposals.pipeline import shard_tables
+from agg_pipeline.storage.store import Store
 from schemas.tables import FILES, PROPOSALS, REASONS, SAMPLING
-
-MODEL = {"architecture": "toy", "input_size": 32, "sha256": "0" * 64}
-ENVIRONMENT = {"device": "cpu", "torch": "0"}
 
 
 def test_same_rows_same_bytes(toy_shards):
@@ -96,123 +84,6 @@ def test_images_that_cannot_be_used_are_rejects(toy_shards):
     assert lost == [("im_4", "no_object", None), ("im_6", "unreadable_image", None)]
 
 
-def test_plan_names_every_image_once_in_order(toy_dataset, toy_plan):
-    assert [image for shard in toy_plan["shards"] for image in shard] == [e.image_id for e in toy_dataset.entries]
-    assert [len(shard) for shard in toy_plan["shards"]] == [3, 3, 2]
-    assert toy_plan["dataset"]["images"] == 8
-    assert json.loads(json.dumps(toy_plan)) == toy_plan
-
-
-def test_hash_of_the_plan_changes_with_all_that_changes_the_result(toy_dataset, toy_config, toy_plan):
-    def hashed(dataset=toy_dataset, model=MODEL, environment=ENVIRONMENT, config=toy_config):
-        return make_plan(DATABASE_LAYOUT, dataset, model, environment, config)["config_hash"]
-
-    others = [
-        hashed(dataset=dataclasses.replace(toy_dataset, fingerprint="0" * 32)),
-        hashed(dataset=dataclasses.replace(toy_dataset, split="train")),
-        hashed(model=MODEL | {"sha256": "1" * 64}),
-        hashed(environment=ENVIRONMENT | {"torch": "1"}),
-        hashed(config=override(toy_config, {"seed": 1})),
-        hashed(config=override(toy_config, {"loop": {"max_draws": 3}})),
-        hashed(config=override(toy_config, {"predictor": {"threads": 2}})),
-        hashed(config=override(toy_config, {"batch": {"batch_objects": 2}})),
-    ]
-    assert hashed() == toy_plan["config_hash"]
-    assert len({toy_plan["config_hash"], *others}) == 1 + len(others)
-
-
-def test_other_plan_is_refused_with_the_difference(built, toy_dataset, toy_config, toy_plan):
-    refuse_other_plan(built, toy_plan)
-    other = make_plan(
-        DATABASE_LAYOUT, toy_dataset, MODEL, ENVIRONMENT, override(toy_config, {"seed": 3, "loop": {"keep": "last"}})
-    )
-    with pytest.raises(UserError) as error:
-        refuse_other_plan(built, other)
-    message = str(error.value)
-    assert 'config.loop.keep: "all" -> "last"' in message
-    assert "config.seed: 0 -> 3" in message
-    assert "config.masks" not in message
-    assert "\n" not in message
-    shuffled = copy.deepcopy(toy_plan)
-    shuffled["shards"].reverse()
-    with pytest.raises(UserError, match="shards"):
-        refuse_other_plan(built, shuffled)
-
-
-def test_sidecar_says_what_its_files_hold(built, toy_plan):
-    found = sidecars(built, DATABASE_LAYOUT)
-    assert list(found) == [0, 1, 2]
-    for sidecar in found.values():
-        assert sidecar["config_hash"] == toy_plan["config_hash"]
-        assert set(sidecar["files"]) == {f"{name}/part-{sidecar['shard']:05d}.parquet" for name in FILES}
-        for path, said in sidecar["files"].items():
-            content = built.read(path)
-            assert said["bytes"] == len(content)
-            assert said["sha256"] == hashlib.sha256(content).hexdigest()
-            assert said["rows"] == pq.read_metadata(io.BytesIO(content)).num_rows
-    assert [sidecar["images"] for sidecar in found.values()] == [3, 3, 2]
-
-
-def test_sidecar_is_written_last(tmp_path, toy_plan, toy_shards, monkeypatch):
-    order = []
-    write = Store.write
-    monkeypatch.setattr(Store, "write", lambda self, path, content: order.append(path) or write(self, path, content))
-    write_shard(toy_shards[1], Store(str(tmp_path)), toy_plan["config_hash"])
-    assert len(order) == 4
-    assert order[-1] == "shards/part-00001.json"
-
-
-def test_shards_of_another_configuration_are_dropped(built, toy_plan):
-    drop_damaged(built, DATABASE_LAYOUT, toy_plan["config_hash"])
-    assert sorted(sidecars(built, DATABASE_LAYOUT)) == [0, 1, 2]
-    drop_damaged(built, DATABASE_LAYOUT, "another")
-    assert not sidecars(built, DATABASE_LAYOUT)
-
-
-def truncate(content):
-    return content[:-10]
-
-
-def flip(content):
-    middle = len(content) // 2
-    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
-
-
-@pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize(("harm", "said"), [(truncate, "bytes"), (flip, "checksum"), (None, "missing")])
-def test_damage_is_found_and_named(built, toy_plan, name, harm, said):
-    path = f"{name}/part-00001.parquet"
-    if harm is None:
-        built.remove(path)
-    else:
-        built.write(path, harm(built.read(path)))
-    found = sidecars(built, DATABASE_LAYOUT)
-    (problem,) = damage(built, found[1])
-    assert path in problem
-    assert said in problem
-    assert damage(built, found[0]) == []
-    drop_damaged(built, DATABASE_LAYOUT, toy_plan["config_hash"])
-    assert sorted(sidecars(built, DATABASE_LAYOUT)) == [0, 2]
-
-
-def test_leftovers_of_killed_runs_are_removed(built):
-    before = {path: built.read(path) for path in built.files()}
-    for path in (
-        f"proposals/{TEMPORARY}part-00000.parquet-abc",
-        f"{TEMPORARY}plan.json-abc",
-        f"shards/{TEMPORARY}part-00002.json-abc",
-        "proposals/part-00007.parquet",
-        "images/part-00007.parquet",
-    ):
-        built.write(path, b"left")
-    remove_leftovers(built, DATABASE_LAYOUT)
-    assert {path: built.read(path) for path in built.files()} == before
-    built.remove("shards/part-00001.json")
-    remove_leftovers(built, DATABASE_LAYOUT)
-    gone = {f"{name}/part-00001.parquet" for name in FILES} | {"shards/part-00001.json"}
-    assert set(built.files()) == set(before) - gone
-
-
 def test_manifest_adds_up(built, toy_plan, toy_shards):
     manifest = make_manifest(toy_plan, sidecars(built, DATABASE_LAYOUT))
     kinds = Counter(row["kind"] for state in toy_shards for row in shard_tables(state)["proposals"].to_pylist())
@@ -256,21 +127,20 @@ def test_sampling_table_by_hand():
     assert sampling_table(Counter()).num_rows == 0
 
 
-def test_folder_of_somebody_else_is_refused_and_left_alone(tmp_path):
-    store = Store(str(tmp_path))
-    refuse_foreign_files(store, DATABASE_LAYOUT)
-    store.write(LOCK, b"{}")
-    store.write(f"{TEMPORARY}plan.json-abc", b"")
-    refuse_foreign_files(store, DATABASE_LAYOUT)
-    store.write("thesis/chapter1.tex", b"precious")
-    with pytest.raises(UserError, match=r"thesis/chapter1\.tex"):
-        refuse_foreign_files(store, DATABASE_LAYOUT)
-    with pytest.raises(UserError, match=r"thesis/chapter1\.tex"):
-        claim(store, DATABASE_LAYOUT, {}, overwrite=True)
-    assert store.read("thesis/chapter1.tex") == b"precious"
-
-
-def test_overwrite_deletes_the_database_but_not_the_lock(built):
-    built.write(LOCK, b"{}")
-    delete(built)
-    assert built.files() == [LOCK]
+def test_finished_database_is_known_by_its_summaries(built, toy_plan, monkeypatch):
+    found = sidecars(built, DATABASE_LAYOUT)
+    assert finished(built, toy_plan, found) is None
+    manifest = finish(built, toy_plan, found)
+    # No table is opened to know it.
+    monkeypatch.setattr(Store, "open", None)
+    assert finished(built, toy_plan, found) == manifest == built.read_json(MANIFEST)
+    # The manifest is that of other shards.
+    assert finished(built, toy_plan, {0: found[0], 2: found[2]}) is None
+    for name in (MANIFEST, SAMPLING_FILE, CARD):
+        content = built.read(name)
+        built.remove(name)
+        assert finished(built, toy_plan, found) is None
+        built.write(name, content)
+    assert finished(built, toy_plan, found) == manifest
+    built.write(MANIFEST, b"{")
+    assert finished(built, toy_plan, found) is None

@@ -76,8 +76,33 @@ def test_rows_of_one_image_come_from_its_shard_alone(proposals, monkeypatch):
     assert expected
     assert opened == ["proposals/part-00001.parquet"]
     assert proposals.of_image("im_4").num_rows == 0
-    with pytest.raises(KeyError):
-        proposals.of_image("nobody")
+
+
+@pytest.mark.parametrize(
+    ("image_id", "hint"),
+    [("im_33", "; similar: im_3"), ("Im_3", "; similar: im_3"), ("im_3.jpg", "; similar: im_3"), ("nobody", "")],
+)
+def test_image_that_is_not_in_the_database_is_named_with_similar_ones(proposals, image_id, hint):
+    with pytest.raises(UserError) as error:
+        proposals.of_image(image_id)
+    message = str(error.value)
+    assert message.startswith(f"{proposals.store.url} has no image {image_id!r}{hint}")
+    assert bool(hint) == ("similar" in message)
+
+
+def test_image_that_is_planned_but_not_finished(built, proposals):
+    said = "plans image 'im_5', but has not finished it; run the command that makes the database again to resume"
+    assert proposals.of_image("im_5").num_rows > 0
+    # The shard was made for its first two images alone.
+    path = "shards/part-00001.json"
+    built.write_json(path, built.read_json(path) | {"images": 2})
+    limited = open_proposals(built.url)
+    assert limited.of_image("im_3").num_rows > 0
+    with pytest.raises(UserError, match=said):
+        limited.of_image("im_5")
+    built.remove(path)
+    with pytest.raises(UserError, match=said):
+        open_proposals(built.url).of_image("im_5")
 
 
 def test_shard_that_is_not_finished_is_left_out(built):
@@ -85,8 +110,6 @@ def test_shard_that_is_not_finished_is_left_out(built):
     proposals = open_proposals(built.url)
     assert list(proposals.sidecars) == [0, 2]
     assert "im_3" not in proposals.proposals()["image_id"].to_pylist()
-    with pytest.raises(KeyError):
-        proposals.of_image("im_3")
     with pytest.raises(KeyError):
         proposals.table("images", shards=[1])
 
@@ -167,3 +190,31 @@ def test_reading_needs_neither_torch_nor_dask(built):
     rows, heavy = json.loads(done.stdout)
     assert rows > 0
     assert heavy == []
+
+
+def test_folder_with_files_of_others_opens(built):
+    whole = open_proposals(built.url)
+    for path in (
+        ".gitattributes",
+        ".git/config",
+        ".DS_Store",
+        "notes.txt",
+        "images/Thumbs.db",
+        "shards/._part-00000.json",
+    ):
+        built.write(path, b"\0")
+    proposals = open_proposals(built.url)
+    assert proposals.sidecars == whole.sidecars
+    for name in FILES:
+        assert proposals.table(name).equals(whole.table(name))
+
+
+def test_sidecars_are_read_once(built, monkeypatch):
+    read = []
+    original = Store.read_all
+    monkeypatch.setattr(Store, "read_all", lambda self, paths: read.extend(paths) or original(self, paths))
+    proposals = open_proposals(built.url)
+    proposals.proposals(["bin"])
+    proposals.images()
+    proposals.of_image("im_3")
+    assert sorted(read) == [f"shards/part-0000{n}.json" for n in range(3)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agg_pipeline.datasets import survey as module
+from agg_pipeline.datasets import all_cores
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.generated import ABOUT
 from agg_pipeline.datasets.parts import part_class
@@ -140,9 +140,8 @@ def folder(tmp_path):
 def test_several_processes_find_the_same_in_the_same_order(folder, monkeypatch):
     dataset = open_dataset("folder", str(folder), None)
     alone = list(survey(dataset))
-    monkeypatch.setattr(module, "FEW", 0)
-    monkeypatch.setattr(module, "CHUNK", 2)
-    monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    monkeypatch.setattr(all_cores, "FEW", 0)
+    monkeypatch.setattr(all_cores, "CHUNK", 2)
     assert list(survey(dataset)) == alone
     assert [facts.path for facts in alone] == [entry.path for entry in dataset.entries]
     assert len(alone) == 5

@@ -62,11 +62,11 @@ def refused(finished):
 
 
 def test_finished_run_again(finished):
-    before = snapshot(finished.out / "database/shards") | snapshot(finished.out / "database/proposals")
+    before = snapshot(finished.out / "database")
     result = invoke("proposals", "run", *SIZES, *QUICK, "--data", finished.data, "--out", finished.out)
     assert (result.code, result.stderr) == (0, "")
     assert "4 of 4 shards are finished already" in result.stdout
-    assert snapshot(finished.out / "database/shards") | snapshot(finished.out / "database/proposals") == before
+    assert snapshot(finished.out / "database") == before, "neither shards nor summaries are written again"
 
 
 # Data sets
@@ -201,10 +201,13 @@ def test_broken_images_are_rejects_and_the_run_goes_on(odd_run):
 
 
 def test_exit_code_counts_what_fell_out_and_no_image_without_object(odd_run):
-    places = f"the reasons are in {odd_run.out}/database/rejects"
-    assert error_of(odd_run.result) == (f"25.0% of the images fell out, more than --max-reject-share 1.0%; {places}"), (
+    error = error_of(odd_run.result)
+    assert error.startswith("25.0% of the images fell out, more than --max-reject-share 1.0%: 1 x "), (
         "three of twelve images, not four"
     )
+    assert "(for example d_no_gtinst: inst/d_no_gtinst.mat has no GTinst)" in error
+    assert error.count(" x ") - error.count("(rows x columns)") == 3
+    assert error.endswith(f"; all reasons are in {odd_run.out}/database/rejects")
     kept = snapshot(odd_run.out / "database/proposals")
     accepted = invoke(*odd_run.command, "--max-reject-share", "0.25")
     assert (accepted.code, accepted.stderr) == (0, "")
@@ -309,7 +312,7 @@ def test_folder_with_foreign_files(refused, tmp_path):
     for options in ((), ("--overwrite",)):
         error = refused(*options, out=tmp_path / "out")
         place = f"{tmp_path}/out/database"
-        assert error == f"{place} holds diary.txt, which is no file of a proposal database; choose another folder"
+        assert error == f"{place} holds diary.txt and is not a proposal database; choose another folder"
         assert [path.name for path in diary.parent.iterdir()] == ["diary.txt"]
     assert diary.read_text() == "dear diary"
 

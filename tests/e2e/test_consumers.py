@@ -10,6 +10,7 @@ import yaml
 from scipy.io import loadmat
 
 from agg_pipeline import open_proposals
+from schemas.errors import UserError
 from tests.e2e.small_set import HEIGHT, WIDTH
 
 # Runs in an interpreter of its own, in which this project cannot be imported.
@@ -170,5 +171,5 @@ def test_open_proposals(finished, place):
     assert len(weights) == len(bins) == database.proposals().num_rows
     totals = [weights[bins == number].sum() for number in np.unique(bins)]
     np.testing.assert_allclose(totals, totals[0])
-    with pytest.raises(KeyError):
+    with pytest.raises(UserError, match="has no image '2008_999999'; similar: 2008_00000"):
         database.of_image("2008_999999")

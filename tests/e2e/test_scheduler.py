@@ -107,10 +107,10 @@ def test_two_runs_at_a_time_do_not_disturb_each_other(finished, cluster, tmp_pat
 
 
 def test_workers_that_write_elsewhere(finished, cluster):
-    """Every process has a memory of its own: what workers put there never arrives."""
+    """Every process has a memory of its own: what this one puts there the workers never see."""
     command = ("proposals", "run", *SIZES, "--data", finished.data, "--limit-images", "1", "--gallery-images", "0")
     error = error_of(invoke(*command, "--out", "memory://elsewhere", "--scheduler", cluster[0]))
     assert error == (
-        "a worker wrote shards/part-00000.json, but it is not in memory://elsewhere/database; "
-        "do all workers see this folder?"
+        "memory://elsewhere/database/lock.json is gone: it was deleted, or a worker does not see this folder; "
+        "the run stops here, and what is finished stays"
     )

@@ -60,7 +60,8 @@ def edit_json(path, change):
 
 def refresh(root):
     """Manifest, sampling weights and card as a run would write them now."""
-    finish(Store(str(root)), json.loads((root / "plan.json").read_text()))
+    store = Store(str(root))
+    finish(store, json.loads((root / "plan.json").read_text()), sidecars(store, DATABASE_LAYOUT))
 
 
 def store_table(root, folder, table):
@@ -459,7 +460,7 @@ def test_status_and_stats_of_a_finished_database(root):
     status = table_of(invoke("proposals", "status", root.parent))
     assert status["finished shards"] == ["4 of 4"]
     assert status["images in them"] == ["4 of 4"]
-    assert status["running"] == ["no"]
+    assert status["state"] == ["complete"]
     manifest = json.loads((root / "manifest.json").read_text())
     assert status["proposals"] == [str(sum(manifest["totals"]["proposals"].values()))]
     result = invoke("proposals", "stats", root)
@@ -476,6 +477,7 @@ def test_status_stats_and_validation_of_an_interrupted_database(interrupted):
     status = table_of(invoke("proposals", "status", interrupted))
     assert status["finished shards"] == ["2 of 4"]
     assert status["images in them"] == ["2 of 4"]
+    assert status["state"] == ["stopped: 2 of 4 images; run the same command again to resume"]
     assert table_of(invoke("proposals", "stats", interrupted))["object"][-2:] == ["4", "4"]
     assert [where for where, _ in findings(interrupted)] == ["manifest.json", "sampling.parquet", "README.md"]
     edit_json(interrupted / "plan.json", lambda plan: plan.update(seed=3))

@@ -9,9 +9,9 @@ from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.datasets.evaluated_masks import targets_of
 from agg_pipeline.evaluation.interactions import load, run_interactions, starts_of
 from agg_pipeline.evaluation.result_rows import tables
-from agg_pipeline.evaluation.run import limited, run, sampled
+from agg_pipeline.evaluation.run import run
 from agg_pipeline.execution.chain import ShardTask
-from agg_pipeline.execution.job import Progress, RunOptions, tasks_of
+from agg_pipeline.execution.job import Progress, RunOptions
 from agg_pipeline.storage.rle import decode
 from schemas.config import EVALUATION_PRESETS, EvaluationConfig
 from schemas.crop import Box, Crop, crop_mask
@@ -103,42 +103,7 @@ def test_limit_takes_the_first_masks():
         assert shard.whole == (limit > 6)
 
 
-def test_limit_over_several_shards():
-    dataset = _dataset("a", "b", "c", "d", "e")
-    tasks = tasks_of(dataset, CONFIG, 2, None)
-    for masks in range(1, 17):
-        cut = limited(tasks, masks)
-        assert sum(len(load(one).targets) for one in cut) == min(masks, 15)
-        assert len(cut) == min(3, -(-masks // 6))
-        assert [one.index for one in cut] == list(range(len(cut)))
-
-
-def test_sample_is_so_many_of_each_level_and_larger_ones_hold_it():
-    dataset = _dataset(*"abcdefgh")
-    tasks = tasks_of(dataset, CONFIG, 2, None)
-
-    def ids(sample, seed=0):
-        config = override(CONFIG, {"sample": sample, "seed": seed})
-        return {
-            target.target_id: target.level for task in sampled(dataset, tasks, config) for target in load(task).targets
-        }
-
-    for sample in (1, 3, 8):
-        levels = list(ids(sample).values())
-        assert (levels.count("object"), levels.count("part")) == (sample, sample)
-    assert set(ids(3)) < set(ids(8))
-    assert set(ids(3)) != set(ids(3, seed=1))
-    assert len(ids(100)) == 24
-    # What cannot be used is recorded even if no mask is drawn from its image.
-    bad = _dataset(*"abc", "broken")
-    few = override(CONFIG, {"sample": 1})
-    kept = [entry.image_id for task in sampled(bad, tasks_of(bad, CONFIG, 2, None), few) for entry in task.entries]
-    assert "broken" in kept
-    # Images without a drawn mask are not read again.
-    assert sum(len(task.entries) for task in sampled(dataset, tasks, override(CONFIG, {"sample": 1}))) <= 2
-
-
-def _dataset(*ids):
+def dataset_of(*ids):
     entries = tuple(ImageEntry(name, f"{name}.png", 1, None) for name in ids)
     about = About("toy", "Toy", ("object", "part"), "", "", "", (), "")
     return Dataset(about, "val", entries, "f" * 32, read)
@@ -219,11 +184,11 @@ def test_sample_of_limited_images_is_refused(tmp_path):
     quiet = Progress(lambda _: None, lambda _: None)
     config = override(CONFIG, {"sample": 1})
     with pytest.raises(UserError, match="--limit-images"):
-        run(_dataset("a"), "", "", config, None, RunOptions(str(tmp_path), limit_images=1), quiet)
+        run(dataset_of("a"), "", "", config, None, RunOptions(str(tmp_path), limit_images=1), quiet)
 
 
 def test_level_that_a_set_does_not_have_is_refused(tmp_path):
     quiet = Progress(lambda _: None, lambda _: None)
-    objects = dataclasses.replace(_dataset("a"), about=About("toy", "", ("object",), "", "", "", (), ""))
+    objects = dataclasses.replace(dataset_of("a"), about=About("toy", "", ("object",), "", "", "", (), ""))
     with pytest.raises(UserError, match="no masks at the level 'part'; it has: object"):
         run(objects, "", "", override(CONFIG, {"level": "part"}), None, RunOptions(str(tmp_path)), quiet)

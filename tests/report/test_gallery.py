@@ -18,8 +18,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from agg_pipeline.database.contents import DATABASE_LAYOUT
+from agg_pipeline.database.contents import DATABASE_LAYOUT, SAMPLING_FILE
 from agg_pipeline.database.reader import ProposalDatabase, open_proposals
+from agg_pipeline.database.sampling import write_sampling
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.execution.chain import ShardTask
 from agg_pipeline.execution.plan import make_plan
@@ -33,6 +34,7 @@ from schemas.config import BatchConfig, LoopConfig, MaskConfig, ProposalsConfig
 from schemas.crop import Box, Crop, crop_mask
 from schemas.errors import ImageError
 from schemas.records import ImageEntry, ImageRecord, Interaction, ObjectMask, Prediction
+from stages.draws import uniforms
 
 HEIGHT, WIDTH = 90, 120
 CATEGORY = "<b>x & 'y'"
@@ -208,6 +210,25 @@ def test_the_sample_is_seeded_and_stable(database: ProposalDatabase, tmp_path: P
     samples = {tuple(page_of(database, tmp_path, 2, seed).images) for seed in range(6)}
     assert len(samples) > 2
     assert set(first.images) < set(page_of(database, tmp_path, 3, 1).images)
+
+
+def test_only_the_shards_of_the_sample_are_read(
+    database: ProposalDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = database.images()["image_id"].to_pylist()
+    draws = [uniforms(1, DATASET.name, image_id, 0, "gallery", 0, 1)[0] for image_id in ids]
+    before = page_of(database, tmp_path / "before", 1, 1)
+    assert before.images == [ids[int(np.argmin(draws))]]
+    shard = ENTRIES.index(next(entry for entry in ENTRIES if entry.image_id == before.images[0])) // 2
+    write_sampling(database.store, database.sidecars)
+    opened: list[str] = []
+    original = Store.open
+    monkeypatch.setattr(Store, "open", lambda self, path: opened.append(path) or original(self, path))
+    page_of(database, tmp_path / "after", 1, 1)
+    database.store.remove(SAMPLING_FILE)
+    name = f"part-{shard:05d}.parquet"
+    assert set(opened) == {SAMPLING_FILE, f"images/{name}", f"proposals/{name}"}
+    assert (tmp_path / "after/gallery.html").read_bytes() == (tmp_path / "before/gallery.html").read_bytes()
 
 
 @pytest.mark.parametrize(("asked", "shown"), [(0, 0), (3, 3), (50, 4)])

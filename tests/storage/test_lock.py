@@ -1,7 +1,9 @@
 """Who owns an output folder."""
 
+import errno
 import json
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import pytest
 from agg_pipeline.storage import lock
 from agg_pipeline.storage.lock import LOCK, owned, owner
 from agg_pipeline.storage.store import Store
-from schemas.errors import UserError
+from schemas.errors import StorageError, UserError
 
 
 @pytest.fixture
@@ -151,8 +153,115 @@ def test_heart_beats_and_stops(store, monkeypatch):
     assert store.files() == []
 
 
-def test_lock_of_a_run_that_took_over_stays(store):
-    # A run that was suspended long enough is taken for dead; when it wakes up and ends, the folder is not its own.
-    with owned(store):
+def test_run_that_lost_its_folder_stops_and_leaves_the_lock(store):
+    # A run that was suspended long enough is taken for dead; when it wakes up, the folder is not its own.
+    with pytest.raises(UserError, match=r"another run \(process 7 on elsewhere\) has taken over"):  # noqa: SIM117
+        with owned(store) as ownership:
+            ownership.check()
+            put(store, run="successor", pid=7, host="elsewhere")
+            ownership.check()
+            pytest.fail("it goes on writing")
+    assert json.loads(store.read(LOCK))["run"] == "successor"
+
+
+def test_run_that_did_not_notice_fails_at_its_end(store):
+    with pytest.raises(UserError, match="has taken over"), owned(store):
         put(store, run="successor")
     assert owner(store)["run"] == "successor"
+
+
+def test_another_error_is_not_hidden_by_the_loss(store):
+    with pytest.raises(RuntimeError, match="boom"), owned(store):
+        put(store, run="successor")
+        raise RuntimeError("boom")
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"run": "x", "ho'], ids=["deleted", "empty", "cut"])
+def test_run_whose_lock_file_is_gone_stops(store, content):
+    with owned(store) as ownership:
+        before = store.read(LOCK)
+        if content is None:
+            store.remove(LOCK)
+        else:
+            store.write(LOCK, content)
+        with pytest.raises(UserError, match=r"lock\.json is gone.*the run stops here, and what is finished stays"):
+            ownership.check()
+        store.write(LOCK, before)
+        ownership.check()
+
+
+def test_lock_that_cannot_be_read_for_a_moment_says_nothing(store, monkeypatch):
+    def fails(_store, _path):
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    with owned(store) as ownership:
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "read", fails)
+            ownership.check()
+            with pytest.raises(StorageError, match=r"cannot read .*lock\.json: "):
+                owner(store)
+        ownership.check()
+    assert store.files() == []
+
+
+def test_lock_that_cannot_be_read_is_not_taken_over(store, monkeypatch):
+    put(store)
+
+    def denied(_store, _path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Store, "read", denied)
+    with pytest.raises(StorageError, match="Permission denied"), owned(store):
+        pytest.fail("both own the folder")
+    monkeypatch.undo()
+    assert json.loads(store.read(LOCK))["run"] == "another"
+
+
+def test_heart_never_overwrites_the_lock_of_another_run(store, monkeypatch):
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.01)
+    threads = threading.active_count()
+    with pytest.raises(UserError, match="has taken over"), owned(store):
+        put(store, run="successor")
+        deadline = time.monotonic() + 5
+        while threading.active_count() > threads and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert threading.active_count() == threads, "the heart has noticed"
+    assert owner(store)["run"] == "successor"
+
+
+def test_heart_outlives_a_disk_that_fails_for_a_moment(store, monkeypatch):
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.01)
+    tried = threading.Event()
+
+    def fails(_store, _path):
+        tried.set()
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with owned(store):
+        first = owner(store)["heartbeat"]
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "read", fails)
+            assert tried.wait(5)
+        deadline = time.monotonic() + 5
+        while owner(store)["heartbeat"] == first and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert owner(store)["heartbeat"] > first
+
+
+def test_ownership_is_checked_in_other_processes_as_well(store):
+    with owned(store) as ownership:
+        code = (
+            "import pickle, sys\n"
+            "from schemas.errors import StorageError, UserError\n"
+            "ownership = pickle.loads(bytes.fromhex(sys.argv[1]))\n"
+            "try:\n"
+            "    ownership.check()\n"
+            "except UserError as error:\n"
+            "    print(error)\n"
+        )
+        ask = [sys.executable, "-c", code, pickle.dumps(ownership).hex()]
+        before = store.read(LOCK)
+        assert subprocess.run(ask, capture_output=True, text=True, check=True).stdout == ""
+        put(store, run="successor")
+        assert "has taken over" in subprocess.run(ask, capture_output=True, text=True, check=True).stdout
+        store.write(LOCK, before)

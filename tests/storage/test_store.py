@@ -35,6 +35,17 @@ def test_write_and_read(store):
     assert store.files() == ["a/b/c.bin"]
 
 
+def test_many_files_are_read_in_their_order(store):
+    contents = {f"a/{n}.txt": b"x" * n for n in range(100)}
+    for path, content in contents.items():
+        store.write(path, content)
+    order = sorted(contents, reverse=True)
+    assert list(store.read_all(order)) == [contents[path] for path in order]
+    assert list(store.read_all([])) == []
+    with pytest.raises(FileNotFoundError):
+        list(store.read_all(["a/1.txt", "a/none.txt"]))
+
+
 def test_files_are_sorted_and_relative(store):
     for path in ("z.txt", "a/2.txt", "a/10.txt", "b/c/d.txt"):
         store.write(path, b"x")

@@ -1,0 +1,103 @@
+"""Which masks are evaluated where not all are: a sample of each level, or the first ones."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+
+from agg_pipeline.database.fallen_images import reasons_in_words
+from agg_pipeline.database.proposal_rows import reject_row
+from agg_pipeline.datasets.all_cores import in_all_cores
+from agg_pipeline.datasets.dataset import Dataset, Level
+from agg_pipeline.datasets.evaluated_masks import sample_draw
+from agg_pipeline.evaluation.interactions import load
+from agg_pipeline.execution.chain import ShardTask
+from schemas.canonical import Row
+from schemas.config import EvaluationConfig
+from schemas.errors import UserError
+from schemas.records import ImageEntry, Reject
+
+Tasks = Sequence[ShardTask[EvaluationConfig]]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageMasks:
+    """The masks of an image that can be evaluated, (id, level) in their order, and why others cannot."""
+
+    masks: tuple[tuple[str, Level], ...]
+    rejects: tuple[Reject, ...]
+
+
+def sampled(dataset: Dataset, tasks: Tasks, config: EvaluationConfig) -> list[ShardTask[EvaluationConfig]]:
+    """Draw ``config.sample`` masks of each level; all images are read to find their masks.
+
+    A mask's draw depends on its id alone, so that a larger sample holds the smaller one.
+
+    Returns:
+        The tasks of the drawn masks, without the images that have none.
+
+    Raises:
+        UserError: there is no mask.
+    """
+    draws: dict[Level, list[tuple[float, str, str]]] = {}
+    rejects: list[Reject] = []
+    for entry, found in zip(_entries(tasks), _read(tasks), strict=True):
+        rejects += found.rejects
+        for target_id, level in found.masks:
+            draw = sample_draw(config.seed, dataset.name, target_id)
+            draws.setdefault(level, []).append((draw, target_id, entry.image_id))
+    if not draws:
+        raise nothing_to_evaluate(dataset, [reject_row(reject) for reject in rejects])
+    drawn = [each for of_level in draws.values() for each in sorted(of_level)[: config.sample]]
+    # What cannot be used is read again, so that it is recorded.
+    rejected = {reject.image_id for reject in rejects if reject.instance_id is None}
+    chosen, images = frozenset(each[1] for each in drawn), {each[2] for each in drawn} | rejected
+    kept = [
+        replace(task, entries=tuple(entry for entry in task.entries if entry.image_id in images), chosen=chosen)
+        for task in tasks
+    ]
+    return [task for task in kept if task.entries]
+
+
+def limited(tasks: Tasks, masks: int) -> list[ShardTask[EvaluationConfig]]:
+    """The tasks of the first ``masks`` masks; images are read until so many are found."""
+    kept = []
+    with closing(_read(tasks)) as found:
+        for task in tasks:
+            entries = []
+            limit = masks
+            for entry in task.entries:
+                entries.append(entry)
+                masks -= len(next(found).masks)
+                if masks <= 0:
+                    break
+            kept.append(replace(task, entries=tuple(entries), limit=limit))
+            if masks <= 0:
+                break
+    return kept
+
+
+def nothing_to_evaluate(dataset: Dataset, rejects: Sequence[Row]) -> UserError:
+    """The error for a data set without a mask that can be evaluated. rejects: rows of the table ``rejects``."""
+    why = f": {reasons_in_words(rejects)}" if rejects else ""
+    classes = f"; its classes: {', '.join(dataset.classes)}" if dataset.selection else ""
+    return UserError(f"{dataset.name} has no mask to evaluate there{why}{classes}")
+
+
+def _entries(tasks: Tasks) -> list[ImageEntry]:
+    return [entry for task in tasks for entry in task.entries]
+
+
+def _read(tasks: Tasks) -> Generator[ImageMasks, None, None]:
+    """The masks of every image of the tasks, read in all cores."""
+    # Sent to the processes again and again: without the images.
+    task = replace(tasks[0], entries=())
+    return in_all_cores(partial(masks_of, task), _entries(tasks))
+
+
+def masks_of(task: ShardTask[EvaluationConfig], entry: ImageEntry) -> ImageMasks:
+    """Read an image as the task would. An image that cannot be read has a reject and no masks."""
+    found = load(replace(task, entries=(entry,)))
+    return ImageMasks(tuple((target.target_id, target.level) for target in found.targets), found.rejects)

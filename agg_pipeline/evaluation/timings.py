@@ -1,0 +1,33 @@
+"""How long an evaluation took: the file ``timings.json`` of a folder of results."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from agg_pipeline.evaluation.results import TIMINGS
+from agg_pipeline.execution.job import Made
+from agg_pipeline.storage.store import Store
+from schemas.canonical import Json
+from schemas.errors import UserError
+
+
+def timings_of(made: Made) -> Json:
+    """Throughput of the shards that a run has made, and the latency of single clicks."""
+    return {
+        "images": made.images,
+        "masks": sum(done.sidecar["masks"] for done in made.shards),
+        "seconds": made.seconds,
+        **asdict(made.times),
+        "latency": None if made.answer is None else asdict(made.answer),
+    }
+
+
+def read_timings(place: Store) -> Json | None:
+    """The timings that this run or an earlier one has left, None if there are none that can be used."""
+    try:
+        timings = place.read_json(TIMINGS)
+        numbers = {key: float(timings[key]) for key in ("masks", "seconds")}
+        latency = timings["latency"] and {key: float(timings["latency"][key]) for key in ("median", "p95", "clicks")}
+    except (UserError, KeyError, TypeError, ValueError):
+        return None
+    return {**numbers, "latency": latency}

@@ -1,0 +1,56 @@
+"""How far the run of a database is, in words."""
+
+import dataclasses
+
+from agg_pipeline.database.contents import DATABASE_LAYOUT, SAMPLING_FILE
+from agg_pipeline.database.manifest import finish
+from agg_pipeline.database.reader import open_proposals
+from agg_pipeline.database.status import Status, status
+from agg_pipeline.execution.shard_files import sidecars
+from agg_pipeline.storage.lock import owned, owner
+
+
+def state(store):
+    return status(open_proposals(store.url)).state
+
+
+def finish_now(store, plan):
+    finish(store, plan, sidecars(store, DATABASE_LAYOUT))
+
+
+def test_complete_run(built, toy_plan):
+    finish_now(built, toy_plan)
+    rows = open_proposals(built.url).proposals().num_rows
+    assert status(open_proposals(built.url)) == Status("toy, val", "complete", 3, 3, 8, 8, rows)
+
+
+def test_complete_limited_run(built, toy_plan):
+    built.remove("shards/part-00002.json")
+    path = "shards/part-00001.json"
+    built.write_json(path, built.read_json(path) | {"images": 2})
+    finish_now(built, toy_plan)
+    found = status(open_proposals(built.url))
+    assert found.state == "complete: 5 of 8 images, as limited"
+    assert (found.finished, found.shards, found.images, found.planned) == (2, 3, 5, 8)
+
+
+def test_stopped_run(built, toy_plan):
+    stopped = "stopped: 8 of 8 images; run the same command again to resume"
+    # All shards are made, but the summaries are not.
+    assert state(built) == stopped
+    finish_now(built, toy_plan)
+    assert state(built) == "complete"
+    built.remove(SAMPLING_FILE)
+    assert state(built) == stopped
+    finish_now(built, toy_plan)
+    built.remove("shards/part-00000.json")
+    assert state(built) == "stopped: 5 of 8 images; run the same command again to resume"
+
+
+def test_running(built, toy_plan):
+    finish_now(built, toy_plan)
+    with owned(built):
+        lock = owner(built)
+        assert state(built) == f"running: process {lock['pid']} on {lock['host']}"
+    assert state(built) == "complete"
+    assert [field.name for field in dataclasses.fields(Status)][:2] == ["dataset", "state"]

@@ -1,0 +1,129 @@
+"""A function of many images in all cores: order, laziness, and what is left when it stops early."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from agg_pipeline.datasets import all_cores
+from agg_pipeline.datasets.all_cores import in_all_cores
+from schemas.errors import UserError
+
+
+def process_of(item):
+    return item, os.getpid()
+
+
+def fails_at_nine(item):
+    if item == 9:
+        raise ValueError("nine")
+    return item
+
+
+def dies_at_nine(item):
+    if item == 9:
+        os._exit(1)
+    return item
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Two items in this process, and the rest by twos in others."""
+    monkeypatch.setattr(all_cores, "FEW", 2)
+    monkeypatch.setattr(all_cores, "CHUNK", 2)
+
+
+@pytest.mark.usefixtures("few")
+def test_results_are_in_the_order_of_the_items_and_from_other_processes():
+    found = list(in_all_cores(process_of, range(31)))
+    assert [item for item, _ in found] == list(range(31))
+    processes = [process for _, process in found]
+    assert processes[:2] == [os.getpid()] * 2
+    assert os.getpid() not in processes[2:]
+    assert len(set(processes)) <= 1 + os.cpu_count()
+    assert multiprocessing.active_children() == []
+
+
+def test_few_items_need_no_other_process():
+    assert list(in_all_cores(process_of, range(64))) == [(item, os.getpid()) for item in range(64)]
+    assert list(in_all_cores(process_of, [])) == []
+
+
+@pytest.mark.usefixtures("few")
+def test_processes_are_started_when_they_are_needed_and_end_when_they_are_not():
+    found = in_all_cores(process_of, range(1000))
+    assert [next(found)[0], next(found)[0]] == [0, 1]
+    assert multiprocessing.active_children() == []
+    assert next(found)[0] == 2
+    assert multiprocessing.active_children()
+    found.close()
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.usefixtures("few")
+def test_exception_of_the_function_is_raised_in_its_place():
+    found = in_all_cores(fails_at_nine, range(20))
+    assert [next(found) for _ in range(8)] == list(range(8))
+    with pytest.raises(ValueError, match="nine"):
+        list(found)
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.usefixtures("few")
+def test_process_that_dies_is_one_line():
+    with pytest.raises(UserError, match="a process that read images died"):
+        list(in_all_cores(dies_at_nine, range(20)))
+    assert multiprocessing.active_children() == []
+
+
+LONG = """
+import time
+from agg_pipeline.datasets.all_cores import in_all_cores
+if __name__ == "__main__":
+    try:
+        list(in_all_cores(time.sleep, [0.0] * 64 + [0.05] * 10_000))
+    except KeyboardInterrupt:
+        raise SystemExit("stopped")
+"""
+
+
+@pytest.fixture
+def long_run(tmp_path):
+    """A run in a process group of its own, and the processes that it has started."""
+    (tmp_path / "long.py").write_text(LONG)
+    command = [sys.executable, str(tmp_path / "long.py")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not (children := psutil.Process(process.pid).children(recursive=True)):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.05)
+    yield process, children
+    for each in children:
+        if each.is_running():
+            each.kill()
+
+
+def ended(children):
+    return not psutil.wait_procs(children, timeout=30)[1]
+
+
+def test_ctrl_c_is_one_line_and_ends_all_processes(long_run):
+    process, children = long_run
+    # As a terminal does: to every process of the group, also while the others are still starting.
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (1, "stopped\n")
+    assert ended(children)
+
+
+def test_processes_end_when_the_run_is_killed(long_run):
+    process, children = long_run
+    process.kill()
+    process.communicate()
+    assert ended(children)

@@ -1,0 +1,146 @@
+"""Which masks are evaluated where not all are: the sample, the first ones, and how images are read for them."""
+
+import dataclasses
+
+import pytest
+
+from agg_pipeline.datasets import all_cores
+from agg_pipeline.datasets.evaluated_masks import sample
+from agg_pipeline.evaluation.interactions import load
+from agg_pipeline.evaluation.mask_choice import limited, masks_of, sampled
+from agg_pipeline.evaluation.run import run
+from agg_pipeline.execution.job import Progress, RunOptions, tasks_of
+from agg_pipeline.models.checkpoints import default_checkpoint
+from agg_pipeline.storage.lock import owned
+from agg_pipeline.storage.store import Store
+from schemas.errors import UserError
+from schemas.resolve import override
+from tests.evaluation.test_interactions import CONFIG, dataset_of
+
+
+def test_limit_over_several_shards():
+    dataset = dataset_of("a", "b", "c", "d", "e")
+    tasks = tasks_of(dataset, CONFIG, 2, None)
+    for masks in range(1, 17):
+        cut = limited(tasks, masks)
+        assert sum(len(load(one).targets) for one in cut) == min(masks, 15)
+        assert len(cut) == min(3, -(-masks // 6))
+        assert [one.index for one in cut] == list(range(len(cut)))
+
+
+def test_sample_is_so_many_of_each_level_and_larger_ones_hold_it():
+    dataset = dataset_of(*"abcdefgh")
+    tasks = tasks_of(dataset, CONFIG, 2, None)
+
+    def ids(size, seed=0):
+        config = override(CONFIG, {"sample": size, "seed": seed})
+        return {
+            target.target_id: target.level for task in sampled(dataset, tasks, config) for target in load(task).targets
+        }
+
+    for size in (1, 3, 8):
+        levels = list(ids(size).values())
+        assert (levels.count("object"), levels.count("part")) == (size, size)
+    assert set(ids(3)) < set(ids(8))
+    assert set(ids(3)) != set(ids(3, seed=1))
+    assert len(ids(100)) == 24
+    # What cannot be used is recorded even if no mask is drawn from its image.
+    bad = dataset_of(*"abc", "broken")
+    few = override(CONFIG, {"sample": 1})
+    kept = [entry.image_id for task in sampled(bad, tasks_of(bad, CONFIG, 2, None), few) for entry in task.entries]
+    assert "broken" in kept
+    # Images without a drawn mask are not read again.
+    assert sum(len(task.entries) for task in sampled(dataset, tasks, override(CONFIG, {"sample": 1}))) <= 2
+
+
+def test_sample_holds_the_masks_with_the_smallest_draws():
+    dataset = dataset_of(*"abcdefgh")
+    tasks = tasks_of(dataset, CONFIG, 3, None)
+    masks = [target for task in tasks for target in load(task).targets]
+    for size, seed in ((1, 0), (4, 0), (4, 1)):
+        config = override(CONFIG, {"sample": size, "seed": seed})
+        drawn = [target.target_id for task in sampled(dataset, tasks, config) for target in load(task).targets]
+        assert drawn == [mask.target_id for mask in sample(masks, "toy", size, seed)]
+
+
+@pytest.fixture
+def several_processes(monkeypatch):
+    monkeypatch.setattr(all_cores, "FEW", 1)
+    monkeypatch.setattr(all_cores, "CHUNK", 2)
+
+
+def test_several_processes_choose_the_same(request):
+    dataset = dataset_of("a", "none", "c", "broken", "e", "f", "g")
+    tasks = tasks_of(dataset, CONFIG, 2, None)
+    config = override(CONFIG, {"sample": 2})
+    alone = sampled(dataset, tasks, config), limited(tasks, 7), limited(sampled(dataset, tasks, config), 3)
+    request.getfixturevalue("several_processes")
+    together = sampled(dataset, tasks, config), limited(tasks, 7), limited(sampled(dataset, tasks, config), 3)
+    for ours, theirs in zip(together, alone, strict=True):
+        assert [(task.index, task.entries, task.chosen, task.limit) for task in ours] == [
+            (task.index, task.entries, task.chosen, task.limit) for task in theirs
+        ]
+    assert [task.limit for task in alone[1]] == [7, 4, 1]
+
+
+def counting(dataset):
+    """The data set, and the list of the images that it is asked for."""
+    asked = []
+    return dataclasses.replace(dataset, read=lambda entry: asked.append(entry.image_id) or dataset.read(entry)), asked
+
+
+def test_only_the_images_of_the_first_masks_are_read():
+    dataset, asked = counting(dataset_of(*"abcdefgh"))
+    assert len(limited(tasks_of(dataset, CONFIG, 2, None), 4)) == 1
+    assert asked == ["a", "b"]
+
+
+def test_sample_reads_every_image_once():
+    dataset, asked = counting(dataset_of(*"abcdefgh"))
+    sampled(dataset, tasks_of(dataset, CONFIG, 3, None), override(CONFIG, {"sample": 1}))
+    assert asked == list("abcdefgh")
+
+
+def test_masks_of_an_image_that_cannot_be_read():
+    dataset = dataset_of("a", "broken")
+    (task,) = tasks_of(dataset, CONFIG, 2, None)
+    whole, broken = (masks_of(task, entry) for entry in dataset.entries)
+    assert whole.masks == (("a:1:object:0", "object"), ("a:1:part:3", "part"), ("a:7:object:0", "object"))
+    assert [(reject.reason, reject.detail) for reject in whole.rejects] == [("empty_object", "mask a:1:part:4")]
+    assert broken.masks == ()
+    assert [(reject.reason, reject.detail) for reject in broken.rejects] == [("unreadable_image", "made to fail")]
+
+
+def test_nothing_to_draw_from_says_why():
+    dataset = dataset_of("broken", "none")
+    with pytest.raises(UserError) as error:
+        sampled(dataset, tasks_of(dataset, CONFIG, 2, None), override(CONFIG, {"sample": 1}))
+    assert str(error.value) == (
+        "toy has no mask to evaluate there: "
+        "3 x every pixel of the mask is one that counts nowhere (for example none: mask none:1:object:0); "
+        "1 x the image file is missing, truncated or of an unknown format (for example broken: made to fail); "
+        "1 x the object's mask has no pixel (for example none: mask none:1:part:4)"
+    )
+
+
+@pytest.mark.parametrize(("config", "limit"), [(override(CONFIG, {"sample": 1}), None), (CONFIG, 1)])
+def test_no_image_is_read_for_a_folder_that_another_run_owns(tmp_path, config, limit):
+    dataset, asked = counting(dataset_of("a", "b"))
+    quiet = Progress(lambda _: None, lambda _: None)
+    with owned(Store(str(tmp_path / "run"))), pytest.raises(UserError, match="is being written by another run"):
+        run(dataset, str(default_checkpoint()), "", config, limit, RunOptions(str(tmp_path)), quiet)
+    assert asked == []
+
+
+def test_no_image_is_read_for_a_folder_that_holds_another_run(tmp_path):
+    dataset, asked = counting(dataset_of("a", "b"))
+    quiet = Progress(lambda _: None, lambda _: None)
+    store = Store(str(tmp_path / "run"))
+    sidecar = dict.fromkeys(("config_hash", "images", "masks", "whole", "noc")) | {"shard": 0, "files": {}}
+    store.write_json("shards/part-00000.json", sidecar)
+    plan = {"format_version": 1, "config_hash": "0", "shards": [["a"]], "dataset": {"name": "other"}}
+    store.write_json("plan.json", plan)
+    config = override(CONFIG, {"sample": 1})
+    with pytest.raises(UserError, match=r'holds another run.*; dataset.name: "other" -> "toy"'):
+        run(dataset, str(default_checkpoint()), "", config, None, RunOptions(str(tmp_path)), quiet)
+    assert asked == []

@@ -1,0 +1,118 @@
+"""What is decided before the work begins: finished and missing shards, and who may write."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from agg_pipeline.database.contents import DATABASE_LAYOUT, MANIFEST
+from agg_pipeline.execution import job as module
+from agg_pipeline.execution.chain import Chain
+from agg_pipeline.execution.job import Job, Made, Progress, RunOptions, make_shards, resume, tasks_of
+from agg_pipeline.storage.lock import LOCK, owned
+from schemas.config import PredictorConfig
+from schemas.errors import UserError
+
+
+@pytest.fixture
+def told():
+    """What a run says when it starts."""
+    return []
+
+
+@pytest.fixture
+def start(built, toy_dataset, toy_config, toy_plan, told):
+    """Resume the toy run for so many images; a run that would start workers ends with an error."""
+
+    def begin(images, lose=False):
+        progress = Progress(told.append, lambda _done: None, told.append)
+        options = RunOptions("", limit_images=images, workers=1)
+        job = Job(
+            layout=DATABASE_LAYOUT,
+            plan=toy_plan,
+            tasks=tasks_of(toy_dataset, toy_config, 3, images),
+            chain=Chain((), None),
+            model=None,
+            predictor=PredictorConfig(),
+            finished=lambda task, sidecar: sidecar["images"] >= len(task.entries),
+            measure=None,
+            drop=lambda: told.append("dropped"),
+        )
+        with owned(built) as ownership:
+            found = resume(ownership, DATABASE_LAYOUT, toy_plan, options, progress)
+            if lose:
+                put_successor(built)
+            return make_shards(ownership, job, found, options, progress)
+
+    return begin
+
+
+def put_successor(store):
+    store.write(LOCK, json.dumps(json.loads(store.read(LOCK)) | {"run": "successor"}).encode())
+
+
+def no_cluster(*_args):
+    raise RuntimeError("workers are started")
+
+
+def test_nothing_to_do(built, start, told, monkeypatch):
+    monkeypatch.setattr(module, "cluster", no_cluster)
+    built.write_json(MANIFEST, {})
+    assert start(None) == Made()
+    (begin,) = told
+    assert (begin.shards, begin.images) == (3, 0)
+    assert [sidecar["shard"] for sidecar in begin.finished] == [0, 1, 2]
+    assert built.exists(MANIFEST)
+
+
+def test_missing_shards_are_made_and_the_summaries_dropped_before(built, start, told, monkeypatch):
+    monkeypatch.setattr(module, "cluster", no_cluster)
+    built.remove("shards/part-00001.json")
+    assert start(3) == Made()
+    assert [sidecar["shard"] for sidecar in told.pop().finished] == [0]
+    with pytest.raises(RuntimeError, match="workers are started"):
+        start(4)
+    assert told == ["dropped"]
+
+
+def test_shard_that_was_made_for_fewer_images_is_made_again(built, start, told, monkeypatch):
+    monkeypatch.setattr(module, "cluster", no_cluster)
+    path = "shards/part-00002.json"
+    built.write_json(path, built.read_json(path) | {"images": 1})
+    assert start(7) == Made()
+    assert len(told.pop().finished) == 3
+    with pytest.raises(RuntimeError, match="workers are started"):
+        start(8)
+    assert told == ["dropped"]
+
+
+def test_run_that_lost_its_folder_drops_nothing(built, start, told, monkeypatch):
+    monkeypatch.setattr(module, "cluster", no_cluster)
+    built.remove("shards/part-00001.json")
+    with pytest.raises(UserError, match="has taken over"):
+        start(None, lose=True)
+    assert told == []
+
+
+def test_worker_writes_only_for_a_run_that_owns_the_folder(built):
+    written = []
+
+    def write(*args):
+        written.append(args)
+        return {"shard": 0}
+
+    with pytest.raises(UserError, match="has taken over"), owned(built) as ownership:
+        assert module._write_owned(ownership, write, "state", built, "hash") == {"shard": 0}
+        put_successor(built)
+        module._write_owned(ownership, write, "state", built, "hash")
+    assert written == [("state", built, "hash")]
+
+
+def test_verification_is_announced(built, toy_plan, told):
+    progress = Progress(told.append, told.append, told.append)
+    with owned(built) as ownership:
+        options = RunOptions("")
+        assert list(resume(ownership, DATABASE_LAYOUT, toy_plan, options, progress)) == [0, 1, 2]
+        assert told == []
+        assert list(resume(ownership, DATABASE_LAYOUT, toy_plan, replace(options, verify=True), progress)) == [0, 1, 2]
+    assert told == ["comparing the checksums of what is finished"]

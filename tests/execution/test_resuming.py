@@ -1,0 +1,216 @@
+"""Which folder a run may write to, and what of an earlier run it keeps."""
+
+import json
+import shutil
+import threading
+
+import fsspec
+import pytest
+
+from agg_pipeline.database.contents import DATABASE_LAYOUT
+from agg_pipeline.execution import resuming
+from agg_pipeline.execution.resuming import claim
+from agg_pipeline.execution.shard_files import PLAN, sidecars
+from agg_pipeline.storage.lock import LOCK
+from agg_pipeline.storage.store import TEMPORARY, Store
+from schemas.errors import UserError
+from schemas.tables import FILES
+from tests.execution.test_shard_files import flip, truncate
+
+STRAYS = {
+    ".gitattributes": b"*.parquet filter=lfs",
+    ".git/config": b"[core]",
+    ".DS_Store": b"\0",
+    "Thumbs.db": b"\0",
+    "desktop.ini": b"[.ShellClassInfo]",
+    "images/.DS_Store": b"\0",
+    "images/Thumbs.db": b"\0",
+    "shards/._part-00000.json": b"\0",
+}
+"""What git, macOS and Windows leave in folders."""
+
+
+def snapshot(store):
+    return {path: store.read(path) for path in store.files()}
+
+
+def test_finished_shards_are_kept(built, toy_plan):
+    before = snapshot(built)
+    found = claim(built, DATABASE_LAYOUT, toy_plan)
+    assert found == sidecars(built, DATABASE_LAYOUT)
+    assert list(found) == [0, 1, 2]
+    assert snapshot(built) == before
+
+
+def test_nothing_is_read_twice_and_no_table_at_all(built, toy_plan, monkeypatch):
+    read, listed, written = [], [], []
+    original = Store.read_all, Store.read, Store.listing
+    monkeypatch.setattr(Store, "read_all", lambda self, paths: read.extend(paths) or original[0](self, paths))
+    monkeypatch.setattr(Store, "read", lambda self, path: read.append(path) or original[1](self, path))
+    monkeypatch.setattr(Store, "listing", lambda self, folder: listed.append(folder) or original[2](self, folder))
+    monkeypatch.setattr(Store, "write", lambda _self, path, _content: written.append(path))
+    claim(built, DATABASE_LAYOUT, toy_plan)
+    assert sorted(read) == ["plan.json", *(f"shards/part-0000{n}.json" for n in range(3))]
+    assert sorted(listed) == ["", "images", "proposals", "rejects", "shards"]
+    assert written == []
+
+
+def test_shards_of_another_configuration_are_dropped(built, toy_plan):
+    for index in (0, 2):
+        path = f"shards/part-0000{index}.json"
+        built.write_json(path, built.read_json(path) | {"config_hash": "another"})
+    assert list(claim(built, DATABASE_LAYOUT, toy_plan)) == [1]
+    assert list(sidecars(built, DATABASE_LAYOUT)) == [1]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("verify", [False, True])
+@pytest.mark.parametrize("harm", [truncate, flip, None])
+def test_damaged_shard_is_dropped_with_all_its_files(built, toy_plan, name, verify, harm):
+    path = f"{name}/part-00001.parquet"
+    if harm is None:
+        built.remove(path)
+    else:
+        built.write(path, harm(built.read(path)))
+    # The same size with another content is found only by the checksum.
+    kept = [0, 1, 2] if harm is flip and not verify else [0, 2]
+    assert list(claim(built, DATABASE_LAYOUT, toy_plan, verify=verify)) == kept
+    assert list(sidecars(built, DATABASE_LAYOUT)) == kept
+    assert {int(path[-13:-8]) for path in built.files() if path.endswith(".parquet")} == set(kept)
+
+
+def test_checksums_are_compared_in_several_threads(built, toy_plan, monkeypatch):
+    threads = set()
+    # All three shards are in work at the same time, or the barrier breaks.
+    together = threading.Barrier(3, timeout=30)
+
+    def noted(_store, _sidecar):
+        together.wait()
+        threads.add(threading.get_ident())
+        return []
+
+    monkeypatch.setattr(resuming, "damage", noted)
+    assert list(claim(built, DATABASE_LAYOUT, toy_plan, verify=True)) == [0, 1, 2]
+    assert len(threads) == 3
+    assert threading.get_ident() not in threads
+
+
+def test_leftovers_of_killed_runs_are_removed(built, toy_plan):
+    before = snapshot(built)
+    for path in (
+        f"proposals/{TEMPORARY}part-00000.parquet-abc",
+        f"{TEMPORARY}plan.json-abc",
+        f"shards/{TEMPORARY}part-00002.json-abc",
+        "proposals/part-00007.parquet",
+        "images/part-00007.parquet",
+    ):
+        built.write(path, b"left")
+    claim(built, DATABASE_LAYOUT, toy_plan)
+    assert snapshot(built) == before
+    built.remove("shards/part-00001.json")
+    claim(built, DATABASE_LAYOUT, toy_plan)
+    gone = {f"{name}/part-00001.parquet" for name in FILES} | {"shards/part-00001.json"}
+    assert set(built.files()) == set(before) - gone
+
+
+def test_plan_under_which_nothing_is_finished_gives_way(built, toy_plan):
+    shutil.rmtree(f"{built.url}/shards")
+    built.write_json(PLAN, toy_plan | {"seed": 7})
+    assert claim(built, DATABASE_LAYOUT, toy_plan) == {}
+    assert snapshot(built) == {PLAN: built.read(PLAN)}
+    assert built.read_json(PLAN) == toy_plan
+    built.write(PLAN, b"\0\0")
+    assert claim(built, DATABASE_LAYOUT, toy_plan) == {}
+    assert built.read_json(PLAN) == toy_plan
+
+
+@pytest.mark.parametrize("content", [b"\0\0", None])
+def test_shards_whose_plan_is_lost_are_only_overwritten(built, toy_plan, content):
+    if content is None:
+        built.remove(PLAN)
+    else:
+        built.write(PLAN, content)
+    before = snapshot(built)
+    with pytest.raises(UserError, match=r"holds shards, but no plan\.json that can be read"):
+        claim(built, DATABASE_LAYOUT, toy_plan)
+    assert snapshot(built) == before
+    assert claim(built, DATABASE_LAYOUT, toy_plan, overwrite=True) == {}
+    assert built.files() == [PLAN]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_files_of_others_in_our_folder_stay(built, toy_plan, overwrite):
+    strays = STRAYS | {"notes.txt": b"mine", "images/notes.txt": b"mine", "figures/part-00009.parquet": b"mine"}
+    for path, content in strays.items():
+        built.write(path, content)
+    built.write(LOCK, b"{}")
+    assert list(claim(built, DATABASE_LAYOUT, toy_plan, overwrite)) == ([] if overwrite else [0, 1, 2])
+    assert {path: content for path, content in snapshot(built).items() if path in strays} == strays
+    own = {path for path in built.files() if path not in strays}
+    assert own == {PLAN, LOCK} if overwrite else len(own) == 14
+
+
+def test_what_desktops_leave_does_not_make_a_folder_somebody_elses(tmp_path, toy_plan):
+    store = Store(str(tmp_path))
+    for path, content in STRAYS.items():
+        store.write(path, content)
+    store.write(LOCK, b"{}")
+    store.write(f"{TEMPORARY}plan.json-abc", b"")
+    assert claim(store, DATABASE_LAYOUT, toy_plan) == {}
+    assert set(store.files()) == {PLAN, LOCK, *STRAYS}
+
+
+@pytest.mark.parametrize(
+    "path", ["thesis/chapter1.tex", "README.md", "images/cat.jpg", "proposals/part-1.parquet", "plan.json"]
+)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_folder_of_somebody_else_is_refused_and_left_alone(tmp_path, toy_plan, path, overwrite):
+    store = Store(str(tmp_path))
+    store.write(path, json.dumps({"steps": ["precious"]}).encode())
+    before = snapshot(store)
+    with pytest.raises(UserError) as error:
+        claim(store, DATABASE_LAYOUT, toy_plan, overwrite)
+    assert str(error.value) == f"{store.url} holds {path} and is not a proposal database; choose another folder"
+    assert snapshot(store) == before
+
+
+def test_overwrite_that_was_killed_can_be_repeated(built, toy_plan, monkeypatch):
+    """Wherever it stops, no shard looks finished that lacks a file, and the folder is still ours."""
+    content = snapshot(built)
+    files = len(content)
+    remove = Store.remove
+    for number in range(files):
+        left = [number]
+
+        def dies(self, path, left=left):
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            remove(self, path)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "remove", dies)
+            with pytest.raises(KeyboardInterrupt):
+                claim(built, DATABASE_LAYOUT, toy_plan, overwrite=True)
+        whole = {index for index in range(3) if all(built.exists(f"{name}/part-0000{index}.parquet") for name in FILES)}
+        assert set(sidecars(built, DATABASE_LAYOUT)) <= whole
+        assert claim(built, DATABASE_LAYOUT, toy_plan, overwrite=True) == {}
+        assert built.files() == [PLAN]
+        for path, each in content.items():
+            built.write(path, each)
+
+
+def test_folder_in_an_object_store(built, toy_plan):
+    remote = Store("memory://resuming-test/db")
+    try:
+        for path in built.files():
+            remote.write(path, built.read(path))
+        remote.write("images/part-00002.parquet", b"cut")
+        remote.write("notes.txt", b"mine")
+        assert claim(remote, DATABASE_LAYOUT, toy_plan) == {
+            index: sidecar for index, sidecar in sidecars(built, DATABASE_LAYOUT).items() if index < 2
+        }
+        assert claim(remote, DATABASE_LAYOUT, toy_plan, overwrite=True) == {}
+        assert remote.files() == ["notes.txt", PLAN]
+    finally:
+        fsspec.filesystem("memory").rm("/resuming-test", recursive=True)
