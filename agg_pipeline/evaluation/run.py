@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.evaluated_masks import sample_draw
-from agg_pipeline.evaluation.interactions import load, run_interactions
-from agg_pipeline.evaluation.latency import measure_latency, seconds_per_image
+from agg_pipeline.evaluation.interactions import INTERACTIONS, LOAD, load
+from agg_pipeline.evaluation.latency import measure_latency
 from agg_pipeline.evaluation.result_rows import EVALUATION_LAYOUT, write
 from agg_pipeline.evaluation.results import RESULTS, RUN, SUMMARY, TIMINGS, Evaluation, Tables
 from agg_pipeline.evaluation.summary import summarise
-from agg_pipeline.execution.chain import Chain, ShardTask, Stage
+from agg_pipeline.execution.chain import Chain, ShardTask
 from agg_pipeline.execution.job import Job, Made, Progress, RunOptions, check_device, environment, make_shards, tasks_of
 from agg_pipeline.execution.plan import make_plan
 from agg_pipeline.execution.shard_files import PLAN, parquet_bytes, read_table, shard_name
@@ -32,10 +32,7 @@ from schemas.tables import EVALUATION_FILES, REASONS
 
 LARGER_INPUTS = {("davis", 448): 672}
 """Side of the input for a set and a checkpoint's own side, where the field takes another one (protocol, section 2)."""
-CHAIN = Chain(
-    (Stage("load", "cpu", load), Stage("interactions", "model", run_interactions)),
-    write,
-)
+CHAIN = Chain((LOAD, INTERACTIONS), write)
 SAMPLED_IMAGES = 8
 
 
@@ -84,7 +81,6 @@ def run(
         model=files,
         predictor=config.predictor,
         finished=_is_finished,
-        measure=seconds_per_image,
         drop=partial(place.remove_all, RESULTS),
         last=partial(measure_latency, sample),
     )
