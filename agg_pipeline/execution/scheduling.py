@@ -58,9 +58,12 @@ def run_shards(
     reported = _Reported(workers)
     finished = 0
 
+    def tell(reports: int) -> None:
+        advanced(finished + reported.images(in_flight.values()), reports)
+
     def check_reports() -> None:
         if reports := reported.update():
-            advanced(finished + reported.images(in_flight.values()), reports)
+            tell(reports)
 
     while waiting or in_flight:
         while waiting and len(in_flight) < SHARDS_IN_FLIGHT * max(1, workers.count()):
@@ -75,11 +78,11 @@ def run_shards(
                 continue
             finished += len(task.entries)
             yield done
-            advanced(finished + reported.images(in_flight.values()), 0)
+            tell(reported.update())
     for task in suspects:
         yield _without_culprits(workers, chain, task, store, config_hash)
         finished += len(task.entries)
-        advanced(finished, 0)
+        tell(reported.update())
 
 
 def assigned(shards: Sequence[int], workers: Sequence[str]) -> list[tuple[str, ...]]:
