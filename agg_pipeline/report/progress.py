@@ -121,13 +121,14 @@ class RunProgress:
     def _advanced(self, images: float, reports: int) -> None:
         pace = self._pace
         pace.advance(images, reports, self._clock())
+        count = f"{int(pace.done)} of {pace.images} images"
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=pace.done, pace=str(pace), note=self._note)
         elif self._finished == pace.images:
-            rate = pace.images / pace.elapsed
-            self._print(f"{pace.images} images in {duration(pace.elapsed)}, {rate:.2f} images/s", self._note)
+            rate = f"{pace.images / pace.elapsed:.2f} images/s"
+            self._print(f"{count} in {duration(pace.elapsed)}", rate, self._note)
         elif pace.rate and pace.elapsed >= self._next_line:
-            self._print(f"{int(pace.done)} of {pace.images} images", str(pace), self._note)
+            self._print(count, str(pace), self._note)
             self._next_line = pace.elapsed + max(LINE_SECONDS, LINE_SHARE * pace.elapsed)
 
     def _print(self, *words: str) -> None:

@@ -131,7 +131,7 @@ def test_a_shard_that_two_workers_share_gives_the_same_results(command, one_work
     options = ("--images-per-shard", "4", "--workers", "2")
     output = finish(start(command, tmp_path, None, *options))
     assert "4 images to do with 2 workers" in output
-    assert "4 images in" in output
+    assert "4 of 4 images in" in output
     tables = {name: digest for name, digest in results(one_worker[0]).items() if name != "summary.json"}
     assert {name: results(tmp_path)[name] for name in tables} == tables
     assert len(list((tmp_path / "run" / "shards").iterdir())) == 1

@@ -74,7 +74,7 @@ def test_the_count_never_goes_back_and_the_last_line_says_how_long_it_took(capsy
         "9 of 20 images, 0.95 images/s, about 11 s left",
         "9 of 20 images, 0.32 images/s, about 33 s left",
         "10 of 20 images, 0.21 images/s, about 45 s left",
-        "20 images in 1 min 40 s, 0.20 images/s",
+        "20 of 20 images in 1 min 40 s, 0.20 images/s",
     ]
 
 
@@ -82,7 +82,7 @@ def test_a_short_run_says_only_that_it_is_done(capsys):
     run = Run(10, 2)
     run.at(1, 0.0, 2)
     run.finish(2, 10)
-    assert lines(capsys)[1:] == ["10 images in 2 s, 5.00 images/s"]
+    assert lines(capsys)[1:] == ["10 of 10 images in 2 s, 5.00 images/s"]
 
 
 def test_lines_become_rarer_in_a_long_run(capsys):
@@ -111,7 +111,7 @@ def test_finished_shards_and_the_noc_so_far(capsys):
         "20 images to do with 2 workers",
         "5 of 20 images, 0.50 images/s, about 30 s left, NoC@90 5.00 (2 objects)",
         "12 of 20 images, 0.60 images/s, about 13 s left, NoC@90 3.50 (4 objects)",
-        "20 images in 40 s, 0.50 images/s, NoC@90 2.25 (8 objects)",
+        "20 of 20 images in 40 s, 0.50 images/s, NoC@90 2.25 (8 objects)",
     ]
 
 
