@@ -15,8 +15,8 @@ import torch
 import stages.evaluate as stage
 from agg_pipeline.datasets.evaluated_masks import EvaluatedMask
 from agg_pipeline.datasets.registry import known_dataset, open_dataset
-from agg_pipeline.evaluation.interactions import EvaluationShard, load, run_interactions, starts_of
-from agg_pipeline.execution.chain import ShardTask
+from agg_pipeline.evaluation.interactions import INTERACTIONS, EvaluationShard, load, starts_of
+from agg_pipeline.execution.chain import ShardTask, run_stages
 from agg_pipeline.inference.predictor import Predictor
 from agg_pipeline.models.adapter import Adapter
 from agg_pipeline.models.checkpoints import default_checkpoint, load_adapter, load_click_model
@@ -106,7 +106,7 @@ def main(
     for _ in range(runs):
         forwards = model.forwards
         started = time.perf_counter()
-        done = run_interactions(loaded, model)
+        done = run_stages([INTERACTIONS], loaded, model)
         ours, ours_forwards = time.perf_counter() - started, model.forwards - forwards
         started = time.perf_counter()
         plain_choice = plain_loop(loaded.targets, model, config)
@@ -134,7 +134,7 @@ def _shares(loaded: EvaluationShard, model: Predictor) -> None:
     ):
         before = model.forward_seconds
         started = time.perf_counter()
-        run_interactions(few, model)
+        run_stages([INTERACTIONS], few, model)
         total = time.perf_counter() - started
     forward = model.forward_seconds - before
     seconds = watch.seconds

@@ -6,20 +6,14 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import torch
 
 from agg_pipeline.datasets.registry import open_dataset
-from agg_pipeline.execution.chain import ShardTask
-from agg_pipeline.proposals.pipeline import (
-    load,
-    run_complement,
-    run_granularity,
-    run_mask_engine,
-    run_postprocess,
-    write_shard,
-)
+from agg_pipeline.execution.chain import ShardTask, run_stages
+from agg_pipeline.proposals.pipeline import chain, write_shard
 from agg_pipeline.storage.store import Store
 from benchmarks.stub import StubNetwork, stub_predictor, write_sbd
 from schemas.config import ProposalsConfig
@@ -53,18 +47,11 @@ def _run(root: Path, number: int) -> dict[str, float]:
     for index, first in enumerate(range(0, IMAGES, config.batch.images_per_shard)):
         entries = dataset.entries[first : first + config.batch.images_per_shard]
         task = ShardTask(index, "sbd", entries, dataset.read, config)
-        started = time.process_time()
-        shard = load(task)
-        seconds["load"] += time.process_time() - started
-        for name, stage in (
-            ("mask_engine", lambda shard: run_mask_engine(shard, model)),
-            ("postprocess", run_postprocess),
-            ("complement", run_complement),
-            ("granularity", lambda shard: run_granularity(shard, model)),
-        ):
+        shard: Any = task
+        for stage in chain(config).stages:
             before, started = network.cpu_seconds, time.process_time()
-            shard = stage(shard)
-            seconds[name] += time.process_time() - started - (network.cpu_seconds - before)
+            shard = run_stages([stage], shard, model)
+            seconds[stage.name] += time.process_time() - started - (network.cpu_seconds - before)
         started = time.process_time()
         write_shard(shard, store, "")
         seconds["write"] += time.process_time() - started

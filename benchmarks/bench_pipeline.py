@@ -23,11 +23,10 @@ from schemas.config import PRESETS
 def main(dataset: str, data: str, split: str | None, images: int, workers: int) -> None:
     """Run xtiny at 224 and print the two numbers."""
     config = PRESETS["paper"]
-    progress = Progress(lambda _start: None, lambda _done: None)
     with tempfile.TemporaryDirectory() as folder:
         options = RunOptions(str(Path(folder) / "out"), limit_images=images, workers=workers)
         listed = open_dataset(dataset, data, split)
-        summary = run(listed, str(default_checkpoint()), config, options, progress)
+        summary = run(listed, str(default_checkpoint()), config, options, Progress())
     times, totals = summary.times, summary.manifest["totals"]
     busy = sum(times.stages.values())
     masks = sum(totals["proposals"].values())

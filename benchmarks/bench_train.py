@@ -158,8 +158,9 @@ def main(batch: int, runs: int, images: int, seconds: float, epochs: int) -> Non
         data, out = Path(folder) / "sbd", Path(folder) / "out"
         write_sbd(data, IMAGES)
         config = override(PRESETS["paper"], {"predictor": {"input_size": 64}})
-        quiet = Progress(lambda _: None, lambda _: None)
-        run(open_dataset("sbd", str(data), "train"), str(default_checkpoint()), config, RunOptions(str(out)), quiet)
+        run(
+            open_dataset("sbd", str(data), "train"), str(default_checkpoint()), config, RunOptions(str(out)), Progress()
+        )
         checking(data, out, images)
         loading(data, out, 448, seconds)
         waiting(data, out, epochs)

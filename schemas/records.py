@@ -119,6 +119,11 @@ class Target:
     image: ImageRecord
     object: ObjectMask
 
+    @property
+    def key(self) -> tuple[str, int]:
+        """image_id and instance_id, which identify the object in its data set."""
+        return self.image.image_id, self.object.instance_id
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Candidate:

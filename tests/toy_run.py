@@ -7,17 +7,10 @@ import pytest
 
 from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.datasets.dataset import About, Dataset
-from agg_pipeline.execution.chain import ShardTask
+from agg_pipeline.execution.chain import ShardTask, run_stages
 from agg_pipeline.execution.plan import make_plan
 from agg_pipeline.execution.shard_files import PLAN
-from agg_pipeline.proposals.pipeline import (
-    load,
-    run_complement,
-    run_granularity,
-    run_mask_engine,
-    run_postprocess,
-    write_shard,
-)
+from agg_pipeline.proposals.pipeline import chain, write_shard
 from agg_pipeline.storage.store import Store
 from schemas.config import PRESETS
 from schemas.crop import Box, Crop, crop_mask
@@ -91,9 +84,7 @@ def run_shards(dataset, config):
     model, shards = Halver(), []
     for index, start in enumerate(range(0, 8, 3)):
         task = ShardTask(index, dataset.name, dataset.entries[start : start + 3], dataset.read, config)
-        state = run_mask_engine(load(task), model)
-        state = run_complement(run_postprocess(state))
-        shards.append(run_granularity(state, model))
+        shards.append(run_stages(chain(config).stages, task, model))
     return shards
 
 

@@ -23,7 +23,7 @@ from agg_pipeline.cli.options import (
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.registry import known_dataset, open_dataset
 from agg_pipeline.datasets.selection import Selection, select
-from agg_pipeline.evaluation.arms import ARMS, TABLES, evaluate_adapted, fitting
+from agg_pipeline.evaluation.arms import ARMS, CURVES, TABLES, evaluate_adapted, fitting
 from agg_pipeline.evaluation.compare import comparison, same_masks
 from agg_pipeline.evaluation.evaluation_page import write_report
 from agg_pipeline.evaluation.per_class import class_granularities
@@ -273,7 +273,9 @@ def adapted_command(
 
     def evaluate(images: Dataset, with_adapter: bool, own: EvaluationConfig, folder: str) -> None:
         name = folder.rpartition("/")[2]
-        click.echo(f"{name}:")
+        arm = "by-class" if name == CURVES else name
+        what = f"{arm}: granularity per class, from parts of other images" if name == CURVES else arm
+        click.echo(f"[{chosen.index(arm) + 1} of {len(chosen)}] {what}")
         # Other images are not those that were limited.
         limit = limit_images if images is listed else None
         options = RunOptions(folder, limit, workers, scheduler, overwrite, verify)

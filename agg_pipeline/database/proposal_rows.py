@@ -30,13 +30,13 @@ def tables(
     rejects: Sequence[Reject],
 ) -> dict[str, pa.Table]:
     """The three tables of a shard, rows in the order of its images and objects."""
-    of_target: dict[Target, list[Estimate]] = {}
+    of_target: dict[tuple[str, int], list[Estimate]] = {}
     for estimate in estimates:
-        of_target.setdefault(estimate.query.target, []).append(estimate)
+        of_target.setdefault(estimate.query.target.key, []).append(estimate)
     proposals: list[Row] = []
     for target in targets:
         proposals.append(object_row(target))
-        proposals += [estimate_row(estimate) for estimate in of_target.get(target, [])]
+        proposals += [estimate_row(estimate) for estimate in of_target.get(target.key, [])]
     image_rows = [{name: getattr(image, name) for name in IMAGES.names} for image in images]
     return {
         "proposals": pa.Table.from_pylist(proposals, PROPOSALS),

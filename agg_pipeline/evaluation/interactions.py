@@ -1,4 +1,4 @@
-"""Evaluation of one shard of images: what each Dask task does, without Dask."""
+"""The two stages of an evaluation over one shard of images: load its masks, and simulate their interactions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from agg_pipeline.datasets.evaluated_masks import EvaluatedMask, targets_of, why_skipped
-from agg_pipeline.execution.chain import ShardTask, read_entry
+from agg_pipeline.execution.chain import CpuStage, ModelStage, ShardTask, read_entry
 from schemas.config import BatchConfig, EvaluationConfig
 from schemas.numbers import BINS, GRANULARITIES
 from schemas.records import Reject
@@ -63,14 +63,22 @@ def load(task: ShardTask[EvaluationConfig]) -> EvaluationShard:
     return EvaluationShard(task, tuple(kept), tuple(rejects), whole=task.limit is None or len(kept) < task.limit)
 
 
-def run_interactions(shard: EvaluationShard, model: ClickModel) -> EvaluationShard:
-    """Simulate the interactions of every mask, batch by batch."""
+def cut_interactions(shard: EvaluationShard) -> list[Sequence[EvaluatedMask]]:
+    """The batches of a shard, of masks."""
     config = shard.task.config
-    outcomes: list[Outcome] = []
-    for batch in batches(shard.targets, lambda target: _pixels(target, config), _masks_at_a_time(config)):
-        starts = [starts_of(target, shard.task.dataset, config) for target in batch]
-        found = evaluate([target.subject for target in batch], starts, model, config.clicks)
-        outcomes += [_outcome(target, traces, config) for target, traces in zip(batch, found, strict=True)]
+    return list(batches(shard.targets, lambda target: _pixels(target, config), _masks_at_a_time(config)))
+
+
+def run_interactions(shard: EvaluationShard, batch: Sequence[EvaluatedMask], model: ClickModel) -> list[Outcome]:
+    """Simulate the interactions of a batch of masks."""
+    config = shard.task.config
+    starts = [starts_of(target, shard.task.dataset, config) for target in batch]
+    found = evaluate([target.subject for target in batch], starts, model, config.clicks)
+    return [_outcome(target, traces, config) for target, traces in zip(batch, found, strict=True)]
+
+
+def fill_interactions(shard: EvaluationShard, outcomes: Sequence[Outcome]) -> EvaluationShard:
+    """Take in the outcomes of all batches."""
     return replace(shard, targets=(), outcomes=tuple(outcomes))
 
 
@@ -107,3 +115,7 @@ def _masks_at_a_time(config: EvaluationConfig) -> BatchConfig:
 
 def _outcome(target: EvaluatedMask, traces: Sequence[Trace], config: EvaluationConfig) -> Outcome:
     return Outcome(target, tuple(traces), best(traces, target.subject.target, config.clicks.max_clicks))
+
+
+LOAD = CpuStage("load", load)
+INTERACTIONS = ModelStage("interactions", cut_interactions, run_interactions, fill_interactions)

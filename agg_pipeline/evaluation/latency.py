@@ -1,4 +1,4 @@
-"""How long evaluation takes: an estimate before it, and the latency of single clicks after it."""
+"""How long a single click takes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ import numpy as np
 from agg_pipeline.evaluation.interactions import load, starts_of
 from agg_pipeline.execution.chain import ShardTask, TimedModel
 from schemas.config import EvaluationConfig
-from schemas.records import Click, Interaction, Prediction
+from schemas.records import Interaction, Prediction
 from stages.click_model import ClickModel
 from stages.evaluate import evaluate
 
-SHARE_OF_CLICKS = 0.5
-"""Of the clicks that interactions may have, those that they make, roughly, when they end early."""
 CLICKS, CLICKS_OF_EACH = 20, 4
 """Clicks whose latency is measured, and how many of them in the same interaction."""
 
@@ -28,25 +26,6 @@ class Latency:
     median: float
     p95: float
     clicks: int
-
-
-def seconds_per_image(sample: ShardTask[EvaluationConfig], model: TimedModel) -> float:
-    """Seconds that one process takes for an image like those of the sample, which are read for it."""
-    started = time.perf_counter()
-    targets = load(sample).targets
-    loading = (time.perf_counter() - started) / len(sample.entries)
-    if not targets:
-        return loading
-    clicks = sample.config.clicks
-    starts = starts_of(targets[0], sample.dataset, sample.config)
-    click = Click(0, 0, True)
-    state = Interaction(targets[0].image.pixels, (click,), prompt=None, focus=None, granularity=starts[0].granularity)
-    model.predict([state])
-    started = time.perf_counter()
-    model.predict([state])
-    forward = time.perf_counter() - started
-    made = clicks.max_clicks * (SHARE_OF_CLICKS if clicks.early_stop else 1.0)
-    return loading + len(targets) / len(sample.entries) * len(starts) * made * forward
 
 
 def measure_latency(sample: ShardTask[EvaluationConfig], model: TimedModel) -> Latency | None:

@@ -10,14 +10,14 @@ from typing import Any
 from agg_pipeline.database.fallen_images import check_rejects
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.evaluation.collected import collect
-from agg_pipeline.evaluation.interactions import load, run_interactions
-from agg_pipeline.evaluation.latency import measure_latency, seconds_per_image
+from agg_pipeline.evaluation.interactions import INTERACTIONS, LOAD
+from agg_pipeline.evaluation.latency import measure_latency
 from agg_pipeline.evaluation.mask_choice import limited, nothing_to_evaluate, sampled
 from agg_pipeline.evaluation.result_rows import EVALUATION_LAYOUT, write
 from agg_pipeline.evaluation.results import RESULTS, RUN, SUMMARY, TIMINGS, Evaluation, Tables
 from agg_pipeline.evaluation.summary import summarise
 from agg_pipeline.evaluation.timings import read_timings, timings_of
-from agg_pipeline.execution.chain import Chain, ShardTask, Stage
+from agg_pipeline.execution.chain import Chain, ShardTask
 from agg_pipeline.execution.job import (
     Job,
     Progress,
@@ -39,10 +39,7 @@ from schemas.errors import UserError
 
 LARGER_INPUTS = {("davis", 448): 672}
 """Side of the input for a set and a checkpoint's own side, where the field takes another one (protocol, section 2)."""
-CHAIN = Chain(
-    (Stage("load", "cpu", load), Stage("interactions", "model", run_interactions)),
-    write,
-)
+CHAIN = Chain((LOAD, INTERACTIONS), write)
 SAMPLED_IMAGES = 8
 
 
@@ -96,7 +93,6 @@ def run(
             model=files,
             predictor=config.predictor,
             finished=_is_finished,
-            measure=seconds_per_image,
             drop=partial(place.remove_all, RESULTS),
             last=partial(measure_latency, _few_images(tasks)),
         )

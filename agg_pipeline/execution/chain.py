@@ -1,10 +1,10 @@
-"""What the work on a shard is made of: its task, the chain of stages that it goes through, and how long they took."""
+"""What happens to a shard, without Dask: its task, the stages that it goes through, and how long they take."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
@@ -17,10 +17,17 @@ C = TypeVar("C")
 
 @dataclass(frozen=True, eq=False)
 class ShardTask(Generic[C]):
-    """What a worker must know to make a shard.
+    """Everything that a worker needs to make a shard.
 
-    excluded: images that killed their worker and are not read again. chosen: ids of its masks that are wanted, None for
-    all; limit: only the first of these, None for all.
+    Attributes:
+        index: number of the shard in the plan.
+        dataset: name of the data set.
+        entries: images of the shard.
+        read: reads an image and its masks.
+        config: configuration of the run.
+        excluded: ids of images that killed their worker; they become rejects unread.
+        chosen: ids of the masks to use; None for all.
+        limit: use only the first so many masks; None for all.
     """
 
     index: int
@@ -50,29 +57,110 @@ class TimedModel(ClickModel, Protocol):
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A link of the chain, run in the ``model`` or the ``cpu`` executor of a worker.
+class CpuStage:
+    """A stage without the model. Its function must be importable by name, because it is pickled.
 
-    run: from the state that the stage before has left (for the first one: the task) to the next, with the model as a
-    second argument in the ``model`` executor. A function of a module, so that it can be pickled.
+    Attributes:
+        name: as shown in the table of seconds.
+        run: the next state of a shard, from the state that the stage before left (for the first stage: the task).
     """
 
     name: str
-    executor: Literal["cpu", "model"]
-    run: Callable[..., Any]
+    run: Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class ModelStage:
+    """A stage that sends a shard through the model in batches. Several workers may share the batches of one shard.
+
+    Attributes:
+        name: as shown in the table of seconds.
+        cut: the batches of a state, in order. They depend on the state alone, never on the workers.
+        run: the results of one batch, from state, batch and model; independent of all other batches.
+        fill: the next state, from the state and the results of all batches in order.
+        weight: expected time of the stage relative to the other model stages of the chain; only for progress.
+    """
+
+    name: str
+    cut: Callable[[Any], Sequence[Sequence[Any]]]
+    run: Callable[[Any, Any, Any], Sequence[Any]]
+    fill: Callable[[Any, Sequence[Any]], Any]
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
 class Chain:
-    """The stages of every shard. write: puts the last state into a store under a config hash; returns the sidecar."""
+    """The stages of every shard.
 
-    stages: tuple[Stage, ...]
+    Attributes:
+        stages: in order.
+        write: writes the last state into a store under a config hash, and returns the sidecar.
+    """
+
+    stages: tuple[CpuStage | ModelStage, ...]
     write: Callable[[Any, Store, str], Json]
+
+    @property
+    def weight(self) -> float:
+        """Sum over the model stages."""
+        return sum(stage.weight for stage in self.stages if isinstance(stage, ModelStage))
+
+
+def run_batches(
+    stage: ModelStage,
+    state: Any,
+    model: Any,
+    part: int = 0,
+    parts: int = 1,
+    done: Callable[[float], None] = lambda _share: None,
+) -> list[Any]:
+    """The results of one of several parts of a stage's batches.
+
+    Args:
+        stage: the stage.
+        state: state of the shard before the stage.
+        model: the click model.
+        part: which part, from 0.
+        parts: number of parts.
+        done: called before the first batch and after each with the share of the whole stage that this part has done.
+    """
+    batches = stage.cut(state)
+    items = sum(map(len, batches))
+    results: list[Any] = []
+    finished = 0
+    done(0.0)
+    for batch in part_of(batches, part, parts):
+        results += stage.run(state, batch, model)
+        finished += len(batch)
+        done(finished / items)
+    return results
+
+
+def part_of(batches: Sequence[Sequence[Any]], part: int, parts: int) -> list[Sequence[Any]]:
+    """One of several consecutive parts of a list of batches, with about the same number of items in each part."""
+    items = sum(map(len, batches))
+    chosen, before = [], 0
+    for batch in batches:
+        # By the middle of the batch, in halves of an item, to stay with integers.
+        if parts * (2 * before + len(batch)) // (2 * items) == part:
+            chosen.append(batch)
+        before += len(batch)
+    return chosen
+
+
+def run_stages(stages: Sequence[CpuStage | ModelStage], state: Any, model: Any) -> Any:
+    """Run stages one after the other in this process, and return the last state."""
+    for stage in stages:
+        if isinstance(stage, ModelStage):
+            state = stage.fill(state, run_batches(stage, state, model))
+        else:
+            state = stage.run(state)
+    return state
 
 
 @dataclass(frozen=True)
 class Times:
-    """Busy seconds of shards by stage, and of these the seconds in model forwards."""
+    """Busy seconds of workers by stage, and the seconds of model forwards among them."""
 
     stages: dict[str, float] = field(default_factory=dict)
     forwards: float = 0.0

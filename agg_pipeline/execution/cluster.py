@@ -15,6 +15,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
+from queue import SimpleQueue
 from typing import Any
 
 import cv2
@@ -30,8 +31,7 @@ from schemas.config import PredictorConfig
 from schemas.errors import UserError
 
 SHARDS_IN_FLIGHT = 2
-POLL_SECONDS = 5.0
-NO_WORKER_SECONDS = 120.0
+"""Shards of one worker: one is in the model while another one loads or writes."""
 
 OpenModel = Callable[[], TimedModel]
 """Makes the model in a worker process; must be picklable."""
@@ -67,22 +67,50 @@ class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
 
 @dataclass(frozen=True)
 class Workers:
-    """A Dask cluster that has this run's model in every worker."""
+    """A Dask cluster whose workers all hold the model of a run."""
 
     client: Client
     run: str
 
-    def count(self) -> int:
-        """Worker processes that are there now."""
-        return len(self.client.nthreads())
+    def addresses(self) -> list[str]:
+        """Addresses of the workers that are there now."""
+        return list(self.client.nthreads())
 
-    def submit(self, name: str, executor: str, function: Callable[..., Any], *args: Any) -> Future:
-        """Submit one task to the ``model`` or the ``cpu`` executor."""
+    def count(self) -> int:
+        """Number of workers that are there now."""
+        return len(self.addresses())
+
+    def submit(
+        self, name: str, executor: str, function: Callable[..., Any], *args: Any, place: str | None = None
+    ) -> Future:
+        """Submit a task.
+
+        Args:
+            name: of the task; a number is added.
+            executor: ``model`` or ``cpu``.
+            function: what the task runs.
+            args: its arguments; futures among them become their results.
+            place: address of the worker that takes it if it is still there; None for any worker.
+        """
+        where = {} if place is None else {"workers": [place], "allow_other_workers": True}
         with dask.annotate(executor=f"{executor}-{self.run}"):
-            return self.client.submit(function, *args, key=f"{name}-{self.run}-{next(_attempts)}", pure=False)
+            key = f"{name}-{self.run}-{next(_attempts)}"
+            return self.client.submit(function, *args, key=key, pure=False, **where)
+
+    def listen(self) -> SimpleQueue[Any]:
+        """A queue of the messages that tasks ``send`` from now on."""
+        messages: SimpleQueue[Any] = SimpleQueue()
+        self.client.subscribe_topic(self.run, lambda event: messages.put(event[1]))
+        return messages
+
+
+def send(run: str, message: Any) -> None:
+    """Send a message from a task to the process that started the run. It is lost if the worker dies."""
+    get_worker().log_event(run, message)
 
 
 def model_of(run: str) -> TimedModel:
+    """The model of the worker that runs this task."""
     model: TimedModel = get_worker().plugins[run].model
     return model
 
@@ -127,7 +155,7 @@ def cluster(scheduler: str | None, workers: int, threads: int, open_model: OpenM
             with _interrupts_blocked():
                 local = LocalCluster(
                     n_workers=workers,
-                    # Every thread holds one task: one shard is in the model while another loads or writes.
+                    # Every thread holds one task.
                     threads_per_worker=SHARDS_IN_FLIGHT,
                     memory_limit=0,
                     dashboard_address="127.0.0.1:0",

@@ -13,9 +13,8 @@ import torch
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.execution.chain import Chain, Done, ShardTask, TimedModel, Times
 from agg_pipeline.execution.cluster import cluster, default_workers
-from agg_pipeline.execution.interrupts import check_interrupt
 from agg_pipeline.execution.resuming import claim
-from agg_pipeline.execution.scheduling import ask, estimate_seconds, run_shards
+from agg_pipeline.execution.scheduling import ask, run_shards
 from agg_pipeline.execution.shard_files import Layout, sidecar_path
 from agg_pipeline.inference.predictor import open_predictor
 from agg_pipeline.models.model_files import ModelFiles, check_gpu
@@ -26,7 +25,6 @@ from schemas.config import PredictorConfig
 from schemas.errors import UserError
 
 C = TypeVar("C")
-SAMPLED_IMAGES = 4
 
 
 @dataclass(frozen=True)
@@ -46,32 +44,47 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class RunStart:
-    """What is known when the work begins: shards in all, sidecars of the finished ones, images to do, worker processes,
-    and the estimated seconds (None if they could not be estimated)."""
+    """What is known when the work begins.
 
-    shards: int
-    finished: tuple[Json, ...]
+    Attributes:
+        images: images of the run.
+        missing: images of unfinished shards.
+        finished: sidecars of the finished shards.
+        workers: number of workers.
+    """
+
     images: int
+    missing: int
+    finished: tuple[Json, ...]
     workers: int
-    estimate: float | None
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Called when the work begins, after every shard, and with a line to be shown."""
+    """What a run calls while it works; by default, nothing is shown.
 
-    started: Callable[[RunStart], None]
-    advanced: Callable[[Done], None]
-    say: Callable[[str], None] = lambda _: None
+    Attributes:
+        started: when the work begins.
+        advanced: whenever workers report, and after each shard: with the number of finished images, where half an
+            image's work counts half, and the number of new reports. The number of images becomes smaller when a
+            shard is redone after its worker died.
+        finished: with each shard that is finished.
+        say: with a line to be shown.
+    """
+
+    started: Callable[[RunStart], None] = lambda _start: None
+    advanced: Callable[[float, int], None] = lambda _images, _reports: None
+    finished: Callable[[Done], None] = lambda _done: None
+    say: Callable[[str], None] = lambda _line: None
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
     """What is to be made.
 
-    tasks: of all shards. finished: whether a task needs no work any more, by its sidecar. measure: seconds that an
-    image of a task takes. drop: deletes what is only true of a finished run; called when there is something to make.
-    last: asked of the model of an idle worker in the end.
+    tasks: of all shards. finished: whether a task needs no work any more, by its sidecar. drop: deletes what is only
+    true of a finished run; called when there is something to make. last: asked of the model of an idle worker in the
+    end.
     """
 
     layout: Layout
@@ -81,14 +94,19 @@ class Job:
     model: ModelFiles
     predictor: PredictorConfig
     finished: Callable[[ShardTask[Any], Json], bool]
-    measure: Callable[[ShardTask[Any], TimedModel], float]
     drop: Callable[[], None]
     last: Callable[[TimedModel], Any] | None = None
 
 
 @dataclass(frozen=True)
 class Made:
-    """The shards that a run has made in how many seconds, and what was asked in the end (None if nothing was)."""
+    """What a run has made.
+
+    Attributes:
+        shards: the shards.
+        seconds: time that they took together.
+        answer: answer to the job's last question; None if there was none.
+    """
 
     shards: tuple[Done, ...] = ()
     seconds: float = 0.0
@@ -96,7 +114,7 @@ class Made:
 
     @property
     def images(self) -> int:
-        """Images in them."""
+        """Number of images of the shards."""
         return sum(len(done.task.entries) for done in self.shards)
 
     @property
@@ -106,7 +124,7 @@ class Made:
 
     @property
     def times(self) -> Times:
-        """Their times."""
+        """Busy seconds of the shards."""
         return reduce(Times.plus, (done.times for done in self.shards), Times())
 
 
@@ -166,8 +184,10 @@ def make_shards(
         else:
             missing.append(task)
     images = sum(len(task.entries) for task in missing)
-    workers = min(options.workers or default_workers(job.predictor), max(1, len(missing)))
-    begin = RunStart(len(job.tasks), tuple(finished), images, workers, None)
+    workers = min(options.workers or default_workers(job.predictor), max(1, images))
+    begin = RunStart(
+        images=sum(len(task.entries) for task in job.tasks), missing=images, finished=tuple(finished), workers=workers
+    )
     if not missing:
         progress.started(begin)
         return Made()
@@ -177,24 +197,14 @@ def make_shards(
     made = []
     open_model = partial(open_predictor, job.model, job.predictor)
     with cluster(options.scheduler, workers, job.predictor.threads, open_model) as running:
-        each = estimate_seconds(running, partial(job.measure, _sample(missing)))
-        there = max(1, running.count())
-        progress.started(replace(begin, workers=there, estimate=None if each is None else each * images / there))
+        progress.started(replace(begin, workers=max(1, running.count())))
         started = time.perf_counter()
-        for done in run_shards(running, job.chain, missing, store, job.plan["config_hash"]):
+        for done in run_shards(running, job.chain, missing, store, job.plan["config_hash"], progress.advanced):
             _check_arrived(store, done)
             made.append(done)
-            progress.advanced(done)
-            check_interrupt()
+            progress.finished(done)
         seconds = time.perf_counter() - started
         return Made(tuple(made), seconds, None if job.last is None else ask(running, job.last))
-
-
-def _sample(tasks: Sequence[ShardTask[Any]]) -> ShardTask[Any]:
-    """A task of a few images, spread over all."""
-    entries = [entry for task in tasks for entry in task.entries]
-    step = max(1, len(entries) // SAMPLED_IMAGES)
-    return replace(tasks[0], entries=tuple(entries[::step][:SAMPLED_IMAGES]), limit=None)
 
 
 def _write_owned(

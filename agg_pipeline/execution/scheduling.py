@@ -1,132 +1,191 @@
-"""Running shards: the chain of tasks of each, at most two per worker at a time, and what to do when a worker dies."""
+"""Making shards on a cluster: two at a time per worker, one shared by several workers if there are too few, and what
+happens when a worker dies.
+
+A shard is a chain of Dask tasks. Usually all of them run in the worker that has loaded its images, because Dask runs a
+task where its input is, and arrays are passed on by reference. A shared shard travels between workers.
+"""
 
 from __future__ import annotations
 
-import ctypes
+import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any
 
 from distributed import Future, wait
 from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker
 
-from agg_pipeline.execution.chain import Chain, Done, ShardTask, Stage, TimedModel, Times
-from agg_pipeline.execution.cluster import SHARDS_IN_FLIGHT, Workers, model_of
+from agg_pipeline.execution import worker_tasks
+from agg_pipeline.execution.chain import Chain, CpuStage, Done, ModelStage, ShardTask, TimedModel, Times
+from agg_pipeline.execution.cluster import SHARDS_IN_FLIGHT, Workers
+from agg_pipeline.execution.interrupts import check_interrupt
 from agg_pipeline.storage.store import Store
-from schemas.canonical import Json
 from schemas.errors import UserError
 
-POLL_SECONDS = 5.0
+POLL_SECONDS = 0.5
 NO_WORKER_SECONDS = 120.0
 
 
-def _run_stage(run: str, stage: Stage, before: tuple[Any, Times]) -> tuple[Any, Times]:
-    state, times = before
-    model = model_of(run) if stage.executor == "model" else None
-    forwards = model.forward_seconds if model else 0.0
-    with _Task() as done:
-        state = stage.run(state, model) if model else stage.run(state)
-    forwards = model.forward_seconds - forwards if model else 0.0
-    return state, times.plus(Times({stage.name: done.seconds}, forwards))
+def run_shards(
+    workers: Workers,
+    chain: Chain,
+    tasks: Sequence[ShardTask[Any]],
+    store: Store,
+    config_hash: str,
+    advanced: Callable[[float, int], None] = lambda _images, _reports: None,
+) -> Iterator[Done]:
+    """Make shards and yield each as it is finished, in any order.
+
+    A shard whose worker died several times is left for the end. Its images are then tried one by one, and the shard is
+    made without those that kill their worker. An exception of a stage ends the run.
+
+    Args:
+        workers: the cluster.
+        chain: the stages.
+        tasks: the shards.
+        store: where the shards go.
+        config_hash: written into every sidecar.
+        advanced: see ``Progress``.
+    """
+    places = assigned([len(task.entries) for task in tasks], workers.addresses())
+    waiting = deque(zip(tasks, places, strict=True))
+    in_flight: dict[Future, ShardTask[Any]] = {}
+    suspects: list[ShardTask[Any]] = []
+    reported = _Reported(workers)
+    finished = 0
+
+    def tell(reports: int) -> None:
+        advanced(finished + reported.images(in_flight.values()), reports)
+
+    def check_reports() -> None:
+        if reports := reported.update():
+            tell(reports)
+
+    while waiting or in_flight:
+        while waiting and len(in_flight) < SHARDS_IN_FLIGHT * max(1, workers.count()):
+            task, place = waiting.popleft()
+            in_flight[_submit(workers, chain, task, store, config_hash, place)] = task
+        for future in _first_done(workers, list(in_flight), check_reports):
+            task = in_flight.pop(future)
+            try:
+                done = Done(task, *future.result())
+            except KilledWorker:
+                suspects.append(task)
+                continue
+            finished += len(task.entries)
+            yield done
+            tell(reported.update())
+    for task in suspects:
+        yield _without_culprits(workers, chain, task, store, config_hash)
+        finished += len(task.entries)
+        tell(reported.update())
 
 
-def _write(chain: Chain, store: Store, config_hash: str, last: tuple[Any, Times]) -> tuple[Json, Times]:
-    state, times = last
-    with _Task() as done:
-        sidecar = chain.write(state, store, config_hash)
-    return sidecar, times.plus(Times({"write": done.seconds}))
+def assigned(shards: Sequence[int], workers: Sequence[str]) -> list[tuple[str, ...]]:
+    """The workers that share each shard, in proportion to its images; empty if a shard is left to any one worker.
+
+    Args:
+        shards: number of images of each shard.
+        workers: addresses of the workers.
+    """
+    counts = [max(1, min(images, round(len(workers) * images / sum(shards)))) for images in shards]
+    if max(counts, default=1) == 1:
+        return [()] * len(shards)
+    turns = itertools.cycle(workers)
+    return [tuple(itertools.islice(turns, count)) for count in counts]
 
 
-class _Task:
-    """A task's bookkeeping: its seconds, and at its end it gives the memory back that it left free."""
+class _Reported:
+    """The share of each shard that is done, as its tasks report it."""
 
-    def __enter__(self) -> Self:
-        self._started = time.perf_counter()
-        return self
+    def __init__(self, workers: Workers) -> None:
+        self._reports = workers.listen()
+        self._done: dict[int, dict[str, float]] = {}
 
-    def __exit__(self, *exception: object) -> None:
-        _trim_heap()
-        self.seconds = time.perf_counter() - self._started
+    def update(self) -> int:
+        """Take in the reports that have come, and return their number."""
+        count = 0
+        while not self._reports.empty():
+            shard, part, share = self._reports.get()
+            # A task that is redone after its worker died starts from 0 again.
+            self._done.setdefault(shard, {})[part] = share
+            count += 1
+        return count
 
-
-def _trim_heap() -> None:
-    # Freed arrays leave holes between what lives on, and the heap would grow with the run. Only glibc has this.
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
-
-
-def _submit(
-    workers: Workers, chain: Chain, task: ShardTask[Any], store: Store, config_hash: str, write: bool = True
-) -> Future:
-    """Submit a shard's chain; the future of its last task. Without ``write`` the chain leaves no trace."""
-    state: tuple[Any, Times] | Future = (task, Times())
-    for stage in chain.stages:
-        state = workers.submit(stage.name, stage.executor, _run_stage, workers.run, stage, state)
-    if write:
-        return workers.submit("write", "cpu", _write, chain, store, config_hash, state)
-    return workers.submit("forget", "cpu", _forget, state)
-
-
-def _forget(state: tuple[Any, Times]) -> None:
-    del state
-
-
-def _ask(run: str, question: Callable[[TimedModel], Any]) -> Any:
-    return question(model_of(run))
+    def images(self, tasks: Collection[ShardTask[Any]]) -> float:
+        """How many images of some shards are done."""
+        return sum(len(task.entries) * sum(self._done.get(task.index, {}).values()) for task in tasks)
 
 
 def ask(workers: Workers, question: Callable[[TimedModel], Any]) -> Any:
-    """What a function of the model says in some worker; its exception is raised here, UserError if the worker died."""
+    """What a function of the model returns in some worker.
+
+    Raises:
+        UserError: the worker died several times.
+    """
     try:
-        return _result(workers, workers.submit("ask", "model", _ask, workers.run, question))
+        return _result(workers, workers.submit("ask", "model", worker_tasks.ask, workers.run, question))
     except KilledWorker:
         raise UserError(
-            "the last worker died again and again; all shards are finished, the same command goes on"
+            "the last worker died several times; all shards are finished, the same command resumes"
         ) from None
 
 
-def estimate_seconds(workers: Workers, measure: Callable[[TimedModel], float]) -> float | None:
-    """Seconds that one worker takes per image, as ``measure`` says; None if it fails, which the shards then tell."""
-    future = workers.submit("estimate", "model", _ask, workers.run, measure)
-    _first_done(workers, [future])
-    seconds: float | None = None if future.exception() else future.result()
-    return seconds
+def _submit(
+    workers: Workers,
+    chain: Chain,
+    task: ShardTask[Any],
+    store: Store,
+    config_hash: str,
+    places: Sequence[str] = (),
+    write: bool = True,
+) -> Future:
+    """Submit a shard's chain; the future of its last task. places: see ``assigned``. write: False leaves no trace."""
+    state: worker_tasks.Timed | Future = (task, Times())
+    for stage in chain.stages:
+        if isinstance(stage, CpuStage):
+            state = workers.submit(stage.name, "cpu", worker_tasks.run_cpu_stage, stage, state)
+        else:
+            parts = _submit_parts(workers, stage, stage.weight / chain.weight, task.index, places, state)
+            state = workers.submit(f"{stage.name}-join", "cpu", worker_tasks.join_parts, stage, state, *parts)
+    if write:
+        return workers.submit("write", "cpu", worker_tasks.write, chain, store, config_hash, state)
+    return workers.submit("forget", "cpu", worker_tasks.forget, state)
 
 
-def run_shards(
-    workers: Workers, chain: Chain, tasks: Sequence[ShardTask[Any]], store: Store, config_hash: str
-) -> Iterator[Done]:
-    """Make shards and yield each as it is finished, in any order, at most two per worker at a time.
+def _submit_parts(
+    workers: Workers, stage: ModelStage, weight: float, shard: int, places: Sequence[str], state: Any
+) -> list[Future]:
+    parts = []
+    for part, place in enumerate(places or (None,)):
+        name = f"{stage.name}-{part}"
+        report = worker_tasks.ShareReport(workers.run, shard, name, weight)
+        arguments = workers.run, stage, part, len(places) or 1, report, state
+        parts.append(workers.submit(name, "model", worker_tasks.run_part, *arguments, place=place))
+    return parts
 
-    A shard whose worker died again and again is looked into at the end: its images are tried one by one, and the
-    shard is made without those that kill their worker. An exception of a stage ends the run.
+
+def _first_done(
+    workers: Workers, futures: Sequence[Future], meanwhile: Callable[[], None] = lambda: None
+) -> set[Future]:
+    """Wait until some futures are done.
+
+    Args:
+        workers: the cluster.
+        futures: at least one.
+        meanwhile: called about twice a second.
+
+    Raises:
+        UserError: the cluster has had no worker for a long time, or the scheduler is gone.
     """
-    waiting = deque(tasks)
-    flying: dict[Future, ShardTask[Any]] = {}
-    suspects: list[ShardTask[Any]] = []
-    while waiting or flying:
-        while waiting and len(flying) < SHARDS_IN_FLIGHT * max(1, workers.count()):
-            task = waiting.popleft()
-            flying[_submit(workers, chain, task, store, config_hash)] = task
-        for future in _first_done(workers, list(flying)):
-            task = flying.pop(future)
-            try:
-                yield Done(task, *future.result())
-            except KilledWorker:
-                suspects.append(task)
-    for task in suspects:
-        yield _without_culprits(workers, chain, task, store, config_hash)
-
-
-def _first_done(workers: Workers, futures: list[Future]) -> set[Future]:
-    """Wait until some are done; UserError if the cluster has no worker for a long time."""
     last_seen = time.monotonic()
     while True:
+        check_interrupt()
+        meanwhile()
         try:
             return set(wait(futures, timeout=POLL_SECONDS, return_when="FIRST_COMPLETED").done)
         except TimeoutError:
@@ -134,10 +193,11 @@ def _first_done(workers: Workers, futures: list[Future]) -> set[Future]:
                 last_seen = time.monotonic()
             elif time.monotonic() - last_seen > NO_WORKER_SECONDS:
                 raise UserError(
-                    f"the Dask cluster has had no worker for {NO_WORKER_SECONDS:.0f} s; what is finished stays"
+                    f"the Dask cluster has had no worker for {NO_WORKER_SECONDS:.0f} s; "
+                    "finished shards stay, the same command resumes"
                 ) from None
         except (CancelledError, CommClosedError):
-            raise UserError("the Dask scheduler is gone; what is finished stays, the same command goes on") from None
+            raise UserError("the Dask scheduler is gone; finished shards stay, the same command resumes") from None
 
 
 def _result(workers: Workers, future: Future) -> Any:
@@ -146,6 +206,7 @@ def _result(workers: Workers, future: Future) -> Any:
 
 
 def _without_culprits(workers: Workers, chain: Chain, task: ShardTask[Any], store: Store, config_hash: str) -> Done:
+    """Make a shard without the images that kill their worker."""
     culprits = set()
     for entry in task.entries:
         try:
@@ -157,6 +218,6 @@ def _without_culprits(workers: Workers, chain: Chain, task: ShardTask[Any], stor
         return Done(task, *_result(workers, _submit(workers, chain, task, store, config_hash)))
     except KilledWorker:
         raise UserError(
-            f"the worker of shard {task.index} dies again and again, though each of its images passes alone; "
-            "is there enough memory? Fewer images per shard or smaller batches need less"
+            f"the worker of shard {task.index} died several times, though each of its images passes alone; "
+            "if memory is short, fewer images per shard or smaller batches need less"
         ) from None

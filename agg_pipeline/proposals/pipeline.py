@@ -1,16 +1,15 @@
-"""The stages applied to one shard of images: what each Dask task does, without Dask."""
+"""The stages of AGG chained over one shard of images: load, simulate, clean, complement, estimate, write."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from operator import attrgetter
 
 import pyarrow as pa
 
 from agg_pipeline.database.proposal_rows import tables, write_proposals
-from agg_pipeline.execution.chain import Chain, ShardTask, Stage, read_entry
+from agg_pipeline.execution.chain import Chain, CpuStage, ModelStage, ShardTask, read_entry
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.config import ProposalsConfig
@@ -22,6 +21,12 @@ from stages.complement import add_complements
 from stages.granularity import choose_click, estimate
 from stages.mask_engine import loop_length, random_click, simulate
 from stages.postprocess import postprocess, reject
+
+Start = tuple[Target, int]
+"""An object and the number of one of its rounds, from 0."""
+ESTIMATES_PER_CANDIDATE = 1.25
+"""Time that the estimator takes per candidate of the mask engine, in units of the engine's time for it: measured with
+several models and sets, 1.0 to 1.7. A candidate gives up to two proposals, itself and its complement."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,23 +85,32 @@ def _pixels(target: Target) -> int:
     return target.image.height * target.image.width
 
 
-def run_mask_engine(shard: Shard, model: ClickModel) -> Shard:
-    """Multi-granularity loop simulation of every object, batch by batch."""
+def cut_mask_engine(shard: Shard) -> list[Sequence[Start]]:
+    """The batches of the mask engine: all objects, each with all its rounds."""
+    config = shard.task.config
+    starts = [(target, round_) for target in shard.targets for round_ in range(config.loop.rounds)]
+    return list(batches(starts, lambda start: _pixels(start[0]), config.batch))
+
+
+def run_mask_engine(shard: Shard, batch: Sequence[Start], model: ClickModel) -> list[Loop]:
+    """Multi-granularity loop simulation of a batch."""
     config, dataset = shard.task.config, shard.task.dataset
     draw = random_click(config.seed, dataset, config.loop)
-    loops: list[Loop] = []
-    starts = [(target, round_) for target in shard.targets for round_ in range(config.loop.rounds)]
-    for batch in batches(starts, lambda start: _pixels(start[0]), config.batch):
-        lengths = [loop_length(config.seed, dataset, target, config.loop, round_) for target, round_ in batch]
-        targets, rounds = zip(*batch, strict=True)
-        loops += simulate(targets, lengths, model, config.loop, draw, rounds)
+    lengths = [loop_length(config.seed, dataset, target, config.loop, round_) for target, round_ in batch]
+    targets, rounds = zip(*batch, strict=True)
+    return simulate(targets, lengths, model, config.loop, draw, rounds)
+
+
+def fill_mask_engine(shard: Shard, loops: Sequence[Loop]) -> Shard:
+    """Take in the loops of all batches."""
     return replace(shard, loops=tuple(loops))
 
 
 def run_postprocess(shard: Shard) -> Shard:
     """Clean and filter every object's candidates."""
     config = shard.task.config
-    of_target = groupby(shard.loops, attrgetter("target"))
+    # By id: loops that other workers have simulated hold copies of their objects.
+    of_target = groupby(shard.loops, lambda loop: loop.target.key)
     done = tuple(postprocess([*loops], config.masks, config.seed, shard.task.dataset) for _, loops in of_target)
     return replace(shard, loops=(), proposals=done)
 
@@ -110,14 +124,21 @@ def run_complement(shard: Shard) -> Shard:
     return replace(shard, proposals=done)
 
 
-def run_granularity(shard: Shard, model: ClickModel) -> Shard:
-    """Estimate the granularity of every proposal, or of every annotated part, batch by batch."""
+def cut_granularity(shard: Shard) -> list[Sequence[Query]]:
+    """The batches of the granularity estimator: all proposals, or all annotated parts."""
     config = shard.task.config
-    choose = choose_click(config.granularity, config.seed, shard.task.dataset)
     queries = _annotated(shard.targets) if config.source == "gt" else _proposed(shard.proposals)
-    estimates: list[Estimate] = []
-    for batch in batches(queries, lambda query: _pixels(query.target), config.batch):
-        estimates += estimate(batch, model, config.granularity, choose)
+    return list(batches(queries, lambda query: _pixels(query.target), config.batch))
+
+
+def run_granularity(shard: Shard, batch: Sequence[Query], model: ClickModel) -> list[Estimate]:
+    """Estimate the granularities of a batch."""
+    config = shard.task.config
+    return estimate(batch, model, config.granularity, choose_click(config.granularity, config.seed, shard.task.dataset))
+
+
+def fill_granularity(shard: Shard, estimates: Sequence[Estimate]) -> Shard:
+    """Take in the granularities of all batches."""
     return replace(shard, estimates=tuple(estimates))
 
 
@@ -144,15 +165,19 @@ def write_shard(shard: Shard, store: Store, config_hash: str) -> Json:
     return write_proposals(store, shard.task.index, len(shard.task.entries), config_hash, shard_tables(shard))
 
 
-LOAD = Stage("load", "cpu", load)
-MASK_ENGINE = Stage("mask_engine", "model", run_mask_engine)
-POSTPROCESS = Stage("postprocess", "cpu", run_postprocess)
-COMPLEMENT = Stage("complement", "cpu", run_complement)
-GRANULARITY = Stage("granularity", "model", run_granularity)
+LOAD = CpuStage("load", load)
+MASK_ENGINE = ModelStage("mask_engine", cut_mask_engine, run_mask_engine, fill_mask_engine)
+POSTPROCESS = CpuStage("postprocess", run_postprocess)
+COMPLEMENT = CpuStage("complement", run_complement)
+GRANULARITY = ModelStage("granularity", cut_granularity, run_granularity, fill_granularity)
 
 
 def chain(config: ProposalsConfig) -> Chain:
     """The stages of a shard; annotated parts need no mask engine."""
     if config.source == "gt":
         return Chain((LOAD, GRANULARITY), write_shard)
-    return Chain((LOAD, MASK_ENGINE, POSTPROCESS, COMPLEMENT, GRANULARITY), write_shard)
+    steps = 1 + (config.loop.min_negatives + config.loop.max_negatives) / 2
+    candidates = steps if config.loop.keep == "all" else 1
+    engine = replace(MASK_ENGINE, weight=steps)
+    granularity = replace(GRANULARITY, weight=ESTIMATES_PER_CANDIDATE * candidates)
+    return Chain((LOAD, engine, POSTPROCESS, COMPLEMENT, granularity), write_shard)

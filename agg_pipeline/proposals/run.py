@@ -26,7 +26,6 @@ from agg_pipeline.execution.job import (
 from agg_pipeline.execution.plan import make_plan
 from agg_pipeline.execution.shard_files import PLAN
 from agg_pipeline.models.model_files import describe_model
-from agg_pipeline.proposals.estimate import seconds_per_image
 from agg_pipeline.proposals.pipeline import chain
 from agg_pipeline.storage.lock import owned
 from agg_pipeline.storage.store import Store
@@ -88,7 +87,6 @@ def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: Run
         model=files,
         predictor=config.predictor,
         finished=_is_finished,
-        measure=seconds_per_image,
         drop=partial(store.remove_all, DATABASE_LAYOUT.summaries),
     )
     started = time.perf_counter()

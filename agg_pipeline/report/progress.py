@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
 from agg_pipeline.execution.chain import Done
@@ -13,24 +13,85 @@ from agg_pipeline.execution.job import Progress, RunStart
 from agg_pipeline.report.terminal import wide_console
 from schemas.canonical import Json
 
+ESTIMATE_SECONDS = 3.0
+ESTIMATE_REPORTS = 3
+"""The time left is estimated once workers have worked for so many seconds and have sent so many reports each. The first
+report of a worker says that it begins."""
+LINE_SECONDS = 10.0
+LINE_SHARE = 0.05
+"""Plain lines come every so many seconds; in a long run, less often: at every such share of the time so far."""
+
+
+class Pace:
+    """How fast the images of a run are finished. All times are in seconds, by one clock.
+
+    Args:
+        images: images to do.
+        workers: number of workers.
+        now: time at which the run begins.
+    """
+
+    def __init__(self, images: int, workers: int, now: float) -> None:
+        self.images = images
+        self.done = 0.0
+        self._workers = workers
+        self._reports = 0
+        self._began = self._now = now
+        self._first: float | None = None
+
+    def advance(self, done: float, reports: int, now: float) -> None:
+        """Take in the number of finished images so far, and of the reports that it is from."""
+        # Nothing was done when the first report came: loading before it does not count.
+        self._first = now if self._first is None else self._first
+        self._now = now
+        self._reports += reports
+        # The number becomes smaller when a shard is redone after its worker died.
+        self.done = max(self.done, done)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began."""
+        return self._now - self._began
+
+    @property
+    def rate(self) -> float | None:
+        """Images per second; None if it is too early to say."""
+        worked = 0.0 if self._first is None else self._now - self._first
+        if worked < ESTIMATE_SECONDS or self._reports < ESTIMATE_REPORTS * self._workers:
+            return None
+        return self.done / worked
+
+    def __str__(self) -> str:
+        """Rate and time left."""
+        rate = self.rate
+        if not rate:
+            return ""
+        return f"{rate:.2f} images/s, about {duration((self.images - self.done) / rate)} left"
+
 
 class RunProgress:
     """A progress bar on a terminal, plain lines elsewhere; both with rate and time left.
 
-    note: called with the sidecar of every shard that is finished, says how the result looks so far.
+    Args:
+        note: called with the sidecar of every finished shard; says how the result looks so far.
+        clock: the current time in seconds.
     """
 
-    def __init__(self, note: Callable[[Json], str] = lambda _sidecar: "") -> None:
+    def __init__(
+        self, note: Callable[[Json], str] = lambda _sidecar: "", clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._console = wide_console()
         self._bar: Bar | None = None
-        self._start = RunStart(0, (), 0, 0, None)
-        self._note = note
-        self._done = 0
-        self._since = 0.0
+        self._note_of = note
+        self._note = ""
+        self._clock = clock
+        self._pace = Pace(0, 0, clock())
+        self._finished = 0
+        self._next_line = 0.0
 
     def callbacks(self) -> Progress:
         """What the run calls."""
-        return Progress(self._started, self._advanced, self._console.print)
+        return Progress(self._started, self._advanced, self._shard_finished, self._console.print)
 
     def close(self) -> None:
         """End the bar."""
@@ -38,38 +99,40 @@ class RunProgress:
             self._bar.stop()
 
     def _started(self, start: RunStart) -> None:
-        self._start, self._since = start, time.monotonic()
         for sidecar in start.finished:
-            self._note(sidecar)
+            self._note = self._note_of(sidecar)
         if start.finished:
-            self._console.print(f"{len(start.finished)} of {start.shards} shards are finished already")
-        if not start.images:
+            self._console.print(f"{start.images - start.missing} of {start.images} images are finished already")
+        if not start.missing:
             return
-        estimate = "" if start.estimate is None else f", about {duration(start.estimate)}"
-        self._console.print(f"{start.images} images to do with {start.workers} worker(s){estimate}")
+        workers = "1 worker" if start.workers == 1 else f"{start.workers} workers"
+        self._console.print(f"{start.missing} images to do with {workers}")
+        self._pace = Pace(start.missing, start.workers, self._clock())
         if self._console.is_terminal:
-            columns = (
-                TextColumn("{task.fields[rate]:>14}"),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(elapsed_when_finished=False),
-                TextColumn("{task.fields[note]}"),
-            )
+            columns = TimeElapsedColumn(), TextColumn("{task.fields[pace]}"), TextColumn("{task.fields[note]}")
             self._bar = Bar(TextColumn("images"), BarColumn(), MofNCompleteColumn(), *columns, console=self._console)
-            self._bar.add_task("images", total=start.images, rate="", note="")
+            self._bar.add_task("images", total=start.missing, pace="", note="")
             self._bar.start()
 
-    def _advanced(self, done: Done) -> None:
-        images, note = len(done.task.entries), self._note(done.sidecar)
-        self._done += images
-        elapsed = time.monotonic() - self._since
-        rate = f"{self._done / elapsed:.2f} images/s"
+    def _shard_finished(self, done: Done) -> None:
+        self._finished += len(done.task.entries)
+        self._note = self._note_of(done.sidecar)
+
+    def _advanced(self, images: float, reports: int) -> None:
+        pace = self._pace
+        pace.advance(images, reports, self._clock())
+        count = f"{int(pace.done)} of {pace.images} images"
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], advance=images, rate=rate, note=note)
-            return
-        left = duration(elapsed / self._done * (self._start.images - self._done))
-        self._console.print(
-            ", ".join(filter(None, (f"{self._done} of {self._start.images} images, {rate}", note, f"{left} left")))
-        )
+            self._bar.update(self._bar.task_ids[0], completed=pace.done, pace=str(pace), note=self._note)
+        elif self._finished == pace.images:
+            rate = f"{pace.images / pace.elapsed:.2f} images/s"
+            self._print(f"{count} in {duration(pace.elapsed)}", rate, self._note)
+        elif pace.rate and pace.elapsed >= self._next_line:
+            self._print(count, str(pace), self._note)
+            self._next_line = pace.elapsed + max(LINE_SECONDS, LINE_SHARE * pace.elapsed)
+
+    def _print(self, *words: str) -> None:
+        self._console.print(", ".join(filter(None, words)))
 
 
 def duration(seconds: float) -> str:

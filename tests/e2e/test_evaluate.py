@@ -127,6 +127,16 @@ def test_two_workers_killed_in_every_stage_give_the_same_results(command, one_wo
     assert results(out) == results(one_worker[0])
 
 
+def test_a_shard_that_two_workers_share_gives_the_same_results(command, one_worker, tmp_path):
+    options = ("--images-per-shard", "4", "--workers", "2")
+    output = finish(start(command, tmp_path, None, *options))
+    assert "4 images to do with 2 workers" in output
+    assert "4 of 4 images in" in output
+    tables = {name: digest for name, digest in results(one_worker[0]).items() if name != "summary.json"}
+    assert {name: results(tmp_path)[name] for name in tables} == tables
+    assert len(list((tmp_path / "run" / "shards").iterdir())) == 1
+
+
 def test_an_extended_killed_and_resumed_run_gives_the_same_results(command, one_worker, tmp_path):
     orders = tmp_path / "orders"
     orders.mkdir()
@@ -150,7 +160,7 @@ def test_what_is_finished_may_be_more_than_what_is_asked_for(command, one_worker
     shutil.copytree(one_worker[0], out)
     written = {path: path.stat().st_mtime_ns for path in (out / "run").rglob("*.parquet")}
     output = invoke(*command, "--out", out, "--limit-images", "2", "--limit-objects", "3").stdout
-    assert "2 of 2 shards are finished already" in output
+    assert "2 of 2 images are finished already" in output
     assert "one click takes" in output
     assert {path: path.stat().st_mtime_ns for path in (out / "run").rglob("*.parquet")} == written
     whole = rows(one_worker[0])

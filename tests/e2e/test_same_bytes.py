@@ -99,6 +99,21 @@ def test_a_worker_killed_in_each_stage(one_worker, tmp_path):
     assert parquet(out) == parquet(one_worker)
 
 
+def test_a_shard_that_two_workers_share_and_are_killed_in_each_stage(one_worker, tmp_path):
+    orders = tmp_path / "orders"
+    orders.mkdir()
+    for stage in STAGES:
+        (orders / f"kill-{stage}").touch()
+    out = tmp_path / "out"
+    output = finish(start(out, orders, "--limit-images", "2", "--workers", "2"))
+    assert "2 images to do with 2 workers" in output
+    assert sorted(path.name for path in orders.iterdir()) == sorted(f"killed-{stage}" for stage in STAGES)
+    whole = parquet(one_worker)
+    made = {name: digest for name, digest in parquet(out).items() if name.endswith("part-00000.parquet")}
+    assert made == {name: whole[name] for name in made}
+    assert len(made) == 3
+
+
 def test_the_whole_run_killed_and_started_again(one_worker, tmp_path):
     orders = tmp_path / "orders"
     orders.mkdir()
@@ -119,7 +134,7 @@ def test_the_whole_run_killed_and_started_again(one_worker, tmp_path):
     assert len(list((out / "database" / "proposals").iterdir())) > len(list(sidecars.iterdir()))
 
     output = finish(start(out, orders, "--workers", "2"))
-    assert "shards are finished already" in output
+    assert "of 6 images are finished already" in output
     assert parquet(out) == parquet(one_worker)
     for path, written in first.items():
         if path.stem in finished:

@@ -7,10 +7,10 @@ import pytest
 
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.datasets.evaluated_masks import targets_of
-from agg_pipeline.evaluation.interactions import load, run_interactions, starts_of
+from agg_pipeline.evaluation.interactions import INTERACTIONS, load, starts_of
 from agg_pipeline.evaluation.result_rows import tables
 from agg_pipeline.evaluation.run import run
-from agg_pipeline.execution.chain import ShardTask
+from agg_pipeline.execution.chain import ShardTask, run_stages
 from agg_pipeline.execution.job import Progress, RunOptions
 from agg_pipeline.storage.rle import decode
 from schemas.config import EVALUATION_PRESETS, EvaluationConfig
@@ -133,11 +133,11 @@ def test_modes():
 def test_batches_hold_whole_masks_and_do_not_change_the_result():
     config = override(CONFIG, {"mode": "optimal", "batch": {"batch_objects": 20}})
     model = Disk()
-    shard = run_interactions(load(task("a", "b", config=config)), model)
+    shard = run_stages([INTERACTIONS], load(task("a", "b", config=config)), model)
     assert model.batches[0] == 20
     alone = override(config, {"batch": {"batch_objects": 1}})
     single = Disk()
-    other = run_interactions(load(task("a", "b", config=alone)), single)
+    other = run_stages([INTERACTIONS], load(task("a", "b", config=alone)), single)
     assert single.batches[0] == 10
     for ours, theirs in zip(shard.outcomes, other.outcomes, strict=True):
         assert ours.chosen == theirs.chosen
@@ -147,13 +147,13 @@ def test_batches_hold_whole_masks_and_do_not_change_the_result():
 def test_pixels_bound_a_batch():
     config = override(CONFIG, {"batch": {"batch_objects": 100, "batch_pixels": 2 * SHAPE[0] * SHAPE[1]}})
     model = Disk()
-    run_interactions(load(task("a", config=config)), model)
+    run_stages([INTERACTIONS], load(task("a", config=config)), model)
     assert model.batches[0] == 2
 
 
 def test_rows():
     config = override(CONFIG, {"mode": "optimal"})
-    shard = run_interactions(load(task("a", config=config)), Disk())
+    shard = run_stages([INTERACTIONS], load(task("a", config=config)), Disk())
     found = tables(shard)
     clicks = found["objects"].to_pylist()
     for target, outcome in zip(found["targets"].to_pylist(), shard.outcomes, strict=True):
@@ -181,14 +181,12 @@ def test_released_preset_is_the_slip_and_the_bins():
 
 
 def test_sample_of_limited_images_is_refused(tmp_path):
-    quiet = Progress(lambda _: None, lambda _: None)
     config = override(CONFIG, {"sample": 1})
     with pytest.raises(UserError, match="--limit-images"):
-        run(dataset_of("a"), "", "", config, None, RunOptions(str(tmp_path), limit_images=1), quiet)
+        run(dataset_of("a"), "", "", config, None, RunOptions(str(tmp_path), limit_images=1), Progress())
 
 
 def test_level_that_a_set_does_not_have_is_refused(tmp_path):
-    quiet = Progress(lambda _: None, lambda _: None)
     objects = dataclasses.replace(dataset_of("a"), about=About("toy", "", ("object",), "", "", "", (), ""))
     with pytest.raises(UserError, match="no masks at the level 'part'; it has: object"):
-        run(objects, "", "", override(CONFIG, {"level": "part"}), None, RunOptions(str(tmp_path)), quiet)
+        run(objects, "", "", override(CONFIG, {"level": "part"}), None, RunOptions(str(tmp_path)), Progress())

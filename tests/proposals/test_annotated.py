@@ -9,10 +9,10 @@ from agg_pipeline.database.contents import CARD, DATABASE_LAYOUT, MANIFEST, SAMP
 from agg_pipeline.database.reader import open_proposals
 from agg_pipeline.database.validation import validate
 from agg_pipeline.datasets.dataset import About, Dataset
-from agg_pipeline.execution.chain import ShardTask
+from agg_pipeline.execution.chain import ShardTask, run_stages
 from agg_pipeline.execution.plan import make_plan
 from agg_pipeline.execution.shard_files import PLAN
-from agg_pipeline.proposals.pipeline import load, run_granularity, write_shard
+from agg_pipeline.proposals.pipeline import chain, write_shard
 from agg_pipeline.storage.store import Store
 from schemas.config import PRESETS, ProposalsConfig
 from schemas.crop import Box, Crop, crop_mask
@@ -66,8 +66,8 @@ def made(tmp_path, config):
     plan = make_plan(DATABASE_LAYOUT, dataset, MODEL, {"device": "cpu", "torch": "0"}, config)
     store = Store(str(tmp_path))
     store.write_json(PLAN, plan)
-    shard = run_granularity(load(ShardTask(0, "toy", entries, read, config)), Slope())
-    write_shard(shard, store, plan["config_hash"])
+    task = ShardTask(0, "toy", entries, read, config)
+    write_shard(run_stages(chain(config).stages, task, Slope()), store, plan["config_hash"])
     return store
 
 

@@ -22,11 +22,10 @@ from agg_pipeline.database.contents import DATABASE_LAYOUT, SAMPLING_FILE
 from agg_pipeline.database.reader import ProposalDatabase, open_proposals
 from agg_pipeline.database.sampling import write_sampling
 from agg_pipeline.datasets.dataset import About, Dataset
-from agg_pipeline.execution.chain import ShardTask
+from agg_pipeline.execution.chain import ShardTask, run_stages
 from agg_pipeline.execution.plan import make_plan
 from agg_pipeline.execution.shard_files import PLAN
 from agg_pipeline.proposals import pipeline
-from agg_pipeline.proposals.pipeline import load, run_complement, run_granularity, run_mask_engine, run_postprocess
 from agg_pipeline.report.gallery import MAX_OBJECTS, write_gallery
 from agg_pipeline.report.svg import View, view_of, widened
 from agg_pipeline.storage.store import Store
@@ -99,10 +98,9 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> ProposalDatabase:
 
 def write_shard(store: Store, index: int) -> None:
     task = ShardTask(index, DATASET.name, ENTRIES[2 * index : 2 * index + 2], read, CONFIG)
-    model = SoftDisks()
-    shard = run_complement(run_postprocess(run_mask_engine(load(task), model)))
+    shard = run_stages(pipeline.chain(CONFIG).stages, task, SoftDisks())
     plan = store.read_json(PLAN)
-    pipeline.write_shard(run_granularity(shard, model), store, plan["config_hash"])
+    pipeline.write_shard(shard, store, plan["config_hash"])
 
 
 class Page(HTMLParser):

@@ -16,19 +16,12 @@ from agg_pipeline.cli.study import read_config
 from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.database.manifest import finish
 from agg_pipeline.datasets.registry import open_dataset
-from agg_pipeline.execution.chain import ShardTask
+from agg_pipeline.execution.chain import ShardTask, run_stages
 from agg_pipeline.execution.plan import make_plan
 from agg_pipeline.execution.shard_files import PLAN
 from agg_pipeline.models.checkpoints import new_click_model, save_click_model
 from agg_pipeline.models.simpleclick import ARCHITECTURES
-from agg_pipeline.proposals.pipeline import (
-    load,
-    run_complement,
-    run_granularity,
-    run_mask_engine,
-    run_postprocess,
-    write_shard,
-)
+from agg_pipeline.proposals.pipeline import chain, write_shard
 from agg_pipeline.storage.store import Store
 from agg_pipeline.study.steps import StudyConfig, steps
 from agg_pipeline.training.training_log import STEP_COLUMNS, append
@@ -57,10 +50,8 @@ def write_proposals(out):
     store = Store(str(Path(out) / "database"))
     plan = make_plan(DATABASE_LAYOUT, dataset, MODEL, ENVIRONMENT, config)
     store.write_json(PLAN, plan)
-    model = Halver()
-    state = load(ShardTask(0, "demo", dataset.entries, dataset.read, config))
-    state = run_granularity(run_complement(run_postprocess(run_mask_engine(state, model))), model)
-    write_shard(state, store, plan["config_hash"])
+    task = ShardTask(0, "demo", dataset.entries, dataset.read, config)
+    write_shard(run_stages(chain(config).stages, task, Halver()), store, plan["config_hash"])
     finish(store, plan)
 
 

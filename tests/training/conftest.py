@@ -7,18 +7,11 @@ from PIL import Image
 from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.database.manifest import finish
 from agg_pipeline.datasets.registry import open_dataset
-from agg_pipeline.execution.chain import ShardTask
+from agg_pipeline.execution.chain import ShardTask, run_stages
 from agg_pipeline.execution.plan import make_plan
 from agg_pipeline.execution.shard_files import PLAN
 from agg_pipeline.models.checkpoints import default_checkpoint
-from agg_pipeline.proposals.pipeline import (
-    load,
-    run_complement,
-    run_granularity,
-    run_mask_engine,
-    run_postprocess,
-    write_shard,
-)
+from agg_pipeline.proposals.pipeline import chain, write_shard
 from agg_pipeline.storage.store import Store
 from agg_pipeline.training.finetune import FinetuneInputs, prepare
 from agg_pipeline.training.training_options import TrainingOptions
@@ -56,9 +49,7 @@ def write_proposals(out, data):
     model = Halver()
     for index, start in enumerate(range(0, IMAGES, 2)):
         task = ShardTask(index, "folder", dataset.entries[start : start + 2], dataset.read, config)
-        state = run_complement(run_postprocess(run_mask_engine(load(task), model)))
-        state = run_granularity(state, model)
-        write_shard(state, store, plan["config_hash"])
+        write_shard(run_stages(chain(config).stages, task, model), store, plan["config_hash"])
     finish(store, plan)
     return out
 

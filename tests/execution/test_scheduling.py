@@ -1,0 +1,142 @@
+"""Shards on a cluster of two workers: who makes what, and what is reported. The stages are toys, the workers real."""
+
+import os
+import signal
+
+import dask
+import pytest
+
+from agg_pipeline.execution import worker_tasks
+from agg_pipeline.execution.chain import Chain, CpuStage, ModelStage, ShardTask, Times
+from agg_pipeline.execution.cluster import cluster
+from agg_pipeline.execution.scheduling import ask, assigned, run_shards
+from agg_pipeline.execution.worker_tasks import ShareReport
+from agg_pipeline.storage.store import Store
+from schemas.records import ImageEntry
+
+
+class Model:
+    """Counts its forwards, half a second each."""
+
+    forward_seconds = 0.0
+
+    def predict(self, interactions):
+        self.forward_seconds += 0.5
+        return interactions
+
+
+def load(task):
+    return [entry.image_id for entry in task.entries if entry.image_id not in task.excluded]
+
+
+def cut(images):
+    return [images[first : first + 2] for first in range(0, len(images), 2)]
+
+
+def run(_state, batch, model):
+    return [(image, os.getpid()) for image in model.predict(batch)]
+
+
+def run_or_die(state, batch, model):
+    if "0-7" in batch:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return run(state, batch, model)
+
+
+def fill(_state, results):
+    return results
+
+
+def write(state, _store, config_hash):
+    return {"config_hash": config_hash, "images": [image for image, _ in state], "workers": [pid for _, pid in state]}
+
+
+CHAIN = Chain((CpuStage("load", load), ModelStage("predict", cut, run, fill)), write)
+
+
+def tasks(*sizes):
+    return [
+        ShardTask(index, "toy", tuple(ImageEntry(f"{index}-{n}", "", 1, None) for n in range(size)), None, None)
+        for index, size in enumerate(sizes)
+    ]
+
+
+@pytest.fixture(scope="module")
+def workers():
+    with cluster(None, 2, 1, Model) as running:
+        yield running
+
+
+def made(workers, *sizes, chain=CHAIN):
+    """Shards in their order, and what was said of the images that are done."""
+    said = []
+    done = run_shards(workers, chain, tasks(*sizes), Store("memory://toy"), "hash", lambda *now: said.append(now))
+    return sorted(done, key=lambda one: one.task.index), said
+
+
+def test_a_single_shard_is_made_by_both_workers(workers):
+    (done,), said = made(workers, 10)
+    assert done.sidecar["images"] == [f"0-{n}" for n in range(10)]
+    pids = done.sidecar["workers"]
+    assert pids == [pids[0]] * 4 + [pids[-1]] * 6
+    assert pids[0] != pids[-1]
+    assert list(done.times.stages) == ["load", "predict", "write"]
+    assert done.times.forwards == 2.5
+    assert said[-1][0] == 10
+    # At least that they begin.
+    assert sum(reports for _, reports in said) >= 2
+
+
+def test_as_many_shards_as_workers_are_made_by_one_worker_each(workers):
+    shards, said = made(workers, 6, 6, 3)
+    assert [len(one.sidecar["images"]) for one in shards] == [6, 6, 3]
+    assert all(len(set(one.sidecar["workers"])) == 1 for one in shards)
+    assert said[-1][0] == 15
+    assert ask(workers, type) is Model
+
+
+def test_an_image_that_kills_its_worker_is_found_in_a_shared_shard():
+    deadly = Chain((CpuStage("load", load), ModelStage("predict", cut, run_or_die, fill)), write)
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}), cluster(None, 2, 1, Model) as workers:
+        (done,), said = made(workers, 8, chain=deadly)
+    assert done.task.excluded == {"0-7"}
+    assert done.sidecar["images"] == [f"0-{n}" for n in range(7)]
+    assert said[-1][0] == 8
+
+
+@pytest.mark.parametrize(
+    ("shards", "workers", "expected"),
+    [
+        ([32, 32, 32], "ab", ["", "", ""]),
+        ([20], "ab", ["ab"]),
+        ([20], "a", [""]),
+        ([20], "", [""]),
+        ([3], "abcdef", ["abc"]),
+        # The larger shard by both, the smaller one by one of them.
+        ([32, 8], "ab", ["ab", "a"]),
+        ([32, 28], "abc", ["ab", "c"]),
+        ([32, 32], "abcd", ["ab", "cd"]),
+        ([], "ab", []),
+    ],
+)
+def test_workers_that_share_a_shard(shards, workers, expected):
+    assert assigned(shards, list(workers)) == [tuple(names) for names in expected]
+
+
+def test_reports_are_shares_of_the_shard_and_at_most_two_a_second(monkeypatch):
+    sent, now = [], [100.0]
+    monkeypatch.setattr(worker_tasks, "send", lambda run, message: sent.append((run, message)))
+    monkeypatch.setattr(worker_tasks.time, "monotonic", lambda: now[0])
+    report = ShareReport("agg-1", 7, "predict-0", 0.25)
+    for seconds, share in ((0, 0.0), (0.4, 0.1), (0.5, 0.5), (0.9, 0.75), (3, 1.0)):
+        now[0] = 100 + seconds
+        report(share)
+    assert sent == [("agg-1", (7, "predict-0", share)) for share in (0.0, 0.125, 0.25)]
+
+
+def test_times_of_a_stage_in_parts_add_up():
+    stage = CHAIN.stages[1]
+    parts = [(["a"], Times({"predict": 1.0}, 0.5)), (["b", "c"], Times({"predict": 2.0}, 1.0))]
+    state, times = worker_tasks.join_parts(stage, ([], Times({"load": 4.0}, 0.0)), *parts)
+    assert state == ["a", "b", "c"]
+    assert times == Times({"load": 4.0, "predict": 3.0}, 1.5)
