@@ -1,4 +1,4 @@
-"""The ``agg`` command; its groups are imported when they are used, because some of them need torch."""
+"""The ``agg`` command; its groups are imported when they are used."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 import click
+import cloup
 
 from schemas.errors import UserError
 
@@ -16,18 +17,30 @@ from schemas.errors import UserError
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 GROUPS = {
-    "adapter": "Read and write adapters of other programs.",
+    "adapter": "Convert adapters to and from other programs' formats.",
     "data": "Look at data sets and check them.",
-    "finetune": "Teach a click model to follow a granularity (GCL).",
     "eval": "Evaluate click models by the field's protocol, and compare results.",
-    "pretrain": "Teach a click model whole objects.",
-    "study": "Fine-tune from several sources, evaluate on several sets, report.",
+    "finetune": "Teach a click model to follow a granularity, from a proposal database.",
+    "pretrain": "Teach a click model to segment whole objects, from images with object masks.",
     "proposals": "Make, check and describe proposal databases (AGG).",
+    "study": "Train from several sources, evaluate on several sets, and write a report.",
 }
-"""Each is ``group`` in the module of its name."""
+"""Each is ``group`` in the module of its name, and the line is the first one of its help."""
+
+EPILOG = """\b
+Examples:
+  agg proposals run --out runs/demo
+  agg finetune --help
+
+\b
+Completion in the shell: add one of these lines to the start-up file of yours.
+  eval "$(_AGG_COMPLETE=bash_source agg)"            (bash, ~/.bashrc)
+  eval "$(_AGG_COMPLETE=zsh_source agg)"             (zsh, ~/.zshrc)
+  _AGG_COMPLETE=fish_source agg | source             (fish, ~/.config/fish/completions/agg.fish)
+"""
 
 
-class Groups(click.Group):
+class Groups(cloup.Group):
     """Turns errors that a user can mend into one line and an exit code; ``--debug`` shows the traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -46,6 +59,15 @@ class Groups(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(sorted(GROUPS.items()))
 
+    def handle_bad_command_name(
+        self,
+        bad_name: str,
+        valid_names: list[str],  # noqa: ARG002
+        error: click.UsageError,
+    ) -> click.UsageError:
+        """The error of an unknown group, with the name that was probably meant."""
+        return super().handle_bad_command_name(bad_name, list(GROUPS), error)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the chosen command."""
         try:
@@ -63,7 +85,7 @@ class Groups(click.Group):
             sys.exit(130)
 
 
-@click.group(cls=Groups, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@cloup.group(cls=Groups, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@cloup.option("--debug", is_flag=True, help="Show tracebacks.")
 def main(debug: bool) -> None:
     """GraCo: masks of any granularity from object masks, and models that are controlled by a number."""
