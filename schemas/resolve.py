@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from schemas.errors import UserError
-from schemas.fields import INFINITY, Checked, Key, keys_of
+from schemas.fields import INFINITY, Checked, keys_of
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 import cloup
 
-from agg_pipeline.cli.options import LOCAL_FILE, examples, option
+from agg_pipeline.cli.option_groups import examples, option
+from agg_pipeline.cli.options import LOCAL_FILE
 from schemas.errors import UserError
 
 OVERWRITE = option("--overwrite", is_flag=True, help="Replace TARGET if it exists.")
@@ -16,7 +17,7 @@ OVERWRITE = option("--overwrite", is_flag=True, help="Replace TARGET if it exist
 
 @cloup.group("adapter")
 def group() -> None:
-    """Convert adapters to and from other programs' formats."""
+    """Convert adapters to and from other formats."""
 
 
 @group.command(
@@ -43,7 +44,10 @@ def group() -> None:
 )
 @OVERWRITE
 def export_command(adapter: Path, target: Path, form: str, checkpoint: Path | None, overwrite: bool) -> None:
-    """Write ADAPTER to TARGET in the authors' format, or merged with its click model."""
+    """Write an adapter in another format.
+
+    ADAPTER goes to TARGET as a file of the authors' program, or merged with its click model.
+    """
     from agg_pipeline.models.checkpoints import (
         default_checkpoint,
         load_adapter,
@@ -81,9 +85,9 @@ def export_command(adapter: Path, target: Path, form: str, checkpoint: Path | No
 @cloup.argument("target", type=LOCAL_FILE, help="File that is written.")
 @OVERWRITE
 def import_command(source: Path, target: Path, overwrite: bool) -> None:
-    """Write the released adapter SOURCE to TARGET as safetensors.
+    """Read an adapter of the authors' program.
 
-    Its branch for phrases is kept, but not used.
+    SOURCE goes to TARGET as safetensors. Its branch for phrases is kept, but not used.
     """
     from agg_pipeline.models.checkpoints import load_adapter, save_adapter
 

@@ -10,17 +10,8 @@ from typing import TYPE_CHECKING
 import click
 import cloup
 
-from agg_pipeline.cli.options import (
-    PLACE,
-    Data,
-    check_root,
-    complete_data_set,
-    data_set,
-    examples,
-    gathered,
-    option,
-    options_of,
-)
+from agg_pipeline.cli.option_groups import examples, gathered, option, options_of
+from agg_pipeline.cli.options import PLACE, Data, check_root, complete_data_set, data_set
 from schemas.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,7 +28,10 @@ def group() -> None:
 
 @group.command("list", epilog=examples("agg data list", "agg data list | less"))
 def list_command() -> None:
-    """List the known data sets: licence, citation, what to download and where to put it."""
+    """List the known data sets.
+
+    Each with its licence and citation, what to download and where to put it.
+    """
     from agg_pipeline.datasets.registry import DATASETS
 
     for name in sorted(DATASETS):
@@ -102,7 +96,7 @@ def _datasets(data: Data) -> tuple[list[Dataset], list[UserError]]:
 )
 @gathered(data=Data)
 def inspect_command(data: Data, out: str | None, images: int, seed: int) -> None:
-    """Count what a data set holds, and make a page of pictures.
+    """Count masks and make a page of pictures.
 
     The counts are by split, level and class; the pictures show the outlines of the masks.
     """
@@ -158,7 +152,7 @@ def _range(values: Iterable[int]) -> str:
 @ROOT
 @SPLIT
 def check_command(dataset: str, data: str, split: str | None) -> None:
-    """Open every file of a data set and report what is wrong.
+    """Open every file and report what is wrong.
 
     The exit code is 1 if something is wrong.
     """

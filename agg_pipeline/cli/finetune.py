@@ -7,7 +7,8 @@ from typing import Any
 import click
 import cloup
 
-from agg_pipeline.cli.options import CHECKPOINT, PLACE, examples, gathered, model_file, named_root, option, options_of
+from agg_pipeline.cli.option_groups import examples, gathered, option, options_of
+from agg_pipeline.cli.options import CHECKPOINT, PLACE, model_file, named_root
 from agg_pipeline.cli.settings import config_options, configured, recipe_option, recipes, resolve_recipe
 from agg_pipeline.cli.training import TrainingRun, own_folder, run_prepared
 from schemas.errors import UserError
@@ -55,7 +56,10 @@ def group(
     run: TrainingRun,
     settings: dict[str, Any],
 ) -> None:
-    """Teach a click model to follow a granularity, from a proposal database."""
+    """Teach a click model to follow a granularity (GCL).
+
+    It learns from the masks of one or several proposal databases. With --resume the same command resumes.
+    """
     from agg_pipeline.training.finetune import Inputs, prepare
 
     config = resolve_recipe(FinetuneConfig(), "finetune", recipe, settings)

@@ -17,15 +17,15 @@ from schemas.errors import UserError
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 GROUPS = {
-    "adapter": "Convert adapters to and from other programs' formats.",
+    "adapter": "Convert adapters to and from other formats.",
     "data": "Look at data sets and check them.",
-    "eval": "Evaluate click models by the field's protocol, and compare results.",
-    "finetune": "Teach a click model to follow a granularity, from a proposal database.",
-    "pretrain": "Teach a click model to segment whole objects, from images with object masks.",
+    "eval": "Evaluate click models and compare results.",
+    "finetune": "Teach a click model to follow a granularity (GCL).",
+    "pretrain": "Teach a click model to segment whole objects.",
     "proposals": "Make, check and describe proposal databases (AGG).",
-    "study": "Train from several sources, evaluate on several sets, and write a report.",
+    "study": "Make proposals, train, evaluate, and write a report.",
 }
-"""Each is ``group`` in the module of its name, and the line is the first one of its help."""
+"""Each is ``group`` in the module of its name; the line is the first one of its help."""
 
 EPILOG = """\b
 Examples:
@@ -33,10 +33,10 @@ Examples:
   agg finetune --help
 
 \b
-Completion in the shell: add one of these lines to the start-up file of yours.
-  eval "$(_AGG_COMPLETE=bash_source agg)"            (bash, ~/.bashrc)
-  eval "$(_AGG_COMPLETE=zsh_source agg)"             (zsh, ~/.zshrc)
-  _AGG_COMPLETE=fish_source agg | source             (fish, ~/.config/fish/completions/agg.fish)
+Shell completion: add the line of your shell to its start-up file.
+  bash  eval "$(_AGG_COMPLETE=bash_source agg)"
+  zsh   eval "$(_AGG_COMPLETE=zsh_source agg)"
+  fish  _AGG_COMPLETE=fish_source agg | source
 """
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
-from agg_pipeline.cli.options import FILE, PLACE, examples, finite, gathered, given, named_root, option, options_of
+from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
+from agg_pipeline.cli.options import FILE, PLACE, finite, named_root
 from agg_pipeline.cli.settings import config_options, configured, recipe_option, recipes, resolve_recipe
 from agg_pipeline.cli.training import TrainingRun, own_folder, run_prepared
 from schemas.errors import UserError
@@ -97,7 +98,10 @@ def _named(text: str) -> tuple[str, str]:
 @configured
 @gathered(mixture=Mixture, run=TrainingRun)
 def group(mixture: Mixture, checkpoint: str, recipe: str, run: TrainingRun, settings: dict[str, Any]) -> None:
-    """Teach a click model to segment whole objects, from images with object masks."""
+    """Teach a click model to segment whole objects.
+
+    It learns from images with object masks, of one or several data sets. With --resume the same command resumes.
+    """
     from agg_pipeline.training.pretrain import prepare
 
     if checkpoint and "architecture" in settings:

@@ -10,19 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
-from agg_pipeline.cli.options import (
-    CHECKPOINT,
-    PLACE,
-    Command,
-    Data,
-    Decorator,
-    Run,
-    examples,
-    gathered,
-    model_file,
-    option,
-    options_of,
-)
+from agg_pipeline.cli.option_groups import Command, Decorator, examples, gathered, option, options_of
+from agg_pipeline.cli.options import CHECKPOINT, PLACE, Data, Run, model_file
 from agg_pipeline.cli.runs import check_start, resumable
 from agg_pipeline.cli.settings import config_options, configured, preset_option, read_toml, resolve
 from schemas.config import PRESETS, ProposalsConfig, Source
@@ -69,12 +58,14 @@ def _run_options(*clicks: Decorator) -> Decorator:
     ),
 )
 @_run_options(*config_options(PRESETS, "loop"))
-def run_command(**arguments: Any) -> None:
+def run_command(
+    data: Data, checkpoint: str | None, preset: str | None, gallery_images: int, run: Run, settings: dict[str, Any]
+) -> None:
     """Turn a data set into a proposal database.
 
     AGG drives a click model with simulated clicks on every object mask. Run the same command again to resume.
     """
-    _run("agg", **arguments)
+    _run("agg", data, checkpoint, preset, gallery_images, run, settings)
 
 
 @group.command(
@@ -85,12 +76,14 @@ def run_command(**arguments: Any) -> None:
     ),
 )
 @_run_options()
-def annotate_command(**arguments: Any) -> None:
-    """Turn the annotated parts of a data set into a database with granularities.
+def annotate_command(
+    data: Data, checkpoint: str | None, preset: str | None, gallery_images: int, run: Run, settings: dict[str, Any]
+) -> None:
+    """Turn annotated parts into a proposal database.
 
-    The masks are those of the data set; no click is simulated. Run the same command again to resume.
+    The masks are those of the data set; the model only estimates their granularity. Run the same command again to resume.
     """
-    _run("gt", **arguments)
+    _run("gt", data, checkpoint, preset, gallery_images, run, settings)
 
 
 def _run(
@@ -176,9 +169,9 @@ def status_command(path: str) -> None:
 )
 @DATABASE
 def validate_command(path: str) -> None:
-    """Check a database: checksums, schemas, ids, masks, numbers and references.
+    """Check that a database is intact.
 
-    The exit code is 1 if something is wrong.
+    Checksums, schemas, ids, masks, numbers and references are checked. The exit code is 1 if something is wrong.
     """
     from agg_pipeline.database.reader import open_proposals
     from agg_pipeline.database.validation import validate
@@ -220,9 +213,9 @@ def validate_command(path: str) -> None:
     help="Folder of page and picture.",
 )
 def stats_command(path: str, parts: str | None, limit_objects: int | None, seed: int, out: str | None) -> None:
-    """Show counts and histograms of a database by kind.
+    """Show counts and histograms of a database.
 
-    With --parts also the recall of annotated parts, against random partitions of the objects.
+    They are by kind of mask. With --parts also the recall of annotated parts, against random partitions of the objects.
     """
     from agg_pipeline.database.reader import open_proposals
     from agg_pipeline.datasets.parts import open_parts

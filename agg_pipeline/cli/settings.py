@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
-from agg_pipeline.cli.options import Command, Decorator, Option, Place, expanded, finite, option
+from agg_pipeline.cli.option_groups import Command, Decorator, Option, option
+from agg_pipeline.cli.options import Place, expanded, finite
 from schemas.errors import UserError
 from schemas.fields import INFINITY, LARGEST, Key, keys_of
 from schemas.resolve import override, validated, with_options
@@ -103,24 +104,29 @@ def _kind(key: Key) -> dict[str, Any]:
     return {"type": click.FloatRange(setting.low, high), "metavar": metavar, "callback": finite}
 
 
-def default_text(key: Key, configs: Mapping[str, Any]) -> str:
-    """The default of a key in words: one value or, where they differ, each with its presets or recipes."""
+def default_text(key: Key, configs: Mapping[str, Any], toml: bool = False) -> str:
+    """The default of a key in words: one value or, where they differ, each with its presets or recipes.
+
+    Args:
+        key: the key.
+        configs: the configuration by preset or recipe.
+        toml: whether values are written as in TOML, not as on the command line.
+    """
     names: dict[str, list[str]] = {}
     for name, config in configs.items():
         value = next(each.value for each in keys_of(config) if each.name == key.name)
-        names.setdefault(_shown(key, value), []).append(name)
+        names.setdefault(_shown(key, value, toml), []).append(name)
     if len(names) == 1:
         return next(iter(names))
-    return ", ".join(f"{text} for {' and '.join(own)}" for text, own in names.items())
+    return "; ".join(f"{text} for {' and '.join(own)}" for text, own in names.items())
 
 
-def _shown(key: Key, value: Any) -> str:
-    """A value as the command line would call it."""
+def _shown(key: Key, value: Any, toml: bool) -> str:
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return str(value).lower() if toml else ("yes" if value else "no")
     if isinstance(value, tuple):
         return ", ".join(map(str, value)) or "none"
-    if key.setting.words:
+    if key.setting.words and not toml:
         return key.setting.words[get_args(key.hint).index(value)]
     return f"{value:g}" if isinstance(value, float) else str(value)
 

@@ -10,7 +10,8 @@ from typing import Any
 import click
 import cloup
 
-from agg_pipeline.cli.options import CHECKPOINT, LOCAL_FILE, PLACE, examples, model_file, named_root, option
+from agg_pipeline.cli.option_groups import examples, option
+from agg_pipeline.cli.options import CHECKPOINT, LOCAL_FILE, PLACE, check_root, model_file, named_root
 from agg_pipeline.cli.settings import (
     config_options,
     configured,
@@ -79,9 +80,10 @@ RECIPES = {name: read_config(name, {}) for name in recipe_names("study")}
 def group(
     data: tuple[str, ...], checkpoint: str | None, recipe: str, out: str, report: Path, settings: dict[str, Any]
 ) -> None:
-    """Make proposals, train from several sources, evaluate on several sets, and write a report.
+    """Make proposals, train, evaluate, and write a report.
 
-    Run the same command again to resume.
+    Models are trained from several sources of masks, with ablations, and evaluated on several data sets. Run the same
+    command again to resume.
     """
     from agg_pipeline.study.run import run_steps
     from agg_pipeline.study.steps import steps
@@ -92,6 +94,7 @@ def group(
     for name, root in roots.items():
         if not name or not root:
             raise UserError(f"--data {name or root}: give the name of a data set and its root, NAME:ROOT")
+        check_root(name, root, "--data")
     if not report.suffix:
         raise UserError(
             f"--report {report}: name a file with an ending, as report.md; its figures lie in a folder beside it"

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agg_pipeline.cli.options import PLACE, finite, given
+from agg_pipeline.cli.option_groups import given
+from agg_pipeline.cli.options import PLACE, finite
 from agg_pipeline.cli.runs import check_start
 from agg_pipeline.training.training_options import TrainingOptions
 from schemas.config import PredictorConfig

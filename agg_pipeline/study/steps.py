@@ -77,7 +77,7 @@ def steps(config: StudyConfig, roots: Mapping[str, str], checkpoint: str, out: P
     proposals, annotated, plain = out / "proposals", out / "annotated", out / "proposals-paper"
 
     def source(name: str) -> tuple[str, ...]:
-        return "--dataset", name, *(("--data", roots[name]) if name in roots else ())
+        return "--dataset", name, "--data", roots.get(name, "")
 
     limit = ("--limit-images", str(config.images)) if config.images else ()
     run = ("proposals", "run", *source(config.objects), *model, *limit, "--rounds", str(config.rounds))

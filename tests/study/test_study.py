@@ -194,7 +194,10 @@ def test_another_study_in_the_folder_is_refused(study, recipe):
         ('ablation_sets = ["sbd"]', "configuration key 'ablation_sets' is ['sbd']; sbd is none of the study's sets"),
         ("curves = 0", "'curves' is 0"),
         ("variants = []", "configuration key 'variants' is []; a study has at least one"),
-        ('variants = ["no table", "AGG"]', "'variants' is ['no table', 'AGG']; it must begin with one of AGG, GT, GT+AGG"),
+        (
+            'variants = ["no table", "AGG"]',
+            "'variants' is ['no table', 'AGG']; it must begin with one of AGG, GT, GT+AGG",
+        ),
         ("sets = []", "configuration key 'sets' is []; a study has at least one"),
         ('recipe = "none"', "unknown recipe 'none'"),
         ("nonsense = 1", "unknown configuration key 'nonsense'"),

@@ -11,7 +11,7 @@ from agg_pipeline.cli.eval.run import run_command
 
 @cloup.group("eval")
 def group() -> None:
-    """Evaluate click models by the field's protocol, and compare results."""
+    """Evaluate click models and compare results."""
 
 
 for command in (run_command, adapted_command, compare_command):

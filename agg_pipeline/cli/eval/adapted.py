@@ -8,19 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
-from agg_pipeline.cli.options import (
-    CHECKPOINT,
-    FILE,
-    PLACE,
-    Data,
-    Model,
-    Run,
-    examples,
-    gathered,
-    given,
-    option,
-    options_of,
-)
+from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
+from agg_pipeline.cli.options import CHECKPOINT, FILE, PLACE, Data, Model, Run
 from agg_pipeline.cli.runs import check_start, resumable
 from agg_pipeline.cli.settings import config_options, configured, resolve
 from agg_pipeline.evaluation.arm_definitions import ARMS

@@ -7,7 +7,8 @@ from dataclasses import replace
 import click
 import cloup
 
-from agg_pipeline.cli.options import PLACE, examples, option
+from agg_pipeline.cli.option_groups import examples, option
+from agg_pipeline.cli.options import PLACE
 from schemas.errors import UserError
 
 

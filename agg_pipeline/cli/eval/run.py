@@ -8,7 +8,8 @@ from typing import Any
 import click
 import cloup
 
-from agg_pipeline.cli.options import PLACE, Data, Model, Run, examples, gathered, given, option, options_of
+from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
+from agg_pipeline.cli.options import PLACE, Data, Model, Run
 from agg_pipeline.cli.runs import check_start, resumable
 from agg_pipeline.cli.settings import config_options, configured, preset_option, resolve
 from schemas.config import EVALUATION_PRESETS
