@@ -40,6 +40,9 @@ Shell completion: add the line of your shell to its start-up file.
 """
 
 
+SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
+
+
 class Groups(cloup.Group):
     """Turns errors that a user can mend into one line and an exit code; ``--debug`` shows the traceback."""
 
@@ -85,7 +88,7 @@ class Groups(cloup.Group):
             sys.exit(130)
 
 
-@cloup.group(cls=Groups, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@cloup.group(cls=Groups, epilog=EPILOG, context_settings=SETTINGS)
 @cloup.option("--debug", is_flag=True, help="Show tracebacks.")
 def main(debug: bool) -> None:
     """GraCo: masks of any granularity from object masks, and models that are controlled by a number."""

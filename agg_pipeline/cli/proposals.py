@@ -81,7 +81,8 @@ def annotate_command(
 ) -> None:
     """Turn annotated parts into a proposal database.
 
-    The masks are those of the data set; the model only estimates their granularity. Run the same command again to resume.
+    The masks are those of the data set; the model only estimates their granularity. Run the same command again to
+    resume.
     """
     _run("gt", data, checkpoint, preset, gallery_images, run, settings)
 

@@ -15,7 +15,7 @@ Column = tuple[str, ...]
 """The name of a column and its cells."""
 SHOWN_FINDINGS = 50
 FILE_WIDTH = 200
-NAMES_SHARE = 3
+NAMES_SHARE = 4
 """The first column of a table that is too wide is folded at this fraction of the terminal's width."""
 
 
