@@ -5,6 +5,8 @@ VENV = .venv
 PYTHON = python3
 DATASET = demo
 DATA = data/$(DATASET)
+# The demo set is built in and has no folder: DATA is passed on only for other sets, or if it is given.
+ROOT = $(if $(or $(filter-out demo,$(DATASET)),$(filter command,$(origin DATA))),--data "$(DATA)")
 CHECKPOINT =
 ADAPTER =
 # Compared with its base: what make finetune left, else the built-in adapter of the built-in model. ADAPTER= for none.
@@ -33,17 +35,17 @@ help:
 	@echo "make test | study-small | golden | lint | bench | clean"
 
 proposals: setup
-	$(AGG) proposals run --dataset "$(DATASET)" --data "$(DATA)" --out "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
+	$(AGG) proposals run --dataset "$(DATASET)" $(ROOT) --out "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
 
 # Learns from the result of make proposals; the demo set's recipe and the built-in model's are for small machines.
 finetune: setup
-	$(AGG) finetune --proposals "$(PROPOSALS)" --data "$(DATA)" --out "$(OUT)" --recipe $(RECIPE) $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
+	$(AGG) finetune --proposals "$(PROPOSALS)" $(ROOT) --out "$(OUT)" --recipe $(RECIPE) $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
 
 # The adapted model beside its base and the controls: that of make finetune, else the built-in one. With ADAPTER: that
 # model alone, with the best granularity for each mask, as in the paper's tables; ARGS can say otherwise (ADAPTER=built-in
 # is the built-in one). With ADAPTER=, or a CHECKPOINT that nothing was taught yet, the base alone.
 eval: setup
-	$(AGG) eval $(if $(COMPARED),adapted,run) --dataset "$(DATASET)" --data "$(DATA)" --out "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(filter comparison,$(COMPARED)),--adapter "$(FINETUNED)") $(if $(ADAPTER),--adapter "$(ADAPTER)" --granularity optimal) $(if $(SAMPLE),--sample $(SAMPLE)) $(ARGS)
+	$(AGG) eval $(if $(COMPARED),adapted,run) --dataset "$(DATASET)" $(ROOT) --out "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(filter comparison,$(COMPARED)),--adapter "$(FINETUNED)") $(if $(ADAPTER),--adapter "$(ADAPTER)" --granularity optimal) $(if $(SAMPLE),--sample $(SAMPLE)) $(ARGS)
 
 # A click model for whole objects, from generated scenes and, with DATASET, three times as often from that set.
 pretrain: setup

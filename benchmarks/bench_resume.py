@@ -108,7 +108,7 @@ def _run(dataset: Dataset, config: ProposalsConfig, options: RunOptions, what: s
     def passed() -> str:
         return f"{time.perf_counter() - clocks[0]:.1f} s (CPU {time.process_time() - clocks[1]:.1f} s)"
 
-    progress = Progress(lambda _start: told.append(passed()), lambda _done: None)
+    progress = Progress(lambda _start: told.append(passed()))
     run(dataset, str(default_checkpoint()), config, options, progress)
     print(f"{what}: nothing to do after {told[0]}, the run ends after {passed()}", flush=True)
 

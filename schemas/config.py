@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from schemas.fields import number
+from schemas.fields import LARGEST, choice, flag, listed, number, place
 
 Source = Literal["agg", "gt"]
 Mode = Literal["none", "fixed", "per_class", "optimal", "curves", "best_of"]
@@ -13,121 +14,183 @@ Mode = Literal["none", "fixed", "per_class", "optimal", "curves", "best_of"]
 
 @dataclass(frozen=True, slots=True)
 class LoopConfig:
-    """Multi-granularity loop simulation (Section 3.2, Eq. 1-2).
+    """Multi-granularity loop simulation (Section 3.2, Eq. 1-2)."""
 
-    rounds: loops of each object, with clicks of their own.
-    min_negatives, max_negatives: range of the number N of iterations after Y_0, drawn per loop.
-    keep: every Y_t is a candidate, or only the last one. min_distance: smallest distance of a new click from every
-    earlier one, as a share of the diagonal of the object's box; 0 for no check. max_draws: tries per click. contrast: a
-    negative click is, of so many pixels that it may fall on, the one that differs most from the positive click's in
-    colour; 1 for any, as in the paper. zoom: the first prediction, too, is made on a region: around the object.
-    min_mask_area: no new click at a step where the mask has fewer pixels (the forward still runs).
-    """
+    rounds: int = number(
+        1, 1, 1000, option=True, help="Simulated interactions with each object. Each draws its own clicks."
+    )
+    min_negatives: int = number(
+        3, 0, help="Smallest number of iterations after Y_0. The number is drawn per interaction."
+    )
+    max_negatives: int = number(6, 0, 23, help="Largest number of iterations after Y_0.")
+    keep: Literal["all", "last"] = choice("all", help="Which of the masks Y_t become candidates: all, or the last one.")
+    min_distance: float = number(
+        0.05,
+        0,
+        1,
+        unit="share",
+        help="Smallest distance of a click from earlier ones, as a share of the diagonal of the object's box. "
+        "0: no limit.",
+    )
+    max_draws: int = number(20, 1, help="Draws of a click that is far enough from earlier ones; then the loop ends.")
+    contrast: int = number(
+        1,
+        1,
+        option=True,
+        help="A negative click is drawn N times; the pixel whose colour differs most from the positive click's is "
+        "taken. 1: any pixel, as in the paper.",
+    )
+    zoom: bool = flag(False, help="Make the first prediction on the region around the object, not on the whole image.")
+    min_mask_area: int = number(
+        0,
+        0,
+        unit="pixels",
+        help="A step whose mask is smaller than this draws no new click. The model still runs.",
+    )
 
-    rounds: int = number(1, 1, 1000)
-    min_negatives: int = number(3, 0)
-    max_negatives: int = number(6, 0, 23)
-    keep: Literal["all", "last"] = "all"
-    min_distance: float = number(0.05, 0, 1)
-    max_draws: int = number(20, 1)
-    contrast: int = number(1, 1)
-    zoom: bool = False
-    min_mask_area: int = number(0, 0)
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Numbers that contradict each other."""
+        if self.max_negatives < self.min_negatives:
+            yield "max_negatives", f"it must be from {self.min_negatives} to 23"
+        if self.contrast > self.max_draws:
+            yield "contrast", f"it must be from 1 to loop.max_draws, {self.max_draws}"
 
 
 @dataclass(frozen=True, slots=True)
 class MaskConfig:
-    """Post-processing of proposals and complements.
+    """Post-processing of proposals and complements (Section 3.2)."""
 
-    fill_holes, cut_to_object: applied to proposals. component: the largest 8-connected component, or the release's
-    choice (with two or more: a random one of those above random_component_area, else the largest).
-    opening: side of the square that opens complements, 1 for none. min_area: pixels, or min_area_share of the object
-    if that is less. max_object_iou, max_proposal_iou: above, the mask repeats the object or an earlier proposal.
-    min_rounded_complement: smallest scale, rounded to 0.1, of a complement.
-    """
+    fill_holes: bool = flag(True, help="Fill the holes of a proposal.")
+    cut_to_object: bool = flag(True, help="Cut a proposal to its object.")
+    component: Literal["largest", "random"] = choice(
+        "largest",
+        help="Which 8-connected component of a proposal is kept. random: one of those above random_component_area, "
+        "as in the authors' program; the largest if fewer than two are.",
+    )
+    random_component_area: int = number(1500, 0, unit="pixels", help="Smallest component that random may take.")
+    opening: int = number(
+        3, 1, unit="pixels", help="Side of the square that opens complements. It is odd. 1: no opening."
+    )
+    min_area: int = number(400, 1, unit="pixels", help="Smaller masks are dropped.")
+    min_area_share: float = number(
+        0.01, 0, 1, unit="share", help="The limit of min_area is at most this share of the object's area."
+    )
+    max_object_iou: float = number(
+        0.98, 0, 1, unit="IoU", help="A mask whose IoU with its object is larger is dropped: it repeats the object."
+    )
+    max_proposal_iou: float = number(
+        0.95,
+        0,
+        1,
+        unit="IoU",
+        help="A mask whose IoU with an earlier proposal of its object is larger is dropped: it repeats the proposal.",
+    )
+    min_rounded_complement: float = number(
+        0.0, 0, 1, help="Smallest scale of a complement, rounded to 0.1. Complements below are dropped."
+    )
 
-    fill_holes: bool = True
-    cut_to_object: bool = True
-    component: Literal["largest", "random"] = "largest"
-    random_component_area: int = number(1500, 0)
-    opening: int = number(3, 1)
-    min_area: int = number(400, 1)
-    min_area_share: float = number(0.01, 0, 1)
-    max_object_iou: float = number(0.98, 0, 1)
-    max_proposal_iou: float = number(0.95, 0, 1)
-    min_rounded_complement: float = number(0.0, 0, 1)
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """A square without a centre."""
+        if self.opening % 2 == 0:
+            yield "opening", "it must be odd"
 
 
 @dataclass(frozen=True, slots=True)
 class GranularityConfig:
-    """Granularity estimator (Eq. 3-6).
+    """Granularity estimator (Eq. 3-6)."""
 
-    click: the centre of the mask, or a random pixel of the eroded mask. object_prompt: the object mask is the mask
-    prompt. weight: lambda of Eq. 6. min_object_peak: below, the model is flat on the object and the scale alone counts.
-    rounded: scale and semantic are rounded to 0.1 and combined as the release's training does.
-    """
-
-    click: Literal["centre", "eroded"] = "centre"
-    object_prompt: bool = True
-    weight: float = number(0.5, 0, 1)
-    min_object_peak: float = number(0.05, 0, 1)
-    rounded: bool = False
+    click: Literal["centre", "eroded"] = choice(
+        "centre",
+        help="Where the estimator clicks: in the centre of the mask, or on a random pixel of the eroded mask.",
+    )
+    object_prompt: bool = flag(True, help="Give the object mask to the model as its mask prompt.")
+    weight: float = number(0.5, 0, 1, help="Weight of the scale against the semantic granularity, lambda of Eq. 6.")
+    min_object_peak: float = number(
+        0.05,
+        0,
+        1,
+        unit="probability",
+        help="Below this peak the model is flat on the object, and the scale alone gives the granularity.",
+    )
+    rounded: bool = flag(
+        False, help="Round scale and semantic granularity to 0.1 and combine them as the authors' program does."
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class ClicksConfig:
-    """Simulated interaction for evaluation (protocol, section 3).
+    """Simulated interaction for evaluation (protocol, section 3)."""
 
-    object_target, part_target: IoU at which the interaction with an object, or a part, has succeeded.
-    threshold: a pixel above this probability is in the mask. early_stop: end an interaction that has succeeded, and one
-    that needs more clicks than another one of its mask. carry_roi: the interactions of a mask run one after the other,
-    and each starts with the region of interest that the one before it left, as in the release.
-    """
-
-    max_clicks: int = number(20, 1)
-    object_target: float = number(0.9, 0, 1)
-    part_target: float = number(0.85, 0, 1)
-    threshold: float = number(0.5, 0, 1)
-    early_stop: bool = True
-    carry_roi: bool = False
+    max_clicks: int = number(20, 1, option=True, unit="clicks", help="An interaction ends after this many clicks.")
+    object_target: float = number(
+        0.9, 0, 1, option="target", unit="IoU", help="An interaction with an object has succeeded at this IoU."
+    )
+    part_target: float = number(
+        0.85, 0, 1, option="target", unit="IoU", help="An interaction with a part has succeeded at this IoU."
+    )
+    threshold: float = number(
+        0.5, 0, 1, option=True, unit="probability", help="A pixel above this probability belongs to the mask."
+    )
+    early_stop: bool = flag(
+        True,
+        option=True,
+        help="End an interaction that has succeeded, and one that needs more clicks than another interaction with "
+        "the same mask.",
+    )
+    carry_roi: bool = flag(
+        False,
+        option=True,
+        help="Run the interactions with a mask one after the other; each starts with the region of interest that the "
+        "one before it left, as in the authors' program.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class PredictorConfig:
-    """Prediction around the network. input_size: side in pixels, 0 for the size that the checkpoint was trained at.
+    """Prediction around the network."""
 
-    bins: from a granularity to its row of the table, the nearest one or the release's.
-    """
-
-    input_size: int = number(0, 0, 4096)
-    flip: bool = False
-    bins: Literal["nearest", "released"] = "nearest"
-    device: str = "cpu"
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    threads: int = number(1, 1, 1024)
+    input_size: int = number(
+        0, 0, 4096, option=True, unit="pixels", help="Side of the model's input. 0: the size it was trained at."
+    )
+    flip: bool = flag(False, option=True, help="Average each prediction with that of the mirrored image.")
+    bins: Literal["nearest", "released"] = choice(
+        "nearest",
+        help="How a granularity chooses its row of the table: the nearest one, or as in the authors' program.",
+    )
+    device: str = place("cpu", help="Where the model runs: cpu, cuda or cuda:N.")
+    dtype: Literal["float32", "bfloat16"] = choice("float32", option=True, help="Arithmetic of the model.")
+    threads: int = number(1, 1, 1024, help="Threads of each model process on the CPU.")
 
 
 @dataclass(frozen=True, slots=True)
 class BatchConfig:
-    """How the work is cut. batch_pixels: image pixels summed over the objects of a batch (bounds its memory)."""
+    """How the work is cut."""
 
-    images_per_shard: int = number(32, 1)
-    batch_objects: int = number(8, 1)
-    batch_pixels: int = number(8_000_000, 1)
+    images_per_shard: int = number(32, 1, option=True, unit="images", help="Images of a shard.")
+    batch_objects: int = number(
+        8, 1, option=True, unit="objects", help="Largest number of objects in a batch of the model."
+    )
+    batch_pixels: int = number(
+        8_000_000, 1, unit="pixels", help="Largest sum of image pixels over the objects of a batch; bounds its memory."
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class ProposalsConfig:
-    """Everything but data and model that decides the content of a proposal database.
+    """Everything that decides the content of a proposal database, except data and model."""
 
-    source: where the masks come from, AGG's simulated clicks or annotated parts (ground truth).
-    min_box_fill: objects that fill a smaller share of their box are left out, 0 for none.
-    """
-
-    preset: Literal["paper", "parts", "released"] = "paper"
-    source: Source = "agg"
-    seed: int = number(0, 0, 2**63 - 1)
-    min_box_fill: float = number(0.0, 0, 1)
+    preset: Literal["paper", "parts", "released"] = choice(
+        "paper", help="Preset that the other keys start from. The option is --preset."
+    )
+    source: Source = choice(
+        "agg",
+        help="Where masks come from: AGG's simulated clicks (agg proposals run) or annotated parts (agg proposals "
+        "annotate). The command sets it.",
+    )
+    seed: int = number(0, 0, LARGEST, option=True, help="Seed of every random choice.")
+    min_box_fill: float = number(
+        0.0, 0, 1, unit="share", help="Objects that fill a smaller share of their box are left out. 0: none."
+    )
     loop: LoopConfig = field(default_factory=LoopConfig)
     masks: MaskConfig = field(default_factory=MaskConfig)
     granularity: GranularityConfig = field(default_factory=GranularityConfig)
@@ -137,28 +200,58 @@ class ProposalsConfig:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationConfig:
-    """Everything but data and model that decides the result of an evaluation.
+    """Everything that decides the result of an evaluation, except data and model."""
 
-    level: which masks are evaluated, those that the set has of objects, of parts, or both. sample: so many of each
-    level, drawn by the seed; 0 for all.
-    mode: without granularity; with a fixed one (``granularity``), or one for each class (``granularities``: by
-    "level:class", by "level" for classes that are not named); the best of 0.1 ... 1.0 for each mask, found by the
-    ground truth, alone ("optimal") or with all ten interactions to their end ("curves"); or the best of ``attempts``
-    interactions without granularity whose first clicks differ.
-    """
-
-    preset: Literal["paper", "released"] = "paper"
-    seed: int = number(0, 0, 2**63 - 1)
-    level: Literal["all", "object", "part"] = "all"
-    sample: int = number(0, 0)
-    mode: Mode = "none"
-    granularity: float = number(1.0, 0, 1)
-    granularities: tuple[tuple[str, float], ...] = ()
-    attempts: int = number(10, 1, 1000)
+    preset: Literal["paper", "released"] = choice(
+        "paper", help="Preset that the other keys start from. The option is --preset."
+    )
+    seed: int = number(0, 0, LARGEST, option=True, help="Seed of every random choice.")
+    level: Literal["all", "object", "part"] = choice(
+        "all", option=True, help="Which masks are evaluated. all: objects, and parts if the set has them."
+    )
+    sample: int = number(0, 0, option=True, unit="masks", help="Masks per level, drawn by the seed. 0: all masks.")
+    mode: Mode = choice(
+        "none",
+        help="none: without granularity. fixed: with the key granularity. per_class: with one granularity per class. "
+        "optimal: the best of 0.1 ... 1.0 for each mask, chosen by the ground truth. curves: as optimal, with all ten "
+        "interactions run to their end. best_of: without granularity, the best of several first clicks. The options "
+        "are --granularity, --granularity-from, --curves and --best-of.",
+    )
+    granularity: float = number(
+        1.0, 0, 1, help="Granularity of every prediction in the mode fixed. The option is --granularity."
+    )
+    granularities: tuple[tuple[str, float], ...] = listed(
+        (),
+        help="Granularity by level:class, and by level for other classes, in the mode per_class. Only "
+        "--granularity-from can set it.",
+    )
+    attempts: int = number(
+        10, 1, 1000, help="Interactions with different first clicks in the mode best_of. The option is --best-of."
+    )
     clicks: ClicksConfig = field(default_factory=ClicksConfig)
     predictor: PredictorConfig = field(default_factory=lambda: PredictorConfig(flip=True))
     # An image takes so long that larger shards would leave workers without work in the end.
     batch: BatchConfig = field(default_factory=lambda: BatchConfig(images_per_shard=8))
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Values that contradict the mode, or that it does not use."""
+        mode, default = self.mode, EvaluationConfig()
+        if mode == "curves" and self.clicks.early_stop:
+            yield "clicks.early_stop", "it must be false in the mode 'curves'"
+        if mode != "fixed" and self.granularity != default.granularity:
+            yield "granularity", f"it has no effect in the mode {mode!r}, only in 'fixed'"
+        if mode == "per_class" and not self.granularities:
+            yield "granularities", "the mode 'per_class' needs them"
+        if mode != "per_class" and self.granularities:
+            yield "granularities", f"they have no effect in the mode {mode!r}, only in 'per_class'"
+        if mode != "best_of" and self.attempts != default.attempts:
+            yield "attempts", f"it has no effect in the mode {mode!r}, only in 'best_of'"
+        if mode in ("none", "fixed", "per_class") and self.clicks.carry_roi and self.preset != "released":
+            yield (
+                "clicks.carry_roi",
+                f"it has no effect in the mode {mode!r}: it is about several interactions with the same mask "
+                "(optimal, curves, best_of)",
+            )
 
 
 EVALUATION_PRESETS: dict[str, EvaluationConfig] = {

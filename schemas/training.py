@@ -2,125 +2,163 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from schemas.fields import number
+from schemas.fields import LARGEST, choice, flag, number, place, text
 
 TrainingSource = Literal["agg", "gt", "gt+agg", "object"]
 
 
 @dataclass(frozen=True, slots=True)
 class AugmentConfig:
-    """Augmentation for training (protocol, section 5). Probabilities and shares lie in [0, 1], angles in degrees.
+    """Augmentation for training (protocol, section 5)."""
 
-    size: side of the crop, pixels. view: "crop" scales the image (min_scale ... max_scale) and cuts a crop out of it,
-    as in the protocol; "zoom" squeezes the whole image (with probability whole_image) or a region into it, as the
-    predictor does: the box of the object or, with probability on_mask, of the mask, grown by min_zoom ... max_zoom, at
-    least min_side pixels, moved by up to jitter of its sides. flips: horizontal, vertical or both, or horizontal alone.
-    keep_background: share of the crops without a pixel of the mask that are not drawn again. min_area: of a mask in the
-    crop, pixels; below, there is nothing to find.
-    """
+    size: int = number(448, 32, 4096, option=True, unit="pixels", help="Side of the crops that the model learns from.")
+    view: Literal["crop", "zoom"] = choice(
+        "crop",
+        help="crop: scale the image and cut a crop out of it, as in the protocol. zoom: resize the whole image, or a "
+        "region around the object or the mask, as the predictor does.",
+    )
+    min_scale: float = number(0.75, 0.01, 100, unit="factor", help="Smallest scale of the image (view crop).")
+    max_scale: float = number(1.25, 0.01, 100, unit="factor", help="Largest scale of the image (view crop).")
+    whole_image: float = number(0.5, 0, 1, unit="probability", help="Take the whole image (view zoom).")
+    on_mask: float = number(
+        0.0, 0, 1, unit="probability", help="Take the region around the mask, not around the object (view zoom)."
+    )
+    min_zoom: float = number(
+        1.0, 1, 100, unit="factor", help="Smallest region, as a multiple of the box that it is around (view zoom)."
+    )
+    max_zoom: float = number(
+        2.0, 1, 100, unit="factor", help="Largest region, as a multiple of the box that it is around (view zoom)."
+    )
+    min_side: int = number(64, 1, 100_000, unit="pixels", help="Smallest side of a region (view zoom).")
+    jitter: float = number(
+        0.2, 0, 1, unit="share", help="Largest shift of a region, as a share of its sides (view zoom)."
+    )
+    flip: float = number(0.5, 0, 1, unit="probability", help="Mirror the crop.")
+    flips: Literal["all", "horizontal"] = choice(
+        "all", help="all: mirror horizontally, vertically or both. horizontal: horizontally alone."
+    )
+    turn_90: float = number(0.5, 0, 1, unit="probability", help="Turn the crop by a multiple of 90 degrees.")
+    shift_and_rotate: float = number(0.75, 0, 1, unit="probability", help="Shift and rotate the crop.")
+    max_shift: float = number(0.03, 0, 1, unit="share", help="Largest shift, as a share of the side.")
+    max_rotation: float = number(3.0, 0, 180, unit="degrees", help="Largest rotation.")
+    brightness_and_contrast: float = number(0.75, 0, 1, unit="probability", help="Change brightness and contrast.")
+    max_brightness: float = number(0.25, 0, 1, unit="share", help="Largest change of brightness.")
+    min_contrast: float = number(-0.15, -1, 10, unit="share", help="Smallest change of contrast.")
+    max_contrast: float = number(0.4, -1, 10, unit="share", help="Largest change of contrast.")
+    colour_shift: float = number(0.75, 0, 1, unit="probability", help="Shift the three colours.")
+    max_colour_shift: float = number(10.0, 0, 255, unit="levels", help="Largest shift of a colour, of 255 levels.")
+    keep_background: float = number(
+        0.01, 0, 1, unit="share", help="Share of the crops without a pixel of the mask that are kept, not drawn again."
+    )
+    min_area: int = number(
+        80, 0, unit="pixels", help="A crop whose mask is smaller has nothing to find: it counts as background."
+    )
 
-    size: int = number(448, 32, 4096)
-    view: Literal["crop", "zoom"] = "crop"
-    min_scale: float = number(0.75, 0.01, 100)
-    max_scale: float = number(1.25, 0.01, 100)
-    whole_image: float = number(0.5, 0, 1)
-    on_mask: float = number(0.0, 0, 1)
-    min_zoom: float = number(1.0, 1, 100)
-    max_zoom: float = number(2.0, 1, 100)
-    min_side: int = number(64, 1, 100_000)
-    jitter: float = number(0.2, 0, 1)
-    flip: float = number(0.5, 0, 1)
-    flips: Literal["all", "horizontal"] = "all"
-    turn_90: float = number(0.5, 0, 1)
-    shift_and_rotate: float = number(0.75, 0, 1)
-    max_shift: float = number(0.03, 0, 1)
-    max_rotation: float = number(3.0, 0, 180)
-    brightness_and_contrast: float = number(0.75, 0, 1)
-    max_brightness: float = number(0.25, 0, 1)
-    min_contrast: float = number(-0.15, -1, 10)
-    max_contrast: float = number(0.4, -1, 10)
-    colour_shift: float = number(0.75, 0, 1)
-    max_colour_shift: float = number(10.0, 0, 255)
-    keep_background: float = number(0.01, 0, 1)
-    min_area: int = number(80, 0)
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Ranges whose ends are in the wrong order."""
+        for name in ("scale", "zoom", "contrast"):
+            low, high = (getattr(self, f"{end}_{name}") for end in ("min", "max"))
+            if low > high:
+                yield f"min_{name}", f"it must be at most max_{name}, {high}"
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
-    """How weights are learnt, whatever it is that is learnt.
+    """How weights are learnt, in fine-tuning and pre-training alike."""
 
-    batch: samples of a step; accumulate: parts in which a batch goes through the network. click_decay: each further
-    initial click is so many times as likely. max_rounds: of iterative clicks before the step. lr: the highest learning
-    rate. devices: that share each batch. threads: of each process on a CPU. loaders: processes that prepare samples, 0
-    for none.
-    """
-
-    seed: int = number(0, 0, 2**63 - 1)
-    epochs: int = number(55, 1)
-    batch: int = number(32, 1)
-    accumulate: int = number(1, 1)
-    click_decay: float = number(0.8, 0.01, 1)
-    max_rounds: int = number(3, 0, 23)
-    lr: float = number(5e-5, 0, 1)
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    device: str = "cpu"
-    devices: int = number(1, 1, 1024)
-    threads: int = number(1, 1, 1024)
-    loaders: int = number(1, 0, 1024)
+    seed: int = number(0, 0, LARGEST, option=True, help="Seed of every random choice.")
+    epochs: int = number(55, 1, option=True, unit="epochs", help="Length of the training.")
+    batch: int = number(32, 1, option=True, unit="samples", help="Samples per step.")
+    accumulate: int = number(
+        1, 1, option=True, help="Parts in which a batch goes through the network; more parts take less memory."
+    )
+    click_decay: float = number(
+        0.8, 0.01, 1, unit="factor", help="Each further initial click is this many times as likely as the one before."
+    )
+    max_rounds: int = number(3, 0, 23, help="Largest number of iterative clicks before a step.")
+    lr: float = number(5e-5, 0, 1, option=True, unit="rate", help="Highest learning rate.")
+    precision: Literal["32-true", "bf16-mixed"] = choice("32-true", option=True, help="Arithmetic of the training.")
+    device: str = place("cpu", help="Where the training runs: cpu, cuda or cuda:N.")
+    devices: int = number(1, 1, 1024, option=True, help="Processes (cpu) or GPUs (cuda) that share each batch.")
+    threads: int = number(1, 1, 1024, option=True, help="Threads of each process on the CPU.")
+    loaders: int = number(
+        1, 0, 1024, option=True, help="Processes that prepare samples. 0: the training process does it."
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class FinetuneConfig:
-    """Granularity-controllable learning (Section 3.3): everything but data and model that decides the weights.
+    """Granularity-controllable learning (Section 3.3): everything that decides the weights, except data and model."""
 
-    source: masks to learn from: AGG's proposals, annotated parts, both, or objects alone (all with the objects).
-    sampling: inverse to the frequency of granularities within each image, or over the whole database.
-    granularity_definition: Eq. 6, or the scale alone (Fig. 6). An epoch draws one mask of every image.
-    decay_epoch: after it the learning rate is lr * decay. lora, granularity: the two components of Table 3; without
-    LoRA all weights are trained. lora_targets: projections that LoRA updates. table_std: of the normal distribution
-    that the granularity vectors start from; table_lr: their learning rate, 0 for that of all.
-    """
-
-    recipe: str = "paper"
-    source: TrainingSource = "agg"
-    sampling: Literal["image", "global"] = "image"
-    granularity_definition: Literal["both", "scale"] = "both"
-    decay_epoch: int = number(50, 0)
-    decay: float = number(0.1, 0, 1)
-    lora: bool = True
-    granularity: bool = True
-    rank: int = number(8, 1, 1024)
-    lora_targets: Literal["qk", "qv"] = "qk"
-    table_std: float = number(1.0, 0, 10)
-    table_lr: float = number(0.0, 0, 10)
+    recipe: str = text("paper", help="Name of the recipe that the other keys come from. The option is --recipe.")
+    source: TrainingSource = choice(
+        "agg",
+        option=True,
+        help="Masks to learn from: AGG's proposals (agg), annotated parts (gt), both, or objects alone. Objects are "
+        "always among them.",
+    )
+    sampling: Literal["image", "global"] = choice(
+        "image",
+        option=True,
+        help="Draw masks inversely to the frequency of their granularity within each image, or in the whole database.",
+    )
+    granularity_definition: Literal["both", "scale"] = choice(
+        "both", option=True, help="Granularity of a mask: Eq. 6 (both), or the scale alone (Fig. 6)."
+    )
+    decay_epoch: int = number(50, 0, unit="epochs", help="From this epoch on the learning rate is lr * decay.")
+    decay: float = number(0.1, 0, 1, unit="factor", help="What the learning rate is multiplied with after decay_epoch.")
+    lora: bool = flag(True, option=True, help="Train LoRA (Table 3). Without it all weights are trained.")
+    granularity: bool = flag(True, option=True, help="Train the granularity table (Table 3).")
+    rank: int = number(8, 1, 1024, option=True, help="Rank of LoRA.")
+    lora_targets: Literal["qk", "qv"] = choice(
+        "qk",
+        option=True,
+        words=("q,k", "q,v"),
+        help="Projections of the attention that LoRA updates: query and key, or query and value.",
+    )
+    table_std: float = number(
+        1.0, 0, 10, help="Standard deviation of the normal distribution that the granularity vectors start from."
+    )
+    table_lr: float = number(0.0, 0, 10, unit="rate", help="Learning rate of the granularity vectors. 0: the key lr.")
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
 @dataclass(frozen=True, slots=True)
 class PretrainConfig:
-    """Learning to segment whole objects from clicks: everything but data and first weights that decides the weights.
+    """Learning to segment whole objects from clicks: everything that decides the weights, except data and model."""
 
-    architecture: of a model that starts from nothing. epoch: samples of an epoch. warm_up: epochs in which the
-    learning rate grows; then it falls along a cosine. weight_decay: of matrices (AdamW). focal_epoch: from it on the
-    loss is the normalised focal loss; before, cross-entropy and Dice. rounds_epoch: from it on there are iterative
-    clicks. paste: share of the samples in which objects are pasted on another one's image. parted: of those with
-    several objects, the share in which clicks are to part one from a mask prompt of all. max_norm: of the gradient, 0
-    for no limit.
-    """
-
-    recipe: str = "small-sets"
-    architecture: str = "xtiny"
-    epoch: int = number(2000, 1)
-    warm_up: float = number(0.5, 0)
-    weight_decay: float = number(0.05, 0, 1)
-    focal_epoch: float = number(20.0, 0)
-    rounds_epoch: float = number(20.0, 0)
-    paste: float = number(0.15, 0, 1)
-    parted: float = number(0.0, 0, 1)
-    max_norm: float = number(1.0, 0)
+    recipe: str = text("small-sets", help="Name of the recipe that the other keys come from. The option is --recipe.")
+    architecture: str = text(
+        "xtiny", option=True, unit="name", help="Architecture of a model that is trained from scratch."
+    )
+    epoch: int = number(2000, 1, unit="samples", help="Samples per epoch.")
+    warm_up: float = number(
+        0.5, 0, unit="epochs", help="Time in which the learning rate grows; then it falls along a cosine."
+    )
+    weight_decay: float = number(0.05, 0, 1, help="Weight decay of matrices (AdamW).")
+    focal_epoch: float = number(
+        20.0,
+        0,
+        unit="epochs",
+        help="From this epoch on the loss is the normalised focal loss; before, cross-entropy and Dice.",
+    )
+    rounds_epoch: float = number(20.0, 0, unit="epochs", help="From this epoch on there are iterative clicks.")
+    paste: float = number(
+        0.15, 0, 1, unit="share", help="Share of the samples in which objects are pasted on another image."
+    )
+    parted: float = number(
+        0.0,
+        0,
+        1,
+        unit="share",
+        help="Share of the samples with several objects in which clicks separate one object from a mask prompt of "
+        "all of them.",
+    )
+    max_norm: float = number(1.0, 0, help="Largest norm of the gradient. 0: no limit.")
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)

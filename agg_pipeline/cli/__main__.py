@@ -2,4 +2,4 @@
 
 from agg_pipeline.cli.main import main
 
-main()
+main(prog_name="agg")

@@ -6,36 +6,58 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+import cloup
 
-from agg_pipeline.models.checkpoints import (
-    default_checkpoint,
-    load_adapter,
-    load_click_model,
-    save_adapter,
-    save_click_model,
-    save_released_adapter,
-)
-from agg_pipeline.models.model_files import check_base
-from agg_pipeline.models.simpleclick import attach_adapter
+from agg_pipeline.cli.option_groups import examples, option
+from agg_pipeline.cli.options import LOCAL_FILE
 from schemas.errors import UserError
 
-FILE = click.Path(dir_okay=False, path_type=Path)
-OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace TARGET if it is there.")
+OVERWRITE = option("--overwrite", is_flag=True, help="Replace TARGET if it exists.")
 
 
-@click.group("adapter")
+@cloup.group("adapter")
 def group() -> None:
-    """Adapters in other programs' formats."""
+    """Convert adapters to and from other formats."""
 
 
-@group.command("export")
-@click.argument("adapter", type=FILE)
-@click.argument("target", type=FILE)
-@click.option("--format", "form", type=click.Choice(["released", "merged"]), required=True)
-@click.option("--checkpoint", type=FILE, help="Its click model, for merged. Default: the one that is built in.")
+@group.command(
+    "export",
+    epilog=examples(
+        "agg adapter export runs/demo/finetune/adapter.safetensors graco.pth --format released",
+        "agg adapter export adapter.safetensors model.safetensors --format merged --checkpoint base.pth",
+    ),
+)
+@cloup.argument("adapter", type=LOCAL_FILE, help="Adapter that is read.")
+@cloup.argument("target", type=LOCAL_FILE, help="File that is written.")
+@option(
+    "--format",
+    "form",
+    type=click.Choice(["released", "merged"]),
+    required=True,
+    help="released: the authors' .pth of an adapter. merged: one safetensors file of click model and adapter.",
+)
+@option(
+    "--checkpoint",
+    type=LOCAL_FILE,
+    show_default="the built-in model",
+    help="Click model of the adapter, for merged.",
+)
 @OVERWRITE
 def export_command(adapter: Path, target: Path, form: str, checkpoint: Path | None, overwrite: bool) -> None:
-    """Write ADAPTER to TARGET as a released ``.pth``, or merged with its click model as one checkpoint."""
+    """Write an adapter in another format.
+
+    ADAPTER goes to TARGET as a file of the authors' program, or merged with its click model.
+    """
+    from agg_pipeline.models.checkpoints import (
+        default_checkpoint,
+        load_adapter,
+        load_click_model,
+        save_click_model,
+        save_released_adapter,
+    )
+    from agg_pipeline.models.model_files import check_base
+    from agg_pipeline.models.simpleclick import attach_adapter
+
     loaded, info = load_adapter(adapter)
     _check_target(target, overwrite, adapter, checkpoint)
     if form == "released":
@@ -52,12 +74,23 @@ def export_command(adapter: Path, target: Path, form: str, checkpoint: Path | No
     _written(target, lambda: save_click_model(target, network, half=False, origin=info.origin))
 
 
-@group.command("import")
-@click.argument("source", type=FILE)
-@click.argument("target", type=FILE)
+@group.command(
+    "import",
+    epilog=examples(
+        "agg adapter import graco.pth adapter.safetensors",
+        "agg adapter import ~/released/graco.pth adapter.safetensors --overwrite",
+    ),
+)
+@cloup.argument("source", type=LOCAL_FILE, help="Adapter in the authors' format.")
+@cloup.argument("target", type=LOCAL_FILE, help="File that is written.")
 @OVERWRITE
 def import_command(source: Path, target: Path, overwrite: bool) -> None:
-    """Write the released adapter SOURCE to TARGET as safetensors; its branch for phrases is kept, unused."""
+    """Read an adapter of the authors' program.
+
+    SOURCE goes to TARGET as safetensors. Its branch for phrases is kept, but not used.
+    """
+    from agg_pipeline.models.checkpoints import load_adapter, save_adapter
+
     loaded, info = load_adapter(source)
     _check_target(target, overwrite, source)
     _written(target, lambda: save_adapter(target, loaded, info.origin if info.origin.base_sha256 else None))

@@ -5,30 +5,35 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
+import cloup
 
-from agg_pipeline.datasets.dataset import Dataset
-from agg_pipeline.datasets.registry import DATASETS, known_dataset, open_dataset, root_of
-from agg_pipeline.datasets.selection import Selection, nothing_selected, select
-from agg_pipeline.datasets.survey import Counts, check, counted, survey
-from agg_pipeline.report.contact_sheet import write_contact_sheet
-from agg_pipeline.report.terminal import print_findings, print_rows
-from agg_pipeline.storage.store import Store
+from agg_pipeline.cli.option_groups import examples, gathered, option, options_of
+from agg_pipeline.cli.options import PLACE, Data, check_root, complete_data_set, data_set
 from schemas.errors import UserError
-from schemas.findings import Finding
+
+if TYPE_CHECKING:
+    from agg_pipeline.datasets.dataset import Dataset
+    from agg_pipeline.datasets.survey import Counts
 
 UNKNOWN = "(unknown)"
 
 
-@click.group("data")
+@cloup.group("data")
 def group() -> None:
     """Look at data sets and check them."""
 
 
-@group.command("list")
+@group.command("list", epilog=examples("agg data list", "agg data list | less"))
 def list_command() -> None:
-    """The sets that are known: their licence, citation, what to download and where to put it."""
+    """List the known data sets.
+
+    Each with its licence and citation, what to download and where to put it.
+    """
+    from agg_pipeline.datasets.registry import DATASETS
+
     for name in sorted(DATASETS):
         about = DATASETS[name].about
         click.secho(f"{name}: {about.title} ({' and '.join(about.levels)} masks)", bold=True)
@@ -43,16 +48,26 @@ def list_command() -> None:
             click.echo(click.wrap_text(text, 110, f"  {key:<10}", " " * 12))
 
 
-def _datasets(name: str, root: str, split: str | None, selection: Selection) -> tuple[list[Dataset], list[UserError]]:
+DATASET = cloup.argument(
+    "dataset", type=data_set, shell_complete=complete_data_set, metavar="DATASET", help="Name of the data set."
+)
+ROOT = cloup.argument("data", metavar="[ROOT]", type=PLACE, default="", help="Its root folder; none for demo.")
+SPLIT = option("--split", type=PLACE, show_default="all splits that are there", help="Name of a split, or a list file.")
+
+
+def _datasets(data: Data) -> tuple[list[Dataset], list[UserError]]:
     """The split that is asked for, or every split that is there, and why others cannot be listed."""
-    if split:
-        return [select(open_dataset(name, root, split), selection)], []
-    known = known_dataset(name)
+    from agg_pipeline.datasets.registry import known_dataset, root_of
+
+    check_root(data.dataset, data.data, "ROOT")
+    if data.split:
+        return [data.open()], []
+    known = known_dataset(data.dataset)
     found: list[Dataset] = []
     problems: list[UserError] = []
-    for each in known.splits(root_of(name, root)) or (known.default_split,):
+    for split in known.splits(root_of(data.dataset, data.data)) or (known.default_split,):
         try:
-            found.append(select(open_dataset(name, root, each), selection))
+            found.append(data.open(split))
         except UserError as error:
             problems.append(error)
     if not found:
@@ -60,46 +75,51 @@ def _datasets(name: str, root: str, split: str | None, selection: Selection) -> 
     return found, problems
 
 
-@group.command("inspect")
-@click.argument("dataset", metavar="DATASET", type=click.Choice(sorted(DATASETS)))
-@click.argument("root", default="")
-@click.option("--split", help="Name of a split, or a list file. Default: all splits that are there.")
-@click.option(
-    "--class",
-    "classes",
-    multiple=True,
-    help="Only this class (name, or its place in the set's list from 0); may be repeated.",
+@group.command(
+    "inspect",
+    epilog=examples("agg data inspect demo --split val", "agg data inspect pascal_part ~/VOC2010 --class dog"),
 )
-@click.option("--skip-class", "skip_classes", multiple=True, help="Not this class; may be repeated.")
-@click.option("--exclude-list", default="", help="File with ids of images to leave out, one in each line.")
-@click.option("--out", help="HTML page with counts and pictures. Default: runs/DATASET/data.html.")
-@click.option("--images", default=24, type=click.IntRange(min=0), help="Images of each split on the page.")
-@click.option("--seed", default=0, help="Seed of their choice.")
-def inspect_command(
-    dataset: str,
-    root: str,
-    split: str | None,
-    classes: tuple[str, ...],
-    skip_classes: tuple[str, ...],
-    exclude_list: str,
-    out: str | None,
-    images: int,
-    seed: int,
-) -> None:
-    """Count what a data set holds, by split, level and class, and make a page of pictures with outlined masks."""
-    found, problems = _datasets(dataset, root, split, Selection(exclude_list, classes, skip_classes))
+@DATASET
+@ROOT
+@cloup.option_group("Data set", SPLIT, *options_of(Data, "exclude_list", "classes", "skip_classes"))
+@cloup.option_group(
+    "Page",
+    option("--out", type=PLACE, show_default="runs/DATASET/data.html", help="HTML page that is written."),
+    option(
+        "--images",
+        default=24,
+        type=click.IntRange(min=0),
+        metavar="IMAGES",
+        help="Images of each split on the page, drawn by the seed.",
+    ),
+    option("--seed", default=0, metavar="N", help="Seed of that choice."),
+)
+@gathered(data=Data)
+def inspect_command(data: Data, out: str | None, images: int, seed: int) -> None:
+    """Count masks and make a page of pictures.
+
+    The counts are by split, level and class; the pictures show the outlines of the masks.
+    """
+    from agg_pipeline.datasets.selection import nothing_selected
+    from agg_pipeline.datasets.survey import counted, survey
+    from agg_pipeline.report.contact_sheet import write_contact_sheet
+    from agg_pipeline.storage.store import Store
+
+    found, problems = _datasets(data)
     for problem in problems:
         click.echo(f"left out: {problem}", err=True)
     counts = {listed.split: counted(list(survey(listed))) for listed in found}
-    if (classes or skip_classes) and not any(each.objects for each in counts.values()):
+    if (data.classes or data.skip_classes) and not any(each.objects for each in counts.values()):
         raise nothing_selected(found[0])
-    _print_counts(dataset, counts)
-    page = out or f"runs/{dataset}/data.html"
+    _print_counts(data.dataset, counts)
+    page = out or f"runs/{data.dataset}/data.html"
     shown = write_contact_sheet(found, counts, *Store.of_file(page), images, seed)
     click.echo(f"{page} shows {shown} images")
 
 
 def _print_counts(dataset: str, counts: dict[str, Counts]) -> None:
+    from agg_pipeline.report.terminal import print_rows
+
     columns = {
         "images": [str(each.images) for each in counts.values()],
         "broken": [str(each.unreadable or "") for each in counts.values()],
@@ -127,13 +147,20 @@ def _range(values: Iterable[int]) -> str:
     return f"{min(known)}-{max(known)}" if known else "-"
 
 
-@group.command("check")
-@click.argument("dataset", metavar="DATASET", type=click.Choice(sorted(DATASETS)))
-@click.argument("root", default="")
-@click.option("--split", help="Name of a split, or a list file. Default: all splits that are there.")
-def check_command(dataset: str, root: str, split: str | None) -> None:
-    """Open every file of a data set's splits and look for what is wrong; exit code 1 if something is."""
-    listed, problems = _datasets(dataset, root, split, Selection())
+@group.command("check", epilog=examples("agg data check demo --split val", "agg data check pascal_part ~/VOC2010"))
+@DATASET
+@ROOT
+@SPLIT
+def check_command(dataset: str, data: str, split: str | None) -> None:
+    """Open every file and report what is wrong.
+
+    The exit code is 1 if something is wrong.
+    """
+    from agg_pipeline.datasets.survey import check
+    from agg_pipeline.report.terminal import print_findings
+    from schemas.findings import Finding
+
+    listed, problems = _datasets(Data(dataset, data, split, "", (), ()))
     # Splits may overlap: every image is read once, and a mask without one is told once.
     seen: set[str] = set()
     findings = dict.fromkeys(Finding(dataset, str(problem)) for problem in problems)

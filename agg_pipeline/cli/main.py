@@ -1,4 +1,4 @@
-"""The ``agg`` command; its groups are imported when they are used, because some of them need torch."""
+"""The ``agg`` command; its groups are imported when they are used."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 import click
+import cloup
 
 from schemas.errors import UserError
 
@@ -16,18 +17,33 @@ from schemas.errors import UserError
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 GROUPS = {
-    "adapter": "Read and write adapters of other programs.",
+    "adapter": "Convert adapters to and from other formats.",
     "data": "Look at data sets and check them.",
+    "eval": "Evaluate click models and compare results.",
     "finetune": "Teach a click model to follow a granularity (GCL).",
-    "eval": "Evaluate click models by the field's protocol, and compare results.",
-    "pretrain": "Teach a click model whole objects.",
-    "study": "Fine-tune from several sources, evaluate on several sets, report.",
+    "pretrain": "Teach a click model to segment whole objects.",
     "proposals": "Make, check and describe proposal databases (AGG).",
+    "study": "Make proposals, train, evaluate, and write a report.",
 }
-"""Each is ``group`` in the module of its name."""
+"""Each is ``group`` in the module of its name; the line is the first one of its help."""
+
+EPILOG = """\b
+Examples:
+  agg proposals run --out runs/demo
+  agg finetune --help
+
+\b
+Shell completion: add the line of your shell to its start-up file.
+  bash  eval "$(_AGG_COMPLETE=bash_source agg)"
+  zsh   eval "$(_AGG_COMPLETE=zsh_source agg)"
+  fish  _AGG_COMPLETE=fish_source agg | source
+"""
 
 
-class Groups(click.Group):
+SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
+
+
+class Groups(cloup.Group):
     """Turns errors that a user can mend into one line and an exit code; ``--debug`` shows the traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -46,6 +62,15 @@ class Groups(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(sorted(GROUPS.items()))
 
+    def handle_bad_command_name(
+        self,
+        bad_name: str,
+        valid_names: list[str],  # noqa: ARG002
+        error: click.UsageError,
+    ) -> click.UsageError:
+        """The error of an unknown group, with the name that was probably meant."""
+        return super().handle_bad_command_name(bad_name, list(GROUPS), error)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the chosen command."""
         try:
@@ -63,7 +88,7 @@ class Groups(click.Group):
             sys.exit(130)
 
 
-@click.group(cls=Groups, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@cloup.group(cls=Groups, epilog=EPILOG, context_settings=SETTINGS)
+@cloup.option("--debug", is_flag=True, help="Show tracebacks.")
 def main(debug: bool) -> None:
     """GraCo: masks of any granularity from object masks, and models that are controlled by a number."""

@@ -1,24 +1,59 @@
-"""Options that several commands have, and how configuration is resolved from preset, TOML file and command line."""
+"""Options that several commands share, and their types."""
 
 from __future__ import annotations
 
 import math
-import tomllib
-from collections.abc import Callable, Mapping
+import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from agg_pipeline.datasets.registry import DATASETS
-from agg_pipeline.execution.interrupts import watch_interrupts
-from agg_pipeline.storage.store import Store
-from schemas.config import EvaluationConfig, ProposalsConfig
+from agg_pipeline.cli.option_groups import given, options_of
 from schemas.errors import UserError
-from schemas.resolve import override, validated
 
-Config = TypeVar("Config", ProposalsConfig, EvaluationConfig)
-Option = Callable[[Callable[..., None]], Callable[..., None]]
+if TYPE_CHECKING:
+    from agg_pipeline.datasets.dataset import Dataset
+    from agg_pipeline.execution.job import RunOptions
+
+
+def expanded(text: str) -> str:
+    """A path, URL, or NAME:PATH with the home folder in the place of ``~``."""
+    name, _, path = text.partition(":")
+    if path.startswith("~"):
+        return f"{name}:{Path(path).expanduser()}"
+    return str(Path(text).expanduser()) if text.startswith("~") else text
+
+
+class Place(click.Path):
+    """A path of a file or folder in which ``~`` is the home folder; a URL that fsspec knows, where a command takes one.
+
+    It is a ``str``, or a ``Path`` with ``path_type=Path``.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, expanded."""
+        return super().convert(expanded(os.fspath(value)), param, ctx)
+
+
+PLACE = Place()
+FILE = Place(dir_okay=False)
+LOCAL_FILE = Place(dir_okay=False, path_type=Path)
+
+
+def data_set(name: str) -> str:
+    """The name of a data set, checked. The sets are imported only here, and when a name is completed."""
+    from agg_pipeline.datasets.registry import known_dataset
+
+    return known_dataset(name).about.name
+
+
+def complete_data_set(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    """Names of data sets that begin like this, for the shell."""
+    from agg_pipeline.datasets.registry import DATASETS
+
+    return [name for name in sorted(DATASETS) if name.startswith(begun)]
 
 
 def finite(_context: click.Context, parameter: click.Parameter, value: Any) -> Any:
@@ -29,125 +64,168 @@ def finite(_context: click.Context, parameter: click.Parameter, value: Any) -> A
     return value
 
 
-DATA_OPTIONS = (
-    click.option("--dataset", default="demo", type=click.Choice(sorted(DATASETS)), help="Data set."),
-    click.option("--data", default="", help="Root folder of the data set (any path or URL that fsspec knows)."),
-    click.option("--split", help="Name of a split, or a list file. Default: the one that the command is for."),
-    click.option("--exclude-list", default="", help="File with ids of images to leave out, one in each line."),
-    click.option(
-        "--class", "classes", multiple=True, help="Only this class (name, or its place in the set's list from 0)."
-    ),
-    click.option("--skip-class", "skip_classes", multiple=True, help="Not this class."),
-)
-MODEL_OPTIONS = (
-    click.option(
-        "--checkpoint", type=click.Path(dir_okay=False), help="Click model. Default: the one that is built in."
-    ),
-    click.option("--input-size", type=int, help="Side of the model's input, pixels. Default: the checkpoint's."),
-    click.option("--flip/--no-flip", default=None, help="Average with the mirrored image."),
-    click.option("--device", help="cpu, cuda or cuda:N."),
-    click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Arithmetic of the model."),
-)
-RUN_OPTIONS = (
-    click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="TOML file over the preset."),
-    click.option("--seed", type=int, help="Seed of every random choice."),
-    click.option("--images-per-shard", type=int, help="Images in a shard."),
-    click.option("--batch-objects", type=int, help="Objects in a batch of the model."),
-    click.option("--limit-images", type=click.IntRange(min=1), help="Only the plan's first N images."),
-    click.option(
-        "--workers", type=click.IntRange(min=1), help="Worker processes. Default: one per core; on a GPU one."
-    ),
-    click.option("--scheduler", help="Address of an existing Dask cluster, tcp://..."),
-    click.option(
-        "--max-reject-share",
-        default=0.01,
-        type=click.FloatRange(0, 1),
-        callback=finite,
-        help="Above it, the exit code is 1.",
-    ),
-    click.option("--overwrite", is_flag=True, help="Delete what another run left there first."),
-    click.option("--verify", is_flag=True, help="Compare the checksums of all finished files, not only their sizes."),
-)
-SETTINGS = {
-    "seed": ("seed",),
-    "images_per_shard": ("batch", "images_per_shard"),
-    "batch_objects": ("batch", "batch_objects"),
-    "input_size": ("predictor", "input_size"),
-    "rounds": ("loop", "rounds"),
-    "contrast": ("loop", "contrast"),
-    "flip": ("predictor", "flip"),
-    "device": ("predictor", "device"),
-    "dtype": ("predictor", "dtype"),
-    "level": ("level",),
-    "sample": ("sample",),
-    "mode": ("mode",),
-    "granularity": ("granularity",),
-    "granularities": ("granularities",),
-    "attempts": ("attempts",),
-    "max_clicks": ("clicks", "max_clicks"),
-    "object_target": ("clicks", "object_target"),
-    "part_target": ("clicks", "part_target"),
-    "threshold": ("clicks", "threshold"),
-    "early_stop": ("clicks", "early_stop"),
-    "carry_roi": ("clicks", "carry_roi"),
-}
-"""Where the options of the command line lie in the configuration."""
+@dataclass(frozen=True)
+class Data:
+    """A data set, its split, and what is taken of it."""
+
+    dataset: str = given(
+        "--dataset",
+        type=data_set,
+        shell_complete=complete_data_set,
+        metavar="NAME",
+        default="demo",
+        help="Data set: demo, which is built in, or one that agg data list names.",
+    )
+    data: str = given(
+        "--data",
+        type=PLACE,
+        default="",
+        show_default="none, for demo",
+        help="Root folder of the data set; a path or URL that fsspec knows.",
+    )
+    split: str | None = given(
+        "--split",
+        type=PLACE,
+        show_default="the set's training split; in agg eval its evaluation split",
+        help="Name of a split, or a list file.",
+    )
+    exclude_list: str = given(
+        "--exclude-list",
+        type=FILE,
+        default="",
+        show_default="none",
+        help="File with the ids of images to leave out, one per line.",
+    )
+    classes: tuple[str, ...] = given(
+        "--class",
+        multiple=True,
+        metavar="CLASS",
+        show_default="all",
+        help="Take only this class: its name, or its number in the set's list, from 0. Can be repeated.",
+    )
+    skip_classes: tuple[str, ...] = given(
+        "--skip-class",
+        multiple=True,
+        metavar="CLASS",
+        show_default="none",
+        help="Leave out this class: its name or number. Can be repeated.",
+    )
+
+    def open(self, split: str | None = None) -> Dataset:
+        """List the chosen images. split: taken in the place of --split; UserError if there is no such set or split."""
+        from agg_pipeline.datasets.registry import open_dataset
+        from agg_pipeline.datasets.selection import Selection, select
+
+        check_root(self.dataset, self.data, "--data")
+        listed = open_dataset(self.dataset, self.data, split or self.split)
+        return select(listed, Selection(self.exclude_list, self.classes, self.skip_classes))
 
 
-def with_options(*options: Option) -> Option:
-    """A decorator that gives a command all these options, in this order in its help."""
+def check_root(name: str, root: str, option: str) -> None:
+    """UserError if a data set that is built in is given a root folder."""
+    from agg_pipeline.datasets.registry import known_dataset
 
-    def decorated(command: Callable[..., None]) -> Callable[..., None]:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorated
-
-
-def check_start(out: str) -> None:
-    """Let SIGTERM end a run as Ctrl-C does; UserError if the output folder has no name."""
-    watch_interrupts()
-    if not out:
-        raise UserError("--out is empty; name the output folder")
-    if Store(out).is_file():
-        raise UserError(f"--out {out} is a file; name a folder")
+    if root and known_dataset(name).built_in:
+        raise UserError(
+            f"data set {name} is built in and has no folder; leave {option} {root} out, or name another set"
+        )
 
 
 def named_root(text: str) -> tuple[str, str]:
     """Name of a data set, "" for none, and its root, from NAME:ROOT or ROOT."""
+    from agg_pipeline.datasets.registry import DATASETS
+
     name, colon, root = text.partition(":")
     return (name, root) if colon and name in DATASETS else ("", text)
 
 
-def how_to_go_on(overwrite: bool) -> str:
-    """What to do after a run that was stopped."""
-    without = ", without --overwrite," if overwrite else ""
-    return f"what is finished stays, the same command{without} goes on from there"
+@dataclass(frozen=True)
+class Run:
+    """Where a run over a data set goes, how much of it is done, and who does the work."""
+
+    out: str = given("--out", type=PLACE, required=True, help="Output folder; a path or URL that fsspec knows.")
+    config: Path | None = given(
+        "--config", type=LOCAL_FILE, show_default="none", help="TOML file with keys of docs/reference/configuration.md."
+    )
+    limit_images: int | None = given(
+        "--limit-images",
+        type=click.IntRange(min=1),
+        metavar="IMAGES",
+        show_default="all",
+        help="Do only the first images of the plan.",
+    )
+    workers: int | None = given(
+        "--workers",
+        type=click.IntRange(min=1),
+        metavar="N",
+        show_default="one per core; one on a GPU",
+        help="Number of worker processes.",
+    )
+    scheduler: str | None = given(
+        "--scheduler",
+        metavar="ADDRESS",
+        show_default="workers of this machine",
+        help="Address of an existing Dask cluster, tcp://host:port.",
+    )
+    max_reject_share: float = given(
+        "--max-reject-share",
+        type=click.FloatRange(0, 1),
+        metavar="SHARE",
+        default=0.01,
+        callback=finite,
+        help="Fail with exit code 2 if a larger share of the images could not be used.",
+    )
+    overwrite: bool = given("--overwrite", is_flag=True, help="Delete another run's files in the folder first.")
+    verify: bool = given(
+        "--verify",
+        is_flag=True,
+        help="Compare the checksums of all finished files when resuming, not only their sizes.",
+    )
+
+    @property
+    def options(self) -> RunOptions:
+        """What the run itself takes."""
+        return self.into(self.out)
+
+    def into(self, out: str, limit: bool = True) -> RunOptions:
+        """The options of a run into another folder. limit: whether --limit-images holds for it."""
+        from agg_pipeline.execution.job import RunOptions
+
+        images = self.limit_images if limit else None
+        return RunOptions(out, images, self.workers, self.scheduler, self.overwrite, self.verify)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """A TOML file; UserError if it is missing or broken."""
-    try:
-        return tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"configuration file {path} does not exist") from None
-    except OSError as error:
-        raise UserError(f"configuration file {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"configuration file {path} is not TOML: {error}") from error
+@dataclass(frozen=True)
+class Model:
+    """A click model and its adapter."""
+
+    checkpoint: str | None = given(
+        "--checkpoint",
+        type=FILE,
+        show_default="the built-in model",
+        help="File of the click model, .pth or .safetensors.",
+    )
+    adapter: str = given(
+        "--adapter",
+        type=FILE,
+        default="",
+        show_default="none",
+        help="GraCo adapter of the checkpoint, which makes granularity an input. built-in: that of the built-in model.",
+    )
+
+    @property
+    def files(self) -> tuple[str, str]:
+        """Checkpoint and adapter; "" for no adapter."""
+        from agg_pipeline.models.checkpoints import default_adapter
+
+        return model_file(self.checkpoint), str(default_adapter()) if self.adapter == "built-in" else self.adapter
 
 
-def resolve(presets: Mapping[str, Config], preset: str | None, path: Path | None, settings: dict[str, Any]) -> Config:
-    """Preset < TOML file < command line. settings: by the names of ``SETTINGS``; None for what was not given."""
-    written = {} if path is None else read_toml(path)
-    name = preset or written.get("preset", "paper")
-    if name not in list(presets):
-        raise UserError(f"unknown preset {name!r}; possible: {', '.join(sorted(presets))}")
-    written.pop("preset", None)
-    config: Config = override(presets[name], written)
-    for option, value in settings.items():
-        if value is not None:
-            *table, key = SETTINGS[option]
-            config = override(config, {table[0]: {key: value}} if table else {key: value})
-    return validated(config)
+CHECKPOINT = options_of(Model, "checkpoint")[0]
+
+
+def model_file(checkpoint: str | None) -> str:
+    """The file of the click model that was given, or of the built-in one."""
+    from agg_pipeline.models.checkpoints import default_checkpoint
+
+    return checkpoint or str(default_checkpoint())

@@ -2,80 +2,112 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import click
+import cloup
 
-from agg_pipeline.cli.options import finite, named_root, with_options
-from agg_pipeline.cli.training import TRAINING_OPTIONS, own_folder, resolve_recipe, run_prepared
-from agg_pipeline.datasets.registry import known_dataset
-from agg_pipeline.training.pretrain import PretrainInputs, prepare
-from agg_pipeline.training.training_options import TrainingOptions
+from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
+from agg_pipeline.cli.options import FILE, PLACE, finite, named_root
+from agg_pipeline.cli.settings import config_options, configured, recipe_option, recipes, resolve_recipe
+from agg_pipeline.cli.training import TrainingRun, own_folder, run_prepared
 from schemas.errors import UserError
 from schemas.training import PretrainConfig
 
-_OWN_OPTIONS = (
-    click.option(
+if TYPE_CHECKING:
+    from agg_pipeline.training.pretrain import PretrainInputs
+
+RECIPES = recipes(PretrainConfig(), "pretrain")
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The data sets of a training, and how often samples come from each."""
+
+    data: tuple[str, ...] = given(
         "--data",
+        type=PLACE,
         multiple=True,
         default=("demo:20000",),
-        help="Data set as NAME:ROOT; demo:N are N generated scenes.",
-    ),
-    click.option(
+        help="Data set as NAME:ROOT; demo:N for N generated scenes. Can be repeated.",
+    )
+    weight: tuple[float, ...] = given(
         "--weight",
         multiple=True,
         type=click.FloatRange(min=0),
+        metavar="NUMBER",
         callback=finite,
-        help="Of each --data, in the same order.",
-    ),
-    click.option("--split", multiple=True, help="Of each --data, in the same order: a name, a list file, or ''."),
-    click.option("--checkpoint", default="", help="Click model to start from. Default: from nothing."),
-    click.option("--out", required=True, help="Folder of the model, the checkpoint and the log."),
-    click.option("--recipe", default="small-sets", help="small-sets, or a TOML file."),
-    click.option("--architecture", help="Of a model that starts from nothing."),
-    click.option("--size", type=int, help="Side of the input, pixels."),
-)
+        show_default="the same for all",
+        help="How often samples come from a set, relative to the others; one per --data, in their order.",
+    )
+    split: tuple[str, ...] = given(
+        "--split",
+        type=PLACE,
+        multiple=True,
+        show_default="the set's split for training",
+        help="Split of a set: a name, a list file, or '' for the usual one; one per --data, in their order.",
+    )
 
+    def inputs(self, checkpoint: str) -> PretrainInputs:
+        """What the training learns from, starting from a checkpoint; "" for none."""
+        from agg_pipeline.training.pretrain import PretrainInputs
 
-@click.command("pretrain")
-@with_options(*_OWN_OPTIONS, *TRAINING_OPTIONS)
-def group(
-    data: tuple[str, ...],
-    weight: tuple[float, ...],
-    split: tuple[str, ...],
-    checkpoint: str,
-    out: str,
-    recipe: str,
-    size: int | None,
-    max_minutes: float | None,
-    checkpoint_minutes: float,
-    look_minutes: float,
-    validation_masks: int,
-    resume: bool,
-    overwrite: bool,
-    **settings: Any,
-) -> None:
-    """Teach a click model whole objects, from images with object masks."""
-    if size is not None:
-        settings["augment"] = {"size": size}
-    if checkpoint and settings["architecture"] is not None:
-        raise UserError("--architecture is of a model that starts from nothing; leave it out, or --checkpoint")
-    config = resolve_recipe(PretrainConfig(), "pretrain", recipe, settings)
-    if split and len(split) != len(data):
-        raise UserError(
-            f"{len(split)} splits for {len(data)} data sets; give one to each ('' for the usual one), or none"
-        )
-    sets = zip(map(_named, data), split or [""] * len(data), strict=True)
-    inputs = PretrainInputs(tuple((name, root, own) for (name, root), own in sets), weight, checkpoint)
-    with own_folder(out) as folder:
-        options = TrainingOptions(folder, resume, overwrite, max_minutes, checkpoint_minutes, validation_masks)
-        run_prepared(config, options, prepare(config, inputs, options), look_minutes)
+        if self.split and len(self.split) != len(self.data):
+            raise UserError(
+                f"{len(self.split)} splits for {len(self.data)} data sets; give one to each ('' for the usual one), "
+                "or none"
+            )
+        sets = zip(map(_named, self.data), self.split or [""] * len(self.data), strict=True)
+        return PretrainInputs(tuple((name, root, own) for (name, root), own in sets), self.weight, checkpoint)
 
 
 def _named(text: str) -> tuple[str, str]:
     """Name and root of a data set; a name alone is that of a built-in set."""
+    from agg_pipeline.datasets.registry import known_dataset
+
     name, root = named_root(text)
     if name and not root:
         raise UserError(f"--data {text}: nothing after the colon")
     known_dataset(name or root.partition(":")[0])
     return (name, root) if name else (root, "")
+
+
+@cloup.command(
+    "pretrain",
+    epilog=examples(
+        "agg pretrain --data demo:1000 --max-minutes 60 --out runs/pretrained",
+        "agg pretrain --data sbd:~/sbd --weight 3 --data demo:1000 --weight 1 --device cuda --out runs/pretrained",
+    ),
+)
+@cloup.option_group("Data set", *options_of(Mixture))
+@cloup.option_group(
+    "Model",
+    option(
+        "--checkpoint",
+        type=FILE,
+        default="",
+        show_default="none: random weights",
+        help="File of the click model that the training starts from.",
+    ),
+    recipe_option("pretrain", "small-sets"),
+    *config_options(RECIPES, "architecture", "augment"),
+)
+@cloup.option_group("Training", *config_options(RECIPES, "training"))
+@cloup.option_group("Run", *options_of(TrainingRun))
+@configured
+@gathered(mixture=Mixture, run=TrainingRun)
+def group(mixture: Mixture, checkpoint: str, recipe: str, run: TrainingRun, settings: dict[str, Any]) -> None:
+    """Teach a click model to segment whole objects.
+
+    It learns from images with object masks, of one or several data sets. With --resume the same command resumes.
+    """
+    from agg_pipeline.training.pretrain import prepare
+
+    if checkpoint and "architecture" in settings:
+        raise UserError("--architecture is for a model that is trained from scratch; leave it or --checkpoint out")
+    config = resolve_recipe(PretrainConfig(), "pretrain", recipe, settings)
+    inputs = mixture.inputs(checkpoint)
+    with own_folder(run.out) as folder:
+        options = run.options(folder)
+        run_prepared(config, options, prepare(config, inputs, options), run.look_minutes)

@@ -3,132 +3,143 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+import cloup
 
-from agg_pipeline.cli.options import (
-    DATA_OPTIONS,
-    MODEL_OPTIONS,
-    RUN_OPTIONS,
-    check_start,
-    how_to_go_on,
-    read_toml,
-    resolve,
-    with_options,
-)
-from agg_pipeline.database.reader import open_proposals
-from agg_pipeline.database.status import status
-from agg_pipeline.database.validation import validate
-from agg_pipeline.datasets.dataset import Dataset
-from agg_pipeline.datasets.parts import open_parts
-from agg_pipeline.datasets.registry import DATASETS, open_dataset
-from agg_pipeline.datasets.selection import Selection, nothing_selected, select
-from agg_pipeline.execution.job import RunOptions
-from agg_pipeline.models.checkpoints import default_checkpoint
-from agg_pipeline.proposals.recall import part_recall
-from agg_pipeline.proposals.run import Summary, check_lost_images, run
-from agg_pipeline.proposals.statistics_page import write_statistics
-from agg_pipeline.proposals.summary_tables import print_stats, print_status, print_summary
-from agg_pipeline.report.gallery import write_gallery
-from agg_pipeline.report.progress import RunProgress
-from agg_pipeline.report.terminal import print_findings
-from agg_pipeline.storage.store import Store
+from agg_pipeline.cli.option_groups import Command, Decorator, examples, gathered, option, options_of
+from agg_pipeline.cli.options import CHECKPOINT, PLACE, Data, Run, model_file
+from agg_pipeline.cli.runs import check_start, resumable
+from agg_pipeline.cli.settings import config_options, configured, preset_option, read_toml, resolve
 from schemas.config import PRESETS, ProposalsConfig, Source
-from schemas.errors import StorageError, UserError
+from schemas.errors import UserError
+
+if TYPE_CHECKING:
+    from agg_pipeline.datasets.dataset import Dataset
+    from agg_pipeline.proposals.run import Summary
+    from agg_pipeline.storage.store import Store
 
 
-@click.group("proposals")
+@cloup.group("proposals")
 def group() -> None:
     """Make, check and describe proposal databases (AGG)."""
 
 
-_OWN_OPTIONS = (
-    click.option("--out", required=True, help="Output folder; the database goes to OUT/database."),
-    click.option("--preset", type=click.Choice(sorted(PRESETS)), help="Default: paper."),
-    click.option("--gallery-images", default=12, type=click.IntRange(min=0), help="Images in the gallery."),
+def _run_options(*clicks: Decorator) -> Decorator:
+    """The options of run and annotate. clicks: those of the simulated clicks."""
+
+    def decorated(command: Command) -> Command:
+        gallery = option(
+            "--gallery-images",
+            default=12,
+            type=click.IntRange(min=0),
+            metavar="IMAGES",
+            help="Images in the gallery; 0: no picture.",
+        )
+        command = configured(gathered(data=Data, run=Run)(command))
+        run = (*options_of(Run), preset_option(PRESETS), *config_options(PRESETS, "seed", "batch"), gallery)
+        command = cloup.option_group("Run", *run)(command)
+        if clicks:
+            command = cloup.option_group("Clicks", *clicks)(command)
+        command = cloup.option_group("Model", CHECKPOINT, *config_options(PRESETS, "predictor"))(command)
+        return cloup.option_group("Data set", *options_of(Data))(command)
+
+    return decorated
+
+
+@group.command(
+    "run",
+    epilog=examples(
+        "agg proposals run --out runs/demo",
+        "agg proposals run --dataset sbd --data ~/sbd --checkpoint base.pth --out runs/sbd",
+    ),
 )
+@_run_options(*config_options(PRESETS, "loop"))
+def run_command(
+    data: Data, checkpoint: str | None, preset: str | None, gallery_images: int, run: Run, settings: dict[str, Any]
+) -> None:
+    """Turn a data set into a proposal database.
+
+    AGG drives a click model with simulated clicks on every object mask. Run the same command again to resume.
+    """
+    _run("agg", data, checkpoint, preset, gallery_images, run, settings)
 
 
-def _with_run_options(command: Callable[..., None]) -> Callable[..., None]:
-    return with_options(*DATA_OPTIONS, *MODEL_OPTIONS, *_OWN_OPTIONS, *RUN_OPTIONS)(command)
+@group.command(
+    "annotate",
+    epilog=examples(
+        "agg proposals annotate --out runs/demo-parts",
+        "agg proposals annotate --dataset pascal_part --data ~/VOC2010 --out runs/parts",
+    ),
+)
+@_run_options()
+def annotate_command(
+    data: Data, checkpoint: str | None, preset: str | None, gallery_images: int, run: Run, settings: dict[str, Any]
+) -> None:
+    """Turn annotated parts into a proposal database.
 
-
-@group.command("run")
-@_with_run_options
-@click.option("--rounds", type=int, help="Simulated interactions of each object.")
-@click.option("--contrast", type=int, help="A negative click is, of N pixels, the most unlike the positive one's.")
-def run_command(**options: Any) -> None:
-    """Turn a data set into a proposal database. The same command again goes on where it stopped."""
-    _run("agg", **options)
-
-
-@group.command("annotate")
-@_with_run_options
-def annotate_command(**options: Any) -> None:
-    """Turn a data set's annotated parts into a database with granularities, as ``run`` does with simulated ones."""
-    _run("gt", **options)
+    The masks are those of the data set; the model only estimates their granularity. Run the same command again to
+    resume.
+    """
+    _run("gt", data, checkpoint, preset, gallery_images, run, settings)
 
 
 def _run(
     source: Source,
-    dataset: str,
-    data: str,
-    split: str | None,
-    exclude_list: str,
-    classes: tuple[str, ...],
-    skip_classes: tuple[str, ...],
+    data: Data,
     checkpoint: str | None,
-    out: str,
     preset: str | None,
-    config: Path | None,
-    limit_images: int | None,
-    workers: int | None,
-    scheduler: str | None,
-    max_reject_share: float,
     gallery_images: int,
-    overwrite: bool,
-    verify: bool,
-    **settings: Any,
+    run: Run,
+    settings: dict[str, Any],
 ) -> None:
-    check_start(out)
-    resolved = replace(_resolve(preset, config, settings), source=source)
-    options = RunOptions(out, limit_images, workers, scheduler, overwrite, verify)
-    listed = select(open_dataset(dataset, data, split), Selection(exclude_list, classes, skip_classes))
-    if source == "gt" and "part" not in listed.about.levels:
-        raise UserError(f"data set {dataset} has no annotated parts; {_with_parts()} have")
+    from agg_pipeline.datasets.selection import nothing_selected
+    from agg_pipeline.proposals.run import check_lost_images
+    from agg_pipeline.proposals.run import run as run_proposals
+    from agg_pipeline.proposals.summary_tables import print_summary
+    from agg_pipeline.report.progress import RunProgress
+    from agg_pipeline.storage.store import Store
+
+    check_start(run.out)
+    config = replace(_config(preset, run.config, settings), source=source)
+    dataset = data.open()
+    if source == "gt":
+        _check_parts(dataset)
     progress = RunProgress()
     try:
-        summary = run(listed, checkpoint or str(default_checkpoint()), resolved, options, progress.callbacks())
-    except StorageError as error:
-        raise UserError(f"{error}; {how_to_go_on(overwrite)}") from error
-    except KeyboardInterrupt:
-        click.echo(f"stopped; {how_to_go_on(overwrite)}", err=True)
-        sys.exit(130)
+        with resumable(run.overwrite):
+            summary = run_proposals(dataset, model_file(checkpoint), config, run.options, progress.callbacks())
     finally:
         progress.close()
     print_summary(summary)
-    if (classes or skip_classes) and not summary.manifest["totals"]["objects"]:
-        raise nothing_selected(listed)
-    _write_report(summary, listed, Store(out).below("report"), gallery_images)
-    check_lost_images(summary, max_reject_share)
+    if (data.classes or data.skip_classes) and not summary.manifest["totals"]["objects"]:
+        raise nothing_selected(dataset)
+    _write_report(summary, dataset, Store(run.out).below("report"), gallery_images)
+    check_lost_images(summary, run.max_reject_share)
 
 
-def _with_parts() -> str:
-    return ", ".join(sorted(name for name, known in DATASETS.items() if "part" in known.about.levels))
-
-
-def _resolve(preset: str | None, path: Path | None, settings: dict[str, Any]) -> ProposalsConfig:
+def _config(preset: str | None, path: Path | None, settings: dict[str, Any]) -> ProposalsConfig:
     if path is not None and "source" in read_toml(path):
         raise UserError(f"{path} sets source; the commands run and annotate choose it")
     return resolve(PRESETS, preset, path, settings)
 
 
+def _check_parts(dataset: Dataset) -> None:
+    """UserError if a data set has no annotated parts."""
+    from agg_pipeline.datasets.registry import DATASETS
+
+    if "part" not in dataset.about.levels:
+        with_parts = sorted(name for name, known in DATASETS.items() if "part" in known.about.levels)
+        raise UserError(f"data set {dataset.name} has no annotated parts; {', '.join(with_parts)} have")
+
+
 def _write_report(summary: Summary, dataset: Dataset, report: Store, images: int) -> None:
     """Gallery and timings, beside the database and not in it."""
+    from agg_pipeline.report.gallery import write_gallery
+
     if summary.images_done:
         timings = {"images": summary.images_done, "seconds": summary.seconds, **asdict(summary.times)}
         report.write_json("timings.json", timings)
@@ -137,31 +148,80 @@ def _write_report(summary: Summary, dataset: Dataset, report: Store, images: int
     click.echo(f"{report.url}/gallery.html shows {shown} images; the database is {summary.database.store.url}")
 
 
-@group.command("status")
-@click.argument("path")
+DATABASE = cloup.argument("path", type=PLACE, help="Proposal database, or the output folder of a run.")
+
+
+@group.command("status", epilog=examples("agg proposals status runs/demo", "agg proposals status s3://bucket/runs/sbd"))
+@DATABASE
 def status_command(path: str) -> None:
-    """How far a run is, and whether one is running."""
+    """Show how far a run is, and whether one is running."""
+    from agg_pipeline.database.reader import open_proposals
+    from agg_pipeline.database.status import status
+    from agg_pipeline.proposals.summary_tables import print_status
+
     print_status(status(open_proposals(path)))
 
 
-@group.command("validate")
-@click.argument("path")
+@group.command(
+    "validate", epilog=examples("agg proposals validate runs/demo", "agg proposals validate runs/demo/database")
+)
+@DATABASE
 def validate_command(path: str) -> None:
-    """Check checksums, schemas, ids, masks, numbers and references; exit code 1 if something is wrong."""
+    """Check that a database is intact.
+
+    Checksums, schemas, ids, masks, numbers and references are checked. The exit code is 1 if something is wrong.
+    """
+    from agg_pipeline.database.reader import open_proposals
+    from agg_pipeline.database.validation import validate
+    from agg_pipeline.report.terminal import print_findings
+
     findings = list(validate(open_proposals(path)))
     print_findings(findings, "the database is valid")
     if findings:
         sys.exit(1)
 
 
-@group.command("stats")
-@click.argument("path")
-@click.option("--parts", help="Annotated parts: NAME:ROOT of a set, 'demo', or a root like PartImageNet's.")
-@click.option("--limit-objects", type=click.IntRange(min=1), help="A seeded choice of so many objects with parts.")
-@click.option("--seed", default=0, help="Seed of that choice and of the random partitions.")
-@click.option("--out", help="Folder of the page and the picture. Default: report, beside the database.")
+@group.command(
+    "stats",
+    epilog=examples(
+        "agg proposals stats runs/demo",
+        "agg proposals stats runs/sbd --parts pascal_part:~/VOC2010 --limit-objects 500",
+    ),
+)
+@DATABASE
+@option(
+    "--parts",
+    type=PLACE,
+    show_default="no recall",
+    help="Annotated parts whose recall is measured: NAME:ROOT of a data set, demo, or a root in the layout of "
+    "PartImageNet.",
+)
+@option(
+    "--limit-objects",
+    type=click.IntRange(min=1),
+    metavar="OBJECTS",
+    show_default="all",
+    help="Objects with parts that the recall is measured on, drawn by the seed.",
+)
+@option("--seed", default=0, metavar="N", help="Seed of that choice and of the random partitions.")
+@option(
+    "--out",
+    type=PLACE,
+    show_default="the folder report beside the database",
+    help="Folder of page and picture.",
+)
 def stats_command(path: str, parts: str | None, limit_objects: int | None, seed: int, out: str | None) -> None:
-    """Counts and histograms by kind; with --parts, the recall of annotated parts against random partitions."""
+    """Show counts and histograms of a database.
+
+    They are by kind of mask. With --parts also the recall of annotated parts, against random partitions of the objects.
+    """
+    from agg_pipeline.database.reader import open_proposals
+    from agg_pipeline.datasets.parts import open_parts
+    from agg_pipeline.proposals.recall import part_recall
+    from agg_pipeline.proposals.statistics_page import write_statistics
+    from agg_pipeline.proposals.summary_tables import print_stats
+    from agg_pipeline.storage.store import Store
+
     database = open_proposals(path)
     recall = None
     if parts is not None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from agg_pipeline.datasets.dataset import Dataset
+from agg_pipeline.evaluation.arm_definitions import ARMS, Arm
 from agg_pipeline.evaluation.compare import comparison, same_masks
 from agg_pipeline.evaluation.per_class import class_granularities
 from agg_pipeline.evaluation.results import Results, open_results
@@ -20,29 +20,6 @@ TABLES = "comparison.md"
 CURVES = "curves"
 """Folder of the results from which each class gets its granularity."""
 
-
-@dataclass(frozen=True)
-class Arm:
-    """One of the evaluations that are compared. adapted: with the adapter; levels: of the masks that it is about."""
-
-    name: str
-    adapted: bool
-    levels: tuple[str, ...]
-    changes: Mapping[str, Any]
-
-
-ARMS = {
-    arm.name: arm
-    for arm in (
-        Arm("base", False, ("object", "part"), {}),
-        Arm("best-of-10", False, ("object", "part"), {"mode": "best_of", "attempts": 10}),
-        Arm("optimal", True, ("object", "part"), {"mode": "optimal"}),
-        Arm("by-class", True, ("part",), {"mode": "per_class"}),
-        Arm("whole", True, ("object",), {"mode": "fixed", "granularity": 1.0}),
-    )
-}
-"""The base, the base with as many attempts as there are granularities, and the adapted model: the best granularity of
-each mask, one for each class of parts that was the best on other images, and 1.0 for objects."""
 
 Evaluate = Callable[[Dataset, bool, EvaluationConfig, str], None]
 """Evaluates a data set, with the adapter or without, into a folder of results."""

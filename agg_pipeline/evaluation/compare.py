@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from agg_pipeline.evaluation.published import published
 from agg_pipeline.evaluation.results import Results
 from agg_pipeline.evaluation.summary import iou_after, iou_name, levels_of
-from agg_pipeline.report.text_table import Table
+from agg_pipeline.report.text_table import Table, mean_cell
 from schemas.errors import UserError
 from stages.evaluate import noc
-from stages.metrics import MeanInterval, bootstrap_means, control
+from stages.metrics import bootstrap_means, control
 
 Floats = NDArray[np.float64]
 
@@ -53,26 +53,63 @@ def same_masks(results: Sequence[Results], intersect: bool) -> list[Results]:
     ]
 
 
+def row_names(paths: Sequence[str]) -> list[str]:
+    """Short names for folders of results: what tells their paths apart.
+
+    Parts at the end that all paths share are left out, and as few parts as possible are left before them:
+    "runs/a/eval" and "runs/b/eval" become "a" and "b".
+    """
+    parts = [path.rstrip("/").split("/") for path in paths]
+    if len(parts) > 1:
+        while min(map(len, parts)) > 1 and len({each[-1] for each in parts}) == 1:
+            parts = [each[:-1] for each in parts]
+    for count in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(each[-count:]) for each in parts]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
 def comparison(results: Sequence[Results], with_published: bool) -> list[Table]:
     """A table for each level: every result, the differences from the first with paired intervals, published rows.
 
     Columns: NoC, IoU@1, Spearman's correlation if all have one, and masks not reached before the last click.
 
-    results: over the same masks (``same_masks``).
+    Args:
+        results: over the same masks (``same_masks``); their names are those of the rows.
+        with_published: whether the paper's rows are among them.
     """
-    tables = []
-    for level in levels_of(results[0].masks):
-        own = [replace(each, masks=tuple(mask for mask in each.masks if mask.level == level)) for each in results]
-        tables.append(_level(level, own, with_published))
-    return tables
+    return [_level(level, own, with_published) for level, own in _by_level(results)]
 
 
-def _level(level: str, results: Sequence[Results], with_published: bool) -> Table:
-    at = [
+def without_published(results: Sequence[Results]) -> list[str]:
+    """A line for each level that the paper has no number of."""
+    return [
+        f"the paper has no numbers for {level}s of {own[0].dataset}: --with-published adds nothing there"
+        for level, own in _by_level(results)
+        if not published_rows(own[0].dataset, level, [*map(iou_name, _noc_at(own)), "IoU@1"], 0)
+    ]
+
+
+def _by_level(results: Sequence[Results]) -> list[tuple[str, list[Results]]]:
+    """Each level, and the results over its masks."""
+    return [
+        (level, [replace(each, masks=tuple(mask for mask in each.masks if mask.level == level)) for each in results])
+        for level in levels_of(results[0].masks)
+    ]
+
+
+def _noc_at(results: Sequence[Results]) -> list[float]:
+    """The IoUs of which all results know the number of clicks."""
+    return [
         iou
         for iou in results[0].protocol.noc_at(results[0].masks)
         if all(iou in each.protocol.noc_at(each.masks) for each in results)
     ]
+
+
+def _level(level: str, results: Sequence[Results], with_published: bool) -> Table:
+    at = _noc_at(results)
     controlled = all(each.protocol.mode in ("optimal", "curves") for each in results)
     head = [*(f"NoC@{100 * iou:g}" for iou in at), "IoU@1", *(["Spearman"] if controlled else [])]
     images = [mask.image_id for mask in results[0].masks]
@@ -82,7 +119,7 @@ def _level(level: str, results: Sequence[Results], with_published: bool) -> Tabl
     limit = results[0].protocol.max_clicks
     unreached = [[int((columns[:, n] == limit).sum()) for n in range(len(at))][-1:] for columns in values]
     rows = [
-        (each.name, *_cells(bootstrap_means(columns, images, seed), head, ""), *map(str, counts))
+        (each.name, *_cells(columns, images, seed, head, ""), *map(str, counts))
         for each, columns, counts in zip(results, values, unreached, strict=True)
     ]
     rules = []
@@ -91,15 +128,16 @@ def _level(level: str, results: Sequence[Results], with_published: bool) -> Tabl
         rows += [
             (
                 f"{each.name} - {results[0].name}",
-                *_cells(bootstrap_means(columns - values[0], images, seed), head, "+"),
+                *_cells(columns - values[0], images, seed, head, "+"),
                 *(f"{count - first:+d}" for count, first in zip(counts, unreached[0], strict=True)),
             )
             for each, columns, counts in zip(results[1:], values[1:], unreached[1:], strict=True)
         ]
     head += [f">={limit}@{100 * iou:g}" for iou in at[-1:]]
-    if with_published:
+    of_others = published_rows(results[0].dataset, level, [*map(iou_name, at), "IoU@1"], len(head))
+    if with_published and of_others:
         rules.append(len(rows))
-        rows += published_rows(results[0].dataset, level, [*map(iou_name, at), "IoU@1"], len(head))
+        rows += of_others
     counts_of = f"{len(images)} masks of {len(set(images))} images"
     title = f"{level}s of {results[0].dataset}, {counts_of}; mean [95 % interval]"
     return Table(title, ("", *head), tuple(rows), frozenset(rules))
@@ -131,10 +169,10 @@ def _values(results: Results, at: Sequence[float], controlled: bool) -> Floats:
     return np.array(rows)
 
 
-def _cells(estimates: Sequence[MeanInterval], head: Sequence[str], sign: str) -> list[str]:
-    """Means with their intervals; clicks with two digits, shares with three."""
+def _cells(values: Floats, images: Sequence[str], seed: int, head: Sequence[str], sign: str) -> list[str]:
+    """The means of the columns of values, (masks, columns); clicks with two digits, shares with three."""
     cells = []
-    for name, each in zip(head, estimates, strict=True):
+    for name, each in zip(head, bootstrap_means(values, images, seed), strict=True):
         form = f"{sign}.{2 if name.startswith('NoC') else 3}f"
-        cells.append(f"{each.mean:{form}} [{each.low:{form}}, {each.high:{form}}]")
+        cells.append(mean_cell(each.mean, each.low, each.high, len(set(images)), form))
     return cells

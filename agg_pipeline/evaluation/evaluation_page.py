@@ -121,9 +121,9 @@ def _row(name: str, figures: Json) -> tuple[str, ...]:
     return (
         name,
         str(figures["masks"]),
-        *(interval(mean) for mean in figures["noc"].values()),
+        *(interval(mean, figures["images"]) for mean in figures["noc"].values()),
         *map(str, figures["at_limit"].values()),
-        *(interval(mean, 3) for mean in figures["iou"].values()),
+        *(interval(mean, figures["images"], 3) for mean in figures["iou"].values()),
     )
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from agg_pipeline.evaluation.results import Evaluation
 from agg_pipeline.report.terminal import print_rows
+from agg_pipeline.report.text_table import mean_cell
 from schemas.canonical import Json
 from schemas.tables import IMAGE_REASONS, REASONS
 
@@ -31,9 +32,9 @@ class RunningNoc:
         )
 
 
-def interval(estimate: Json, digits: int = 2) -> str:
-    """A mean with its interval."""
-    return f"{estimate['mean']:.{digits}f} [{estimate['low']:.{digits}f}, {estimate['high']:.{digits}f}]"
+def interval(estimate: Json, images: int, digits: int = 2) -> str:
+    """A mean of the summary as a cell. images: that it was measured on."""
+    return mean_cell(estimate["mean"], estimate["low"], estimate["high"], images, f".{digits}f")
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
@@ -42,13 +43,16 @@ def print_evaluation(evaluation: Evaluation) -> None:
     carried = " (last IoU carried forward)" if summary["iou_carried_forward"] else ""
     for level, found in summary["levels"].items():
         all_masks = found["all"]
+        images = all_masks["images"]
         rows = [("masks", str(all_masks["masks"]))]
-        rows += [(f"NoC@{100 * float(iou):g}", interval(mean)) for iou, mean in all_masks["noc"].items()]
+        rows += [(f"NoC@{100 * float(iou):g}", interval(mean, images)) for iou, mean in all_masks["noc"].items()]
         limit = summary["plan"]["config"]["clicks"]["max_clicks"]
         rows += [(f">={limit}@{100 * float(iou):g}", str(count)) for iou, count in all_masks["at_limit"].items()]
-        rows += [(f"IoU@{k}{carried if k != '1' else ''}", interval(mean, 3)) for k, mean in all_masks["iou"].items()]
+        rows += [
+            (f"IoU@{k}{carried if k != '1' else ''}", interval(mean, images, 3)) for k, mean in all_masks["iou"].items()
+        ]
         if "granularity" in all_masks:
-            rows += _control_rows(all_masks["granularity"])
+            rows += _control_rows(all_masks["granularity"], images)
         print_rows(f"{level}s: {how(summary)}", ("", "mean [95 %]"), rows)
     for line in remarks(summary):
         Console(highlight=False).print(line, markup=False)
@@ -61,14 +65,14 @@ def print_evaluation(evaluation: Evaluation) -> None:
         )
 
 
-def _control_rows(granularity: Json) -> list[tuple[str, str]]:
+def _control_rows(granularity: Json, images: int) -> list[tuple[str, str]]:
     control = granularity["control"]
     median = granularity["median_ratio"]
     return [
-        ("Spearman of granularity and area", interval(control["spearman"])),
-        ("steps at which the mask grows by 1 %", interval(control["grows"])),
-        ("steps at which it shrinks", interval(control["shrinks"])),
-        ("area(0.2) / area(1.0)", interval(control["ratio"]) if control["ratio"]["count"] else "-"),
+        ("Spearman of granularity and area", interval(control["spearman"], images)),
+        ("steps at which the mask grows by 1 %", interval(control["grows"], images)),
+        ("steps at which it shrinks", interval(control["shrinks"], images)),
+        ("area(0.2) / area(1.0)", interval(control["ratio"], images) if control["ratio"]["count"] else "-"),
         ("its median", "-" if median is None else f"{median:.2f}"),
     ]
 

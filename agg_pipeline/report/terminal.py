@@ -11,8 +11,12 @@ from rich.text import Text
 
 from schemas.findings import Finding
 
+Column = tuple[str, ...]
+"""The name of a column and its cells."""
 SHOWN_FINDINGS = 50
 FILE_WIDTH = 200
+NAMES_SHARE = 4
+"""The first column of a table that is too wide is folded at this fraction of the terminal's width."""
 
 
 def wide_console() -> Console:
@@ -26,19 +30,59 @@ def wide_console() -> Console:
 def print_rows(
     title: str, head: Sequence[str], rows: Sequence[Sequence[str]], rules: Container[int] = frozenset()
 ) -> None:
-    """A table whose first column is text and the others numbers. rules: rows before which a line is drawn."""
+    """A table whose first column is text and the others numbers.
+
+    On a narrow terminal a number's interval goes to a line of its own, and columns that do not fit beside the others
+    go into further tables below.
+
+    Args:
+        title: line above it.
+        head: names of the columns.
+        rows: cells of each row.
+        rules: numbers of rows before which a line is drawn.
+    """
     console = wide_console()
     # A table's own title is wrapped to the table's width.
     console.print(Text(title, style="bold"))
+    columns: list[Column] = list(zip(head, *rows, strict=True))
+    if _width(columns) <= console.width:
+        _print_block(console, columns, rules)
+        return
+    names, *numbers = columns
+    broken = [tuple(cell.replace(" ", "\n", 1) for cell in column) for column in numbers]
+    for block in _blocks(names, broken, console.width):
+        _print_block(console, block, rules, console.width // NAMES_SHARE)
+
+
+def _print_block(
+    console: Console, columns: Sequence[Column], rules: Container[int], names_width: int | None = None
+) -> None:
     table = Table(header_style="bold")
-    for number, name in enumerate(head):
-        table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
-    for number, row in enumerate(rows):
+    for number, column in enumerate(columns):
+        most = None if number else names_width
+        table.add_column(Text(column[0]), justify="right" if number else "left", overflow="fold", max_width=most)
+    for number, cells in enumerate(zip(*(column[1:] for column in columns), strict=True)):
         if number in rules:
             table.add_section()
         # As text: what stands in brackets is no markup.
-        table.add_row(*map(Text, row))
+        table.add_row(*map(Text, cells))
     console.print(table)
+
+
+def _blocks(names: Column, numbers: Sequence[Column], width: int) -> list[list[Column]]:
+    """Columns of numbers that fit beside each other, each block with the column of names before it."""
+    blocks = [[names]]
+    for column in numbers:
+        if len(blocks[-1]) > 1 and _width([*blocks[-1], column], width // NAMES_SHARE) > width:
+            blocks.append([names])
+        blocks[-1].append(column)
+    return blocks
+
+
+def _width(columns: Sequence[Column], most: int = 10**9) -> int:
+    """Characters that a table with these columns takes. most: width of the first one at which it is folded."""
+    widths = [max(len(line) for cell in column for line in cell.split("\n")) for column in columns]
+    return min(widths[0], most) + sum(widths[1:]) + 3 * len(widths) + 1
 
 
 def print_findings(findings: Sequence[Finding], all_well: str) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+FEWEST_IMAGES = 5
+"""Of which an interval is shown: resamples of fewer say nothing of other images."""
+
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "\\": r"\textbackslash{}"}
 _LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}"}
 _LATEX |= {"≥": r"$\geq$"}
@@ -18,6 +21,23 @@ class Table:
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     rules: frozenset[int] = frozenset()
+
+
+def mean_cell(mean: float, low: float, high: float, images: int, form: str = ".2f") -> str:
+    """A mean as a cell of a table.
+
+    Args:
+        mean: the mean.
+        low, high: its 95 % interval over images.
+        images: what it was measured on.
+        form: how numbers are written.
+
+    Returns:
+        The mean with its interval or, of few images, with their number.
+    """
+    if images < FEWEST_IMAGES:
+        return f"{mean:{form}} ({images} {'image' if images == 1 else 'images'})"
+    return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
 
 
 def markdown(tables: Sequence[Table]) -> str:

@@ -1,76 +1,32 @@
-"""What a study consists of: its configuration, and the commands that it runs."""
+"""The commands that a study consists of."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from agg_pipeline.database.contents import MANIFEST
 from agg_pipeline.datasets.registry import known_dataset
 from agg_pipeline.evaluation.results import SUMMARY
+from agg_pipeline.study.study_config import PAPER, SOURCES, VARIANTS, StudyConfig
 from agg_pipeline.training.training_folder import ADAPTER, MODEL
 from schemas.errors import UserError
-from schemas.fields import number
 
-PAPER = "paper's clicks"
-RATE = ("--lr", "3e-4")
-"""Of trainings of all weights, which need a lower one."""
-VARIANTS: dict[str, tuple[str, ...]] = {
-    "AGG": ("--source", "agg"),
-    "GT": ("--source", "gt"),
-    "GT+AGG": ("--source", "gt+agg"),
-    "no table": ("--source", "agg", "--no-granularity"),
-    "no LoRA": ("--source", "agg", "--no-lora", *RATE),
-    "neither": ("--source", "agg", "--no-lora", "--no-granularity", *RATE),
-    "scale alone": ("--source", "agg", "--granularity-definition", "scale"),
-    PAPER: ("--source", "agg"),
-}
-"""Trainings: rows of Table 1, ablations of Table 3, the definition of Fig. 6, and proposals of the ``paper`` preset."""
-SOURCES = ("AGG", "GT", "GT+AGG")
-"""The variants of Table 1."""
 DATABASE = f"database/{MANIFEST}"
-
-
-@dataclass(frozen=True, slots=True)
-class StudyConfig:
-    """The sizes of a study.
-
-    objects: set from whose objects AGG makes proposals. parts: set with annotated parts of the same images. sets: that
-    models are evaluated on. ablation_sets: those of them for what is no row of Table 1: ablations and further seeds.
-    leave_out: images (ids) that are in no table: the base model has seen them, though they are no file of its training.
-    preset, rounds: of the proposals. variants: trainings, names of ``VARIANTS``. images: of ``objects`` and ``parts``,
-    0 for all. recipe: of the trainings, name or path; precision: their arithmetic. seeds: the first variant is trained
-    with so many. sample: masks of each level and set. calibrate: parts from which classes get their granularity.
-    curves: masks of each level whose curves are drawn. max_clicks, input_size, max_reject_share: of the evaluations,
-    the input's side in pixels, 0 for the checkpoint's.
-    """
-
-    objects: str = "sbd"
-    parts: str = "partimagenet"
-    sets: tuple[str, ...] = ("sbd", "grabcut", "partimagenet", "pascal_part", "demo")
-    ablation_sets: tuple[str, ...] = ("sbd", "partimagenet")
-    leave_out: tuple[str, ...] = ()
-    variants: tuple[str, ...] = tuple(VARIANTS)
-    preset: Literal["paper", "parts", "released"] = "parts"
-    rounds: int = number(1, 1, 1000)
-    recipe: str = "study"
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    images: int = number(0, 0)
-    seeds: int = number(1, 1, 100)
-    sample: int = number(80, 1)
-    calibrate: int = number(40, 1)
-    curves: int = number(20, 1)
-    max_clicks: int = number(20, 1)
-    input_size: int = number(0, 0, 4096)
-    max_reject_share: float = number(0.01, 0, 1)
 
 
 @dataclass(frozen=True)
 class Step:
-    """A command of the study. arguments: of ``agg``. folder: of what it leaves, results: files in it, without which it
-    is not finished. resumable: takes --resume."""
+    """A command of the study.
+
+    Args:
+        name: what the study calls it.
+        arguments: of ``agg``, without --out.
+        folder: its output folder.
+        results: files in the folder without which it is not finished.
+        resumable: whether it takes --resume.
+    """
 
     name: str
     arguments: tuple[str, ...]
@@ -102,20 +58,20 @@ def trainings(config: StudyConfig) -> list[tuple[str, int]]:
 
 
 def steps(config: StudyConfig, roots: Mapping[str, str], checkpoint: str, out: Path) -> list[Step]:
-    """All commands, in order. roots: of the data sets, by name. UserError for what does not fit together."""
-    unknown = [name for name in config.variants if name not in VARIANTS]
-    if unknown:
-        raise UserError(f"unknown variant {unknown[0]!r}; possible: {', '.join(VARIANTS)}")
+    """All commands, in order.
+
+    Args:
+        config: a validated configuration.
+        roots: root folders of the data sets, by name.
+        checkpoint: file of the click model.
+        out: output folder of the study.
+
+    Raises:
+        UserError: a data set is unknown, or its root is missing.
+    """
     for name in (config.objects, config.parts, *config.sets):
         if not known_dataset(name).built_in and name not in roots:
             raise UserError(f"the study needs the root of {name}: --data {name}:FOLDER")
-    for key, value in (("variants", config.variants), ("sets", config.sets)):
-        if not value:
-            raise UserError(f"{key} is empty; a study has at least one")
-    if config.variants[0] not in SOURCES:
-        raise UserError(f"variants begins with {config.variants[0]!r}; it must with one of {', '.join(SOURCES)}")
-    for name in set(config.ablation_sets) - set(config.sets):
-        raise UserError(f"ablation_sets names {name}, which is none of the study's sets")
     size = ("--input-size", str(config.input_size)) if config.input_size else ()
     model = ("--checkpoint", checkpoint, *size)
     proposals, annotated, plain = out / "proposals", out / "annotated", out / "proposals-paper"

@@ -16,7 +16,8 @@ from agg_pipeline.proposals.recall import THRESHOLDS, Recall, part_recall
 from agg_pipeline.report.plots import new_figure, png
 from agg_pipeline.report.text_table import Table, markdown
 from agg_pipeline.study.run import read_steps
-from agg_pipeline.study.steps import PAPER, SOURCES, StudyConfig, has_table, trained_name, trainings
+from agg_pipeline.study.steps import has_table, trained_name, trainings
+from agg_pipeline.study.study_config import PAPER, SOURCES, StudyConfig
 from agg_pipeline.training.training_folder import PLAN, STEPS
 from agg_pipeline.training.training_log import read_log
 from schemas.canonical import Json, flatten

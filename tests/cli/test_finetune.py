@@ -134,7 +134,8 @@ def test_released_adapters_are_imported_and_exported(shared, tmp_path):
         (("--resume", "--overwrite"), "give one of them"),
         (("--checkpoint", "/dev/null"), "neither a .pth checkpoint nor safetensors"),
         (("--recipe", "/nowhere.toml"), "does not exist"),
-        (("--lr", "2"), "'training.lr'"),
+        (("--lr", "2"), "'--lr': 2.0 is not in the range 0<=x<=1"),
+        (("--lr", "nan"), "nan is no number"),
         (("--device", "tpu"), "'training.device'"),
         (("--checkpoint", "/nowhere.pth"), "does not exist"),
         (("--proposals", "/nowhere"), "is no proposal database"),
@@ -219,7 +220,9 @@ def test_a_database_of_another_model_is_named(trained, proposals, data, recipe, 
 def test_ranges_turned_round_are_refused(proposals, data, tmp_path, name):
     path = tmp_path / "turned.toml"
     path.write_text(f"[augment]\nmin_{name} = 9.0\n")
-    assert f"'augment.min_{name}' is 9.0, more than" in error_of(finetuned(proposals, data, path, tmp_path / "out"))
+    assert f"'augment.min_{name}' is 9.0; it must be at most max_{name}, " in error_of(
+        finetuned(proposals, data, path, tmp_path / "out")
+    )
 
 
 def test_what_had_no_checkpoint_yet_starts_again(proposals, data, recipe, tmp_path):

@@ -354,7 +354,7 @@ def test_full_disk(finished, small_disk):
     error = error_of(wait(start(*command)))
     shards = sorted(path.stem for path in (out / "database/shards").iterdir())
     assert error.startswith(f"cannot write {out}/database/")
-    assert error.endswith(": No space left on device; what is finished stays, the same command goes on from there")
+    assert error.endswith(": No space left on device; finished shards are kept; run the same command again to resume")
     assert 1 <= len(shards) < 4
     kept = {path: state for path, state in snapshot(out).items() if path.stem in shards}
     assert len(kept) == 4 * len(shards)
@@ -379,8 +379,10 @@ def test_unknown_values_of_options(refused):
     assert refused("--preset", "nonsense") == (
         "Invalid value for '--preset': 'nonsense' is not one of 'paper', 'parts', 'released'."
     )
-    assert "'nonsense' is not one of 'berkeley', 'coco', 'davis', 'demo'" in refused("--dataset", "nonsense")
-    assert "possible: train, val, large" in refused("--dataset", "demo", "--split", "nonsense")
+    assert refused("--dataset", "nonsense").startswith(
+        "unknown data set 'nonsense'; possible: berkeley, coco, davis, demo"
+    )
+    assert "possible: train, val, large" in refused("--dataset", "demo", "--data", "", "--split", "nonsense")
     assert "possible: cpu, cuda, cuda:N" in refused("--device", "gpu")
     assert "'float32', 'bfloat16'" in refused("--dtype", "float16")
     assert "No such option '--sede'" in refused("--sede", "1")
@@ -396,8 +398,10 @@ def test_usage_errors_of_the_command_itself():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--seed", "-1"), "configuration key 'seed' is -1; it must be from 0 to"),
-        (("--images-per-shard", "0"), "configuration key 'batch.images_per_shard' is 0; it must be at least 1"),
+        (("--seed", "-1"), "'--seed': -1 is not in the range x>=0"),
+        (("--seed", str(2**63)), "configuration key 'seed' is 9223372036854775808; it must be from 0 to"),
+        (("--images-per-shard", "0"), "'--images-per-shard': 0 is not in the range x>=1"),
+        (("--contrast", "21"), "configuration key 'loop.contrast' is 21; it must be from 1 to loop.max_draws, 20"),
         (("--input-size", "100"), "xtiny cannot take 100x100: the patches of 16 px a side must be"),
         (("--limit-images", "0"), "'--limit-images': 0 is not in the range x>=1"),
         (("--workers", "0"), "'--workers': 0 is not in the range x>=1"),
@@ -420,6 +424,8 @@ def test_values_out_of_range(refused, tmp_path, options, said):
         ("sede = 3", "unknown configuration key 'sede'; possible here: batch, granularity, loop, masks,"),
         ("[loop\nkeep = 'all'", "is not TOML: Expected ']' at the end of a table declaration (at line 1, column 6)"),
         ("seed = 'one'", "configuration key 'seed' is 'one'; a value of type int is needed"),
+        ("seed = -1", "configuration key 'seed' is -1; it must be from 0 to"),
+        ("[batch]\nimages_per_shard = 0", "configuration key 'batch.images_per_shard' is 0; it must be at least 1"),
         ("seed = 1.5", "configuration key 'seed' is 1.5; a value of type int is needed"),
         ("loop = 3", "configuration key 'loop' is a table, not 3"),
         ("[predictor]\nflip = 1", "configuration key 'predictor.flip' is 1; a value of type bool is needed"),

@@ -76,6 +76,24 @@ def test_a_named_adapter_is_evaluated_alone(finetuned: Path) -> None:
     assert '--out "runs/demo/eval-adapted"' in line
 
 
+@pytest.mark.parametrize("target", ["proposals", "finetune", "eval"])
+@pytest.mark.parametrize(
+    ("variables", "root"),
+    [
+        ((), ""),
+        (("DATASET=sbd",), '--data "data/sbd"'),
+        (("DATASET=sbd", "DATA=/sbd"), '--data "/sbd"'),
+        (("DATSET=sbd", "DATA=/nope"), '--data "/nope"'),
+    ],
+)
+def test_a_root_is_passed_on_for_sets_that_have_one_or_if_it_is_given(
+    tmp_path: Path, target: str, variables: tuple[str, ...], root: str
+) -> None:
+    line = command(tmp_path, *variables, target=target)
+    assert root in line
+    assert line.count("--data ") == bool(root)
+
+
 @pytest.mark.parametrize(
     ("variables", "recipe"),
     [

@@ -187,7 +187,7 @@ def test_ctrl_c_stops_within_seconds_and_resumes(one_worker, tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     output = finish(process, code=130)
     assert time.monotonic() - asked < 15
-    assert "the same command goes on" in output
+    assert "run the same command again to resume" in output
     assert "Traceback" not in output
     assert not (tmp_path / "database/lock.json").exists()
     finish(start(tmp_path, None, "--workers", "2"))

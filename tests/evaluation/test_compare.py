@@ -5,7 +5,7 @@ import dataclasses
 import pyarrow as pa
 import pytest
 
-from agg_pipeline.evaluation.compare import comparison, same_masks
+from agg_pipeline.evaluation.compare import comparison, row_names, same_masks, without_published
 from agg_pipeline.evaluation.published import published
 from agg_pipeline.evaluation.results import open_results
 from agg_pipeline.evaluation.summary import summarise
@@ -38,17 +38,68 @@ def two(tmp_path):
     return first, second
 
 
-def test_differences_are_paired(two):
-    (table,) = comparison(same_masks(two, intersect=False), with_published=False)
+def repeated(folder, images, *pair):
+    """Results over so many images: the masks of a pair in turn."""
+    return write(folder, [mask(f"image {n}", *pair[n % 2]) for n in range(images)])
+
+
+@pytest.fixture
+def six(tmp_path):
+    """As ``two``, over six images."""
+    first = repeated(tmp_path / "first", 6, (0.4, 0.95), (0.5, 0.6, 0.95))
+    return first, repeated(tmp_path / "second", 6, (0.95,), (0.6, 0.95))
+
+
+def test_differences_are_paired(six):
+    (table,) = comparison(same_masks(six, intersect=False), with_published=False)
     assert table.head == ("", "NoC@80", "NoC@85", "NoC@90", "IoU@1", ">=20@90")
     first, second, difference = table.rows
-    assert first[3] == "2.50 [2.00, 3.00]"
-    assert second[3] == "1.50 [1.00, 2.00]"
-    # Both masks need one click less: the difference is certain where the means are not.
+    # A resample of six images has between none and six of those with 3 clicks; 95 % have one to five.
+    assert first[3] == "2.50 [2.17, 2.83]"
+    assert second[3] == "1.50 [1.17, 1.83]"
+    # Every mask needs one click less: the difference is certain where the means are not.
     assert difference[3] == "-1.00 [-1.00, -1.00]"
-    assert difference[4] == "+0.325 [+0.100, +0.550]"
-    assert difference[0] == f"{two[1].name} - {two[0].name}"
+    assert difference[4].startswith("+0.325 [+0.")
+    assert difference[0] == f"{six[1].name} - {six[0].name}"
     assert table.rules == {2}
+
+
+@pytest.mark.parametrize(("images", "shown"), [(1, "2.00 (1 image)"), (4, "2.50 (4 images)"), (5, "2.40 [2.00, 2.80]")])
+def test_intervals_of_few_images_are_not_shown(tmp_path, images, shown):
+    results = repeated(tmp_path / "some", images, (0.4, 0.95), (0.5, 0.6, 0.95))
+    (table,) = comparison([results], with_published=False)
+    assert table.rows[0][3] == shown
+
+
+def test_every_cell_of_few_images_says_so(two):
+    (table,) = comparison(same_masks(two, intersect=False), with_published=False)
+    assert [row[3] for row in table.rows] == ["2.50 (2 images)", "1.50 (2 images)", "-1.00 (2 images)"]
+    assert table.rows[2][4] == "+0.325 (2 images)"
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["runs/grabcut/eval", "runs/grabcut/eval-adapted"], ["eval", "eval-adapted"]),
+        (["/x/runs/a/eval", "/x/runs/b/eval/"], ["a", "b"]),
+        (["x/a/eval", "x/b/eval", "x/b/other"], ["a/eval", "b/eval", "b/other"]),
+        (["runs/a", "runs/a/curves"], ["a", "curves"]),
+        (["s3://bucket/runs/a"], ["a"]),
+        (["a", "b/a"], ["a", "b/a"]),
+        (["runs/a", "runs/a"], ["runs", "runs"]),
+    ],
+)
+def test_rows_are_named_by_what_tells_the_folders_apart(paths, names):
+    assert row_names(paths) == names
+
+
+def test_what_the_paper_has_no_numbers_of_is_said(two):
+    named = [dataclasses.replace(each, dataset="demo") for each in two]
+    (line,) = without_published(named)
+    assert line == "the paper has no numbers for objects of demo: --with-published adds nothing there"
+    (table,) = comparison(named, with_published=True)
+    assert table.rules == {2}, "no line above rows that are not there"
+    assert without_published(two) == []
 
 
 def test_masks_that_need_every_click_are_counted(tmp_path):
@@ -71,7 +122,7 @@ def test_other_masks_are_refused_or_left_out(two, tmp_path):
         same_masks([two[0], more], intersect=False)
     (table,) = comparison(same_masks([two[0], more], intersect=True), False)
     assert "2 masks" in table.title
-    assert table.rows[2][1:] == tuple(["+0.00 [+0.00, +0.00]"] * 3 + ["+0.000 [+0.000, +0.000]", "+0"])
+    assert table.rows[2][1:] == tuple(["+0.00 (2 images)"] * 3 + ["+0.000 (2 images)", "+0"])
 
 
 def test_other_limits_and_other_images_are_refused(two, tmp_path):

@@ -126,7 +126,7 @@ def test_nothing_to_draw_from_says_why():
 @pytest.mark.parametrize(("config", "limit"), [(override(CONFIG, {"sample": 1}), None), (CONFIG, 1)])
 def test_no_image_is_read_for_a_folder_that_another_run_owns(tmp_path, config, limit):
     dataset, asked = counting(dataset_of("a", "b"))
-    quiet = Progress(lambda _: None, lambda _: None)
+    quiet = Progress()
     with owned(Store(str(tmp_path / "run"))), pytest.raises(UserError, match="is being written by another run"):
         run(dataset, str(default_checkpoint()), "", config, limit, RunOptions(str(tmp_path)), quiet)
     assert asked == []
@@ -134,7 +134,7 @@ def test_no_image_is_read_for_a_folder_that_another_run_owns(tmp_path, config, l
 
 def test_no_image_is_read_for_a_folder_that_holds_another_run(tmp_path):
     dataset, asked = counting(dataset_of("a", "b"))
-    quiet = Progress(lambda _: None, lambda _: None)
+    quiet = Progress()
     store = Store(str(tmp_path / "run"))
     sidecar = dict.fromkeys(("config_hash", "images", "masks", "whole", "noc")) | {"shard": 0, "files": {}}
     store.write_json("shards/part-00000.json", sidecar)

@@ -35,7 +35,6 @@ def start(built, toy_dataset, toy_config, toy_plan, told):
             model=None,
             predictor=PredictorConfig(),
             finished=lambda task, sidecar: sidecar["images"] >= len(task.entries),
-            measure=None,
             drop=lambda: told.append("dropped"),
         )
         with owned(built) as ownership:

@@ -23,7 +23,8 @@ from agg_pipeline.models.checkpoints import new_click_model, save_click_model
 from agg_pipeline.models.simpleclick import ARCHITECTURES
 from agg_pipeline.proposals.pipeline import chain, write_shard
 from agg_pipeline.storage.store import Store
-from agg_pipeline.study.steps import StudyConfig, steps
+from agg_pipeline.study.steps import steps
+from agg_pipeline.study.study_config import StudyConfig
 from agg_pipeline.training.training_log import STEP_COLUMNS, append
 from schemas.config import EvaluationConfig, ProposalsConfig
 from schemas.resolve import override
@@ -127,7 +128,7 @@ def test_a_study_and_its_report(study, commands, tmp_path):
     for title in ("Table 1", "Table 3", "Fig. 4", "Fig. 6", "Controllability", "Parts among", "Seeds", "cost"):
         assert title in page
     assert "| base | 18.00" in page, "parts: NoC@80 of the base"
-    assert "| fine-tuned on AGG - base | -12.00 [-12.00, -12.00]" in page
+    assert "| fine-tuned on AGG - base | -12.00 (1 image)" in page
     assert "| AGG, one granularity for each class - base | -10.00" in page
     assert "| AGG, granularity 1.0 - base | -2.00" in page
     assert "| demo, parts | scale alone | 0.00 | 0.00 | 0.00 | 1.00 |" in page
@@ -178,14 +179,17 @@ def test_another_study_in_the_folder_is_refused(study, recipe):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('sets = ["grabcut"]', "the study needs the root of grabcut"),
+        ('sets = ["demo", "grabcut"]', "the study needs the root of grabcut"),
         ('variants = ["magic"]', "unknown variant 'magic'"),
-        ('sets = ["moon"]', "unknown data set 'moon'"),
-        ('ablation_sets = ["sbd"]', "ablation_sets names sbd, which is none of the study's sets"),
+        ('sets = ["demo", "moon"]', "unknown data set 'moon'"),
+        ('ablation_sets = ["sbd"]', "configuration key 'ablation_sets' is ['sbd']; sbd is none of the study's sets"),
         ("curves = 0", "'curves' is 0"),
-        ("variants = []", "variants is empty"),
-        ('variants = ["no table", "AGG"]', "variants begins with 'no table'"),
-        ("sets = []", "sets is empty"),
+        ("variants = []", "configuration key 'variants' is []; a study has at least one"),
+        (
+            'variants = ["no table", "AGG"]',
+            "'variants' is ['no table', 'AGG']; it must begin with one of AGG, GT, GT+AGG",
+        ),
+        ("sets = []", "configuration key 'sets' is []; a study has at least one"),
         ('recipe = "none"', "unknown recipe 'none'"),
         ("nonsense = 1", "unknown configuration key 'nonsense'"),
     ],

@@ -1,0 +1,58 @@
+"""``agg eval compare``: results beside each other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import click
+import cloup
+
+from agg_pipeline.cli.option_groups import examples, option
+from agg_pipeline.cli.options import PLACE
+from schemas.errors import UserError
+
+
+@cloup.command(
+    "compare",
+    epilog=examples(
+        "agg eval compare runs/demo/base runs/demo/optimal",
+        "agg eval compare runs/a runs/b --name base --name ours --with-published --format latex",
+    ),
+)
+@cloup.argument("results", nargs=-1, required=True, type=PLACE, help="Folders of results; the first is the reference.")
+@option(
+    "--name",
+    "names",
+    multiple=True,
+    show_default="the part of the folder's path that tells it from the others",
+    help="Name of a row, given once per folder and in their order.",
+)
+@option("--intersect", is_flag=True, help="Compare the masks that all results have.")
+@option("--with-published", is_flag=True, help="Set the paper's rows beside ours, marked as published.")
+@option(
+    "--format", "form", default="text", type=click.Choice(["text", "markdown", "latex"]), help="Form of the tables."
+)
+def compare_command(
+    results: tuple[str, ...], names: tuple[str, ...], intersect: bool, with_published: bool, form: str
+) -> None:
+    """Put results into one table.
+
+    Below the figures are the differences from the first results, with paired intervals.
+    """
+    from agg_pipeline.evaluation.compare import comparison, row_names, same_masks, without_published
+    from agg_pipeline.evaluation.results import open_results
+    from agg_pipeline.report.terminal import print_rows
+    from agg_pipeline.report.text_table import latex, markdown
+
+    if names and len(names) != len(results):
+        raise UserError(f"{len(names)} names for {len(results)} folders of results; give --name once per folder")
+    opened = same_masks([open_results(path) for path in results], intersect)
+    named = [replace(each, name=name) for each, name in zip(opened, names or row_names(results), strict=True)]
+    tables = comparison(named, with_published)
+    if form == "text":
+        for table in tables:
+            print_rows(table.title, table.head, table.rows, table.rules)
+    else:
+        click.echo((markdown if form == "markdown" else latex)(tables), nl=False)
+    for line in without_published(named) if with_published else ():
+        click.echo(line, err=True)

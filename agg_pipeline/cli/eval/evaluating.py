@@ -1,0 +1,48 @@
+"""One evaluation, from its run to its report: what ``agg eval run`` does once and ``agg eval adapted`` several times.
+
+It imports torch, so commands import it in their bodies.
+"""
+
+from __future__ import annotations
+
+import click
+
+from agg_pipeline.datasets.dataset import Dataset
+from agg_pipeline.evaluation.evaluation_page import write_report
+from agg_pipeline.evaluation.results import Evaluation
+from agg_pipeline.evaluation.results_table import RunningNoc, print_evaluation
+from agg_pipeline.evaluation.run import run
+from agg_pipeline.execution.job import RunOptions
+from agg_pipeline.report.progress import RunProgress
+from schemas.config import EvaluationConfig
+
+
+def evaluate(
+    dataset: Dataset,
+    files: tuple[str, str],
+    config: EvaluationConfig,
+    limit_objects: int | None,
+    options: RunOptions,
+    pictures: int,
+    with_published: bool,
+) -> Evaluation:
+    """Run an evaluation; print and write what it found.
+
+    Args:
+        dataset: its images.
+        files: checkpoint and adapter; "" for no adapter.
+        config: how they are evaluated.
+        limit_objects: evaluate only the first masks of the plan; None for all.
+        options: where the results go, and who does the work.
+        pictures: best, median and worst masks on the page, of each.
+        with_published: whether the page has the paper's rows.
+    """
+    progress = RunProgress(RunningNoc())
+    try:
+        evaluation = run(dataset, *files, config, limit_objects, options, progress.callbacks())
+    finally:
+        progress.close()
+    print_evaluation(evaluation)
+    write_report(evaluation, dataset, pictures, with_published)
+    click.echo(f"{evaluation.store.url}/report.html shows it; the tables are beside it")
+    return evaluation

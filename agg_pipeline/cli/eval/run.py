@@ -1,0 +1,157 @@
+"""``agg eval run``: one evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import click
+import cloup
+
+from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
+from agg_pipeline.cli.options import PLACE, Data, Model, Run
+from agg_pipeline.cli.runs import check_start, resumable
+from agg_pipeline.cli.settings import config_options, configured, preset_option, resolve
+from schemas.config import EVALUATION_PRESETS
+from schemas.errors import UserError
+
+
+def granularity(text: str) -> str | float:
+    """none, optimal, or a number in [0, 1]."""
+    if text in ("none", "optimal"):
+        return text
+    try:
+        number = float(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither none nor optimal nor a number") from None
+    if not 0 <= number <= 1:
+        raise click.BadParameter(f"{text} is not in [0, 1]")
+    return number
+
+
+@dataclass(frozen=True)
+class Mode:
+    """Where the granularity of the predictions comes from."""
+
+    granularity: str | float | None = given(
+        "--granularity",
+        type=granularity,
+        metavar="none|optimal|0..1",
+        show_default="none",
+        help="Granularity of every prediction. optimal: the best of 0.1 ... 1.0 for each mask, chosen by the ground "
+        "truth.",
+    )
+    others: str | None = given(
+        "--granularity-from",
+        type=PLACE,
+        metavar="RESULTS",
+        show_default="none",
+        help="Results of --curves on other images: each class gets the granularity that is best there.",
+    )
+    curves: bool = given(
+        "--curves", is_flag=True, help="As --granularity optimal, with all ten interactions run to their end."
+    )
+    attempts: int | None = given(
+        "--best-of",
+        type=click.IntRange(min=1),
+        metavar="N",
+        show_default="off",
+        help="Without granularity, the best of N interactions with different first clicks: a control for optimal.",
+    )
+
+    def changes(self) -> dict[str, Any]:
+        """What the options say of the configuration; UserError if they exclude each other."""
+        if self.others is not None:
+            from agg_pipeline.evaluation.per_class import class_granularities
+
+            if self.curves or self.attempts is not None or self.granularity is not None:
+                raise UserError(
+                    "--granularity-from is a mode of its own; leave --granularity, --curves and --best-of out"
+                )
+            return {"mode": "per_class", "granularities": class_granularities(self.others)}
+        if self.attempts is not None:
+            if self.curves or self.granularity not in (None, "none"):
+                raise UserError("--best-of is a control without granularity; leave --granularity and --curves out")
+            return {"mode": "best_of", "attempts": self.attempts}
+        if self.curves:
+            if self.granularity not in (None, "optimal"):
+                raise UserError("--curves runs all granularities; leave --granularity out")
+            return {"mode": "curves", "clicks": {"early_stop": False}}
+        if isinstance(self.granularity, float):
+            return {"mode": "fixed", "granularity": self.granularity}
+        return {} if self.granularity is None else {"mode": self.granularity}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the page of an evaluation shows."""
+
+    pictures: int = given(
+        "--pictures",
+        type=click.IntRange(min=0),
+        metavar="MASKS",
+        default=4,
+        help="Masks that the page shows with their clicks: this many of the best, median and worst ones.",
+    )
+    with_published: bool = given("--with-published", is_flag=True, help="Set the paper's rows beside ours on the page.")
+
+
+LIMIT_OBJECTS = option(
+    "--limit-objects",
+    type=click.IntRange(min=1),
+    metavar="MASKS",
+    show_default="all",
+    help="Evaluate only the first masks of the plan.",
+)
+
+
+@cloup.command(
+    "run",
+    epilog=examples(
+        "agg eval run --adapter built-in --granularity optimal --sample 20 --out runs/demo/optimal",
+        "agg eval run --dataset grabcut --data ~/GrabCut --checkpoint base.pth --out runs/grabcut/base",
+    ),
+)
+@cloup.option_group(
+    "Data set", *options_of(Data), *config_options(EVALUATION_PRESETS, "level", "sample"), LIMIT_OBJECTS
+)
+@cloup.option_group("Model", *options_of(Model), *config_options(EVALUATION_PRESETS, "predictor"))
+@cloup.option_group("Granularity", *options_of(Mode))
+@cloup.option_group("Clicks", *config_options(EVALUATION_PRESETS, "clicks"))
+@cloup.option_group(
+    "Run",
+    *options_of(Run),
+    preset_option(EVALUATION_PRESETS),
+    *config_options(EVALUATION_PRESETS, "seed", "batch"),
+    *options_of(Report),
+)
+@configured
+@gathered(data=Data, model=Model, mode=Mode, run=Run, report=Report)
+def run_command(
+    data: Data,
+    limit_objects: int | None,
+    model: Model,
+    mode: Mode,
+    run: Run,
+    preset: str | None,
+    report: Report,
+    settings: dict[str, Any],
+) -> None:
+    """Simulate interactions with every mask of a data set.
+
+    Run the same command again to resume.
+    """
+    from agg_pipeline.cli.eval.evaluating import evaluate
+    from agg_pipeline.datasets.registry import known_dataset
+    from agg_pipeline.evaluation.run import check_lost_images
+
+    check_start(run.out)
+    if mode.curves and settings.get("early-stop"):
+        raise UserError("--curves runs all interactions to their end; leave --early-stop out")
+    config = resolve(EVALUATION_PRESETS, preset, run.config, settings, mode.changes())
+    dataset = data.open(data.split or known_dataset(data.dataset).evaluation_split)
+    with resumable(run.overwrite):
+        evaluation = evaluate(
+            dataset, model.files, config, limit_objects, run.options, report.pictures, report.with_published
+        )
+    check_lost_images(evaluation, run.max_reject_share)

@@ -1,0 +1,37 @@
+"""What commands that write to a folder share: how they start, and what they say when they are stopped."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from agg_pipeline.execution.interrupts import watch_interrupts
+from schemas.errors import StorageError, UserError
+
+
+def check_start(out: str) -> None:
+    """Let SIGTERM end a run as Ctrl-C does; UserError if the output folder has no name."""
+    from agg_pipeline.storage.store import Store
+
+    watch_interrupts()
+    if not out:
+        raise UserError("--out is empty; name the output folder")
+    if Store(out).is_file():
+        raise UserError(f"--out {out} is a file; name a folder")
+
+
+@contextmanager
+def resumable(overwrite: bool) -> Iterator[None]:
+    """Says how to resume when a run is stopped or cannot write. overwrite: whether it ran with --overwrite."""
+    without = " without --overwrite" if overwrite else ""
+    how = f"finished shards are kept; run the same command again{without} to resume"
+    try:
+        yield
+    except StorageError as error:
+        raise UserError(f"{error}; {how}") from error
+    except KeyboardInterrupt:
+        click.echo(f"stopped; {how}", err=True)
+        sys.exit(130)

@@ -1,0 +1,227 @@
+"""Options that are made from a configuration, and what overrides what."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+import cloup
+import pytest
+from click.testing import CliRunner
+
+from agg_pipeline.cli.option_groups import gathered, given, options_of
+from agg_pipeline.cli.settings import (
+    config_options,
+    configured,
+    default_text,
+    recipes,
+    resolve,
+    resolve_recipe,
+)
+from agg_pipeline.cli.study import read_config
+from docs.configuration import PAGE, page
+from schemas.canonical import content_hash
+from schemas.config import EVALUATION_PRESETS, PRESETS
+from schemas.errors import UserError
+from schemas.fields import choice, flag, keys_of, number, place, text
+from schemas.training import FinetuneConfig, PretrainConfig
+from tests.cli.commands import LEAVES
+
+
+@dataclass(frozen=True)
+class Brush:
+    """A table of the configuration below."""
+
+    width: float = number(1.5, 0, 10, option=True, unit="pixels", help="Width of a line.")
+    hidden: int = number(1, 0, help="Not on the command line.")
+    low: float = number(0.25, 0, 1, option="limits", help="Lower limit.")
+    high: float = number(0.75, 0, 1, option="limits", help="Upper limit.")
+
+
+@dataclass(frozen=True)
+class Painting:
+    """A configuration."""
+
+    strokes: int = number(3, 1, 9, option=True, help="Number of strokes.")
+    colour: Literal["r", "g"] = choice("r", option=True, words=("red", "green"), help="Colour.")
+    varnish: bool = flag(True, option=True, help="Varnish it.")
+    title: str = text("none", option="name", unit="title", help="Its title.")
+    device: str = place("cpu", help="Where.")
+    brush: Brush = field(default_factory=Brush)
+
+
+BOLD = Painting(strokes=9, brush=Brush(width=4))
+PAINTINGS = {"fine": Painting(), "bold": BOLD}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A group of options."""
+
+    wood: str = given("--wood", default="oak", help="Wood.")
+    carved: bool = given("--carved", is_flag=True, help="Carved.")
+
+
+@cloup.command()
+@cloup.option_group("Painting", *config_options(PAINTINGS, "strokes", "colour", "varnish", "title", "device", "brush"))
+@cloup.option_group("Frame", *options_of(Frame))
+@cloup.option("--copies", default=1)
+@configured
+@gathered(frame=Frame)
+def paint(frame, copies, settings):
+    print(frame, copies, settings)
+
+
+def painted(*words):
+    result = CliRunner().invoke(paint, [*words], env={"COLUMNS": "500"})
+    return result.output.strip() if result.exit_code == 0 else result.output.strip().splitlines()[-1]
+
+
+def test_options_come_from_the_fields():
+    shown = " ".join(painted("--help").split())
+    assert "--strokes N Number of strokes. [default: 3 for fine; 9 for bold; 1<=x<=9]" in shown
+    assert "--colour [red|green] Colour. [default: red]" in shown
+    assert "--varnish / --no-varnish Varnish it. [default: yes]" in shown
+    assert "--name TITLE Its title. [default: none]" in shown
+    assert "--device DEVICE Where. [default: cpu]" in shown
+    assert "--width PIXELS Width of a line. [default: 1.5 for fine; 4 for bold; 0<=x<=10]" in shown
+    assert "--limits NUMBER Lower limit. Upper limit. [default: 0.25 as low; 0.75 as high; 0<=x<=1]" in shown
+    assert "hidden" not in shown
+
+
+def test_only_what_was_given_reaches_the_command():
+    assert painted() == "Frame(wood='oak', carved=False) 1 {}"
+    given_words = ("--strokes", "3", "--no-varnish", "--name", "sea", "--limits", "0.5", "--carved", "--copies", "2")
+    assert painted(*given_words) == (
+        "Frame(wood='oak', carved=True) 2 {'strokes': 3, 'varnish': False, 'name': 'sea', 'limits': 0.5}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--strokes", "10"), "'--strokes': 10 is not in the range 1<=x<=9"),
+        (("--strokes", "1.5"), "'--strokes': '1.5' is not a valid integer"),
+        (("--width", "nan"), "'--width': nan is no number"),
+        (("--width", "-1"), "'--width': -1.0 is not in the range 0<=x<=10"),
+        (("--colour", "blue"), "'blue' is not one of 'red', 'green'"),
+        (("--hidden", "1"), "No such option '--hidden'"),
+    ],
+)
+def test_ranges_are_checked_at_the_option(words, said):
+    assert said in painted(*words)
+
+
+def test_file_overrides_preset_and_command_line_overrides_file(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('strokes = 5\ncolour = "g"\n[brush]\nwidth = 2\nlow = 0.1\n')
+    made = resolve(PAINTINGS, "bold", path, {"strokes": 7, "limits": 0.5}, {"brush": {"hidden": 4}})
+    assert made == Painting(7, "g", brush=Brush(2.0, 4, 0.5, 0.5))
+    assert resolve(PAINTINGS, "bold", None, {}) == BOLD
+    assert resolve(PAINTINGS, "fine", None, {"colour": "green"}) == Painting(colour="g")
+
+
+def test_values_of_the_command_line_are_checked_with_all_others():
+    with pytest.raises(UserError, match="'device' is 'tpu'; possible: cpu, cuda, cuda:N"):
+        resolve(PAINTINGS, "fine", None, {"device": "tpu"})
+    with pytest.raises(ValueError, match="Painting has no option 'hidden'"):
+        resolve(PAINTINGS, "fine", None, {"hidden": 2})
+
+
+def test_a_preset_is_that_of_the_file_unless_another_is_given(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('preset = "released"\nseed = 3\n')
+    assert resolve(PRESETS, None, path, {}).preset == "released"
+    assert resolve(PRESETS, "parts", path, {}).loop.contrast == 8
+    assert resolve(PRESETS, "parts", path, {}).seed == 3
+    assert resolve(PRESETS, None, None, {}) == PRESETS["paper"]
+
+
+def test_one_target_is_that_of_objects_and_parts():
+    clicks = resolve(EVALUATION_PRESETS, None, None, {"target": 0.7}).clicks
+    assert (clicks.object_target, clicks.part_target) == (0.7, 0.7)
+
+
+def test_projections_are_named_with_a_comma_on_the_command_line():
+    named = {"q,k": "qk", "q,v": "qv"}
+    for words, value in named.items():
+        config = resolve_recipe(FinetuneConfig(), "finetune", "paper", {"lora-targets": words})
+        assert config.lora_targets == value
+
+
+OPTIONS = {
+    "proposals run": "batch-objects checkpoint class config contrast data dataset device dtype exclude-list flip "
+    "gallery-images images-per-shard input-size limit-images max-reject-share out overwrite "
+    "preset rounds scheduler seed skip-class split workers",
+    "proposals annotate": "batch-objects checkpoint class config data dataset device dtype exclude-list flip "
+    "gallery-images images-per-shard input-size limit-images max-reject-share out overwrite preset "
+    "scheduler seed skip-class split workers",
+    "eval run": "adapter batch-objects best-of carry-roi checkpoint class config curves data dataset device "
+    "dtype early-stop exclude-list flip granularity granularity-from images-per-shard input-size "
+    "level limit-images limit-objects max-clicks max-reject-share out overwrite pictures "
+    "preset sample scheduler seed skip-class split target threshold with-published workers",
+    "eval adapted": "adapter batch-objects calibrate calibrate-split checkpoint class config data dataset "
+    "device dtype exclude-list flip images-per-shard input-size limit-images max-clicks max-reject-share "
+    "only out overwrite pictures sample scheduler seed skip-class split workers",
+    "eval compare": "format intersect with-published",
+    "finetune": "accumulate batch checkpoint checkpoint-minutes data device devices epochs granularity "
+    "granularity-definition loaders look-minutes lora lora-targets lr max-minutes out overwrite "
+    "precision proposals rank recipe resume sampling seed source threads validation-masks",
+    "pretrain": "accumulate architecture batch checkpoint checkpoint-minutes data device devices epochs "
+    "loaders look-minutes lr max-minutes out overwrite precision recipe resume seed size split "
+    "threads validation-masks weight",
+    "study": "checkpoint data out precision recipe report",
+    "data inspect": "class exclude-list images out seed skip-class split",
+    "data check": "split",
+    "proposals stats": "limit-objects out parts seed",
+    "adapter export": "checkpoint format overwrite",
+    "adapter import": "overwrite",
+}
+"""Options that scripts rely on."""
+
+
+@pytest.mark.parametrize("path", OPTIONS)
+def test_options_that_scripts_rely_on_are_there(path):
+    names = {name.removeprefix("--") for each in LEAVES[path].params for name in each.opts}
+    assert not set(OPTIONS[path].split()) - names
+
+
+# Recorded. A change of one of these makes every folder that was made with it look like another run.
+HASHES = {
+    "proposals": {
+        "paper": "eb51acab075d4b20b94b6f2285193912",
+        "parts": "541835854b125aae4ad0e9840ab226d9",
+        "released": "d9f13c9d5fc5ece62f2fc022f9e4a24c",
+    },
+    "evaluation": {"paper": "7b6435164ac7dd67ae15ebfc0fbd022c", "released": "0aed0646219c05d432c8ad6c71f57019"},
+    "finetune": {
+        "demo": "c9cce9c889e8468a97b29ad84aedfd6c",
+        "paper": "280a875b3c16a1ae7463f7021a8b6c6d",
+        "study": "998ab5a12012ae135444d4ca493af758",
+    },
+    "pretrain": {"small-sets": "4a30eada80f5f1b0d28cdc8524427201"},
+    "study": {"full": "5a16048eadaff0b7ca979b4c805dc31d", "small": "aeb8534f6e23b36eecfc262c051a620c"},
+}
+
+
+def test_configurations_have_the_recorded_hashes():
+    found = {
+        "proposals": PRESETS,
+        "evaluation": EVALUATION_PRESETS,
+        "finetune": recipes(FinetuneConfig(), "finetune"),
+        "pretrain": recipes(PretrainConfig(), "pretrain"),
+        "study": {name: read_config(name, {}) for name in ("full", "small")},
+    }
+    hashes = {
+        kind: {name: content_hash(asdict(config)) for name, config in configs.items()}
+        for kind, configs in found.items()
+    }
+    assert hashes == HASHES
+
+
+def test_defaults_in_toml_are_written_as_in_toml():
+    shown = {key.name: default_text(key, PAINTINGS, toml=True) for key in keys_of(Painting())}
+    assert (shown["varnish"], shown["colour"], shown["strokes"]) == ("true", "r", "3 for fine; 9 for bold")
+
+
+def test_the_reference_of_the_configuration_is_what_the_script_writes():
+    assert PAGE.read_text(encoding="utf-8") == page(), "run python -m docs.configuration"
+    assert page().count("| `lr` |") == 2

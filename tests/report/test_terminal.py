@@ -1,0 +1,53 @@
+"""Tables on terminals of several widths."""
+
+import pytest
+
+from agg_pipeline.report.terminal import print_rows
+
+HEAD = ("", "NoC@80", "NoC@85", "NoC@90", "IoU@1", "Spearman", ">=20@90")
+CELLS = (
+    "12.34 [11.22, 13.45]",
+    "12.35 [11.22, 13.45]",
+    "12.36 [11.22, 13.45]",
+    "0.123 [0.100, 0.150]",
+    "0.50 (3 images)",
+)
+ROWS = [
+    ("base", *CELLS, "7"),
+    ("fine-tuned - base", *CELLS, "+8"),
+    ("published, Table 1: GraCo w/ AGG, ViT-B", *CELLS, "-"),
+]
+
+
+def printed(capsys, monkeypatch, width, head=HEAD, rows=ROWS):
+    monkeypatch.setenv("COLUMNS", str(width))
+    print_rows("A title", head, rows, {1, 2})
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("width", [80, 100, 60])
+def test_a_wide_table_fits_a_narrow_terminal_and_keeps_every_number(capsys, monkeypatch, width):
+    lines = printed(capsys, monkeypatch, width)
+    assert max(map(len, lines)) <= width
+    shown = " ".join(" ".join(line.strip("│┃").split()) for line in lines)
+    for text in ("12.34", "[11.22, 13.45]", "[0.100, 0.150]", "(3 images)", "+8", *HEAD[1:], "A title"):
+        assert text in shown
+    tables = sum("NoC@80" in line or "IoU@1" in line or "Spearman" in line for line in lines)
+    assert tables == {60: 3, 80: 2, 100: 2}[width]
+
+
+def test_names_are_repeated_in_every_table(capsys, monkeypatch):
+    lines = printed(capsys, monkeypatch, 80)
+    assert sum("fine-tuned - base" in line for line in lines) == 2
+
+
+def test_a_table_that_fits_is_one_table_with_a_line_per_row(capsys, monkeypatch):
+    lines = printed(capsys, monkeypatch, 200)
+    assert sum("12.34 [11.22, 13.45]" in line for line in lines) == 3
+    assert sum("┃" in line for line in lines) == 1
+
+
+def test_a_table_of_one_column_stays_as_it_is(capsys, monkeypatch):
+    lines = printed(capsys, monkeypatch, 40, ("where",), [("a" * 60,), ("b",)])
+    assert max(map(len, lines)) <= 40
+    assert sum(line.count("a") for line in lines) == 60
