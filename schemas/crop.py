@@ -29,6 +29,11 @@ class Box(NamedTuple):
         """Last column inside the box."""
         return self.left + self.width - 1
 
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns of the box, as the index of an array of shape (H, W, ...)."""
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Crop(Generic[T]):

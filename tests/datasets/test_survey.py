@@ -140,7 +140,7 @@ def folder(tmp_path):
 def test_several_processes_find_the_same_in_the_same_order(folder, monkeypatch):
     dataset = open_dataset("folder", str(folder), None)
     alone = list(survey(dataset))
-    monkeypatch.setattr(module, "FEW", 0)
+    monkeypatch.setattr(module, "MAX_SERIAL_IMAGES", 0)
     monkeypatch.setattr(module, "CHUNK", 2)
     monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
     assert list(survey(dataset)) == alone
@@ -174,7 +174,7 @@ def test_every_broken_file_of_a_folder_is_found(folder):
         (None, "9", "9"),
         (None, "wheel 12", "wheel"),
         ("person", "person", "person"),
-        # A part whose word only begins like its object is none of its names.
+        # A name that only begins with the letters of the object class does not name the object.
         ("car", "cargo bed", "car cargo bed"),
     ],
 )
