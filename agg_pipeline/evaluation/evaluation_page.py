@@ -24,7 +24,7 @@ from agg_pipeline.report.text_table import Table
 from agg_pipeline.storage.rle import decode
 from schemas.canonical import Json
 from schemas.config import EvaluationConfig
-from schemas.crop import Box, around, tight_box
+from schemas.crop import Box, enclosing, tight_box
 from schemas.errors import ImageError
 from stages.evaluate import noc
 
@@ -280,7 +280,7 @@ def _box_around(target: EvaluatedMask, predicted: Pixels, clicks: Sequence[tuple
     box = target.subject.truth.box
     tight = tight_box(predicted)
     if tight is not None:
-        box = around(box, tight)
+        box = enclosing(box, tight)
     for row, col in clicks:
-        box = around(box, Box(row, col, 1, 1))
+        box = enclosing(box, Box(row, col, 1, 1))
     return box
