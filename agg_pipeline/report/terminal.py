@@ -12,11 +12,13 @@ from rich.text import Text
 from schemas.findings import Finding
 
 SHOWN_FINDINGS = 50
+"""Findings that are printed; the others are only counted."""
 FILE_WIDTH = 200
+"""Columns of a line where the output is not a terminal."""
 
 
 def wide_console() -> Console:
-    """The terminal; in a file or a pipe lines are not cut at the width of one."""
+    """The terminal; in a file or a pipe, lines are not cut at a terminal's width."""
     console = Console(highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = FILE_WIDTH
@@ -26,9 +28,16 @@ def wide_console() -> Console:
 def print_rows(
     title: str, head: Sequence[str], rows: Sequence[Sequence[str]], rules: Container[int] = frozenset()
 ) -> None:
-    """A table whose first column is text and the others numbers. rules: rows before which a line is drawn."""
+    """Print a table.
+
+    Args:
+        title: line above the table.
+        head: names of the columns; the first column is text, the others are numbers.
+        rows: cells as text.
+        rules: numbers of the rows before which a line is drawn.
+    """
     console = wide_console()
-    # A table's own title is wrapped to the table's width.
+    # rich would wrap the title to the table's width.
     console.print(Text(title, style="bold"))
     table = Table(header_style="bold")
     for number, name in enumerate(head):
@@ -36,13 +45,18 @@ def print_rows(
     for number, row in enumerate(rows):
         if number in rules:
             table.add_section()
-        # As text: what stands in brackets is no markup.
+        # Text, so that brackets are not read as markup.
         table.add_row(*map(Text, row))
     console.print(table)
 
 
 def print_findings(findings: Sequence[Finding], all_well: str) -> None:
-    """The first findings and their number, or that all is well."""
+    """Print findings.
+
+    Args:
+        findings: what was found; the first 50 are printed.
+        all_well: line to print if nothing was found.
+    """
     if not findings:
         Console(highlight=False).print(all_well, markup=False)
         return
