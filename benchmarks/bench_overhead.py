@@ -5,13 +5,17 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import torch
 
+from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.execution.chain import ShardTask
+from agg_pipeline.inference.predictor import Predictor
 from agg_pipeline.proposals.pipeline import (
     load,
     run_complement,
@@ -25,7 +29,25 @@ from benchmarks.stub import StubNetwork, stub_predictor, write_sbd
 from schemas.config import ProposalsConfig
 
 IMAGES = 48
+"""Images per run."""
 RUNS = 5
+"""Runs; the medians are printed."""
+
+
+class Stopwatch:
+    """CPU seconds by stage, without those of the network."""
+
+    def __init__(self, network: StubNetwork) -> None:
+        self.seconds: dict[str, float] = {}
+        self._network = network
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time of the block to a stage."""
+        before, started = self._network.cpu_seconds, time.process_time()
+        yield
+        spent = time.process_time() - started - (self._network.cpu_seconds - before)
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
 
 
 def main() -> None:
@@ -35,49 +57,49 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_sbd(root / "sbd", IMAGES)
-        runs = [_run(root, number) for number in range(RUNS)]
+        dataset = open_dataset("sbd", str(root / "sbd"), "train")
+        runs = [_run(dataset, Store(str(root / f"out{number}"))) for number in range(RUNS)]
     print(f"medians of {RUNS} runs over {IMAGES} images of 500x375, CPU milliseconds")
-    names = runs[0].keys()
-    for name in names:
+    for name in runs[0]:
         print(f"  {name:<42}{statistics.median(run[name] for run in runs):9.2f}")
 
 
-def _run(root: Path, number: int) -> dict[str, float]:
+def _run(dataset: Dataset, store: Store) -> dict[str, float]:
     config = ProposalsConfig()
-    dataset = open_dataset("sbd", str(root / "sbd"), "train")
     network = StubNetwork(224)
     model = stub_predictor(network)
-    store = Store(str(root / f"out{number}"))
-    seconds = dict.fromkeys(("load", "mask_engine", "postprocess", "complement", "granularity", "write"), 0.0)
-    proposals = images = 0
-    for index, first in enumerate(range(0, IMAGES, config.batch.images_per_shard)):
-        entries = dataset.entries[first : first + config.batch.images_per_shard]
-        task = ShardTask(index, "sbd", entries, dataset.read, config)
-        started = time.process_time()
-        shard = load(task)
-        seconds["load"] += time.process_time() - started
-        for name, stage in (
-            ("mask_engine", lambda shard: run_mask_engine(shard, model)),
-            ("postprocess", run_postprocess),
-            ("complement", run_complement),
-            ("granularity", lambda shard: run_granularity(shard, model)),
-        ):
-            before, started = network.cpu_seconds, time.process_time()
-            shard = stage(shard)
-            seconds[name] += time.process_time() - started - (network.cpu_seconds - before)
-        started = time.process_time()
-        write_shard(shard, store, "")
-        seconds["write"] += time.process_time() - started
-        images += len(entries)
-        proposals += len(shard.estimates)
-    per_proposal = sum(seconds.values()) - seconds["load"]
+    watch = Stopwatch(network)
+    size = config.batch.images_per_shard
+    proposals = 0
+    for index, first in enumerate(range(0, IMAGES, size)):
+        task = ShardTask(index, "sbd", dataset.entries[first : first + size], dataset.read, config)
+        proposals += _run_shard(task, store, model, watch)
+    per_image = watch.seconds.pop("load") / IMAGES * 1e3
+    per_proposal = {stage: seconds / proposals * 1e3 for stage, seconds in watch.seconds.items()}
     return {
-        "per image: load": seconds["load"] / images * 1e3,
-        "per proposal: all stages after load": per_proposal / proposals * 1e3,
-        **{f"  {name}": value / proposals * 1e3 for name, value in seconds.items() if name != "load"},
-        "proposals per image": proposals / images,
+        "per image: load": per_image,
+        "per proposal: all stages after load": sum(per_proposal.values()),
+        **{f"  {stage}": value for stage, value in per_proposal.items()},
+        "proposals per image": proposals / IMAGES,
         "forwards per proposal": model.forwards / proposals,
     }
+
+
+def _run_shard(task: ShardTask[ProposalsConfig], store: Store, model: Predictor, watch: Stopwatch) -> int:
+    """Run all stages over a shard; returns the number of proposals."""
+    with watch.timed("load"):
+        shard = load(task)
+    with watch.timed("mask_engine"):
+        shard = run_mask_engine(shard, model)
+    with watch.timed("postprocess"):
+        shard = run_postprocess(shard)
+    with watch.timed("complement"):
+        shard = run_complement(shard)
+    with watch.timed("granularity"):
+        shard = run_granularity(shard, model)
+    with watch.timed("write"):
+        write_shard(shard, store, "")
+    return len(shard.estimates)
 
 
 if __name__ == "__main__":
