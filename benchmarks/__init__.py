@@ -1,1 +1,1 @@
-"""Measurements of speed, size and memory; each module is a command, ``python -m benchmarks`` runs most of them."""
+"""Measurements of speed, size and memory. Every module is a command; ``python -m benchmarks`` runs most of them."""

@@ -1,6 +1,7 @@
-"""``python -m benchmarks``: every benchmark that needs nothing but the project, one after the other.
+"""``python -m benchmarks``: runs every benchmark that needs no data, one after the other.
 
-Arguments (``--dataset grabcut --data FOLDER``) go to the benchmark of evaluation, which is meant for photographs.
+Arguments, such as ``--dataset grabcut --data FOLDER``, are passed to the benchmark of evaluation, which is meant for
+photographs.
 """
 
 import subprocess

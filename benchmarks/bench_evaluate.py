@@ -1,4 +1,4 @@
-"""Evaluation in optimal mode against a plain loop over the same predictor, and where its time goes."""
+"""Speed of evaluation in optimal mode beside a plain loop over the same predictor, and where its time goes."""
 
 from __future__ import annotations
 
@@ -25,17 +25,21 @@ from schemas.config import EvaluationConfig
 from schemas.resolve import override
 
 SEED = 5
+"""Seed of the random granularity vectors."""
 TABLE_SCALE = 0.5
+"""Their standard deviation."""
+FEW = 4
+"""Masks over which the shares of the time are measured."""
 
 
 class Stopwatch:
-    """Adds up the seconds spent in functions while they run."""
+    """Adds up the seconds spent in functions."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function with its time taken."""
+        """Wrap a function so that its time is added to ``name``."""
 
         def wrapped(*args: Any) -> Any:
             started = time.perf_counter()
@@ -47,7 +51,7 @@ class Stopwatch:
 
 
 def plain_loop(targets: tuple[EvaluatedMask, ...], model: Predictor, config: EvaluationConfig) -> list[float | None]:
-    """One object and one granularity at a time, each interaction to its end; the chosen granularities."""
+    """Run one object and one granularity at a time, each interaction to its end; returns the chosen granularities."""
     chosen = []
     for target in targets:
         traces = []
@@ -60,7 +64,14 @@ def plain_loop(targets: tuple[EvaluatedMask, ...], model: Predictor, config: Eva
 
 
 def open_model(checkpoint: str, adapter: str, size: int, config: EvaluationConfig) -> Predictor:
-    """The predictor; without an adapter's file, one with small random vectors and no update of the projections."""
+    """Open the predictor.
+
+    Args:
+        checkpoint: file of the click model.
+        adapter: file of the adapter; "" for one with small random granularity vectors and without LoRA.
+        size: side of the network's input, pixels.
+        config: configuration of the evaluation.
+    """
     network, _ = load_click_model(checkpoint, size)
     if adapter:
         attach_adapter(network, load_adapter(adapter)[0])
@@ -75,18 +86,23 @@ def open_model(checkpoint: str, adapter: str, size: int, config: EvaluationConfi
 
 
 @click.command()
-@click.option("--dataset", default="demo", show_default=True)
-@click.option("--data", default="", help="Root of the data set.")
-@click.option("--checkpoint", type=click.Path(path_type=Path), default=default_checkpoint())
-@click.option("--adapter", default="")
-@click.option("--objects", default=20, show_default=True)
-@click.option("--max-clicks", default=20, show_default=True)
-@click.option("--runs", default=3, show_default=True, help="Of both, in turns; the median ratio counts.")
-@click.option("--threads", default=2, show_default=True, help="Of torch, in both.")
+@click.option("--dataset", default="demo", show_default=True, help="Data set.")
+@click.option("--data", default="", help="Root folder of the data set. Default: none, for the demo set.")
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    default=default_checkpoint(),
+    help="Click model. Default: the built-in model.",
+)
+@click.option("--adapter", default="", help="Adapter of the checkpoint. Default: random granularity vectors.")
+@click.option("--objects", default=20, show_default=True, help="Objects to evaluate.")
+@click.option("--max-clicks", default=20, show_default=True, help="Clicks after which an interaction ends.")
+@click.option("--runs", default=3, show_default=True, help="Runs of both, in turns; the median ratio is printed last.")
+@click.option("--threads", default=2, show_default=True, help="Threads of torch.")
 def main(
     dataset: str, data: str, checkpoint: Path, adapter: str, objects: int, max_clicks: int, runs: int, threads: int
 ) -> None:
-    """Print objects per second of both, and the shares of the time at 448."""
+    """Print objects per second of the evaluation and of the plain loop, and the shares of the time at 448."""
     torch.set_num_threads(threads)
     config = override(
         EvaluationConfig(),
@@ -123,10 +139,10 @@ def main(
 
 
 def _shares(loaded: EvaluationShard, model: Predictor) -> None:
-    """Where the time goes for a few of the objects with a network at 448, one thread."""
+    """Print where the time goes, for a few masks with a network at 448 and one thread."""
     torch.set_num_threads(1)
     watch = Stopwatch()
-    few = EvaluationShard(loaded.task, loaded.targets[:4], ())
+    few = EvaluationShard(loaded.task, loaded.targets[:FEW], ())
     with (
         patch.object(stage, "next_click", watch.timed("next click (distance transforms)", stage.next_click)),
         patch.object(stage, "counted_iou", watch.timed("IoU", stage.counted_iou)),

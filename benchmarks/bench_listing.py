@@ -1,6 +1,6 @@
-"""Listing a set of a million images: seconds and memory, in a process that has done nothing else.
+"""Listing a data set of a million images: seconds and memory, in a fresh process.
 
-``python -m benchmarks.bench_listing [--images N] [--folder F]``: a synthetic tree in SA-1B's layout, of empty files.
+``python -m benchmarks.bench_listing [--images N] [--folder F]`` lists a tree of empty files in SA-1B's layout.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ print(f"{images} images listed in {time.perf_counter() - started:.1f} s, peak me
 
 
 def write_tree(root: Path, images: int) -> None:
-    """Empty files in SA-1B's layout."""
+    """Write empty files in SA-1B's layout below ``root``."""
     for folder, ending in (("images", "jpg"), ("annotations", "json")):
         (root / folder).mkdir(parents=True)
         for number in range(images):
@@ -31,10 +31,10 @@ def write_tree(root: Path, images: int) -> None:
 
 
 @click.command()
-@click.option("--images", default=1_000_000, show_default=True)
-@click.option("--folder", type=click.Path(path_type=Path), help="A tree that is there already.")
+@click.option("--images", default=1_000_000, show_default=True, help="Images of the tree.")
+@click.option("--folder", type=click.Path(path_type=Path), help="An existing tree. Default: a temporary one.")
 def main(images: int, folder: Path | None) -> None:
-    """Write the tree if none is given, and list it."""
+    """List a tree, and print seconds and peak memory."""
     with tempfile.TemporaryDirectory() as temporary:
         if folder is None:
             folder = Path(temporary)

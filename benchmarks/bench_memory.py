@@ -1,4 +1,4 @@
-"""Peak memory of the worker process: 200 against 2,000 demo images, and one photograph with 200 masks; stub network."""
+"""Peak memory of a worker process: 200 and 2,000 demo images, and one photograph with 200 masks; stub network."""
 
 from __future__ import annotations
 
@@ -26,11 +26,13 @@ from benchmarks.stub import StubNetwork, stub_predictor
 from schemas.config import ProposalsConfig
 
 MASKS = 200
+"""Masks of the crowded photograph."""
 HEIGHT, WIDTH = 1500, 2250
+"""Size of the crowded photograph, pixels."""
 
 
 def open_stub() -> Predictor:
-    """The predictor of the worker."""
+    """Open the worker's predictor."""
     return stub_predictor(StubNetwork(224))
 
 
@@ -40,7 +42,7 @@ def peak_mib() -> float:
 
 
 def write_crowded(root: Path) -> None:
-    """One photograph with 200 overlapping ellipses as objects, in COCO's layout; their boxes fill 1 to 25 % of it."""
+    """Write one photograph in COCO's layout: 200 overlapping ellipses whose boxes fill 1 to 25 % of it."""
     rng = np.random.default_rng(0)
     rows, cols = np.mgrid[:HEIGHT, :WIDTH]
     annotations = []
@@ -65,16 +67,17 @@ def measure(dataset: Dataset, images: int) -> None:
     config = ProposalsConfig()
     tasks = tasks_of(dataset, config, config.batch.images_per_shard, images)
     with tempfile.TemporaryDirectory() as out, cluster(None, 1, 1, open_stub) as workers:
-        rows = sum(sum(d.sidecar["kinds"].values()) for d in run_shards(workers, chain(config), tasks, Store(out), ""))
+        finished = run_shards(workers, chain(config), tasks, Store(out), "")
+        rows = sum(sum(shard.sidecar["kinds"].values()) for shard in finished)
         (peak,) = workers.client.run(peak_mib).values()
     print(json.dumps({"rows": rows, "worker": peak, "main": peak_mib()}))
 
 
 @click.command()
-@click.option("--demo-images", type=int, help="Measure so many demo images in this process.")
+@click.option("--demo-images", type=int, help="Measure this number of demo images in this process.")
 @click.option("--crowded", type=click.Path(path_type=Path), help="Measure the crowded photograph below this folder.")
 def main(demo_images: int | None, crowded: Path | None) -> None:
-    """Without options: all cases, each in a process of its own."""
+    """Print peak memory. Without options: of all cases, each in a process of its own."""
     if demo_images is not None:
         measure(open_dataset("demo", "", "large"), demo_images)
         return

@@ -1,4 +1,4 @@
-"""Share of model forwards in the busy time of the model processes, and bytes per proposal, in a real run."""
+"""Share of model forwards in the busy time of the workers, and bytes per proposal, in a real run."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from schemas.config import PRESETS
 
 
 @click.command()
-@click.option("--dataset", default="demo", show_default=True)
-@click.option("--data", default="", help="Root of the data set.")
-@click.option("--split")
-@click.option("--images", default=32, show_default=True)
-@click.option("--workers", default=1, show_default=True)
+@click.option("--dataset", default="demo", show_default=True, help="Data set.")
+@click.option("--data", default="", help="Root folder of the data set. Default: none, for the demo set.")
+@click.option("--split", help="Split. Default: that of the data set.")
+@click.option("--images", default=32, show_default=True, help="Images to process.")
+@click.option("--workers", default=1, show_default=True, help="Worker processes.")
 def main(dataset: str, data: str, split: str | None, images: int, workers: int) -> None:
-    """Run xtiny at 224 and print the two numbers."""
+    """Run the built-in model and print both numbers."""
     config = PRESETS["paper"]
     with tempfile.TemporaryDirectory() as folder:
         options = RunOptions(str(Path(folder) / "out"), limit_images=images, workers=workers)

@@ -1,4 +1,4 @@
-"""The click model written out as plainly as the protocol states it: oracle of tests, baseline of timings."""
+"""The click model as plainly as the protocol states it (section 1): reference of tests, baseline of timings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ from agg_pipeline.models.simpleclick import CLICK_RADIUS, MEAN, STD, WINDOW, Arc
 
 
 def reference_disk_maps(clicks: Sequence[tuple[float, float, bool]], height: int, width: int) -> Tensor:
-    """Click maps (2, height, width) by the distance of every pixel to every click, (row, col, positive)."""
+    """Draw click maps by the distance of every pixel to every click.
+
+    Args:
+        clicks: (row, col, positive) in pixels; a click with two negative coordinates draws nothing.
+        height: rows of the maps.
+        width: columns of the maps.
+
+    Returns:
+        (2, height, width) float32: positive disks, negative disks.
+    """
     rows = torch.arange(height, dtype=torch.float32)[:, None]
     cols = torch.arange(width, dtype=torch.float32)[None, :]
     maps = torch.zeros(2, height, width)
@@ -27,9 +36,17 @@ def reference_disk_maps(clicks: Sequence[tuple[float, float, bool]], height: int
 def reference_forward(
     arch: Architecture, state: Mapping[str, Tensor], image: Tensor, coords: Tensor, added: Tensor | None = None
 ) -> Tensor:
-    """Logits (B, 1, H, W) of image and coords, both (B, 3, H, W), with a state dict of ``SimpleClick``.
+    """Compute the network's output.
 
-    The position embedding must be that of the input size. added: (B, dim) granularity vectors.
+    Args:
+        arch: architecture.
+        state: state dict of ``SimpleClick``; its position embedding is that of the input size.
+        image: (B, 3, H, W) RGB in [0, 1].
+        coords: (B, 3, H, W): mask prompt, positive disks, negative disks.
+        added: (B, dim) granularity vectors; None to add nothing.
+
+    Returns:
+        (B, 1, H, W) logits.
     """
 
     def conv(x: Tensor, name: str, stride: int = 1) -> Tensor:

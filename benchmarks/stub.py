@@ -1,4 +1,4 @@
-"""A network that costs next to nothing, and photographs to feed the pipeline with."""
+"""A network that costs next to nothing, and photographs for the pipeline."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from agg_pipeline.inference.predictor import Predictor
 from schemas.config import PredictorConfig
 
 SEED = 7
+"""Seed of the photographs."""
 
 
 class StubNetwork(nn.Module):
-    """Cuts a disk around every negative click out of the previous mask: masks of all sizes without a forward's cost."""
+    """Cuts a square around every negative click out of the mask prompt: gives masks of all sizes at almost no cost."""
 
     def __init__(self, input_size: int) -> None:
         super().__init__()
@@ -44,7 +45,14 @@ def stub_predictor(network: StubNetwork) -> Predictor:
 
 
 def write_sbd(root: Path, images: int, height: int = 375, width: int = 500) -> None:
-    """Demo scenes as JPEG photographs of one size in the layout of SBD, split ``train``."""
+    """Write demo scenes as JPEG photographs of one size, in the layout of SBD, split ``train``.
+
+    Args:
+        root: root folder to create.
+        images: number of photographs.
+        height: rows, pixels.
+        width: columns, pixels.
+    """
     for folder in ("img", "inst"):
         (root / folder).mkdir(parents=True)
     names = []

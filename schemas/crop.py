@@ -1,4 +1,4 @@
-"""Image-sized arrays stored as their non-zero box: the way masks and probability maps travel between stages."""
+"""Image-sized arrays stored as their non-zero box: how masks and probability maps travel between stages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ T = TypeVar("T", bound=np.generic)
 
 
 class Box(NamedTuple):
-    """A rectangle in pixels: rows ``top .. top + height - 1``, columns ``left .. left + width - 1``."""
+    """A rectangle of pixels.
+
+    Attributes:
+        top: first row.
+        left: first column.
+        height: number of rows.
+        width: number of columns.
+    """
 
     top: int
     left: int
@@ -29,13 +36,28 @@ class Box(NamedTuple):
         """Last column inside the box."""
         return self.left + self.width - 1
 
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns of the box, as the index of an array of shape (H, W, ...)."""
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+
+    def relative_to(self, outer: Box) -> Box:
+        """The same pixels in coordinates that start at the first pixel of ``outer``."""
+        return Box(self.top - outer.top, self.left - outer.left, self.height, self.width)
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Crop(Generic[T]):
-    """A box of an image-sized array; outside of the box the array is 0.
+    """An image-sized array that is 0 outside a box.
 
-    height, width: size of the frame (the image). box: where ``values`` lies in it, inside the frame.
-    values: (box.height, box.width) array.
+    Attributes:
+        height: rows of the frame (the image).
+        width: columns of the frame.
+        box: place of ``values`` in the frame.
+        values: (box.height, box.width) array.
+
+    Raises:
+        ValueError: the box does not fit the values or the frame.
     """
 
     height: int
@@ -55,37 +77,41 @@ class Crop(Generic[T]):
     def full(self) -> NDArray[T]:
         """The image-sized array, (height, width)."""
         frame = np.zeros((self.height, self.width), self.values.dtype)
-        box = self.box
-        frame[box.top : box.top + box.height, box.left : box.left + box.width] = self.values
+        frame[self.box.slices] = self.values
         return frame
 
     def window(self, box: Box) -> NDArray[T]:
-        """The array's values in another box of the frame, (box.height, box.width); a view where possible."""
+        """Cut another box out of the frame.
+
+        Args:
+            box: the box to cut out, inside the frame.
+
+        Returns:
+            (box.height, box.width) array, 0 where the two boxes do not overlap; a view of ``values`` where possible.
+        """
         if box == self.box:
             return self.values
-        top, bottom = max(box.top, self.box.top), min(box.bottom, self.box.bottom)
-        left, right = max(box.left, self.box.left), min(box.right, self.box.right)
-        inside = self.values[
-            max(0, top - self.box.top) : max(0, bottom - self.box.top + 1),
-            max(0, left - self.box.left) : max(0, right - self.box.left + 1),
-        ]
+        shared = common(box, self.box)
+        inside = self.values[shared.relative_to(self.box).slices]
         if inside.shape == (box.height, box.width):
             return inside
         window = np.zeros((box.height, box.width), self.values.dtype)
         if inside.size:
-            window[top - box.top : bottom - box.top + 1, left - box.left : right - box.left + 1] = inside
+            window[shared.relative_to(box).slices] = inside
         return window
 
 
 MaskCrop = Crop[np.bool_]
+"""A mask of an image."""
 ProbabilityMap = Crop[np.float32]
+"""The foreground probability of an image's pixels, in [0, 1]."""
 
 
 def tight_box(mask: NDArray[np.bool_]) -> Box | None:
-    """Smallest box around the True pixels of a (H, W) mask, or None for an empty mask."""
+    """Smallest box around the True pixels of a (H, W) mask; None if there are none."""
     height, width = mask.shape
     if mask.size and mask[0].any() and mask[-1].any() and mask[:, 0].any() and mask[:, -1].any():
-        # Already tight, as most masks here are.
+        # Most masks are tight already.
         return Box(0, 0, height, width)
     rows = np.flatnonzero(mask.any(axis=1))
     if rows.size == 0:
@@ -97,12 +123,23 @@ def tight_box(mask: NDArray[np.bool_]) -> Box | None:
 
 
 def crop_mask(mask: NDArray[np.bool_], height: int, width: int, top: int = 0, left: int = 0) -> MaskCrop:
-    """Cut a mask, itself at (top, left) of a height x width frame, down to its tight box (empty mask: 0x0)."""
+    """Store a mask as its tight box.
+
+    Args:
+        mask: (h, w) bool; may be a part of the frame.
+        height: rows of the frame.
+        width: columns of the frame.
+        top: row of the frame at which ``mask`` starts.
+        left: column of the frame at which ``mask`` starts.
+
+    Returns:
+        The crop, a copy; of an empty mask one with a box of 0 x 0 pixels.
+    """
     box = tight_box(mask)
     if box is None:
         return Crop(height, width, Box(0, 0, 0, 0), np.zeros((0, 0), np.bool_))
     # A copy, so that a small mask does not keep its frame alive.
-    values = mask[box.top : box.top + box.height, box.left : box.left + box.width].copy()
+    values = mask[box.slices].copy()
     return Crop(height, width, Box(box.top + top, box.left + left, box.height, box.width), values)
 
 
@@ -112,25 +149,25 @@ def area(mask: MaskCrop) -> int:
 
 
 def threshold(probability: Crop[Any], level: float) -> MaskCrop:
-    """Tight crop of ``probability > level``."""
+    """The mask of the pixels whose probability is larger than ``level``."""
     box = probability.box
     return crop_mask(probability.values > level, probability.height, probability.width, box.top, box.left)
 
 
 def common(a: Box, b: Box) -> Box:
-    """The box that two boxes have in common; of height or width 0 if there is none."""
+    """The overlap of two boxes; its height or width is 0 if they do not overlap."""
     top, left = max(a.top, b.top), max(a.left, b.left)
     return Box(top, left, max(0, min(a.bottom, b.bottom) - top + 1), max(0, min(a.right, b.right) - left + 1))
 
 
-def around(a: Box, b: Box) -> Box:
-    """The smallest box that holds two boxes."""
+def enclosing(a: Box, b: Box) -> Box:
+    """The smallest box that contains both boxes."""
     top, left = min(a.top, b.top), min(a.left, b.left)
     return Box(top, left, max(a.bottom, b.bottom) - top + 1, max(a.right, b.right) - left + 1)
 
 
 def intersection(a: MaskCrop, b: MaskCrop) -> int:
-    """Number of pixels that are True in both masks of one frame."""
+    """Number of pixels that are True in both masks of the same frame."""
     shared = common(a.box, b.box)
     if not (shared.height and shared.width):
         return 0
@@ -138,13 +175,14 @@ def intersection(a: MaskCrop, b: MaskCrop) -> int:
 
 
 def iou_above(a: MaskCrop, b: MaskCrop, level: float) -> bool:
-    """Whether the IoU of two masks of one frame is larger than ``level``; their areas alone often decide."""
+    """Whether the IoU of two masks of the same frame is larger than ``level``."""
+    # The IoU is at most the ratio of the areas, which often decides.
     small, large = sorted((area(a), area(b)))
     return small > level * large and iou(a, b) > level
 
 
 def iou(a: MaskCrop, b: MaskCrop) -> float:
-    """Intersection over union of two masks of one frame; 0 if both are empty."""
+    """Intersection over union of two masks of the same frame; 0 if both are empty."""
     both = intersection(a, b)
     union = area(a) + area(b) - both
     return both / union if union else 0.0

@@ -1,16 +1,21 @@
-"""Errors that a user can mend: their text is the one line that the command line prints."""
+"""Errors that a user can mend; the command line prints their text as one line."""
 
 
 class UserError(Exception):
-    """Something outside the program is wrong; the message says what, and what to do."""
+    """Input or environment is wrong; the message says what, where, and what to do."""
 
 
 class StorageError(UserError):
-    """A file could not be written: disk full, no permission, no folder."""
+    """A file cannot be written: the disk is full, or the folder is missing or not writable."""
 
 
 class ImageError(Exception):
-    """One image cannot be used. reason: from ``schemas.tables.REASONS``; detail: one line, relative paths only."""
+    """One image cannot be used; the run continues without it.
+
+    Attributes:
+        reason: one of ``schemas.tables.REASONS``.
+        detail: one line that says what is wrong; paths are relative to the data root.
+    """
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason, detail)

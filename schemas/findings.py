@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is wrong, and where: a file or an image, or a row or a mask of it."""
+    """Something that is wrong.
+
+    Attributes:
+        where: file or image, or a row or mask of it.
+        what: what is wrong, in words.
+    """
 
     where: str
     what: str

@@ -1,8 +1,9 @@
-"""Numbers of the protocol: tenths and granularity bins."""
+"""Granularity bins and rounding, as the protocol states them (section 1)."""
 
 BINS = 10
+"""Number of granularity bins."""
 GRANULARITIES = tuple(number / BINS for number in range(1, BINS + 1))
-"""0.1, 0.2, ..., 1.0: those that are tried where the best is wanted."""
+"""0.1, 0.2, ..., 1.0: the granularities that an evaluation tries where it looks for the best one."""
 
 
 def round_to_tenth(value: float) -> float:
@@ -11,5 +12,5 @@ def round_to_tenth(value: float) -> float:
 
 
 def granularity_bin(granularity: float) -> int:
-    """Bin 1..10 of a granularity in [0, 1]: ten times the value rounded half to even, at least 1."""
+    """Bin 1..10 of a granularity in [0, 1]: ten times the value, rounded half to even, at least 1."""
     return min(BINS, max(1, round(10.0 * granularity)))

@@ -10,9 +10,18 @@ from numpy.typing import NDArray
 
 from schemas.crop import Box, Crop, MaskCrop, ProbabilityMap
 
+Kind = Literal["object", "part", "complement", "annotated"]
+"""Kind of a mask in a proposal database; ``annotated`` is a part that people annotated."""
+
 
 class Click(NamedTuple):
-    """One click: a pixel, and whether it marks the object (positive) or what is not to be segmented."""
+    """A click on a pixel.
+
+    Attributes:
+        row: row of the pixel.
+        col: column of the pixel.
+        positive: True if the pixel belongs to the wanted mask, False if it does not.
+    """
 
     row: int
     col: int
@@ -23,8 +32,12 @@ class Click(NamedTuple):
 class PartMask:
     """An annotated part of an object.
 
-    part_id: unique in its object. label: as published. name: in readable words. parent_id: part_id of the part around
-    it, None for the object itself.
+    Attributes:
+        part_id: id of the part, unique in its object.
+        label: name as published.
+        name: name in readable words.
+        mask: the part's pixels.
+        parent_id: part_id of the part that contains it; None if only the object does.
     """
 
     part_id: str
@@ -36,7 +49,14 @@ class PartMask:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ObjectMask:
-    """One object of an image. category: None if unknown."""
+    """An object of an image with its annotated parts.
+
+    Attributes:
+        instance_id: id of the object, unique in its image.
+        category: published class; None if unknown.
+        mask: the object's pixels.
+        parts: annotated parts; empty if none are published.
+    """
 
     instance_id: int
     category: str | None
@@ -46,10 +66,13 @@ class ObjectMask:
 
 @dataclass(frozen=True, slots=True)
 class ImageEntry:
-    """What listing a data set gives for an image, without reading it: enough to read it later, anywhere.
+    """An image that is listed but not read: enough to read it later, in any process.
 
-    path: relative to the data root. size: bytes of the image file, 0 for generated images.
-    annotation: what the set's reader needs to find the masks (a relative path, or the annotations themselves).
+    Attributes:
+        image_id: id of the image, unique in its data set.
+        path: path below the data root.
+        size: bytes of the image file; 0 for generated images.
+        annotation: what the data set's reader needs to find the masks: a path below the root, or the annotations.
     """
 
     image_id: str
@@ -60,10 +83,16 @@ class ImageEntry:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ImageRecord:
-    """One image of a data set with its masks.
+    """An image of a data set with its masks.
 
-    path: relative to the data root. sha256: of the image file (of the RGB bytes for generated images).
-    licence: as published for the set or the image. pixels: (H, W, 3) uint8 RGB. ignore: pixels that count nowhere.
+    Attributes:
+        image_id: id of the image, unique in its data set.
+        path: path below the data root.
+        sha256: hex hash of the image file; of the RGB bytes for generated images.
+        licence: licence of the image as published.
+        pixels: (H, W, 3) uint8 RGB.
+        objects: the annotated objects.
+        ignore: pixels ignored in the metric; None if there are none.
     """
 
     image_id: str
@@ -87,12 +116,16 @@ class ImageRecord:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Interaction:
-    """The input of one prediction: an image, one object's clicks, and the state left by earlier predictions.
+    """Input of one prediction: an image, the clicks on one object, and the state left by earlier predictions.
 
-    image: (H, W, 3) uint8 RGB. prompt: the mask prompt (previous mask), None for an empty one.
-    focus: the map whose foreground (> 0.5) the region of interest follows, None for the whole image.
-    roi: the region of interest of the previous prediction, None at first. granularity: in [0, 1], None for none.
-    wanted: the box outside of which the probability is not needed (a model may give 0 there), None for all.
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        clicks: all clicks so far, in order.
+        prompt: mask prompt, usually the previous probability map; None for an empty one.
+        focus: map whose foreground (> 0.5) the region of interest follows; None for the whole image.
+        roi: region of interest of the previous prediction; None before the first one.
+        granularity: wanted granularity in [0, 1]; None to give the model none.
+        wanted: box in which the probability is needed, so that a model may return 0 outside; None for everywhere.
     """
 
     image: NDArray[np.uint8]
@@ -106,7 +139,12 @@ class Interaction:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Prediction:
-    """Foreground probability (float32, 0 outside of the region of interest, and of what was wanted) and that region."""
+    """Output of one prediction.
+
+    Attributes:
+        probability: float32 foreground probability in [0, 1]; 0 outside the region of interest and the wanted box.
+        roi: the region of interest that the network saw.
+    """
 
     probability: ProbabilityMap
     roi: Box
@@ -114,7 +152,7 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Target:
-    """An object to be parsed, with its image."""
+    """An object that AGG cuts into proposals, with its image."""
 
     image: ImageRecord
     object: ObjectMask
@@ -127,9 +165,12 @@ class Target:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Candidate:
-    """The mask Y_t > 0.5 of one step of an object's loop, before post-processing, and the clicks that made it.
+    """The mask of one step of an object's loop, before post-processing.
 
-    step: t, counted on through the object's loops (``first_step``).
+    Attributes:
+        step: t of Y_t; numbered on through all loops of the object (``mask_engine.first_step``).
+        clicks: the clicks that made the mask.
+        mask: Y_t > 0.5.
     """
 
     step: int
@@ -139,7 +180,14 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Loop:
-    """What the simulation of one object gave. ended: why it stopped before its drawn length, None if it did not."""
+    """Result of one simulated loop over an object.
+
+    Attributes:
+        target: the object.
+        candidates: masks of the steps, in order.
+        ended: why the loop stopped before its drawn length (``empty`` or ``no_click``); None if it did not.
+        ended_step: step at which it stopped; 0 if it did not.
+    """
 
     target: Target
     candidates: tuple[Candidate, ...]
@@ -149,7 +197,13 @@ class Loop:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Proposal:
-    """A part of an object before its granularity is known. clicks: the simulated interaction that made it."""
+    """A part of an object before its granularity is known.
+
+    Attributes:
+        step: step of the loop that made it.
+        clicks: the clicks that made it.
+        mask: the part's pixels.
+    """
 
     step: int
     clicks: tuple[Click, ...]
@@ -158,7 +212,16 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """What was dropped and why; reason is one of ``schemas.tables.REASONS``; None where a field has no meaning."""
+    """Something that was dropped, and why.
+
+    Attributes:
+        image_id: id of the image.
+        instance_id: id of the object; None if the whole image was dropped.
+        step: step of the loop; None if the whole object was dropped.
+        stage: stage that dropped it.
+        reason: one of ``schemas.tables.REASONS``.
+        detail: what was found, in words; None if the reason says everything.
+    """
 
     image_id: str
     instance_id: int | None
@@ -170,7 +233,14 @@ class Reject:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ObjectProposals:
-    """The proposals of one object, in the order of their steps, and what was dropped of it so far."""
+    """The proposals of one object.
+
+    Attributes:
+        target: the object.
+        parts: kept masks of the loops, in the order of their steps.
+        complements: kept complements, in the order of their steps.
+        rejects: what was dropped so far.
+    """
 
     target: Target
     parts: tuple[Proposal, ...]
@@ -178,12 +248,15 @@ class ObjectProposals:
     rejects: tuple[Reject, ...]
 
 
-Kind = Literal["object", "part", "complement", "annotated"]
-
-
 @dataclass(frozen=True, eq=False, slots=True)
 class Query:
-    """A mask of an object whose granularity is wanted: a proposal, or a part as people annotated it."""
+    """A mask of an object whose granularity is to be estimated.
+
+    Attributes:
+        target: the object.
+        kind: kind of the mask.
+        part: the mask: a proposal, or an annotated part.
+    """
 
     target: Target
     kind: Kind
@@ -192,11 +265,18 @@ class Query:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Estimate:
-    """A query with its granularities.
+    """A mask with its granularity (Section 3.2).
 
-    peak_proposal, peak_object: peak differences of Eq. 5, as float32 numbers. scale: Eq. 4, semantic: Eq. 5,
-    granularity: Eq. 6, float64 in [0, 1]. bin: 1..10. click: of Eq. 3. mask: the proposal's, or the object's where
-    the preset puts the object in its place.
+    Attributes:
+        query: the mask that was asked about.
+        mask: the mask that is stored: that of the query, or the object where the preset puts the object in its place.
+        click: the estimator's click (Eq. 3).
+        peak_proposal: peak difference inside the mask (Eq. 5), a float32 number.
+        peak_object: peak difference inside the object (Eq. 5), a float32 number.
+        scale: Eq. 4, float64 in [0, 1].
+        semantic: Eq. 5, float64 in [0, 1].
+        granularity: Eq. 6, float64 in [0, 1].
+        bin: bin of the granularity, 1 to 10.
     """
 
     query: Query
@@ -212,7 +292,16 @@ class Estimate:
 
 @dataclass(frozen=True, eq=False)
 class ImageSummary:
-    """What the database keeps of an image once its pixels are no longer needed."""
+    """What the database keeps of an image after its pixels are released.
+
+    Attributes:
+        image_id: id of the image.
+        path: path below the data root.
+        height: rows, pixels.
+        width: columns, pixels.
+        sha256: hex hash of the image file; of the RGB bytes for generated images.
+        licence: licence of the image as published.
+    """
 
     image_id: str
     path: str

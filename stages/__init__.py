@@ -1,0 +1,1 @@
+"""What is done: one module per step of the pipeline, pure functions over records."""

@@ -11,14 +11,23 @@ T = TypeVar("T")
 
 
 def batches(items: Sequence[T], pixels: Callable[[T], int], config: BatchConfig) -> Iterator[Sequence[T]]:
-    """Consecutive runs of items, as long as count and summed image pixels allow; at least one item each.
+    """Cut items into consecutive batches, each as long as the limits allow but at least one item.
 
     The cut depends on the items alone, so that the same shard always has the same batches.
+
+    Args:
+        items: what is cut, such as the objects of a shard.
+        pixels: image pixels of an item.
+        config: most items per batch, and most pixels summed over them.
+
+    Yields:
+        Slices of ``items``.
     """
     start, total = 0, 0
     for end, item in enumerate(items):
         size = pixels(item)
-        if end > start and (end - start == config.batch_objects or total + size > config.batch_pixels):
+        full = end - start == config.batch_objects or total + size > config.batch_pixels
+        if end > start and full:
             yield items[start:end]
             start, total = end, 0
         total += size

@@ -1,4 +1,4 @@
-"""Complement expansion (Section 3.2): what a proposal leaves of its object is a proposal, too."""
+"""Complement expansion (Section 3.2): the rest of the object around a proposal is a proposal, too."""
 
 from __future__ import annotations
 
@@ -14,10 +14,16 @@ from stages.postprocess import component_draw, one_component, reject, why_droppe
 
 
 def add_complements(proposals: ObjectProposals, config: MaskConfig, seed: int, dataset: str) -> ObjectProposals:
-    """Add the complement inside the object of every kept proposal; drop those that ``why_dropped`` names.
+    """Add the complement of every kept proposal inside its object, and drop those that ``why_dropped`` names.
 
-    A complement is opened against slivers and cut down to one component; its holes stay: filling a ring would give
-    the object back. It has the step and the clicks of its proposal.
+    A complement is opened against slivers and reduced to one component. Its holes stay: filling a ring would give the
+    object back. It has the step and the clicks of its proposal.
+
+    Args:
+        proposals: an object's proposals without complements.
+        config: configuration of post-processing.
+        seed: seed of the random choice among components (released preset).
+        dataset: name of the data set, part of that choice's key.
     """
     target = proposals.target
     object_mask = target.object.mask

@@ -11,28 +11,39 @@ from numpy.typing import NDArray
 def uniforms(
     seed: int, dataset: str, image_id: str, instance_id: int, purpose: str, step: int, count: int
 ) -> NDArray[np.float64]:
-    """Uniform numbers of one purpose, for what goes into a database or a result.
+    """Uniform random numbers for one purpose; everything that enters a database or a result is drawn by them.
 
-    Raw Philox words are scaled here, so that the numbers do not depend on NumPy's distribution streams.
+    They are scaled from raw Philox words, so that they do not depend on NumPy's distributions.
 
     Args:
-        seed, dataset, image_id, instance_id, purpose, step: what the numbers are for; together they are the key.
+        seed: seed of the run.
+        dataset: name of the data set.
+        image_id: id of the image.
+        instance_id: id of the object.
+        purpose: what the numbers are for, such as "click".
+        step: step of the object's loop, or another counter.
         count: how many numbers.
 
     Returns:
-        (count,) float64 in [0, 1).
+        (count,) float64 in [0, 1). All arguments but ``count`` form the key; the first numbers are the same whatever
+        the count.
     """
     words = _philox(seed, dataset, image_id, instance_id, purpose, step).random_raw(count)
     return np.asarray((words >> np.uint64(11)) * 2.0**-53, np.float64)
 
 
 def generator(seed: int, *purpose: object) -> np.random.Generator:
-    """NumPy's generator for one purpose, for training: it needs distributions that ``uniforms`` does not offer."""
+    """A NumPy generator for one purpose, for training, which needs distributions that ``uniforms`` does not offer.
+
+    Args:
+        seed: seed of the run.
+        purpose: what the numbers are for; the parts form the key.
+    """
     return np.random.Generator(_philox(seed, *purpose))
 
 
 def index(uniform: float, count: int) -> int:
-    """A uniform index below ``count``: floor(uniform * count)."""
+    """Turn a uniform number in [0, 1) into an index below ``count``: floor(uniform * count)."""
     return min(int(uniform * count), count - 1)
 
 

@@ -1,12 +1,13 @@
-"""Mask engine: the multi-granularity loop simulation of Section 3.2 (Eq. 1-2)."""
+"""Mask engine: the multi-granularity loop simulation (Section 3.2, Eq. 1-2)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas.config import LoopConfig
 from schemas.crop import MaskCrop, area, threshold
@@ -16,68 +17,107 @@ from stages.colour import differences
 from stages.draws import index, uniforms
 
 THRESHOLD = 0.5
-
+"""A pixel above this probability is in the mask Y_t."""
 
 DrawClick = Callable[[Target, int, MaskCrop, tuple[Click, ...]], Click | None]
-"""(target, step, current mask, earlier clicks) -> the next click, or None if none can be drawn.
+"""(target, step, current mask, earlier clicks) -> the next click, None if none can be drawn.
 
-The first click is positive and the current mask the object; later that is Y_{t-1} > 0.5 and the click negative.
+The first click is positive and the current mask is the object; later clicks are negative and it is Y_{t-1} > 0.5.
 """
 
 
 def first_step(round_: int, config: LoopConfig) -> int:
-    """The number of Y_0 in an object's loop of this round, from 0: no two steps of an object have the same one."""
+    """Number of Y_0 in a round of an object's loops, so that no two steps of the object have the same number.
+
+    Args:
+        round_: number of the round, from 0.
+        config: its ``max_negatives`` is the length of the longest loop.
+    """
     return round_ * (config.max_negatives + 1)
 
 
 def loop_length(seed: int, dataset: str, target: Target, config: LoopConfig, round_: int = 0) -> int:
-    """Number N of iterations after Y_0, uniform in min_negatives..max_negatives."""
+    """Draw the number N of iterations after Y_0, uniformly from min_negatives..max_negatives.
+
+    Args:
+        seed: seed of the run.
+        dataset: name of the data set.
+        target: the object.
+        config: range of N.
+        round_: number of the object's loop, from 0.
+    """
     choices = config.max_negatives - config.min_negatives + 1
     draw = uniforms(seed, dataset, target.image.image_id, target.object.instance_id, "loop-length", round_, 1)
     return config.min_negatives + index(draw[0], choices)
 
 
 def random_click(seed: int, dataset: str, config: LoopConfig) -> DrawClick:
-    """The click simulator: a uniform pixel of the current mask that is not too close to earlier clicks.
+    """The click simulator: a random pixel of the current mask that is not too close to earlier clicks.
 
-    A negative click is, of ``config.contrast`` such pixels, the one whose colour differs most from that at the positive
-    click: it is more likely on another part of the object.
+    For a negative click, ``config.contrast`` such pixels are drawn, and the one whose colour differs most from the
+    positive click's is taken: it is more likely to lie on another part of the object.
+
+    Args:
+        seed: seed of the run.
+        dataset: name of the data set.
+        config: distance, number of draws, and contrast.
     """
 
     def draw(target: Target, step: int, mask: MaskCrop, clicks: tuple[Click, ...]) -> Click | None:
-        pixels = np.flatnonzero(mask.values)
-        box = target.object.mask.box
-        closest = config.min_distance * math.hypot(box.height, box.width)
         numbers = uniforms(
             seed, dataset, target.image.image_id, target.object.instance_id, "click", step, config.max_draws
         )
-        wanted = config.contrast if clicks else 1
-        found: list[tuple[int, int]] = []
-        for number in numbers:
-            row, col = divmod(int(pixels[index(number, pixels.size)]), mask.box.width)
-            row, col = row + mask.box.top, col + mask.box.left
-            if all(math.hypot(row - c.row, col - c.col) >= closest for c in clicks):
-                found.append((row, col))
-                if len(found) == wanted:
-                    break
-        if not found:
+        box = target.object.mask.box
+        min_distance = config.min_distance * math.hypot(box.height, box.width)
+        places = _distant_pixels(mask, numbers, clicks, min_distance, config.contrast if clicks else 1)
+        if not places:
             return None
-        best = 0
-        if len(found) > 1:
-            first = (int(clicks[0].row), int(clicks[0].col))
-            best = int(differences(target.image.pixels, first, found).argmax())
-        return Click(*found[best], not clicks)
+        row, col = places[0] if len(places) == 1 else _most_different(target.image.pixels, clicks[0], places)
+        return Click(row, col, positive=not clicks)
 
     return draw
 
 
+def _distant_pixels(
+    mask: MaskCrop, numbers: NDArray[np.float64], clicks: Sequence[Click], min_distance: float, count: int
+) -> list[tuple[int, int]]:
+    """The first ``count`` of the drawn pixels of a mask that are not too close to a click, as (row, col)."""
+    pixels = np.flatnonzero(mask.values)
+    places: list[tuple[int, int]] = []
+    for number in numbers:
+        row, col = divmod(int(pixels[index(number, pixels.size)]), mask.box.width)
+        row, col = row + mask.box.top, col + mask.box.left
+        if all(math.hypot(row - click.row, col - click.col) >= min_distance for click in clicks):
+            places.append((row, col))
+            if len(places) == count:
+                break
+    return places
+
+
+def _most_different(pixels: NDArray[np.uint8], click: Click, places: list[tuple[int, int]]) -> tuple[int, int]:
+    """The place whose colour differs most from the colour at a click."""
+    return places[int(differences(pixels, (click.row, click.col), places).argmax())]
+
+
 @dataclass(slots=True)
-class _State:
+class _RunningLoop:
+    """A loop while it runs.
+
+    Attributes:
+        target: the object.
+        first_step: number of Y_0.
+        length: drawn number N of iterations after Y_0.
+        interaction: input of the next prediction.
+        candidates: masks so far.
+        ended: why it stopped early; None while it runs or if it reaches its length.
+        ended_step: step at which it stopped early.
+    """
+
     target: Target
-    first: int
-    steps: int
+    first_step: int
+    length: int
     interaction: Interaction
-    candidates: list[Candidate]
+    candidates: list[Candidate] = field(default_factory=list)
     ended: str | None = None
     ended_step: int = 0
 
@@ -90,63 +130,75 @@ def simulate(
     draw_click: DrawClick,
     rounds: Sequence[int] | None = None,
 ) -> list[Loop]:
-    """Run the loops of a batch of objects side by side, one forward for all that still run.
+    """Run one loop per object of a batch side by side, with one forward per step.
 
-    lengths: N of each target; Y_0..Y_N are predicted. rounds: of each target, None for 0. The first input has the
-    object mask as mask prompt and one positive click (Eq. 1); each later one the last probability map and one more
-    negative click (Eq. 2). A loop ends early at an empty mask or where no click can be drawn. Targets must have
-    non-empty masks.
+    Y_0 is predicted from one positive click with the object mask as mask prompt (Eq. 1); every later Y_t adds one
+    negative click and has the last probability map as mask prompt (Eq. 2). A loop ends early at an empty mask, or
+    where no click can be drawn.
+
+    Args:
+        targets: the objects; their masks are not empty.
+        lengths: N of each loop; Y_0..Y_N are predicted.
+        model: click model.
+        config: configuration of the loop.
+        draw_click: click simulator.
+        rounds: number of each loop among those of its object; None for 0.
+
+    Returns:
+        The loops in the order of ``targets``.
     """
-    firsts = [first_step(each, config) for each in rounds or [0] * len(targets)]
-    starts = zip(targets, firsts, lengths, strict=True)
-    states = [_first(target, first, length, config.zoom, draw_click) for target, first, length in starts]
+    first_steps = [first_step(round_, config) for round_ in rounds or [0] * len(targets)]
+    loops = [
+        _start(target, first, length, config, draw_click)
+        for target, first, length in zip(targets, first_steps, lengths, strict=True)
+    ]
     for step in range(max(lengths, default=0) + 1):
-        running = [state for state in states if state.ended is None and step <= state.steps]
+        running = [loop for loop in loops if loop.ended is None and step <= loop.length]
         if step > 0:
-            for state in running:
-                _add_click(state, step, config, draw_click)
-            running = [state for state in running if state.ended is None]
+            for loop in running:
+                _add_click(loop, step, config, draw_click)
+            running = [loop for loop in running if loop.ended is None]
         if not running:
             break
-        for state, prediction in zip(running, model.predict([s.interaction for s in running]), strict=True):
-            _record(state, step, prediction)
-    return [
-        Loop(state.target, tuple(_kept(state.candidates, config)), state.ended, state.ended_step) for state in states
-    ]
+        predictions = model.predict([loop.interaction for loop in running])
+        for loop, prediction in zip(running, predictions, strict=True):
+            _record(loop, step, prediction)
+    return [Loop(loop.target, tuple(_kept(loop.candidates, config)), loop.ended, loop.ended_step) for loop in loops]
 
 
-def _first(target: Target, first: int, length: int, zoom: bool, draw_click: DrawClick) -> _State:
+def _start(target: Target, first: int, length: int, config: LoopConfig, draw_click: DrawClick) -> _RunningLoop:
     mask = target.object.mask
     click = draw_click(target, first, mask, ())
     if click is None:
         raise ValueError("the first click has no earlier one to be too close to")
-    # Before the first prediction there is no map for the region of interest to follow: it is the whole image, or it
-    # follows the object.
-    focus = mask if zoom else None
-    return _State(target, first, length, Interaction(target.image.pixels, (click,), prompt=mask, focus=focus), [])
+    # Before the first prediction there is no map for the region of interest to follow: it is the whole image or, with
+    # zoom, follows the object.
+    focus = mask if config.zoom else None
+    interaction = Interaction(target.image.pixels, (click,), prompt=mask, focus=focus)
+    return _RunningLoop(target, first, length, interaction)
 
 
-def _add_click(state: _State, step: int, config: LoopConfig, draw_click: DrawClick) -> None:
-    current = state.candidates[-1].mask
+def _add_click(loop: _RunningLoop, step: int, config: LoopConfig, draw_click: DrawClick) -> None:
+    current = loop.candidates[-1].mask
     if area(current) < config.min_mask_area:
         return
     if area(current) == 0:
-        state.ended, state.ended_step = "empty", state.first + step - 1
+        loop.ended, loop.ended_step = "empty", loop.first_step + step - 1
         return
-    clicks = state.interaction.clicks
-    click = draw_click(state.target, state.first + step, current, clicks)
+    clicks = loop.interaction.clicks
+    click = draw_click(loop.target, loop.first_step + step, current, clicks)
     if click is None:
-        state.ended, state.ended_step = "no_click", state.first + step
+        loop.ended, loop.ended_step = "no_click", loop.first_step + step
         return
-    state.interaction = replace(state.interaction, clicks=(*clicks, click))
+    loop.interaction = replace(loop.interaction, clicks=(*clicks, click))
 
 
-def _record(state: _State, step: int, prediction: Prediction) -> None:
+def _record(loop: _RunningLoop, step: int, prediction: Prediction) -> None:
     mask = threshold(prediction.probability, THRESHOLD)
-    state.candidates.append(Candidate(state.first + step, state.interaction.clicks, mask))
-    # The region follows what is above 0.5 of the last map, which is this mask.
-    state.interaction = replace(state.interaction, prompt=prediction.probability, focus=mask, roi=prediction.roi)
+    loop.candidates.append(Candidate(loop.first_step + step, loop.interaction.clicks, mask))
+    # The region of interest follows what is above 0.5 in the last map, which is this mask.
+    loop.interaction = replace(loop.interaction, prompt=prediction.probability, focus=mask, roi=prediction.roi)
 
 
-def _kept(candidates: Sequence[Candidate], config: LoopConfig) -> Iterator[Candidate]:
-    yield from candidates if config.keep == "all" else candidates[-1:]
+def _kept(candidates: list[Candidate], config: LoopConfig) -> list[Candidate]:
+    return candidates if config.keep == "all" else candidates[-1:]

@@ -1,4 +1,4 @@
-"""Figures over many interactions: means with bootstrap intervals, and how well granularity controls the output."""
+"""Metrics over many interactions: means with bootstrap intervals, and how well granularity controls the output."""
 
 from __future__ import annotations
 
@@ -12,19 +12,27 @@ from scipy.stats import rankdata
 from stages.draws import uniforms
 
 RESAMPLES = 1000
-CHUNK = 1 << 24
-"""Numbers of a block of resamples that are held at a time."""
+"""Resamples of the bootstrap."""
+MAX_WEIGHTS = 1 << 24
+"""Weights (resamples x images) that are held at a time, to bound the memory."""
 LOW, HIGH = 2.5, 97.5
-"""Percentiles of a 95 % interval."""
+"""Percentiles at the ends of a 95 % interval."""
 GROWTH = 0.01
-"""A mask that is larger by this share has grown."""
+"""A mask has grown if its area is larger by at least this share."""
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class MeanInterval:
-    """A mean over ``count`` masks with its 95 % interval."""
+    """A mean with its 95 % interval.
+
+    Attributes:
+        mean: mean over the masks that have a value.
+        low: lower end of the interval.
+        high: upper end of the interval.
+        count: number of masks that have a value; the other fields are NaN if it is 0.
+    """
 
     mean: float
     low: float
@@ -33,29 +41,35 @@ class MeanInterval:
 
 
 def bootstrap_means(values: Floats, images: Sequence[str], seed: int) -> list[MeanInterval]:
-    """The mean of every column of (n, m) values with a percentile bootstrap interval; NaN counts as absent.
+    """Mean of every column with a percentile bootstrap interval.
 
-    images: of each row. Images are drawn, not masks, because the masks of an image are alike. A column without a value
-    has mean NaN.
+    Images are resampled, not masks, because the masks of an image are alike.
+
+    Args:
+        values: (N, M) float64, one row per mask; NaN where a mask has no value.
+        images: image id of each row.
+        seed: seed of the resamples.
+
+    Returns:
+        One mean per column.
     """
-    there = ~np.isnan(values)
-    sums, counts = _by_image(np.where(there, values, 0.0), images), _by_image(there.astype(float), images)
+    present = ~np.isnan(values)
+    sums, counts = _by_image(np.where(present, values, 0.0), images), _by_image(present.astype(float), images)
     drawn_sums, drawn_counts = [], []
     for weights in _resamples(len(sums), seed):
         drawn_sums.append(weights @ sums)
         drawn_counts.append(weights @ counts)
     total, means = np.concatenate(drawn_counts), np.concatenate(drawn_sums)
     means = np.divide(means, total, out=np.full_like(means, np.nan), where=total > 0)
-    estimates = []
-    for column in range(values.shape[1]):
-        count = int(there[:, column].sum())
-        if not count:
-            estimates.append(MeanInterval(float("nan"), float("nan"), float("nan"), 0))
-            continue
-        # In a small group a resample can miss every image that has a value.
-        low, high = np.nanpercentile(means[:, column], (LOW, HIGH))
-        estimates.append(MeanInterval(float(values[there[:, column], column].mean()), float(low), float(high), count))
-    return estimates
+    return [_mean_interval(values[present[:, n], n], means[:, n]) for n in range(values.shape[1])]
+
+
+def _mean_interval(values: Floats, resampled_means: Floats) -> MeanInterval:
+    if not values.size:
+        return MeanInterval(float("nan"), float("nan"), float("nan"), 0)
+    # In a small group a resample can miss every image that has a value.
+    low, high = np.nanpercentile(resampled_means, (LOW, HIGH))
+    return MeanInterval(float(values.mean()), float(low), float(high), values.size)
 
 
 def _by_image(values: Floats, images: Sequence[str]) -> Floats:
@@ -68,8 +82,8 @@ def _by_image(values: Floats, images: Sequence[str]) -> Floats:
 
 
 def _resamples(count: int, seed: int) -> Iterator[Floats]:
-    """How often each of ``count`` images is drawn in each resample, in blocks of resamples."""
-    size = max(1, CHUNK // max(1, count))
+    """Blocks of resamples: (resamples, count), how often each of ``count`` images is drawn."""
+    size = max(1, MAX_WEIGHTS // max(1, count))
     for first in range(0, RESAMPLES, size):
         block = range(first, min(first + size, RESAMPLES))
         weights = np.empty((len(block), count))
@@ -81,11 +95,13 @@ def _resamples(count: int, seed: int) -> Iterator[Floats]:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """How granularity controls one mask.
+    """How well granularity controls the predictions for one mask.
 
-    spearman: rank correlation of granularity and predicted area, 0 if the area is always the same. grows: share of the
-    steps to the next granularity at which the mask grows by at least 1 %; shrinks: at which it becomes smaller.
-    ratio: area at 0.2 over area at 1.0, NaN where the latter is 0.
+    Attributes:
+        spearman: rank correlation of granularity and predicted area; 0 if the area never changes.
+        grows: share of the steps to the next granularity at which the prediction grows by at least 1 %.
+        shrinks: share of these steps at which it becomes smaller.
+        ratio: area at granularity 0.2 over area at 1.0; NaN if the latter is 0.
     """
 
     spearman: float
@@ -95,7 +111,11 @@ class Control:
 
 
 def control(areas: Sequence[int]) -> Control:
-    """Controllability from the predicted pixels at granularity 0.1, 0.2, ..., 1.0."""
+    """Controllability of one mask.
+
+    Args:
+        areas: predicted pixels at granularity 0.1, 0.2, ..., 1.0.
+    """
     values = np.asarray(areas, float)
     before, after = values[:-1], values[1:]
     return Control(
@@ -107,7 +127,7 @@ def control(areas: Sequence[int]) -> Control:
 
 
 def spearman(x: Floats, y: Floats) -> float:
-    """Rank correlation of two sequences, ties with their mean rank; 0 if one of them is constant."""
+    """Rank correlation of two (N,) sequences; ties share their mean rank; 0 if one sequence is constant."""
     a, b = rankdata(x), rankdata(y)
     a, b = a - a.mean(), b - b.mean()
     scale = float(np.sqrt((a @ a) * (b @ b)))

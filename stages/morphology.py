@@ -1,4 +1,4 @@
-"""Mask operations on the mask's own padded box, never on the frame. What lies outside of the image is background."""
+"""Mask operations on the padded box of a mask, never on the whole frame. Outside the image is background."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def fill_holes(mask: MaskCrop) -> MaskCrop:
     """Fill the background that is not 4-connected to the outside of the mask."""
     if area(mask) == 0:
         return mask
-    # With a pixel of background all around, one flood from the corner reaches all of the outside.
+    # With a margin of one background pixel, a flood from the corner reaches everything outside the mask.
     padded = _padded(mask, 1)
     cv2.floodFill(padded, None, (0, 0), (2,))
     return Crop(mask.height, mask.width, mask.box, padded[1:-1, 1:-1] != 2)
 
 
 def cut(mask: MaskCrop, object_mask: MaskCrop) -> MaskCrop:
-    """The pixels of a mask that lie in the object."""
+    """The pixels of a mask inside the object."""
     return _recropped(mask.window(object_mask.box) & object_mask.values, object_mask)
 
 
@@ -32,7 +32,12 @@ def minus(object_mask: MaskCrop, mask: MaskCrop) -> MaskCrop:
 
 
 def opened(mask: MaskCrop, side: int) -> MaskCrop:
-    """Morphological opening with a square of ``side`` pixels."""
+    """Morphological opening with a square.
+
+    Args:
+        mask: the mask.
+        side: side of the square in pixels; 1 changes nothing.
+    """
     if side == 1 or area(mask) == 0:
         return mask
     padded = cv2.morphologyEx(_padded(mask, side), cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
@@ -41,9 +46,12 @@ def opened(mask: MaskCrop, side: int) -> MaskCrop:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Components:
-    """The 8-connected components of a mask by falling size; of the largest, the one with the first pixel leads.
+    """The 8-connected components of a mask, the largest first.
 
-    areas: pixels of each.
+    If several are largest, the one that contains the first pixel (row-major) comes first.
+
+    Attributes:
+        areas: pixels per component.
     """
 
     areas: tuple[int, ...]
@@ -52,14 +60,14 @@ class Components:
     _order: tuple[int, ...]
 
     def mask(self, number: int) -> MaskCrop:
-        """One component as a mask."""
+        """The component at a position of ``areas``."""
         if len(self.areas) == 1:
             return self._mask
         return _recropped(self._labels == self._order[number], self._mask)
 
 
 def components(mask: MaskCrop) -> Components:
-    """Find the 8-connected components of a mask; none for an empty one."""
+    """Find the 8-connected components of a mask; an empty mask has none."""
     pixels = area(mask)
     if pixels == 0:
         return Components((), mask, np.zeros((0, 0), np.int32), ())
@@ -71,27 +79,40 @@ def components(mask: MaskCrop) -> Components:
     sizes = np.bincount(flat, minlength=count)
     sizes[0] = 0
     largest = np.flatnonzero(sizes == sizes.max())
-    first = flat[np.isin(flat, largest).argmax()] if len(largest) > 1 else largest[0]
-    order = sorted(range(1, count), key=lambda label: (-sizes[label], label != first))
+    leading = flat[np.isin(flat, largest).argmax()] if len(largest) > 1 else largest[0]
+    order = sorted(range(1, count), key=lambda label: (-sizes[label], label != leading))
     return Components(tuple(int(sizes[label]) for label in order), mask, labels, tuple(order))
 
 
 def centre(mask: MaskCrop) -> tuple[int, int]:
-    """(row, col) of the first maximum, row-major, of the exact Euclidean distance transform of a non-empty mask."""
+    """The centre of a non-empty mask: its pixel that is farthest from the outside.
+
+    Returns:
+        (row, col) of the first maximum (row-major) of the exact Euclidean distance transform.
+    """
     row, col = divmod(int(depth(mask).argmax()), mask.box.width)
     return row + mask.box.top, col + mask.box.left
 
 
 def depth(mask: MaskCrop) -> NDArray[np.float32]:
-    """Exact Euclidean distance of every pixel of the mask's box to the outside, (box.height, box.width) float32."""
-    # The IPP routine's last bits vary with the array's place in memory; the switch is one of each thread.
+    """Exact Euclidean distance transform of a mask.
+
+    Returns:
+        (box.height, box.width) float32: distance of each pixel of the mask's box to the outside, in pixels.
+    """
+    # The last bits of the IPP routine vary with the array's place in memory; each thread has its own switch.
     cv2.ipp.setUseIPP(False)
     distance = cv2.distanceTransform(_padded(mask, 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.asarray(distance[1:-1, 1:-1], np.float32)
 
 
 def eroded(mask: MaskCrop, iterations: int) -> MaskCrop:
-    """Erosion by a 3x3 square, ``iterations`` times; unlike elsewhere here, the image's edges do not erode."""
+    """Erosion by a 3x3 square; unlike elsewhere in this module, the edges of the image do not erode.
+
+    Args:
+        mask: the mask.
+        iterations: how many times it is eroded.
+    """
     box = mask.box
     # OpenCV does not erode from the array's border, so background is added only where the mask ends inside the image.
     top, bottom = int(box.top > 0), int(box.bottom < mask.height - 1)

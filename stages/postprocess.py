@@ -1,4 +1,4 @@
-"""Post-processing of proposals (Section 3.2): holes, one connected part, and the reasons to drop a mask."""
+"""Post-processing of proposals (Section 3.2): holes, one connected component, and the reasons to drop a mask."""
 
 from __future__ import annotations
 
@@ -13,12 +13,21 @@ from stages.morphology import components, cut, fill_holes
 
 
 def postprocess(loops: Sequence[Loop], config: MaskConfig, seed: int, dataset: str) -> ObjectProposals:
-    """Clean every candidate of an object's loops and drop what is empty, small, the object, or a repetition.
+    """Clean the candidates of an object's loops, and drop those that ``why_dropped`` names.
 
-    Cleaning, in this order, as configured: fill holes, cut to the object, keep one 8-connected component.
-    seed, dataset: for the release's random choice among components.
+    Cleaning, as far as it is configured, in this order: fill holes, cut to the object, keep one 8-connected component.
+
+    Args:
+        loops: all loops of one object.
+        config: configuration of post-processing.
+        seed: seed of the random choice among components (released preset).
+        dataset: name of the data set, part of that choice's key.
+
+    Returns:
+        The object's proposals, without complements.
     """
     target = loops[0].target
+    object_mask = target.object.mask
     parts: list[Proposal] = []
     rejects: list[Reject] = []
     for loop in loops:
@@ -27,9 +36,9 @@ def postprocess(loops: Sequence[Loop], config: MaskConfig, seed: int, dataset: s
             if config.fill_holes:
                 mask = fill_holes(mask)
             if config.cut_to_object:
-                mask = cut(mask, target.object.mask)
+                mask = cut(mask, object_mask)
             mask = one_component(mask, config, partial(component_draw, target, "part", candidate.step, seed, dataset))
-            reason = why_dropped(mask, target.object.mask, [part.mask for part in parts], config)
+            reason = why_dropped(mask, object_mask, [part.mask for part in parts], config)
             if reason is None:
                 parts.append(Proposal(candidate.step, candidate.clicks, mask))
             else:
@@ -40,12 +49,29 @@ def postprocess(loops: Sequence[Loop], config: MaskConfig, seed: int, dataset: s
 
 
 def reject(target: Target, step: int | None, stage: str, reason: str) -> Reject:
-    """The record of something dropped of this object."""
+    """Record something of an object that is dropped.
+
+    Args:
+        target: the object.
+        step: step of its loop; None if the whole object is dropped.
+        stage: stage that drops it.
+        reason: one of ``schemas.tables.REASONS``.
+    """
     return Reject(target.image.image_id, target.object.instance_id, step, stage, reason)
 
 
 def why_dropped(mask: MaskCrop, object_mask: MaskCrop, earlier: Sequence[MaskCrop], config: MaskConfig) -> str | None:
-    """The reason to drop a cleaned mask, or None to keep it. earlier: the kept proposals of the object."""
+    """Why a cleaned mask is dropped.
+
+    Args:
+        mask: the cleaned mask.
+        object_mask: mask of its object.
+        earlier: masks of the object that are kept already.
+        config: the limits.
+
+    Returns:
+        ``empty``, ``small``, ``equals_object`` or ``duplicate``; None if the mask is kept.
+    """
     pixels = area(mask)
     if pixels == 0:
         return "empty"
@@ -59,18 +85,33 @@ def why_dropped(mask: MaskCrop, object_mask: MaskCrop, earlier: Sequence[MaskCro
 
 
 def component_draw(target: Target, kind: str, step: int, seed: int, dataset: str) -> float:
-    """The number in [0, 1) that decides the release's choice among components."""
+    """Draw the number in [0, 1) that decides the choice among components (released preset).
+
+    Args:
+        target: the object.
+        kind: "part" or "complement".
+        step: step of the mask.
+        seed: seed of the run.
+        dataset: name of the data set.
+    """
     draw = uniforms(seed, dataset, target.image.image_id, target.object.instance_id, f"component-{kind}", step, 1)
     return float(draw[0])
 
 
 def one_component(mask: MaskCrop, config: MaskConfig, draw: Callable[[], float]) -> MaskCrop:
-    """The 8-connected component to keep: the largest, or the release's choice, decided by ``draw()`` in [0, 1)."""
+    """Keep one 8-connected component of a mask.
+
+    Args:
+        mask: the mask; may be empty.
+        config: ``component`` is "largest", or "random" for a random one of those above ``random_component_area``
+            (the largest if there are none).
+        draw: gives the number in [0, 1) that decides the random choice.
+    """
     found = components(mask)
     if not found.areas:
         return mask
     if config.component == "random" and len(found.areas) > 1:
-        large = [n for n, pixels in enumerate(found.areas) if pixels > config.random_component_area]
+        large = [number for number, pixels in enumerate(found.areas) if pixels > config.random_component_area]
         if large:
             return found.mask(large[index(draw(), len(large))])
     return found.mask(0)

@@ -1,0 +1,1 @@
+"""Data sets: a reader per published layout, the registry, selection, and survey."""

@@ -1,4 +1,4 @@
-"""What every data set looks like to the pipeline."""
+"""What every data set looks like to the pipeline: its description, and one listed split."""
 
 from __future__ import annotations
 
@@ -10,15 +10,23 @@ from typing import Any, Literal
 from schemas.records import ImageEntry, ImageRecord
 
 Level = Literal["object", "part"]
+"""Kind of mask: a whole object, or an annotated part of one."""
 
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a person must know of a data set.
+    """Description of a data set for its users.
 
-    levels: what is annotated; a set of parts alone has the union of an image's parts as its object.
-    layout: folders and files below the root without which it cannot be the set. download: what to fetch and where to
-    put it.
+    Attributes:
+        name: name on the command line and in databases.
+        title: name in prose.
+        levels: kinds of masks that are annotated. Where only parts are, the reader makes one object per image from
+            the union of its parts.
+        licence: licence of images and annotations.
+        citation: publication to cite.
+        homepage: address of the publisher.
+        layout: folders and files that must exist below the root.
+        download: what to download and where to unpack it.
     """
 
     name: str
@@ -31,14 +39,24 @@ class About:
     download: str
 
 
+def no_strays() -> Sequence[str]:
+    """Stray annotations of a data set that cannot have any."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """One split of a data set, listed but not read.
 
-    entries: sorted by image id, which is unique. fingerprint: hash of the annotations and of every image's id, path
-    and size. read: gives the record of an entry, ImageError if it cannot be used; can be pickled. classes: names of
-    the published classes, of objects or, in a set of parts alone, of parts; empty if there are none. strays: looks for
-    annotations that no image belongs to, and gives a line for each. selection: what was left out; empty for nothing.
+    Attributes:
+        about: description of the whole set.
+        split: name of the split; of a list file, its stem.
+        entries: the images, sorted by image id; ids are unique.
+        fingerprint: hex hash of the annotations and of every image's id, path and size.
+        read: reads an entry's image and masks; raises ImageError if they cannot be used. Can be pickled.
+        classes: published class names, of objects or, where only parts are annotated, of parts; may be empty.
+        strays: finds annotations that belong to no image; returns one line per annotation.
+        selection: what ``selection.select`` chose or left out, for the plan; empty if the whole split is used.
     """
 
     about: About
@@ -47,22 +65,30 @@ class Dataset:
     fingerprint: str
     read: Callable[[ImageEntry], ImageRecord]
     classes: tuple[str, ...] = ()
-    strays: Callable[[], Sequence[str]] = tuple
+    strays: Callable[[], Sequence[str]] = no_strays
     selection: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        """The name by which the registry knows the set."""
+        """Name of the data set."""
         return self.about.name
 
     @property
     def levels(self) -> tuple[Level, ...]:
-        """What there are masks of: objects always, as a set of parts alone has the unions of these."""
+        """Kinds of masks that the records hold: always objects, and parts where they are annotated."""
         return ("object", "part") if "part" in self.about.levels else ("object",)
 
 
 def fingerprint(entries: Sequence[ImageEntry], annotations: Iterable[bytes]) -> str:
-    """Hex hash (blake2b, 128 bits) of the entries' ids, paths and sizes and of the annotations' bytes, in order."""
+    """Hash of a listed split, by which a run recognises its data.
+
+    Args:
+        entries: the images, in order; their ids, paths and sizes are hashed.
+        annotations: bytes of the annotation files, in order.
+
+    Returns:
+        Hex blake2b hash of 128 bits.
+    """
     digest = hashlib.blake2b(digest_size=16)
     for entry in entries:
         digest.update(f"{entry.image_id}\x1f{entry.path}\x1f{entry.size}\x1e".encode())

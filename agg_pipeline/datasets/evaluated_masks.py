@@ -1,4 +1,4 @@
-"""The masks of an image that are evaluated: its objects, and the annotated parts of these."""
+"""The masks of an image that are evaluated: its objects and their annotated parts."""
 
 from __future__ import annotations
 
@@ -8,15 +8,26 @@ from dataclasses import dataclass
 from agg_pipeline.datasets.dataset import Level
 from agg_pipeline.datasets.parts import part_class
 from schemas.config import EvaluationConfig
-from schemas.crop import MaskCrop, area, intersection
-from schemas.records import ImageRecord, ObjectMask
+from schemas.crop import area, intersection
+from schemas.records import ImageRecord
 from stages.draws import uniforms
 from stages.evaluate import Subject
 
 
 @dataclass(frozen=True, eq=False)
 class EvaluatedMask:
-    """A mask that is evaluated. label: of a part, as published. kind: its class in words, None if unknown."""
+    """One mask that is evaluated.
+
+    Attributes:
+        target_id: ``image:object:level:part``; the part is 0 for the object itself. Unique in a data set.
+        image: the image with all its masks.
+        instance_id: id of the object in its image.
+        level: object or part.
+        category: published class of the object; None if unknown.
+        label: published name of the part; None for an object.
+        kind: class of the mask in words, such as "dog" or "dog left ear"; None if unknown.
+        subject: what the interaction needs: pixels, mask, target IoU, ignored pixels.
+    """
 
     target_id: str
     image: ImageRecord
@@ -29,35 +40,40 @@ class EvaluatedMask:
 
 
 def targets_of(record: ImageRecord, config: EvaluationConfig) -> Iterator[EvaluatedMask]:
-    """The masks of an image that are evaluated: each object, and then its parts."""
-    for thing in record.objects:
+    """The masks of an image that an evaluation asks for: each object, followed by its parts."""
+    for instance in record.objects:
         if config.level != "part":
-            yield _target(record, thing, "object", "0", thing.mask, None, thing.category, config.clicks.object_target)
-        if config.level != "object":
-            for part in thing.parts:
-                kind = part_class(thing, part)
-                yield _target(
-                    record, thing, "part", part.part_id, part.mask, part.label, kind, config.clicks.part_target
-                )
-
-
-def _target(
-    record: ImageRecord,
-    thing: ObjectMask,
-    level: Level,
-    part_id: str,
-    mask: MaskCrop,
-    label: str | None,
-    kind: str | None,
-    iou: float,
-) -> EvaluatedMask:
-    subject = Subject(record.pixels, mask, iou, record.ignore)
-    target_id = f"{record.image_id}:{thing.instance_id}:{level}:{part_id}"
-    return EvaluatedMask(target_id, record, thing.instance_id, level, thing.category, label, kind, subject)
+            yield EvaluatedMask(
+                target_id=f"{record.image_id}:{instance.instance_id}:object:0",
+                image=record,
+                instance_id=instance.instance_id,
+                level="object",
+                category=instance.category,
+                label=None,
+                kind=instance.category,
+                subject=Subject(record.pixels, instance.mask, config.clicks.object_target, record.ignore),
+            )
+        if config.level == "object":
+            continue
+        for part in instance.parts:
+            yield EvaluatedMask(
+                target_id=f"{record.image_id}:{instance.instance_id}:part:{part.part_id}",
+                image=record,
+                instance_id=instance.instance_id,
+                level="part",
+                category=instance.category,
+                label=part.label,
+                kind=part_class(instance, part),
+                subject=Subject(record.pixels, part.mask, config.clicks.part_target, record.ignore),
+            )
 
 
 def why_skipped(subject: Subject) -> str | None:
-    """Why a mask cannot be evaluated (a reject reason): it is empty, or all of it is ignored; None if it can."""
+    """Why a mask cannot be evaluated.
+
+    Returns:
+        A reject reason: ``empty_object`` or, if all its pixels are ignored, ``all_ignored``. None if it can.
+    """
     pixels = area(subject.truth)
     if pixels == 0:
         return "empty_object"
@@ -66,17 +82,28 @@ def why_skipped(subject: Subject) -> str | None:
 
 
 def sample(masks: Sequence[EvaluatedMask], dataset: str, size: int, seed: int) -> list[EvaluatedMask]:
-    """``size`` masks of each level, in the order given.
+    """Draw ``size`` masks per level.
 
-    A mask's draw depends on its id alone, so that a larger sample holds the smaller one.
+    The draw of a mask depends on its id alone, so a larger sample contains the smaller one.
+
+    Args:
+        masks: masks to draw from.
+        dataset: name of the data set, part of the random numbers' key.
+        size: masks per level; all masks of a level that has fewer.
+        seed: seed of the draw.
+
+    Returns:
+        The chosen masks, in the order of ``masks``.
     """
     draws: dict[str, list[tuple[float, str]]] = {}
     for mask in masks:
         draws.setdefault(mask.level, []).append((sample_draw(seed, dataset, mask.target_id), mask.target_id))
-    chosen = {target_id for of_level in draws.values() for _, target_id in sorted(of_level)[:size]}
+    chosen: set[str] = set()
+    for draws_of_level in draws.values():
+        chosen.update(target_id for _, target_id in sorted(draws_of_level)[:size])
     return [mask for mask in masks if mask.target_id in chosen]
 
 
 def sample_draw(seed: int, dataset: str, target_id: str) -> float:
-    """The number in [0, 1) of a mask: the masks with the smallest numbers are the sample."""
+    """The random number of a mask, in [0, 1); the masks with the smallest numbers form the sample."""
     return float(uniforms(seed, dataset, target_id, 0, "sample", 0, 1)[0])

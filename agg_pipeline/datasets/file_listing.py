@@ -1,8 +1,8 @@
-"""Finding a data set's files: its layout below the root, its splits, and files that belong together by their stem."""
+"""Finding a data set's files: its layout below the root, its splits, and files that share a stem."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import pairwise
 
@@ -12,63 +12,100 @@ from schemas.errors import UserError
 from schemas.records import ImageEntry, ImageRecord
 
 ALL = "all"
-"""The split of a set that has none."""
-SHOWN = 8
-TRIED = 64
-"""Names in a wrong root that a message shows, and folders in it that are tried."""
+"""The one split of a data set that publishes no splits."""
+MAX_NAMES_SHOWN = 8
+"""Names in a wrong root that the error message lists."""
+MAX_FOLDERS_TRIED = 64
+"""Folders in a wrong root that are searched for the layout, to suggest one."""
 
 
-def need_layout(store: Store, about: About) -> None:
-    """UserError, saying what was expected and found and which folder nearby would fit, if the layout is not there."""
+def check_layout(store: Store, about: About) -> None:
+    """Check that a folder is the root of a data set.
+
+    Raises:
+        UserError: the layout is missing; the message names what was expected, what was found, and a folder nearby
+            that fits.
+    """
     if not store.exists():
         raise UserError(f"data root {store.url} does not exist; {about.name} is looked for there")
     if _fits(store, about):
         return
+    expected = ", ".join(about.layout)
     names = store.names()
     if store.is_file():
-        raise UserError(f"{store.url} is a file; the root of {about.name} is a folder with {', '.join(about.layout)}")
-    near = (store.below(name) for name in names[:TRIED])
-    found = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-    better = next((other.url for other in (store.above(), *near) if other is not None and _fits(other, about)), None)
-    hint = f"; {better} would fit" if better else ""
-    raise UserError(
-        f"{store.url} is no root of {about.name}: expected {', '.join(about.layout)}, found {found or 'nothing'}{hint}"
-    )
+        raise UserError(f"{store.url} is a file; the root of {about.name} is a folder with {expected}")
+    found = ", ".join(names[:MAX_NAMES_SHOWN]) or "nothing"
+    if len(names) > MAX_NAMES_SHOWN:
+        found += ", ..."
+    better = _fitting_folder(store, names, about)
+    hint = f"; {better.url} would fit" if better else ""
+    raise UserError(f"{store.url} is not the root of {about.name}: expected {expected}, found {found}{hint}")
 
 
 def _fits(store: Store, about: About) -> bool:
     return all(store.exists(path) for path in about.layout)
 
 
+def _fitting_folder(store: Store, names: Sequence[str], about: About) -> Store | None:
+    """The folder above or a folder below that has the layout."""
+    above = store.above()
+    if above is not None and _fits(above, about):
+        return above
+    for name in names[:MAX_FOLDERS_TRIED]:
+        below = store.below(name)
+        if _fits(below, about):
+            return below
+    return None
+
+
 def split_name(split: str) -> str:
-    """The name of a split in the plan: of a list file its stem, so that no path of this machine gets there."""
+    """Name of a split in the plan; of a list file its stem, so that no path of this machine enters the plan."""
     return split.rsplit("/", 1)[-1].removesuffix(".txt").removesuffix(".json")
 
 
 def is_list_file(split: str) -> bool:
-    """Whether a split is given by the path of a list file."""
+    """Whether a split is the path of a list file."""
     return split.endswith(".txt") or "/" in split
 
 
 def list_files(store: Store, folder: str = "") -> tuple[str, ...]:
-    """Names of the splits that have a list file in a folder of the set."""
-    return tuple(name.removesuffix(".txt") for name in store.names(folder) if _is_list(name))
-
-
-def _is_list(name: str) -> bool:
-    return name.endswith(".txt") and not name.startswith(".")
+    """Names of the splits that have a list file (``<split>.txt``) in a folder of the data set."""
+    names = (name for name in store.names(folder) if name.endswith(".txt") and not name.startswith("."))
+    return tuple(name.removesuffix(".txt") for name in names)
 
 
 def read_list(path: str, flags: bool = False) -> list[str]:
-    """The sorted image ids of a list file given by its path, one in each line.
+    """Read the image ids of a list file.
 
-    flags: as in PASCAL's lists of a class, -1 after an id says that the image is not one of the list.
+    Args:
+        path: path of the file; one image id per line.
+        flags: lines may end with a number, as in PASCAL's lists of a class; -1 means that the image is not listed.
+
+    Returns:
+        The ids, sorted.
+
+    Raises:
+        UserError: the file is missing or empty, is not text, or lists an id twice.
     """
-    return _ids(*Store.of_file(path), flags)
+    store, name = Store.of_file(path)
+    return _read_ids(store, name, flags)
 
 
 def read_split(store: Store, split: str, folder: str = "", flags: bool = False) -> list[str]:
-    """Sorted image ids of a split: of ``<folder><split>.txt`` in the set, or of a list file; see ``read_list``."""
+    """Read the image ids of a split.
+
+    Args:
+        store: root of the data set.
+        split: name of a split, read from ``<folder><split>.txt``, or the path of a list file.
+        folder: folder of the data set's list files, with a slash at its end.
+        flags: see ``read_list``.
+
+    Returns:
+        The ids, sorted.
+
+    Raises:
+        UserError: the split does not exist, or ``read_list`` refuses its file.
+    """
     if is_list_file(split):
         return read_list(split, flags)
     if not store.exists(f"{folder}{split}.txt"):
@@ -77,10 +114,10 @@ def read_split(store: Store, split: str, folder: str = "", flags: bool = False) 
             f"split file {store.url}/{folder}{split}.txt does not exist; it lists one image id per line. "
             f"Splits that are there: {known}"
         )
-    return _ids(store, f"{folder}{split}.txt", flags)
+    return _read_ids(store, f"{folder}{split}.txt", flags)
 
 
-def _ids(store: Store, path: str, flags: bool) -> list[str]:
+def _read_ids(store: Store, path: str, flags: bool) -> list[str]:
     where = f"split file {store.url}/{path}"
     try:
         text = store.read(path).decode("utf-8-sig")
@@ -94,13 +131,13 @@ def _ids(store: Store, path: str, flags: bool) -> list[str]:
     if not ids:
         raise UserError(f"{where} lists no image")
     ids.sort()
-    for one, following in pairwise(ids):
-        if one == following:
-            raise UserError(f"{where} lists {one} more than once")
+    for image_id, following in pairwise(ids):
+        if image_id == following:
+            raise UserError(f"{where} lists {image_id} more than once")
     return ids
 
 
-def listed(
+def dataset_of_ids(
     store: Store,
     about: About,
     split: str,
@@ -110,9 +147,19 @@ def listed(
     read: Callable[[ImageEntry], ImageRecord],
     classes: tuple[str, ...],
 ) -> Dataset:
-    """The data set of the images with these ids; reads the annotations' bytes for the fingerprint, and no pixels.
+    """List a split that has one image file and one annotation file per id.
 
-    image, annotation: paths below the root, with ``{}`` for the id.
+    Reads the annotations' bytes for the fingerprint, but no pixels.
+
+    Args:
+        store: root of the data set.
+        about: description of the data set.
+        split: name of the split, or path of its list file.
+        ids: image ids of the split, sorted.
+        image: path of an image below the root, with ``{}`` for the id.
+        annotation: path of an annotation below the root, with ``{}`` for the id.
+        read: reads an entry; its ``annotation`` is the annotation's path.
+        classes: published class names.
     """
     paths = {image_id: image.format(image_id) for image_id in ids}
     sizes = store.sizes(paths.values())
@@ -124,27 +171,47 @@ def listed(
     return Dataset(about, split_name(split), entries, fingerprint(entries, contents), read, classes, strays)
 
 
-def only_all(split: str, name: str) -> None:
-    """UserError if a set without splits is asked for one, other than by a list file."""
+def check_only_split(split: str, name: str) -> None:
+    """Check the split of a data set that publishes none.
+
+    Raises:
+        UserError: the split is neither ``all`` nor a list file.
+    """
     if split != ALL and not is_list_file(split):
         raise UserError(f"unknown split {split!r} of {name}; it has one, {ALL!r}, and takes a list file (*.txt)")
 
 
-def by_stem(store: Store, folder: str) -> dict[str, tuple[str, int]]:
-    """The files of a folder: stem -> (path, bytes), in order of the stems; UserError if two have the same stem."""
+def files_by_stem(store: Store, folder: str) -> dict[str, tuple[str, int]]:
+    """List the files of a folder by their stems.
+
+    Returns:
+        stem -> (path below the root, bytes), sorted by name; hidden files are left out.
+
+    Raises:
+        UserError: two files have the same stem.
+    """
     found: dict[str, tuple[str, int]] = {}
     for name, size in sorted(store.listing(folder)):
-        stem = _stem(name)
         if name.startswith("."):
             continue
+        stem = _stem(name)
         if stem in found:
             raise UserError(f"{store.url}/{folder} has two files of the name {stem}: {found[stem][0]} and {name}")
         found[stem] = f"{folder}/{name}", size
     return found
 
 
-def chosen(stems: Iterable[str], split: str, where: str) -> list[str]:
-    """Those of the sorted stems that a split means: all, or those of a list file, which must be there."""
+def stems_of_split(stems: Iterable[str], split: str, where: str) -> list[str]:
+    """The stems that belong to a split.
+
+    Args:
+        stems: stems of the image files that are there, sorted.
+        split: name of a split, which has all of them, or path of a list file.
+        where: folder of the images, for the error message.
+
+    Raises:
+        UserError: the list file names an image that is not there.
+    """
     known = list(stems)
     if not is_list_file(split):
         return known
@@ -157,15 +224,13 @@ def chosen(stems: Iterable[str], split: str, where: str) -> list[str]:
 
 
 def stray_stems(store: Store, annotations: str, images: str) -> Sequence[str]:
-    """A line for every annotation file without an image of its stem."""
-    return tuple(_strays(store, annotations, images))
-
-
-def _strays(store: Store, annotations: str, images: str) -> Iterator[str]:
+    """One line per annotation file without an image of the same stem; both arguments are folders."""
     known = {_stem(name) for name, _ in store.listing(images)}
-    for name, _ in sorted(store.listing(annotations)):
-        if not name.startswith(".") and _stem(name) not in known:
-            yield f"{annotations}/{name} belongs to no image in {images}"
+    return tuple(
+        f"{annotations}/{name} belongs to no image in {images}"
+        for name, _ in sorted(store.listing(annotations))
+        if not name.startswith(".") and _stem(name) not in known
+    )
 
 
 def _stem(name: str) -> str:
@@ -173,7 +238,7 @@ def _stem(name: str) -> str:
 
 
 def read_or_empty(store: Store, path: str) -> bytes:
-    """A file's bytes; nothing for one that cannot be read, which is reported when its image is read."""
+    """The bytes of a file; empty if it cannot be read, which is reported when its image is read."""
     try:
         return store.read(path)
     except OSError:

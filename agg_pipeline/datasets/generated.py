@@ -25,11 +25,13 @@ ABOUT = About(
 )
 CLASSES = ("animal", "figure", "plant", "vehicle")
 VERSION = b"demo 1"
+"""Enters the fingerprint; changes whenever the renderer draws other pixels."""
 SEED = 2024
+"""Seed of all scenes."""
 SPLITS = {"train": (0, 64), "val": (100_000, 24), "large": (200_000, 2000)}
-"""First scene and number of images of each split."""
-MOST = 100_000
-"""Scenes that a split named by their number may have: those before the first of ``val``."""
+"""Number of the first scene and number of scenes, by split."""
+MAX_SCENES = 100_000
+"""Most scenes of a split that is given as a number: those before the first scene of ``val``."""
 
 
 def splits(_store: Store) -> tuple[str, ...]:
@@ -38,11 +40,21 @@ def splits(_store: Store) -> tuple[str, ...]:
 
 
 def open_demo(_store: Store, split: str) -> Dataset:
-    """List a split of the demo set; the name may also be a number of scenes, of which those of ``train`` come first."""
-    if split not in SPLITS and not (split.isdecimal() and 0 < int(split) <= MOST):
+    """List a split of the demo set.
+
+    Args:
+        split: name of a split, or a number of scenes; these start with the scenes of ``train``.
+
+    Raises:
+        UserError: the split is unknown.
+    """
+    if split in SPLITS:
+        first, count = SPLITS[split]
+    elif split.isdecimal() and 0 < int(split) <= MAX_SCENES:
+        first, count = 0, int(split)
+    else:
         names = ", ".join(SPLITS)
-        raise UserError(f"unknown split {split!r} of demo; possible: {names}, or a number of scenes up to {MOST}")
-    first, count = SPLITS[split] if split in SPLITS else (0, int(split))
+        raise UserError(f"unknown split {split!r} of demo; possible: {names}, or a number of scenes up to {MAX_SCENES}")
     entries = tuple(ImageEntry(f"demo_{n:06d}", f"demo/{n:06d}.png", 0, n) for n in range(first, first + count))
     return Dataset(ABOUT, split, entries, fingerprint(entries, [VERSION]), _read, CLASSES)
 
@@ -53,7 +65,17 @@ def _read(entry: ImageEntry) -> ImageRecord:
 
 
 def read_pixels(_store: Store, path: str) -> tuple[NDArray[np.uint8], str]:
-    """The pixels of a scene by its path, and their sha256; ImageError if there is no such scene."""
+    """Render the pixels of a scene without its masks.
+
+    Args:
+        path: path of the scene in its entry, such as ``demo/000003.png``.
+
+    Returns:
+        The (H, W, 3) uint8 RGB pixels, and their sha256 in hex.
+
+    Raises:
+        ImageError: there is no such scene.
+    """
     number = path.removeprefix("demo/").removesuffix(".png")
     if not number.isdecimal():
         raise ImageError("unreadable_image", f"{path} is no scene of the demo set")

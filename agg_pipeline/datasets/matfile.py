@@ -10,14 +10,27 @@ from scipy.io import loadmat
 from agg_pipeline.storage.store import Store
 from schemas.errors import ImageError
 
-HDF5 = b"\x89HDF"
+HDF5_SIGNATURE = b"\x89HDF"
+"""First bytes of a file of MATLAB 7.3, which scipy cannot read."""
 
 
 def read_mat(store: Store, path: str, variable: str) -> Any:
-    """The struct in a variable of a .mat file; ImageError (unreadable_annotation) says what is wrong with it."""
+    """Read one variable of a .mat file.
+
+    Args:
+        store: root of the data set.
+        path: path of the file below the root.
+        variable: name of the variable.
+
+    Returns:
+        The value as scipy gives it: a struct is a structured array of shape (1, 1).
+
+    Raises:
+        ImageError: ``unreadable_annotation``, the file is missing, broken or of MATLAB 7.3, or lacks the variable.
+    """
     try:
         raw = store.read(path)
-        if raw.startswith(HDF5):
+        if raw.startswith(HDF5_SIGNATURE):
             raise NotImplementedError
         content = loadmat(io.BytesIO(raw))
     except FileNotFoundError:
@@ -28,7 +41,7 @@ def read_mat(store: Store, path: str, variable: str) -> Any:
             f"{path} is a file of MATLAB 7.3 (HDF5); convert it: load it in MATLAB or Octave and save it with '-v7'",
         ) from None
     except Exception as error:  # On damaged files scipy raises whatever its parser stumbles over.
-        raise ImageError("unreadable_annotation", f"{path} is no readable .mat file: {error}") from error
+        raise ImageError("unreadable_annotation", f"{path} is not a readable .mat file: {error}") from error
     if variable not in content:
         raise ImageError("unreadable_annotation", f"{path} has no {variable}")
     return content[variable]

@@ -1,4 +1,4 @@
-"""Sets of images with one mask image each, of the same stem: GrabCut, Berkeley, DAVIS, and any folder of that kind."""
+"""Sets with one mask image of the same stem per image: GrabCut, Berkeley, DAVIS, and any folder of that kind."""
 
 from __future__ import annotations
 
@@ -12,17 +12,24 @@ from numpy.typing import NDArray
 from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
 from agg_pipeline.datasets.file_listing import (
     ALL,
-    by_stem,
-    chosen,
-    need_layout,
-    only_all,
+    check_layout,
+    check_only_split,
+    files_by_stem,
     read_or_empty,
     split_name,
+    stems_of_split,
     stray_stems,
 )
-from agg_pipeline.datasets.images import check_size, instance_masks, read_array, read_grey, read_image, read_labels
+from agg_pipeline.datasets.images import (
+    check_size,
+    ignore_mask,
+    instance_masks,
+    read_array,
+    read_grey,
+    read_image,
+    read_labels,
+)
 from agg_pipeline.storage.store import Store
-from schemas.crop import crop_mask
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask
 
@@ -68,15 +75,22 @@ FOLDER = About(
     "being instance ids, 0 the background",
 )
 IGNORED = 128
-"""GrabCut and Berkeley: this grey level counts nowhere, what is above it is the object."""
+"""Grey level of ignored pixels in GrabCut and Berkeley; higher levels are the object."""
 
 ReadTruth = Callable[[Store, str], tuple[NDArray[np.int64], NDArray[np.bool_] | None]]
-"""(set, path of a mask image) -> (H, W) instance ids and the (H, W) pixels to ignore, if there can be any."""
+"""(root, path of a mask image) -> (H, W) instance ids, and the (H, W) ignored pixels, None if there are none."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Where a set of pairs keeps its images and masks, and how it writes a mask."""
+    """How a set of image pairs is stored.
+
+    Attributes:
+        about: description of the data set.
+        images: folder of the images.
+        masks: folder of the mask images.
+        read_truth: reads a mask image.
+    """
 
     about: About
     images: str
@@ -90,41 +104,49 @@ def splits(_store: Store) -> tuple[str, ...]:
 
 
 def open_pairs(pairs: Pairs, store: Store, split: str) -> Dataset:
-    """List a set of pairs: every image, or those of a list file of stems."""
-    need_layout(store, pairs.about)
-    only_all(split, pairs.about.name)
-    images, masks = by_stem(store, pairs.images), by_stem(store, pairs.masks)
+    """List a set of image pairs.
+
+    Args:
+        pairs: how the set is stored.
+        store: root of the data set.
+        split: ``all``, or the path of a list file with stems.
+
+    Raises:
+        UserError: the layout is not there, the split is unknown, or two files have the same stem.
+    """
+    check_layout(store, pairs.about)
+    check_only_split(split, pairs.about.name)
+    images, masks = files_by_stem(store, pairs.images), files_by_stem(store, pairs.masks)
     if not images:
         raise UserError(f"{store.url}/{pairs.images} has no file")
-    entries = tuple(
-        ImageEntry(stem, *images[stem], masks[stem][0] if stem in masks else None)
-        for stem in chosen(images, split, f"{store.url}/{pairs.images}")
-    )
+    entries = []
+    for stem in stems_of_split(images, split, f"{store.url}/{pairs.images}"):
+        path, size = images[stem]
+        mask_path = masks[stem][0] if stem in masks else None
+        entries.append(ImageEntry(stem, path, size, mask_path))
     annotations = (read_or_empty(store, entry.annotation) for entry in entries if entry.annotation)
     return Dataset(
-        pairs.about,
-        split_name(split),
-        entries,
-        fingerprint(entries, annotations),
-        partial(_read, pairs, store),
-        (),
-        partial(stray_stems, store, pairs.masks, pairs.images),
+        about=pairs.about,
+        split=split_name(split),
+        entries=tuple(entries),
+        fingerprint=fingerprint(entries, annotations),
+        read=partial(_read, pairs, store),
+        strays=partial(stray_stems, store, pairs.masks, pairs.images),
     )
 
 
 def _read(pairs: Pairs, store: Store, entry: ImageEntry) -> ImageRecord:
     pixels, sha256 = read_image(store, entry.path)
-    height, width = pixels.shape[:2]
     if entry.annotation is None:
         raise ImageError("unreadable_annotation", f"{pairs.masks} has no mask for {entry.path}")
     labels, ignored = pairs.read_truth(store, entry.annotation)
-    check_size(labels.shape, (height, width), entry.annotation)
-    objects = tuple(ObjectMask(instance, None, mask) for instance, mask in instance_masks(labels))
-    ignore = crop_mask(ignored, height, width) if ignored is not None and ignored.any() else None
+    check_size(labels.shape, pixels.shape[:2], entry.annotation)
+    objects = tuple(ObjectMask(instance_id, None, mask) for instance_id, mask in instance_masks(labels))
+    ignore = None if ignored is None else ignore_mask(ignored)
     return ImageRecord(entry.image_id, entry.path, sha256, pairs.about.licence, pixels, objects, ignore)
 
 
-def _trimap(store: Store, path: str) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+def _read_trimap(store: Store, path: str) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
     grey = read_grey(store, path)
     if 0 < grey.max(initial=0) < IGNORED:
         what = f"{path} has no grey level above {grey.max()}; the object is above {IGNORED}"
@@ -132,17 +154,17 @@ def _trimap(store: Store, path: str) -> tuple[NDArray[np.int64], NDArray[np.bool
     return (grey > IGNORED).astype(np.int64), grey == IGNORED
 
 
-def _any_channel(store: Store, path: str) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
-    values = read_array(store, path)
-    marked = values != 0
+def _read_any_channel(store: Store, path: str) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+    """Every pixel with a non-zero channel is the object."""
+    marked = read_array(store, path) != 0
     return (marked.any(axis=2) if marked.ndim == 3 else marked).astype(np.int64), None
 
 
-def _instances(store: Store, path: str) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+def _read_instances(store: Store, path: str) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
     return read_labels(store, path), None
 
 
-open_grabcut = partial(open_pairs, Pairs(GRABCUT, "data_GT", "boundary_GT", _trimap))
-open_berkeley = partial(open_pairs, Pairs(BERKELEY, "images", "masks", _trimap))
-open_davis = partial(open_pairs, Pairs(DAVIS, "img", "gt", _any_channel))
-open_folder = partial(open_pairs, Pairs(FOLDER, "images", "masks", _instances))
+open_grabcut = partial(open_pairs, Pairs(GRABCUT, "data_GT", "boundary_GT", _read_trimap))
+open_berkeley = partial(open_pairs, Pairs(BERKELEY, "images", "masks", _read_trimap))
+open_davis = partial(open_pairs, Pairs(DAVIS, "img", "gt", _read_any_channel))
+open_folder = partial(open_pairs, Pairs(FOLDER, "images", "masks", _read_instances))

@@ -9,13 +9,13 @@ import numpy as np
 
 from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
 from agg_pipeline.datasets.file_listing import (
-    by_stem,
-    chosen,
+    check_layout,
+    files_by_stem,
     is_list_file,
-    need_layout,
     read_list,
     read_or_empty,
     split_name,
+    stems_of_split,
     stray_stems,
 )
 from agg_pipeline.datasets.images import check_size, instance_masks, read_image, read_labels
@@ -36,7 +36,7 @@ ABOUT = About(
     "of categories with id and name) to class_names.json",
 )
 BACKGROUND = 40
-"""Background in the published masks; every other index is a part class, 0 among them."""
+"""Class index of the background in the published masks; every other index, 0 included, is a part class."""
 
 
 def splits(store: Store) -> tuple[str, ...]:
@@ -45,39 +45,49 @@ def splits(store: Store) -> tuple[str, ...]:
 
 
 def open_partimagenet(store: Store, split: str) -> Dataset:
-    """List a split (a folder, or a list file of stems of one of the folders); reads no pixels."""
-    need_layout(store, ABOUT)
+    """List a split; reads the annotations' bytes for the fingerprint, but no pixels.
+
+    Args:
+        store: root of the data set.
+        split: name of a split, which is a folder, or the path of a list file with stems of one of the folders.
+
+    Raises:
+        UserError: the layout or the split is not there, two files have the same stem, or the class names are broken.
+    """
+    check_layout(store, ABOUT)
     names = _class_names(store)
     folder = _folder_of(store, read_list(split)) if is_list_file(split) else split
     if folder not in splits(store):
         raise UserError(f"unknown split {split!r} of {store.url}; there are: {', '.join(splits(store))}")
-    images, masks = by_stem(store, f"images/{folder}"), by_stem(store, f"annotations/{folder}")
+    images_folder, masks_folder = f"images/{folder}", f"annotations/{folder}"
+    images, masks = files_by_stem(store, images_folder), files_by_stem(store, masks_folder)
     if not images:
-        raise UserError(f"{store.url}/images/{folder} has no file")
-    entries = tuple(
-        ImageEntry(stem, *images[stem], f"annotations/{folder}/{stem}.png")
-        for stem in chosen(images, split, f"{store.url}/images/{folder}")
-    )
+        raise UserError(f"{store.url}/{images_folder} has no file")
+    entries = []
+    for stem in stems_of_split(images, split, f"{store.url}/{images_folder}"):
+        path, size = images[stem]
+        entries.append(ImageEntry(stem, path, size, f"{masks_folder}/{stem}.png"))
     annotations = (read_or_empty(store, entry.annotation) for entry in entries if entry.image_id in masks)
     return Dataset(
-        ABOUT,
-        split_name(split),
-        entries,
-        fingerprint(entries, annotations),
-        partial(_read, store, names),
-        tuple(names.values()),
-        partial(stray_stems, store, f"annotations/{folder}", f"images/{folder}"),
+        about=ABOUT,
+        split=split_name(split),
+        entries=tuple(entries),
+        fingerprint=fingerprint(entries, annotations),
+        read=partial(_read, store, names),
+        classes=tuple(names.values()),
+        strays=partial(stray_stems, store, masks_folder, images_folder),
     )
 
 
 def _folder_of(store: Store, stems: list[str]) -> str:
     for split in splits(store):
-        if stems[0] in by_stem(store, f"images/{split}"):
+        if stems[0] in files_by_stem(store, f"images/{split}"):
             return split
     raise UserError(f"no folder of {store.url}/images has an image {stems[0]}")
 
 
 def _class_names(store: Store) -> dict[int, str]:
+    """Class index -> name, sorted by index."""
     content = store.read_json("class_names.json")
     try:
         names = {int(category["id"]): str(category["name"]) for category in content["categories"]}
@@ -88,23 +98,25 @@ def _class_names(store: Store) -> dict[int, str]:
 
 def _read(store: Store, names: Mapping[int, str], entry: ImageEntry) -> ImageRecord:
     pixels, sha256 = read_image(store, entry.path)
-    height, width = pixels.shape[:2]
     labels = read_labels(store, entry.annotation)
-    check_size(labels.shape, (height, width), entry.annotation)
-    # From 1, because 0, too, is a class.
+    check_size(labels.shape, pixels.shape[:2], entry.annotation)
+    # Class index 0 is a part, too: number the classes from 1, so that 0 is free for the background.
     numbered = np.where(labels == BACKGROUND, 0, labels + 1)
     parts = []
     for number, mask in instance_masks(numbered):
-        if number - 1 not in names:
-            what = f"{entry.annotation} has class index {number - 1}, which class_names.json does not name"
+        index = number - 1
+        if index not in names:
+            what = f"{entry.annotation} has class index {index}, which class_names.json does not name"
             raise ImageError("unreadable_annotation", what)
-        label = names[number - 1]
-        parts.append(PartMask(str(number - 1), label, label.lower(), mask))
-    objects = (ObjectMask(1, _category(parts), crop_mask(numbered > 0, height, width), tuple(parts)),) if parts else ()
+        parts.append(PartMask(str(index), names[index], names[index].lower(), mask))
+    objects: tuple[ObjectMask, ...] = ()
+    if parts:
+        union = crop_mask(numbered > 0, *numbered.shape)
+        objects = (ObjectMask(1, _category(parts), union, tuple(parts)),)
     return ImageRecord(entry.image_id, entry.path, sha256, ABOUT.licence, pixels, objects)
 
 
 def _category(parts: list[PartMask]) -> str | None:
-    """The first of two words, if all parts share it: ``Quadruped`` of Quadruped Head and Quadruped Tail."""
-    first = {part.label.partition(" ")[0] if " " in part.label else None for part in parts}
-    return first.pop() if len(first) == 1 else None
+    """The first word of the labels, if all parts share it: ``Quadruped`` of Quadruped Head and Quadruped Tail."""
+    first_words = {part.label.partition(" ")[0] if " " in part.label else None for part in parts}
+    return first_words.pop() if len(first_words) == 1 else None

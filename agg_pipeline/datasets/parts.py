@@ -1,10 +1,11 @@
-"""Annotated parts of a data set's images, looked up by the image's id."""
+"""Annotated parts of a data set, looked up by image id."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,36 +15,57 @@ from agg_pipeline.datasets.registry import DATASETS, known_dataset, root_of
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageEntry, ObjectMask, PartMask
 
-_NUMBER = re.compile(r" \d+(?= |$)")
+_RUNNING_NUMBER = re.compile(r" \d+(?= |$)")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class AnnotatedPart:
-    """A part of an image. kind: its class, as in "dog left ear". mask: (H, W) bool."""
+    """An annotated part of an image.
+
+    Attributes:
+        kind: class of the part, such as "dog left ear".
+        mask: (H, W) bool.
+    """
 
     kind: str
     mask: NDArray[np.bool_]
 
 
 PartsOf = Callable[[str], tuple[AnnotatedPart, ...]]
-"""The annotated parts of an image by its id; none for an image without."""
+"""Image id -> annotated parts of the image; empty if it has none or is unknown."""
 
 
 def part_class(owner: ObjectMask, part: PartMask) -> str:
     """The class of a part in words: its object's category and its name without running numbers."""
-    name = _NUMBER.sub("", part.name)
+    name = _RUNNING_NUMBER.sub("", part.name)
     category = (owner.category or "").lower()
-    return name if not category or f"{name} ".startswith(f"{category} ") else f"{category} {name}"
+    if not category or f"{name} ".startswith(f"{category} "):
+        return name
+    return f"{category} {name}"
 
 
 def open_parts(where: str) -> PartsOf:
-    """The parts of a set, in all of its splits: ``NAME:ROOT``, ``demo``, or the root of a set like PartImageNet."""
+    """Open the annotated parts of a data set, of all its splits.
+
+    Args:
+        where: ``NAME:ROOT``, ``demo``, or the root of a set in PartImageNet's layout.
+
+    Returns:
+        A function that reads the parts of an image when it is called; it raises UserError if they are broken.
+
+    Raises:
+        UserError: the data set is unknown, is not there, or has no annotated parts.
+    """
     name, colon, root = where.partition(":")
     if name not in DATASETS and (not colon or root.startswith("//")):
         name, root = "partimagenet", where
-    known = known_dataset(name)
-    if "part" not in known.about.levels:
+    if "part" not in known_dataset(name).about.levels:
         raise UserError(f"data set {name} has no annotated parts")
+    return partial(_read_parts, _entries_of_all_splits(name, root))
+
+
+def _entries_of_all_splits(name: str, root: str) -> dict[str, tuple[Dataset, ImageEntry]]:
+    known = known_dataset(name)
     store = root_of(name, root)
     entries: dict[str, tuple[Dataset, ImageEntry]] = {}
     problems: list[UserError] = []
@@ -51,21 +73,25 @@ def open_parts(where: str) -> PartsOf:
         try:
             dataset = known.open(store, split)
         except UserError as error:
-            # As PASCAL's test images, which have no parts.
+            # Some splits have no parts, such as PASCAL's test images.
             problems.append(error)
             continue
         entries |= {entry.image_id: (dataset, entry) for entry in dataset.entries}
     if not entries:
         raise problems[0]
+    return entries
 
-    def parts_of(image_id: str) -> tuple[AnnotatedPart, ...]:
-        if image_id not in entries:
-            return ()
-        dataset, entry = entries[image_id]
-        try:
-            record = dataset.read(entry)
-        except ImageError as error:
-            raise UserError(f"the annotated parts of image {image_id} cannot be read: {error.detail}") from error
-        return tuple(AnnotatedPart(part_class(o, part), part.mask.full()) for o in record.objects for part in o.parts)
 
-    return parts_of
+def _read_parts(entries: Mapping[str, tuple[Dataset, ImageEntry]], image_id: str) -> tuple[AnnotatedPart, ...]:
+    if image_id not in entries:
+        return ()
+    dataset, entry = entries[image_id]
+    try:
+        record = dataset.read(entry)
+    except ImageError as error:
+        raise UserError(f"the annotated parts of image {image_id} cannot be read: {error.detail}") from error
+    return tuple(
+        AnnotatedPart(part_class(instance, part), part.mask.full())
+        for instance in record.objects
+        for part in instance.parts
+    )

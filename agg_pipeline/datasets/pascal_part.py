@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -11,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agg_pipeline.datasets.dataset import About, Dataset
-from agg_pipeline.datasets.file_listing import list_files, listed, need_layout, read_split
+from agg_pipeline.datasets.file_listing import check_layout, dataset_of_ids, list_files, read_split
 from agg_pipeline.datasets.images import check_size, read_image
 from agg_pipeline.datasets.matfile import read_mat
 from agg_pipeline.datasets.sbd import CATEGORIES
@@ -32,20 +34,20 @@ ABOUT = About(
     download="trainval.tar.gz (Annotations_Part) into VOCdevkit/VOC2010 of VOCtrainval_03-May-2010.tar, the root",
 )
 LISTS = "ImageSets/Main/"
+"""Folder of the list files."""
 ANNOTATION = "Annotations_Part/{}.mat"
+"""Path of an annotation, by image id."""
 TEST = "test"
+"""PASCAL's split without part annotations."""
 NESTED = 0.9
-"""A part that lies in a larger one with at least this share of its pixels is a part of it."""
+"""A part is nested in a larger part that contains at least this share of its pixels."""
 
 WORDS = {
     "bliplate": "back licence plate",
     "fliplate": "front licence plate",
-    "handlebar": "handlebar",
-    "headlight": "headlight",
     "chainwheel": "chain wheel",
     "bwheel": "back wheel",
     "fwheel": "front wheel",
-    "screen": "screen",
     "lwing": "left wing",
     "rwing": "right wing",
     "lebrow": "left eyebrow",
@@ -71,13 +73,18 @@ WORDS = {
     "lleg": "left leg",
     "rleg": "right leg",
 }
+"""Published part names that follow no rule, in readable words."""
+# "lfuleg": left front upper leg; "hfrontside": head front side.
 _LIMB = re.compile(r"(?P<side>[lr])(?P<end>[fb])(?P<piece>leg|uleg|lleg|pa|ho)")
 _SIDE = re.compile(r"(?P<of>[hc]?)(?P<side>front|left|right|back|roof)(?P<what>side|mirror)")
 _PIECES = {"leg": "leg", "uleg": "upper leg", "lleg": "lower leg", "pa": "paw", "ho": "hoof"}
 
 
 def part_name(label: str) -> str:
-    """A published part name in readable words: ``lfuleg`` is the left front upper leg, ``wheel_2`` wheel 2."""
+    """A published part name in readable words.
+
+    ``lfuleg`` becomes "left front upper leg", ``wheel_2`` becomes "wheel 2".
+    """
     stem, _, number = label.partition("_")
     limb, side = _LIMB.fullmatch(stem), _SIDE.fullmatch(stem)
     if stem in WORDS:
@@ -94,19 +101,27 @@ def part_name(label: str) -> str:
 
 
 def splits(store: Store) -> tuple[str, ...]:
-    """Names of the splits that are there, without single classes and without the test images, which have no parts."""
-    of_classes = tuple(f"{category}_" for category in CATEGORIES)
-    return tuple(name for name in list_files(store, LISTS) if name != TEST and not name.startswith(of_classes))
+    """Names of the splits that are there; lists of one class and the test images, which have no parts, are left out."""
+    class_lists = tuple(f"{category}_" for category in CATEGORIES)
+    return tuple(name for name in list_files(store, LISTS) if name != TEST and not name.startswith(class_lists))
 
 
 def open_pascal_part(store: Store, split: str) -> Dataset:
-    """List a split; reads the annotations' bytes for the fingerprint, and no pixels."""
-    need_layout(store, ABOUT)
+    """List a split; reads the annotations' bytes for the fingerprint, but no pixels.
+
+    Args:
+        store: root of the data set.
+        split: name of a split, read from ``ImageSets/Main/<split>.txt``, or the path of a list file.
+
+    Raises:
+        UserError: the layout or the split is not there, or no image of the split has a part annotation.
+    """
+    check_layout(store, ABOUT)
     ids = read_split(store, split, LISTS, flags=True)
-    # So are PASCAL's test images.
+    # PASCAL's test images, for example, are listed but have no part annotations.
     if not store.sizes(ANNOTATION.format(image_id) for image_id in ids):
         raise UserError(f"no image of split {split} has a part annotation in {store.url}/Annotations_Part")
-    return listed(store, ABOUT, split, ids, "JPEGImages/{}.jpg", ANNOTATION, partial(_read, store), CATEGORIES)
+    return dataset_of_ids(store, ABOUT, split, ids, "JPEGImages/{}.jpg", ANNOTATION, partial(_read, store), CATEGORIES)
 
 
 def _read(store: Store, entry: ImageEntry) -> ImageRecord:
@@ -115,8 +130,8 @@ def _read(store: Store, entry: ImageEntry) -> ImageRecord:
     path = entry.annotation
     annotation = read_mat(store, path, "anno")
     try:
-        found = np.ravel(annotation[0, 0]["objects"])
-        objects = tuple(_object(number, item, size, path) for number, item in enumerate(found, start=1))
+        items = np.ravel(annotation[0, 0]["objects"])
+        objects = tuple(_object(number, item, size, path) for number, item in enumerate(items, start=1))
     except (IndexError, KeyError, ValueError, TypeError) as error:
         raise ImageError("unreadable_annotation", f"{path}: anno is not as published: {error}") from error
     return ImageRecord(entry.image_id, entry.path, sha256, ABOUT.licence, pixels, objects)
@@ -141,21 +156,39 @@ def _mask(values: NDArray[Any], size: tuple[int, int], what: str) -> MaskCrop:
 
 
 def nested(parts: Sequence[tuple[str, MaskCrop]]) -> tuple[PartMask, ...]:
-    """(label, mask) pairs as parts; the parent of each is the smallest larger part that holds at least 0.9 of it.
+    """Turn the labelled masks of one object into parts and find the parent of each.
 
-    A label that is there twice gets a running number in its part_id.
+    The parent is the smallest larger part that contains at least 90 % of the part's pixels.
+
+    Args:
+        parts: (published label, mask) pairs, as they are listed.
+
+    Returns:
+        The parts in the same order. Their ids are the labels; a repeated label gets a running number (``eye#2``).
     """
-    ids: list[str] = []
-    for label, _ in parts:
-        again = sum(other == label for other, _ in parts[: len(ids)])
-        ids.append(f"{label}#{again + 1}" if again else label)
+    ids = _unique_ids([label for label, _ in parts])
     found = []
-    for number, (label, mask) in enumerate(parts):
-        around = [
-            (area(other), n)
-            for n, (_, other) in enumerate(parts)
-            if 0 < area(mask) < area(other) and intersection(other, mask) >= NESTED * area(mask)
-        ]
-        parent = ids[min(around)[1]] if around else None
-        found.append(PartMask(ids[number], label, part_name(label), mask, parent))
+    for part_id, (label, mask) in zip(ids, parts, strict=True):
+        parent = _smallest_around(mask, ids, parts)
+        found.append(PartMask(part_id, label, part_name(label), mask, parent))
     return tuple(found)
+
+
+def _unique_ids(labels: Sequence[str]) -> list[str]:
+    seen: Counter[str] = Counter()
+    ids = []
+    for label in labels:
+        seen[label] += 1
+        ids.append(label if seen[label] == 1 else f"{label}#{seen[label]}")
+    return ids
+
+
+def _smallest_around(mask: MaskCrop, ids: Sequence[str], parts: Sequence[tuple[str, MaskCrop]]) -> str | None:
+    """Id of the smallest larger part that contains a mask; the first one if several are equally small."""
+    pixels = area(mask)
+    parent, smallest = None, math.inf
+    for part_id, (_, other) in zip(ids, parts, strict=True):
+        larger = area(other)
+        if 0 < pixels < larger < smallest and intersection(other, mask) >= NESTED * pixels:
+            parent, smallest = part_id, larger
+    return parent

@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agg_pipeline.datasets.dataset import About, Dataset
-from agg_pipeline.datasets.file_listing import list_files, listed, need_layout, read_split
-from agg_pipeline.datasets.images import check_size, instance_masks, read_image, read_labels
+from agg_pipeline.datasets.file_listing import check_layout, dataset_of_ids, list_files, read_split
+from agg_pipeline.datasets.images import check_size, ignore_mask, instance_masks, read_image, read_labels
 from agg_pipeline.datasets.sbd import CATEGORIES
 from agg_pipeline.storage.store import Store
-from schemas.crop import crop_mask
+from schemas.crop import MaskCrop
 from schemas.records import ImageEntry, ImageRecord, ObjectMask
 
 ABOUT = About(
@@ -25,7 +26,9 @@ ABOUT = About(
     download="VOCtrainval_11-May-2012.tar; the root is its folder VOCdevkit/VOC2012",
 )
 LISTS = "ImageSets/Segmentation/"
+"""Folder of the list files."""
 IGNORED = 255
+"""Palette index of ignored pixels."""
 
 
 def splits(store: Store) -> tuple[str, ...]:
@@ -34,37 +37,46 @@ def splits(store: Store) -> tuple[str, ...]:
 
 
 def open_pascal_voc(store: Store, split: str) -> Dataset:
-    """List a split of PASCAL VOC's segmentation images; reads the annotations' bytes, and no pixels."""
-    need_layout(store, ABOUT)
+    """List a split of the segmentation images; reads the annotations' bytes for the fingerprint, but no pixels.
+
+    Args:
+        store: root of the data set.
+        split: name of a split, read from ``ImageSets/Segmentation/<split>.txt``, or the path of a list file.
+
+    Raises:
+        UserError: the layout or the split is not there.
+    """
+    check_layout(store, ABOUT)
     ids = read_split(store, split, LISTS)
-    return listed(
+    return dataset_of_ids(
         store, ABOUT, split, ids, "JPEGImages/{}.jpg", "SegmentationObject/{}.png", partial(_read, store), CATEGORIES
     )
 
 
 def _read(store: Store, entry: ImageEntry) -> ImageRecord:
     pixels, sha256 = read_image(store, entry.path)
-    height, width = pixels.shape[:2]
     # Palette indices, not grey levels: as grey levels the ids 1 and 16 are the same.
     labels = read_labels(store, entry.annotation)
-    check_size(labels.shape, (height, width), entry.annotation)
+    check_size(labels.shape, pixels.shape[:2], entry.annotation)
     ignored = labels == IGNORED
     classes = _classes(store, entry.annotation.replace("SegmentationObject", "SegmentationClass"), labels.shape)
-    objects = []
-    for instance, mask in instance_masks(np.where(ignored, 0, labels)):
-        box = mask.box
-        inside = classes[box.top : box.bottom + 1, box.left : box.right + 1][mask.values] if classes is not None else ()
-        numbers = np.bincount(inside, minlength=1) if len(inside) else np.zeros(1)
-        number = int(numbers.argmax())
-        objects.append(ObjectMask(instance, CATEGORIES[number - 1] if 1 <= number <= len(CATEGORIES) else None, mask))
-    ignore = crop_mask(ignored, height, width) if ignored.any() else None
-    return ImageRecord(entry.image_id, entry.path, sha256, ABOUT.licence, pixels, tuple(objects), ignore)
+    objects = tuple(
+        ObjectMask(instance_id, None if classes is None else _category(mask, classes), mask)
+        for instance_id, mask in instance_masks(np.where(ignored, 0, labels))
+    )
+    return ImageRecord(entry.image_id, entry.path, sha256, ABOUT.licence, pixels, objects, ignore_mask(ignored))
 
 
-def _classes(store: Store, path: str, size: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]] | None:
-    """The (H, W) class numbers beside the instances, if the set has them."""
+def _classes(store: Store, path: str, size: tuple[int, ...]) -> NDArray[np.int64] | None:
+    """The (H, W) class numbers that the set publishes beside the instances; None if they are not there."""
     if not store.exists(path):
         return None
     labels = read_labels(store, path)
-    check_size(labels.shape, (size[0], size[1]), path)
+    check_size(labels.shape, size, path)
     return labels
+
+
+def _category(mask: MaskCrop, classes: NDArray[np.int64]) -> str | None:
+    """The most frequent class inside a non-empty mask; None if that is no class."""
+    number = int(np.bincount(classes[mask.box.slices][mask.values]).argmax())
+    return CATEGORIES[number - 1] if 1 <= number <= len(CATEGORIES) else None

@@ -1,4 +1,4 @@
-"""The data sets that are known by name."""
+"""The data sets by name."""
 
 from __future__ import annotations
 
@@ -17,11 +17,18 @@ from schemas.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """A set that is known: what it is, the splits that a root holds, how to list one, and which is taken by default.
+class KnownDataset:
+    """A data set that the command line knows by name.
 
-    default_split: for everything but evaluation. pixels: the (H, W, 3) uint8 RGB pixels of an image by its path, and
-    their sha256 as in a record, without its annotations. sha256: the same sha256 alone, without decoding the image.
+    Attributes:
+        about: description of the set.
+        splits: names of the splits that a root holds.
+        open: lists a split, given the root and the split's name.
+        default_split: split that is used if none is given, except in evaluation.
+        evaluation_split: split that evaluation uses if none is given.
+        pixels: reads an image without its annotations, given the root and the image's path; returns the (H, W, 3)
+            uint8 RGB pixels and the sha256 that the image's record has.
+        sha256: the same sha256 alone, without decoding the image.
     """
 
     about: About
@@ -34,47 +41,69 @@ class Known:
 
     @property
     def built_in(self) -> bool:
-        """Whether it has no files, so that no root is needed."""
+        """Whether the set has no files and so needs no root."""
         return not self.about.layout
 
 
-DATASETS: dict[str, Known] = {
+DATASETS: dict[str, KnownDataset] = {
     known.about.name: known
     for known in (
-        Known(
+        KnownDataset(
             *(generated.ABOUT, generated.splits, generated.open_demo, "train", "val"),
             pixels=generated.read_pixels,
             sha256=generated.scene_sha256,
         ),
-        Known(sbd.ABOUT, sbd.splits, sbd.open_sbd, "train", "val"),
-        Known(coco.ABOUT, coco.splits, coco.open_coco, "train2017", "val2017"),
-        Known(paired.GRABCUT, paired.splits, paired.open_grabcut, ALL, ALL),
-        Known(paired.BERKELEY, paired.splits, paired.open_berkeley, ALL, ALL),
-        Known(paired.DAVIS, paired.splits, paired.open_davis, ALL, ALL),
-        Known(pascal_voc.ABOUT, pascal_voc.splits, pascal_voc.open_pascal_voc, "train", "val"),
-        Known(pascal_part.ABOUT, pascal_part.splits, pascal_part.open_pascal_part, "train", "val"),
-        Known(partimagenet.ABOUT, partimagenet.splits, partimagenet.open_partimagenet, "train", "val"),
-        Known(sa1b.ABOUT, sa1b.splits, sa1b.open_sa1b, ALL, sa1b.EVAL),
-        Known(paired.FOLDER, paired.splits, paired.open_folder, ALL, ALL),
+        KnownDataset(sbd.ABOUT, sbd.splits, sbd.open_sbd, "train", "val"),
+        KnownDataset(coco.ABOUT, coco.splits, coco.open_coco, "train2017", "val2017"),
+        KnownDataset(paired.GRABCUT, paired.splits, paired.open_grabcut, ALL, ALL),
+        KnownDataset(paired.BERKELEY, paired.splits, paired.open_berkeley, ALL, ALL),
+        KnownDataset(paired.DAVIS, paired.splits, paired.open_davis, ALL, ALL),
+        KnownDataset(pascal_voc.ABOUT, pascal_voc.splits, pascal_voc.open_pascal_voc, "train", "val"),
+        KnownDataset(pascal_part.ABOUT, pascal_part.splits, pascal_part.open_pascal_part, "train", "val"),
+        KnownDataset(partimagenet.ABOUT, partimagenet.splits, partimagenet.open_partimagenet, "train", "val"),
+        KnownDataset(sa1b.ABOUT, sa1b.splits, sa1b.open_sa1b, ALL, sa1b.EVAL),
+        KnownDataset(paired.FOLDER, paired.splits, paired.open_folder, ALL, ALL),
     )
 }
+"""Every known data set, by name."""
 
 
-def known_dataset(name: str) -> Known:
-    """What is known of a data set; UserError for an unknown name."""
+def known_dataset(name: str) -> KnownDataset:
+    """Look up a data set.
+
+    Raises:
+        UserError: the name is unknown.
+    """
     if name not in DATASETS:
         raise UserError(f"unknown data set {name!r}; possible: {', '.join(sorted(DATASETS))}")
     return DATASETS[name]
 
 
 def root_of(name: str, root: str) -> Store:
-    """The root folder of a data set; UserError if it needs one and none is given."""
+    """Open the root folder of a data set.
+
+    Args:
+        name: name of the data set.
+        root: path or URL of the folder; may be empty for a built-in set.
+
+    Raises:
+        UserError: the name is unknown, or the set needs a root and none is given.
+    """
     if not root and not known_dataset(name).built_in:
         raise UserError(f"data set {name} needs its root folder")
     return Store(root).anchored() if root else Store("")
 
 
 def open_dataset(name: str, root: str, split: str | None) -> Dataset:
-    """List a split (default: ``default_split``) of a data set; UserError if it is unknown or incomplete."""
+    """List a split of a data set.
+
+    Args:
+        name: name of the data set.
+        root: path or URL of its root folder; may be empty for a built-in set.
+        split: name of a split, or path of a list file; None for the default split.
+
+    Raises:
+        UserError: the data set or the split is unknown or incomplete.
+    """
     known = known_dataset(name)
     return known.open(root_of(name, root), split or known.default_split)

@@ -1,4 +1,4 @@
-"""SA-1B: ``images/*.jpg`` and one JSON of compressed run lengths for each in ``annotations``."""
+"""SA-1B: ``images/*.jpg``, and per image a JSON file of compressed run lengths in ``annotations``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from heapq import nsmallest
 from operator import attrgetter, itemgetter
+from typing import Any
 
 from agg_pipeline.datasets.coco import MAX_ID, read_segmentation
 from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
-from agg_pipeline.datasets.file_listing import ALL, is_list_file, need_layout, read_list, split_name
+from agg_pipeline.datasets.file_listing import ALL, check_layout, is_list_file, read_list, split_name
 from agg_pipeline.datasets.images import check_size, read_image
 from agg_pipeline.storage.store import Store
 from schemas.crop import MaskCrop, area, intersection
@@ -30,19 +31,33 @@ ABOUT = About(
     download="any of its archives; their *.jpg to images/, their *.json to annotations/",
 )
 EVAL = "eval"
+"""Split of the protocol's evaluation (section 3)."""
 EVAL_IMAGES = 1000
+"""Images of the split ``eval``: the first ones by image id."""
 EVAL_MASKS = 5
+"""Masks per image of the split ``eval``."""
 EVAL_SEED = 0
+"""Seed by which these masks are drawn."""
 
 
 def splits(_store: Store) -> tuple[str, ...]:
-    """``all``; the split ``eval``, the first 1000 images with five separate masks each, is a part of it."""
+    """``all``; the split ``eval`` (the first 1000 images, five separate masks per image) is contained in it."""
     return (ALL,)
 
 
 def open_sa1b(store: Store, split: str) -> Dataset:
-    """List SA-1B. The fingerprint takes the annotations' sizes for their content: there are millions of them."""
-    need_layout(store, ABOUT)
+    """List a split of SA-1B.
+
+    The fingerprint uses the sizes of the annotations instead of their content, because there are millions of them.
+
+    Args:
+        store: root of the data set.
+        split: ``all``, ``eval``, or the path of a list file.
+
+    Raises:
+        UserError: the layout or the split is not there, or a listed image is missing.
+    """
+    check_layout(store, ABOUT)
     if split not in (ALL, EVAL) and not is_list_file(split):
         raise UserError(f"unknown split {split!r} of sa1b; there are {ALL}, {EVAL}, and list files (*.txt)")
     wanted = set(read_list(split)) if is_list_file(split) else None
@@ -60,18 +75,18 @@ def open_sa1b(store: Store, split: str) -> Dataset:
     if not entries:
         raise UserError(f"{store.url}/images has no .jpg file")
     return Dataset(
-        ABOUT,
-        split_name(split),
-        tuple(entries),
-        fingerprint(entries, _annotation_sizes(store, entries)),
-        partial(_read, store, split == EVAL),
-        (),
-        partial(_strays, store),
+        about=ABOUT,
+        split=split_name(split),
+        entries=tuple(entries),
+        fingerprint=fingerprint(entries, _annotation_sizes(store, entries)),
+        read=partial(_read, store, split == EVAL),
+        strays=partial(_strays, store),
     )
 
 
 def _annotation_sizes(store: Store, entries: Sequence[ImageEntry]) -> Iterator[bytes]:
-    """The size of each entry's annotation, nothing for one that is missing."""
+    """The size of each entry's annotation as text; empty if the annotation is missing."""
+    # A sorted list of short texts takes less memory than a dict.
     listed = sorted(f"{stem}/{size}" for stem, size in _stems(store, "annotations", ".json"))
     for entry in entries:
         place = bisect_left(listed, f"{entry.image_id}/")
@@ -80,11 +95,10 @@ def _annotation_sizes(store: Store, entries: Sequence[ImageEntry]) -> Iterator[b
 
 
 def _stems(store: Store, folder: str, ending: str) -> Iterator[tuple[str, int]]:
-    return ((name.removesuffix(ending), size) for name, size in store.listing(folder) if _has(name, ending))
-
-
-def _has(name: str, ending: str) -> bool:
-    return name.endswith(ending) and not name.startswith(".")
+    """(stem, bytes) of the files of a folder with this ending, in no order; hidden files are left out."""
+    for name, size in store.listing(folder):
+        if name.endswith(ending) and not name.startswith("."):
+            yield name.removesuffix(ending), size
 
 
 def _strays(store: Store) -> tuple[str, ...]:
@@ -94,38 +108,55 @@ def _strays(store: Store) -> tuple[str, ...]:
 
 
 def _read(store: Store, choose: bool, entry: ImageEntry) -> ImageRecord:
+    """Read an image; with ``choose``, only the masks that the evaluation uses."""
     pixels, sha256 = read_image(store, entry.path)
-    path = f"annotations/{entry.image_id}.json"
-    try:
-        truth = json.loads(store.read(path))
-        size = truth["image"]["height"], truth["image"]["width"]
-        annotations = [(item["id"], item["segmentation"]) for item in truth["annotations"]]
-    except FileNotFoundError:
-        raise ImageError("unreadable_annotation", f"{path} does not exist") from None
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise ImageError("unreadable_annotation", f"{path} is no annotation of SA-1B: {error!r}") from error
-    ids = [number for number, _ in annotations]
-    if not all(isinstance(number, int) and 0 <= number < MAX_ID for number in ids) or len(set(ids)) < len(ids):
-        what = f"{path} has ids that are there twice or are not whole numbers from 0 to 2^63"
-        raise ImageError("unreadable_annotation", what)
     height, width = pixels.shape[:2]
-    check_size(size, (height, width), path)
-    annotations.sort(key=itemgetter(0))
-    masks = [(number, read_segmentation(item, height, width, f"{path}: {number}")) for number, item in annotations]
+    path = f"annotations/{entry.image_id}.json"
+    segmentations = _segmentations(store, path, (height, width))
+    masks = [
+        (number, read_segmentation(segmentations[number], height, width, f"{path}: {number}"))
+        for number in sorted(segmentations)
+    ]
     if choose:
         masks = separate(masks, entry.image_id)
     objects = tuple(ObjectMask(number, None, mask) for number, mask in masks)
     return ImageRecord(entry.image_id, entry.path, sha256, ABOUT.licence, pixels, objects)
 
 
+def _segmentations(store: Store, path: str, size: tuple[int, int]) -> dict[int, Any]:
+    """The segmentations of an image, by annotation id."""
+    try:
+        truth = json.loads(store.read(path))
+        given_size = truth["image"]["height"], truth["image"]["width"]
+        annotations = [(item["id"], item["segmentation"]) for item in truth["annotations"]]
+    except FileNotFoundError:
+        raise ImageError("unreadable_annotation", f"{path} does not exist") from None
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise ImageError("unreadable_annotation", f"{path} is not an annotation of SA-1B: {error!r}") from error
+    ids = [number for number, _ in annotations]
+    if not all(isinstance(number, int) and 0 <= number < MAX_ID for number in ids) or len(set(ids)) < len(ids):
+        what = f"{path} has ids that are there twice or are not whole numbers from 0 to 2^63"
+        raise ImageError("unreadable_annotation", what)
+    check_size(given_size, size, path)
+    return dict(annotations)
+
+
 def separate(masks: list[tuple[int, MaskCrop]], image_id: str) -> list[tuple[int, MaskCrop]]:
-    """A seeded choice of five (id, mask) pairs, none overlapping another, in order of their ids; fewer if need be."""
+    """Draw the masks of an image that the evaluation uses: five that do not overlap.
+
+    Args:
+        masks: (id, mask) pairs, sorted by id.
+        image_id: id of the image, part of the random numbers' key.
+
+    Returns:
+        The drawn pairs, sorted by id; fewer than five if no more non-empty masks are free of overlap.
+    """
     draws = uniforms(EVAL_SEED, ABOUT.name, image_id, 0, "masks", 0, len(masks))
-    taken: list[tuple[int, MaskCrop]] = []
-    for number in draws.argsort(kind="stable"):
-        candidate = masks[number]
-        if area(candidate[1]) and not any(intersection(candidate[1], mask) for _, mask in taken):
-            taken.append(candidate)
-        if len(taken) == EVAL_MASKS:
+    chosen: list[tuple[int, MaskCrop]] = []
+    for position in draws.argsort(kind="stable"):
+        number, mask = masks[position]
+        if area(mask) and not any(intersection(mask, other) for _, other in chosen):
+            chosen.append((number, mask))
+        if len(chosen) == EVAL_MASKS:
             break
-    return sorted(taken, key=lambda item: item[0])
+    return sorted(chosen, key=itemgetter(0))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agg_pipeline.datasets.dataset import About, Dataset
-from agg_pipeline.datasets.file_listing import list_files, listed, need_layout, read_split
+from agg_pipeline.datasets.file_listing import check_layout, dataset_of_ids, list_files, read_split
 from agg_pipeline.datasets.images import check_size, instance_masks, read_image
 from agg_pipeline.datasets.matfile import read_mat
 from agg_pipeline.storage.store import Store
@@ -57,44 +57,58 @@ def splits(store: Store) -> tuple[str, ...]:
 
 
 def open_sbd(store: Store, split: str) -> Dataset:
-    """List a split of SBD; reads the annotations' bytes for the fingerprint, and no pixels."""
-    need_layout(store, ABOUT)
+    """List a split of SBD; reads the annotations' bytes for the fingerprint, but no pixels.
+
+    Args:
+        store: root of the data set.
+        split: name of a split, read from ``<split>.txt``, or the path of a list file.
+
+    Raises:
+        UserError: the layout or the split is not there.
+    """
+    check_layout(store, ABOUT)
     ids = read_split(store, split)
-    return listed(store, ABOUT, split, ids, "img/{}.jpg", "inst/{}.mat", partial(_read, store), CATEGORIES)
+    return dataset_of_ids(store, ABOUT, split, ids, "img/{}.jpg", "inst/{}.mat", partial(_read, store), CATEGORIES)
 
 
 def _read(store: Store, entry: ImageEntry) -> ImageRecord:
     pixels, sha256 = read_image(store, entry.path)
     instances, categories = _instances(store, entry.annotation)
-    check_size(instances.shape, (pixels.shape[0], pixels.shape[1]), f"GTinst.Segmentation of {entry.annotation}")
+    check_size(instances.shape, pixels.shape[:2], f"GTinst.Segmentation of {entry.annotation}")
     objects = tuple(
-        ObjectMask(instance, categories.get(instance), mask) for instance, mask in instance_masks(instances)
+        ObjectMask(instance_id, categories.get(instance_id), mask) for instance_id, mask in instance_masks(instances)
     )
     return ImageRecord(entry.image_id, entry.path, sha256, ABOUT.licence, pixels, objects)
 
 
-def _instances(store: Store, path: str) -> tuple[NDArray[np.integer[Any]], dict[int, str]]:
-    """The (H, W) map of instance ids and the category name of each id, where the file gives one."""
+def _instances(store: Store, path: str) -> tuple[NDArray[np.int64], dict[int, str]]:
+    """The (H, W) map of instance ids, and the category name by instance id where the file gives one."""
     content = read_mat(store, path, "GTinst")
     try:
         truth = content[0, 0]
         instances = np.asarray(truth["Segmentation"])
     except (IndexError, KeyError, ValueError, TypeError) as error:
         raise ImageError("unreadable_annotation", f"{path}: GTinst has no Segmentation") from error
-    try:
-        whole = np.asarray(instances, np.int64) if np.array_equal(instances, np.asarray(instances, np.int64)) else None
-    except (TypeError, ValueError, OverflowError):
-        whole = None
+    whole = _whole_numbers(instances)
     if whole is None or whole.ndim != 2:
-        raise ImageError("unreadable_annotation", f"{path}: GTinst.Segmentation is no map of integers")
+        raise ImageError("unreadable_annotation", f"{path}: GTinst.Segmentation is not a map of integers")
     return whole, _categories(truth)
 
 
+def _whole_numbers(values: NDArray[Any]) -> NDArray[np.int64] | None:
+    """The values as int64; None if one of them is not a whole number."""
+    try:
+        whole = np.asarray(values, np.int64)
+        return whole if np.array_equal(values, whole) else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
 def _categories(truth: Any) -> dict[int, str]:
-    """Category of each instance id; nothing for what is not a class number."""
+    """Category name by instance id; ids with an unknown class number are left out."""
     if "Categories" not in truth.dtype.names:
         return {}
     numbers = {float(number): name for number, name in enumerate(CATEGORIES, start=1)}
     found = np.ravel(truth["Categories"])
     codes = found.tolist() if found.dtype.kind in "iuf" else []
-    return {n: numbers[code] for n, code in enumerate(codes, start=1) if code in numbers}
+    return {instance_id: numbers[code] for instance_id, code in enumerate(codes, start=1) if code in numbers}

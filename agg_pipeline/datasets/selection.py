@@ -1,9 +1,9 @@
-"""A part of a data set: without listed images, or with some classes alone."""
+"""Selecting a part of a data set: without listed images, or only some classes."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -15,10 +15,12 @@ from schemas.records import ImageEntry, ImageRecord, ObjectMask, PartMask
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is taken of a data set.
+    """What to use of a data set.
 
-    exclude_list: path of a file with the ids of images that are left out, one in each line; "" for none.
-    classes: only these classes; skip_classes: not these; names, or their numbers in the set's list, from 0.
+    Attributes:
+        exclude_list: path of a file with the ids of images to leave out, one per line; "" for none.
+        classes: classes to use, by name or by their number in the set's list (from 0); empty for all.
+        skip_classes: classes to leave out, by name or number.
     """
 
     exclude_list: str = ""
@@ -27,10 +29,20 @@ class Selection:
 
 
 def select(dataset: Dataset, selection: Selection) -> Dataset:
-    """The selected part of a data set; UserError if no image is left or a class is unknown.
+    """Select a part of a data set.
 
-    A class is one of objects, or of parts: an object of a chosen class keeps all its parts, another one the parts of a
-    chosen class, and falls out if there are none.
+    A class is one of objects or of parts. An object of a chosen class keeps all its parts. Any other object keeps its
+    parts of a chosen class, and is left out if it has none. Objects and parts of a skipped class are left out.
+
+    Args:
+        dataset: the listed split.
+        selection: what to use of it.
+
+    Returns:
+        A data set with another fingerprint, or ``dataset`` itself if everything is selected.
+
+    Raises:
+        UserError: no image is left, or a class is unknown.
     """
     if selection == Selection():
         return dataset
@@ -38,9 +50,9 @@ def select(dataset: Dataset, selection: Selection) -> Dataset:
     entries = tuple(entry for entry in dataset.entries if entry.image_id not in excluded)
     if not entries:
         raise UserError(f"{selection.exclude_list} leaves out every image of {dataset.name} {dataset.split}")
-    wanted = frozenset(_class(dataset, name) for name in selection.classes)
-    skipped = frozenset(_class(dataset, name) for name in selection.skip_classes)
-    # Other choices make other databases: they must not be mixed up.
+    wanted = frozenset(_class_name(dataset, name) for name in selection.classes)
+    skipped = frozenset(_class_name(dataset, name) for name in selection.skip_classes)
+    # Another selection is other data: a run must not resume with it.
     described = [dataset.fingerprint, sorted(excluded), sorted(wanted), sorted(skipped)]
     return replace(
         dataset,
@@ -56,14 +68,14 @@ def select(dataset: Dataset, selection: Selection) -> Dataset:
 
 
 def nothing_selected(dataset: Dataset) -> UserError:
-    """The error for a selection of classes of which there is no mask."""
+    """The error for chosen classes without any mask."""
     return UserError(
         f"{dataset.name} has no mask of the chosen classes there; its classes: {', '.join(dataset.classes)}"
     )
 
 
-def _class(dataset: Dataset, name: str) -> str:
-    """The published name of a class that is given by its name or its number."""
+def _class_name(dataset: Dataset, name: str) -> str:
+    """The published name of a class that is given by name or number."""
     if not dataset.classes:
         raise UserError(f"{dataset.name} publishes no classes to choose from")
     if name.isdecimal() and int(name) < len(dataset.classes):
@@ -78,27 +90,33 @@ def _read(
     read: Callable[[ImageEntry], ImageRecord], wanted: frozenset[str], skipped: frozenset[str], entry: ImageEntry
 ) -> ImageRecord:
     record = read(entry)
-    return replace(record, objects=tuple(_selected(record.objects, wanted, skipped)))
+    selected = (_selected(instance, wanted, skipped) for instance in record.objects)
+    return replace(record, objects=tuple(instance for instance in selected if instance is not None))
 
 
-def _selected(objects: tuple[ObjectMask, ...], wanted: frozenset[str], skipped: frozenset[str]) -> Iterator[ObjectMask]:
-    for thing in objects:
-        whole = not wanted or thing.category in wanted
-        parts = tuple(part for part in thing.parts if (whole or part.label in wanted) and part.label not in skipped)
-        if thing.category in skipped or not (whole or parts) or (thing.parts and whole and not parts):
-            continue
-        yield thing if len(parts) == len(thing.parts) else replace(thing, parts=_adopted(thing.parts, parts))
+def _selected(instance: ObjectMask, wanted: frozenset[str], skipped: frozenset[str]) -> ObjectMask | None:
+    """An object with its selected parts; None if it is left out."""
+    if instance.category in skipped:
+        return None
+    object_wanted = not wanted or instance.category in wanted
+    parts = tuple(
+        part for part in instance.parts if (object_wanted or part.label in wanted) and part.label not in skipped
+    )
+    if not parts and (instance.parts or not object_wanted):
+        return None
+    if len(parts) == len(instance.parts):
+        return instance
+    return replace(instance, parts=_with_remaining_parents(parts, instance.parts))
 
 
-def _adopted(all_parts: tuple[PartMask, ...], kept: tuple[PartMask, ...]) -> tuple[PartMask, ...]:
-    """The kept parts; where the part around one is gone, the next one around that takes its place."""
+def _with_remaining_parents(kept: tuple[PartMask, ...], all_parts: tuple[PartMask, ...]) -> tuple[PartMask, ...]:
+    """The kept parts; a part whose parent is left out becomes a child of the nearest ancestor that is kept."""
     parents = {part.part_id: part.parent_id for part in all_parts}
-    there = {part.part_id for part in kept}
-
-    def parent_of(part: PartMask) -> str | None:
+    kept_ids = {part.part_id for part in kept}
+    adopted = []
+    for part in kept:
         parent = part.parent_id
-        while parent is not None and parent not in there:
+        while parent is not None and parent not in kept_ids:
             parent = parents[parent]
-        return parent
-
-    return tuple(replace(part, parent_id=parent_of(part)) for part in kept)
+        adopted.append(replace(part, parent_id=parent))
+    return tuple(adopted)

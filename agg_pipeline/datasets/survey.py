@@ -1,4 +1,4 @@
-"""One look at every image of a data set: what there is, and what is wrong with it."""
+"""Reading every image of a data set once: what it holds, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ from schemas.errors import ImageError
 from schemas.findings import Finding
 from schemas.records import ImageEntry, ImageRecord, ObjectMask
 
-LEAVES = 0.5
-"""A part that lies in its object with less than this share of its pixels is taken for an error; people draw roughly."""
+MIN_SHARE_INSIDE = 0.5
+"""A part with a smaller share of its pixels inside its object is taken for an error; parts are drawn roughly."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectFacts:
-    """An object: its class (None if unknown) and the classes of its parts."""
+    """Classes of an object and its parts.
+
+    Attributes:
+        category: published class of the object; None if unknown.
+        parts: classes of its parts in words.
+    """
 
     category: str | None
     parts: tuple[str, ...]
@@ -29,7 +34,16 @@ class ObjectFacts:
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What an image holds. problems: one line for each; height and width are 0 if it cannot be read."""
+    """What an image holds, and what is wrong with it.
+
+    Attributes:
+        path: path of the image below the root.
+        height: rows, pixels; 0 if the image cannot be read.
+        width: columns, pixels; 0 if the image cannot be read.
+        objects: the objects in order.
+        ignored: number of ignored pixels.
+        problems: one line per problem.
+    """
 
     path: str
     height: int
@@ -43,9 +57,16 @@ class ImageFacts:
 class Counts:
     """Totals of a split.
 
-    images: that could be read; unreadable: the others. ignoring: images with pixels that count nowhere. sizes: images
-    by (height, width). per_image: images by their number of objects. classes: objects by class, None for unknown.
-    part_classes: parts by class.
+    Attributes:
+        images: images that can be read.
+        unreadable: images that cannot be read.
+        objects: object masks.
+        parts: part masks.
+        ignoring: images with ignored pixels.
+        sizes: number of images by (height, width), pixels.
+        per_image: number of images by their number of objects.
+        classes: number of objects by class; None for an unknown class.
+        part_classes: number of parts by class.
     """
 
     images: int
@@ -60,41 +81,46 @@ class Counts:
 
 
 def survey(dataset: Dataset) -> Iterator[ImageFacts]:
-    """Read every image, in all cores, and give what is there in the order of the entries."""
+    """Read every image of a split, on all cores; yields the facts in the order of the entries."""
     return in_all_cores(partial(facts_of, dataset.read), dataset.entries)
 
 
 def facts_of(read: Callable[[ImageEntry], ImageRecord], entry: ImageEntry) -> ImageFacts:
-    """Read an image and look at it."""
+    """Read one image; an image that cannot be read has one problem."""
     try:
         record = read(entry)
     except ImageError as error:
         return ImageFacts(entry.path, 0, 0, (), 0, (f"{error.reason}: {error.detail}",))
-    objects = tuple(
-        ObjectFacts(thing.category, tuple(part_class(thing, part) for part in thing.parts)) for thing in record.objects
+    return ImageFacts(
+        path=entry.path,
+        height=record.height,
+        width=record.width,
+        objects=tuple(
+            ObjectFacts(instance.category, tuple(part_class(instance, part) for part in instance.parts))
+            for instance in record.objects
+        ),
+        ignored=0 if record.ignore is None else area(record.ignore),
+        problems=tuple(_problems(record)),
     )
-    ignored = area(record.ignore) if record.ignore is not None else 0
-    problems = tuple(_problems(record))
-    return ImageFacts(entry.path, record.height, record.width, objects, ignored, problems)
 
 
 def _problems(record: ImageRecord) -> Iterator[str]:
-    ids = Counter(thing.instance_id for thing in record.objects)
-    for instance, count in ids.items():
+    ids = Counter(instance.instance_id for instance in record.objects)
+    for instance_id, count in ids.items():
         if count > 1:
-            yield f"object id {instance} is there {count} times"
-        if instance < 0:
-            yield f"object id {instance} is negative"
-    for thing in record.objects:
-        if area(thing.mask) == 0:
-            yield f"object {thing.instance_id} has no pixel"
-        yield from _part_problems(thing)
+            yield f"object id {instance_id} is there {count} times"
+        if instance_id < 0:
+            yield f"object id {instance_id} is negative"
+    for instance in record.objects:
+        if area(instance.mask) == 0:
+            yield f"object {instance.instance_id} has no pixel"
+        yield from _part_problems(instance)
 
 
-def _part_problems(thing: ObjectMask) -> Iterator[str]:
-    ids = Counter(part.part_id for part in thing.parts)
-    for part in thing.parts:
-        what = f"part {part.part_id} of object {thing.instance_id}"
+def _part_problems(instance: ObjectMask) -> Iterator[str]:
+    ids = Counter(part.part_id for part in instance.parts)
+    for part in instance.parts:
+        what = f"part {part.part_id} of object {instance.instance_id}"
         pixels = area(part.mask)
         if ids[part.part_id] > 1:
             yield f"{what} is there {ids[part.part_id]} times"
@@ -102,29 +128,36 @@ def _part_problems(thing: ObjectMask) -> Iterator[str]:
             yield f"{what} lies in a part {part.parent_id} that is not there"
         if pixels == 0:
             yield f"{what} has no pixel"
-        elif intersection(part.mask, thing.mask) < LEAVES * pixels:
+        elif intersection(part.mask, instance.mask) < MIN_SHARE_INSIDE * pixels:
             yield f"{what} lies outside of its object"
 
 
 def check(dataset: Dataset) -> Iterator[Finding]:
-    """Everything wrong with a split: files that do not open, sizes that disagree, ids, masks without an image."""
+    """Find everything that is wrong with a split.
+
+    Yields:
+        Findings about files that do not open, masks of another size than their image, ids, empty masks, and
+        annotations without an image.
+    """
     for facts in survey(dataset):
-        yield from (Finding(facts.path, problem) for problem in facts.problems)
-    yield from (Finding(dataset.name, stray) for stray in dataset.strays())
+        for problem in facts.problems:
+            yield Finding(facts.path, problem)
+    for stray in dataset.strays():
+        yield Finding(dataset.name, stray)
 
 
 def counted(found: list[ImageFacts]) -> Counts:
-    """Totals over the images that could be read."""
+    """Totals over the images that can be read."""
     readable = [facts for facts in found if facts.height]
-    objects = [thing for facts in readable for thing in facts.objects]
+    objects = [instance for facts in readable for instance in facts.objects]
     return Counts(
-        len(readable),
-        len(found) - len(readable),
-        len(objects),
-        sum(len(thing.parts) for thing in objects),
-        sum(facts.ignored > 0 for facts in readable),
-        Counter((facts.height, facts.width) for facts in readable),
-        Counter(len(facts.objects) for facts in readable),
-        Counter(thing.category for thing in objects),
-        Counter(part for thing in objects for part in thing.parts),
+        images=len(readable),
+        unreadable=len(found) - len(readable),
+        objects=len(objects),
+        parts=sum(len(instance.parts) for instance in objects),
+        ignoring=sum(facts.ignored > 0 for facts in readable),
+        sizes=Counter((facts.height, facts.width) for facts in readable),
+        per_image=Counter(len(facts.objects) for facts in readable),
+        classes=Counter(instance.category for instance in objects),
+        part_classes=Counter(part for instance in objects for part in instance.parts),
     )

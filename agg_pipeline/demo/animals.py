@@ -14,7 +14,12 @@ from agg_pipeline.demo.shading import Material, Shape
 
 
 def sitting(rng: np.random.Generator, mirrored: bool) -> Drawing:
-    """A cat, dog or bear that sits and faces the viewer."""
+    """A cat, dog or bear that sits and faces the viewer.
+
+    Args:
+        rng: source of the random choices.
+        mirrored: whether the drawing will be mirrored, which exchanges the names of its sides.
+    """
     left, right = ("left", "right") if mirrored else ("right", "left")  # of the animal, by side of the picture
     coat = coat_of(rng, pick(rng, ("fur", "tabby", "patches", "stripes")))
     pale = replace(coat, colour=mixed(coat.colour, (240, 232, 220), rng.uniform(0.3, 0.9)), texture="fur", contrast=0.4)
@@ -141,7 +146,12 @@ def sitting(rng: np.random.Generator, mirrored: bool) -> Drawing:
 
 
 def bird(rng: np.random.Generator, mirrored: bool) -> Drawing:
-    """A standing bird that looks to the right."""
+    """A standing bird that looks to the right.
+
+    Args:
+        rng: source of the random choices.
+        mirrored: whether the drawing will be mirrored, which exchanges the names of its sides.
+    """
     near, far = ("left", "right") if mirrored else ("right", "left")
     hue, plump, leg = rng.random(), rng.uniform(0.26, 0.36), rng.uniform(0.15, 0.5)
     coat = Material(

@@ -1,4 +1,4 @@
-"""Backgrounds: a room or a landscape with clutter, none of which is an annotated object."""
+"""Backgrounds: a room or a landscape with clutter; none of it is annotated."""
 
 from __future__ import annotations
 
@@ -15,9 +15,16 @@ from agg_pipeline.demo.textures import sample
 
 
 def paint_background(canvas: Canvas, rng: np.random.Generator, light: Light, horizon: int) -> Colour:
-    """Fill the canvas with a wall or sky above row ``horizon`` and a floor below, and with clutter.
+    """Paint a background: a wall or the sky, a floor or the ground, and clutter.
 
-    Returns the floor's main colour.
+    Args:
+        canvas: canvas to paint on; all of it is covered.
+        rng: source of the random choices.
+        light: light of the scene.
+        horizon: row at which the floor begins.
+
+    Returns:
+        Main colour of the floor.
     """
     if chance(rng, 0.5):
         wall = _wall(rng)
@@ -60,7 +67,8 @@ def _floor(rng: np.random.Generator, textures: tuple[str, ...]) -> Material:
 
 
 def _fill(canvas: Canvas, material: Material, top: int, mix: NDArray[np.uint8], tone: tuple[float, float]) -> None:
-    """Rows from ``top`` on get the material, with ``mix`` (N, W) of its second colour, from bright to dark."""
+    """Fill rows from ``top`` on; ``mix`` (N, W) is the share of the second colour, ``tone`` the brightness of the first
+    and the last row."""
     colour = np.array(material.colour, np.float32)[:, None, None]
     second = np.array(material.second, np.float32)[:, None, None]
     share = mix.astype(np.float32) * np.float32(material.contrast / 255)
@@ -71,14 +79,14 @@ def _fill(canvas: Canvas, material: Material, top: int, mix: NDArray[np.uint8], 
 
 
 def _plane(canvas: Canvas, material: Material, top: int, bottom: int, step: float) -> None:
-    """Texture rows top..bottom-1 as a surface that faces the viewer."""
+    """Paint rows top..bottom-1 as a surface that faces the viewer."""
     x = np.arange(canvas.labels.shape[1], dtype=np.int32) * round(step * 256)
     y = np.arange(top, bottom, dtype=np.int32)[:, None] * round(step * 256)
     _fill(canvas, material, top, sample(material.texture, x, y, step), (1.08, 0.88))
 
 
 def _ground(canvas: Canvas, material: Material, horizon: int, rng: np.random.Generator) -> None:
-    """Texture the rows from the horizon on as a plane in perspective."""
+    """Paint the rows from the horizon on as a plane in perspective."""
     height, width = canvas.labels.shape
     lift = 0.35 * height  # the vanishing line lies above the wall's foot: a view from above
     depth = 1.0 / (np.arange(horizon, height) - horizon + lift)
@@ -90,7 +98,7 @@ def _ground(canvas: Canvas, material: Material, horizon: int, rng: np.random.Gen
 
 
 def _room(rng: np.random.Generator, canvas: Canvas, horizon: int) -> list[Shape]:
-    """What stands or hangs at the wall: skirting board, pictures, a window, shelves with boxes, a curtain."""
+    """Things at the wall: skirting board, pictures, a window, shelves with boxes, a curtain."""
     width = canvas.labels.shape[1]
     wood = Material(jittered(rng, (140, 100, 64)), (80, 52, 30), "wood", 0.8, 0.7)
     board = Material(muted(rng), muted(rng), "plain", 1.0, 0.3)

@@ -1,4 +1,4 @@
-"""What all vehicles are made of: paint, glass, wheels and lamps."""
+"""What all vehicles share: paint, glass, wheels and lamps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RUBBER = Material((44, 44, 46), (26, 26, 28), "speckle", 300.0, 0.5, 0.1)
 
 
 def paint_of(rng: np.random.Generator) -> Material:
-    """A car paint of a random colour."""
+    """Paint of a random colour."""
     base = (
         vivid(rng) if chance(rng, 0.65) else pick(rng, ((226, 226, 222), (48, 50, 54), (150, 154, 158), (120, 30, 30)))
     )
@@ -26,7 +26,15 @@ def paint_of(rng: np.random.Generator) -> Material:
 
 
 def wheel(rng: np.random.Generator, name: str, x: float, r: float, spokes: int) -> list[Shape]:
-    """A wheel of radius ``r`` that stands at ``x``, with tyre, hub and cap."""
+    """A wheel with tyre, hub and cap.
+
+    Args:
+        rng: source of the random turn.
+        name: name of its place, such as "front".
+        x: place of its centre.
+        r: radius.
+        spokes: number of spokes.
+    """
     part, label = f"wheel_{name}", f"{name} wheel"
     turn = rng.uniform(0, 6)
     shapes = [
@@ -43,12 +51,19 @@ def wheel(rng: np.random.Generator, name: str, x: float, r: float, spokes: int) 
 
 
 def arch(x: float, r: float) -> Shape:
-    """The dark wheel arch of the body around a wheel."""
+    """The dark wheel arch around a wheel of radius ``r`` at ``x``."""
     return Shape("body", "body", (ellipse(x, -r, r * 1.17, r * 1.17),), Material((20, 20, 22), (30, 30, 32)), 0.2)
 
 
 def lamps(front: float, rear: float, y: float, part: str = "body") -> list[Shape]:
-    """Headlight and tail light at height ``y``."""
+    """Headlight and tail light.
+
+    Args:
+        front: x of the headlight.
+        rear: x of the tail light.
+        y: height of both.
+        part: path of the part that the headlight belongs to.
+    """
     clear = Material((244, 240, 214), (255, 255, 255), gloss=1.0)
     red = Material((176, 28, 24), (230, 90, 60), gloss=0.9)
     return [
@@ -64,5 +79,5 @@ def lamps(front: float, rear: float, y: float, part: str = "body") -> list[Shape
 
 
 def inset(outline: Points, share: float) -> Points:
-    """The outline shrunk towards its middle."""
+    """An outline (N, 2), shrunk towards its middle by a share of its size."""
     return np.asarray(outline * (1 - share) + outline.mean(axis=0) * share, np.float64)

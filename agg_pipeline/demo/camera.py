@@ -8,11 +8,22 @@ from numpy.typing import NDArray
 
 from agg_pipeline.demo.shading import Floats
 
-KNEE, SHOULDER = np.float32(175), np.float32(0.45)
+KNEE = np.float32(175)
+"""Brightness from which highlights are compressed."""
+SHOULDER = np.float32(0.45)
+"""Slope of the compressed highlights."""
 
 
 def photograph(pixels: Floats, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """(3, H, W) float32 RGB in 0..255 to the (H, W, 3) uint8 image."""
+    """Turn a painted canvas into a photograph.
+
+    Args:
+        pixels: (3, H, W) float32 RGB in 0..255.
+        rng: source of the random exposure, colours, blur and noise.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
     height, width = pixels.shape[1:]
     exposure, balance = rng.uniform(0.95, 1.3), rng.uniform(0.94, 1.06, 3)
     y = (np.arange(height, dtype=np.float32)[:, None] / np.float32(height) - np.float32(0.5)) ** 2

@@ -1,4 +1,4 @@
-"""What the species modules share: the drawing they return and the choice of colours."""
+"""What the modules of all species share: the drawing that they return, random choices and colours."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawing:
-    """An object before it is placed: shapes from back to front, standing on y = 0, seen from the side or front.
+    """An object before it is placed in a scene; it stands on y = 0.
 
-    category: kind of object. size: usual size relative to the other kinds.
+    Attributes:
+        category: class of the object.
+        shapes: its surfaces from back to front.
+        size: usual size relative to other objects.
     """
 
     category: str
@@ -27,7 +30,7 @@ class Drawing:
 
 
 def pick(rng: np.random.Generator, choices: Sequence[T]) -> T:
-    """One of the choices, evenly."""
+    """One of the choices, each with the same probability."""
     return choices[int(rng.integers(len(choices)))]
 
 
@@ -37,25 +40,37 @@ def chance(rng: np.random.Generator, probability: float) -> bool:
 
 
 def hsv(hue: float, saturation: float, value: float) -> Colour:
-    """RGB in 0..255 of hue (turns), saturation and value (0..1, cut off)."""
+    """RGB in 0..255.
+
+    Args:
+        hue: hue in turns; wraps around.
+        saturation: clipped to [0, 1].
+        value: brightness, clipped to [0, 1].
+    """
     saturation, value = min(max(saturation, 0.0), 1.0), min(max(value, 0.0), 1.0)
     red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, saturation, value)
     return red * 255, green * 255, blue * 255
 
 
 def mixed(a: Colour, b: Colour, share: float) -> Colour:
-    """Colour between ``a`` (share 0) and ``b`` (share 1)."""
+    """The colour between ``a`` (share 0) and ``b`` (share 1)."""
     keep = 1 - share
     return a[0] * keep + b[0] * share, a[1] * keep + b[1] * share, a[2] * keep + b[2] * share
 
 
 def scaled(colour: Colour, factor: float) -> Colour:
-    """Darker or brighter version of a colour."""
+    """A darker or brighter version of a colour."""
     return colour[0] * factor, colour[1] * factor, colour[2] * factor
 
 
 def jittered(rng: np.random.Generator, colour: Colour, amount: float = 0.12) -> Colour:
-    """A colour a little off in brightness and in each channel."""
+    """A random colour near a colour.
+
+    Args:
+        rng: source of the random change.
+        colour: the colour.
+        amount: largest relative change in brightness; the change of each channel grows with it.
+    """
     overall = rng.uniform(1 - amount, 1 + amount)
     channels = rng.uniform(-60 * amount, 60 * amount, 3)
     red, green, blue = (min(max(c * overall + float(d), 4.0), 250.0) for c, d in zip(colour, channels, strict=True))

@@ -21,7 +21,7 @@ def cloth(rng: np.random.Generator) -> Material:
 
 
 def back_hair(frame: Frame, s: float, hair: Material) -> Shape:
-    """Long hair that falls behind the shoulders."""
+    """Long hair that falls behind the shoulders of a head of radius ``s``, placed by ``frame``."""
     locks = closed(
         (-0.95 * s, -0.6 * s),
         (0, -1.15 * s),
@@ -37,9 +37,16 @@ def back_hair(frame: Frame, s: float, hair: Material) -> Shape:
 def head_of(
     rng: np.random.Generator, frame: Frame, s: float, skin: Material, hair: Material, sides: tuple[str, str], style: str
 ) -> list[Shape]:
-    """A head of radius ``s`` that looks at the viewer.
+    """A head that looks at the viewer.
 
-    sides: names of the figure's sides, the one on the left of the picture first. style: of the hair.
+    Args:
+        rng: source of the random choices.
+        frame: place of the head.
+        s: radius of the head.
+        skin: material of the skin.
+        hair: material of the hair.
+        sides: names of the figure's sides; the side on the left of the picture comes first.
+        style: style of the hair.
     """
     jaw = rng.uniform(0.72, 0.9)
     face: Points = closed(

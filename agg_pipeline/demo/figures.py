@@ -20,6 +20,7 @@ SKINS: tuple[Colour, ...] = (
     (122, 80, 54),
     (84, 56, 42),
 )
+"""Colours of the skin."""
 HAIRS: tuple[Colour, ...] = (
     (38, 28, 24),
     (88, 56, 34),
@@ -28,6 +29,7 @@ HAIRS: tuple[Colour, ...] = (
     (140, 60, 30),
     (150, 148, 146),
 )
+"""Colours of the hair."""
 
 
 def _joints(x: float, y: float, upper: float, lower: float, a: float, b: float) -> list[tuple[float, float]]:
@@ -46,7 +48,12 @@ def _toward(a: tuple[float, float], b: tuple[float, float], share: float) -> tup
 
 
 def figure(rng: np.random.Generator, mirrored: bool) -> Drawing:
-    """A clothed figure with two-bone arms and legs in a random pose."""
+    """A clothed figure with two-bone arms and legs in a random pose.
+
+    Args:
+        rng: source of the random choices.
+        mirrored: whether the drawing will be mirrored, which exchanges the names of its sides.
+    """
     sides = ("left", "right") if mirrored else ("right", "left")  # of the figure, by side of the picture
     tone = jittered(rng, pick(rng, SKINS), 0.06)
     skin = Material(tone, mixed(tone, (190, 90, 70), 0.35), "cloud", 500.0, 0.5, 0.12)

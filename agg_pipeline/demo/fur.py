@@ -19,12 +19,14 @@ COATS: tuple[tuple[Colour, Colour], ...] = (
     ((96, 62, 40), (190, 160, 126)),
     ((176, 84, 46), (240, 226, 208)),
 )
+"""Main and second colour of coats."""
 
 DARK: Colour = (26, 22, 22)
+"""Colour of noses and mouths."""
 
 
 def coat_of(rng: np.random.Generator, texture: str) -> Material:
-    """A coat of random colours."""
+    """A coat of random colours with the given texture."""
     base, second = pick(rng, COATS)
     if texture == "wool":
         base, second = pick(rng, (((228, 220, 202), (150, 140, 122)), ((96, 84, 76), (50, 42, 38))))
@@ -34,7 +36,17 @@ def coat_of(rng: np.random.Generator, texture: str) -> Material:
 
 
 def eye(part: str, label: str, x: float, y: float, r: float, iris: Colour, frame: Frame) -> list[Shape]:
-    """An eye of radius ``r`` with iris, pupil and glint, in a head placed by ``frame``."""
+    """An eye with iris, pupil and glint.
+
+    Args:
+        part: path of the part.
+        label: name of the part.
+        x: place in the head.
+        y: place in the head.
+        r: radius.
+        iris: colour of the iris.
+        frame: place of the head.
+    """
     ball = Material(iris, scaled(iris, 0.6), gloss=0.8)
     pupil, glint = Material((14, 12, 12), (14, 12, 12), gloss=0.9), Material((250, 250, 250), (250, 250, 250))
     return [

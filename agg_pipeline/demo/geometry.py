@@ -11,15 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 Points = NDArray[np.float64]
+"""An outline: (N, 2), (x, y)."""
 Pieces = tuple[Points, ...]
+"""Several outlines; the shape is their union."""
 
 _TURN = np.linspace(-math.pi / 2, math.pi / 2, 7)
 HALF_CIRCLE = np.cos(_TURN)[:, None], np.sin(_TURN)[:, None]
+"""Points of a half circle: components ahead and aside, (7, 1) each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Where a drawing goes: scaled, mirrored left to right, turned by ``angle`` (radians), then moved to (x, y)."""
+    """Where a drawing is placed: it is mirrored and scaled, then turned, then moved.
+
+    Attributes:
+        x: place of the drawing's origin.
+        y: place of the drawing's origin.
+        scale: factor of the size.
+        angle: turn, radians.
+        mirrored: whether left and right are exchanged.
+    """
 
     x: float = 0.0
     y: float = 0.0
@@ -28,7 +39,7 @@ class Frame:
     mirrored: bool = False
 
     def at(self, points: Points) -> Points:
-        """Points (N, 2) of the drawing in the frame that contains it."""
+        """Place an outline (N, 2) of the drawing."""
         cos, sin = math.cos(self.angle) * self.scale, math.sin(self.angle) * self.scale
         flip = -1.0 if self.mirrored else 1.0
         x, y = points[:, 0] * flip, points[:, 1]
@@ -38,7 +49,7 @@ class Frame:
         return placed
 
     def all(self, *pieces: Points) -> Pieces:
-        """``at`` for several outlines."""
+        """Place several outlines."""
         placed = self.at(np.concatenate(pieces))
         ends = list(itertools.accumulate(len(piece) for piece in pieces))
         return tuple(placed[start:end] for start, end in zip([0, *ends], ends, strict=False))
@@ -50,18 +61,36 @@ def points(*pairs: tuple[float, float]) -> Points:
 
 
 def ellipse(x: float, y: float, rx: float, ry: float, angle: float = 0.0, count: int = 28) -> Points:
-    """Ellipse around (x, y) with half axes rx, ry, turned by ``angle`` radians."""
+    """An ellipse.
+
+    Args:
+        x: centre.
+        y: centre.
+        rx: half axis along x.
+        ry: half axis along y.
+        angle: turn, radians.
+        count: number of points.
+    """
     turn = np.arange(count) * (2 * math.pi / count)
     return Frame(x, y, 1.0, angle).at(np.stack((rx * np.cos(turn), ry * np.sin(turn)), axis=1))
 
 
 def box(left: float, top: float, right: float, bottom: float) -> Points:
-    """Upright rectangle."""
+    """An upright rectangle."""
     return points((left, top), (right, top), (right, bottom), (left, bottom))
 
 
 def curve(control: Points, samples: int = 6, closed: bool = False) -> Points:
-    """Smooth (Catmull-Rom) curve through the rows of ``control`` (N, D), ``samples`` points per stretch."""
+    """A smooth (Catmull-Rom) curve.
+
+    Args:
+        control: (N, D) points that it passes through.
+        samples: points per stretch between two of them.
+        closed: whether it returns to the first point.
+
+    Returns:
+        (M, D) points.
+    """
     if closed:
         padded = np.concatenate((control[-1:], control, control[:2]))
     else:
@@ -74,12 +103,18 @@ def curve(control: Points, samples: int = 6, closed: bool = False) -> Points:
 
 
 def closed(*pairs: tuple[float, float]) -> Points:
-    """Smooth closed outline through the given points."""
+    """The smooth closed outline through the given points."""
     return curve(points(*pairs), closed=True)
 
 
 def rounded(corners: Points, radius: float, samples: int = 5) -> Points:
-    """Polygon whose corners are replaced with arcs that start ``radius`` before the corner."""
+    """A polygon with rounded corners.
+
+    Args:
+        corners: (N, 2) corners.
+        radius: distance from a corner at which its arc starts.
+        samples: points per arc.
+    """
     before, after = np.roll(corners, 1, axis=0) - corners, np.roll(corners, -1, axis=0) - corners
     reach_before, reach_after = np.hypot(*before.T)[:, None], np.hypot(*after.T)[:, None]
     start = corners + before * np.minimum(radius / reach_before, 0.5)
@@ -90,7 +125,13 @@ def rounded(corners: Points, radius: float, samples: int = 5) -> Points:
 
 
 def tube(path: Sequence[tuple[float, float]], radii: Sequence[float], samples: int = 4) -> Pieces:
-    """A tapered limb along a smooth path with the given radius at each of its points, as overlapping capsules."""
+    """A tapered limb along a smooth path, as overlapping capsules.
+
+    Args:
+        path: points of the path.
+        radii: radius at each point.
+        samples: capsules per stretch between two points.
+    """
     spine = curve(np.column_stack((np.array(path, np.float64), np.array(radii, np.float64))), samples)
     centre, radius = spine[:, :2], np.abs(spine[:, 2])
     ahead = np.diff(centre, axis=0)
@@ -102,7 +143,16 @@ def tube(path: Sequence[tuple[float, float]], radii: Sequence[float], samples: i
 
 
 def leaf(x: float, y: float, length: float, width: float, angle: float, tip: float = 0.6) -> Points:
-    """A leaf that grows from (x, y) in direction ``angle``; ``tip``: where along it the widest place is."""
+    """The outline of a leaf.
+
+    Args:
+        x: place that it grows from.
+        y: place that it grows from.
+        length: length.
+        width: largest width.
+        angle: direction in which it grows, radians.
+        tip: distance of its widest place from the tip, as a share of its length.
+    """
     side = points((0, 0), (0.2, 0.7), (1 - tip, 1.0), (0.8, 0.55), (1, 0))
     upper = curve(side)
     outline = np.concatenate((upper, upper[-2:0:-1] * (1, -1))) * (length, width / 2)

@@ -15,13 +15,30 @@ from agg_pipeline.demo.shading import Material, Shape
 
 @dataclass(frozen=True, slots=True)
 class Breed:
-    """Proportions relative to the height at the withers, and the looks, of one kind of quadruped."""
+    """Proportions and looks of a kind of quadruped; lengths are relative to the height at the withers.
+
+    Attributes:
+        leg: length of the legs.
+        body: length of the body.
+        depth: depth of the body.
+        neck: length of the neck.
+        neck_angle: angle of the neck above the horizon, radians.
+        head: radius of the head.
+        muzzle: length of the muzzle.
+        limb: half thickness of the legs.
+        ears: shape of the ears.
+        tail: shape of the tail.
+        foot: paw or hoof.
+        textures: textures of the coat; all entries have the same probability.
+        extras: mane, horns, udder.
+        size: usual size relative to other objects.
+    """
 
     leg: float
     body: float
     depth: float
     neck: float
-    neck_angle: float  # radians above the horizon
+    neck_angle: float
     head: float
     muzzle: float
     limb: float
@@ -33,33 +50,20 @@ class Breed:
     size: float = 1.0
 
 
+_CAT_COATS = ("tabby", "fur", "patches", "stripes")
+_COW_COATS = ("patches", "fur")
+_BIG_CAT_COATS = ("stripes", "spots", "fur")
+# In this order: cat, dog, fox, horse, cow, sheep, deer, giraffe, big cat.
 BREEDS = (
-    Breed(
-        0.48, 1.2, 0.44, 0.2, 0.75, 0.2, 0.1, 0.075, "pointed", "long", "paw", ("tabby", "fur", "patches", "stripes")
-    ),
+    Breed(0.48, 1.2, 0.44, 0.2, 0.75, 0.2, 0.1, 0.075, "pointed", "long", "paw", _CAT_COATS),
     Breed(0.55, 1.05, 0.42, 0.32, 0.9, 0.17, 0.22, 0.075, "floppy", "raised", "paw", ("fur", "patches", "speckle")),
     Breed(0.5, 1.1, 0.4, 0.3, 0.8, 0.17, 0.22, 0.07, "pointed", "bushy", "paw", ("fur", "fur", "tabby")),
     Breed(0.58, 1.05, 0.44, 0.52, 0.85, 0.15, 0.34, 0.07, "small", "hair", "hoof", ("fur", "patches"), ("mane",), 1.25),
-    Breed(
-        0.46,
-        1.25,
-        0.52,
-        0.25,
-        0.4,
-        0.18,
-        0.27,
-        0.08,
-        "side",
-        "tufted",
-        "hoof",
-        ("patches", "fur"),
-        ("horns", "udder"),
-        1.2,
-    ),
+    Breed(0.46, 1.25, 0.52, 0.25, 0.4, 0.18, 0.27, 0.08, "side", "tufted", "hoof", _COW_COATS, ("horns", "udder"), 1.2),
     Breed(0.42, 1.1, 0.56, 0.2, 0.6, 0.17, 0.18, 0.065, "side", "stub", "hoof", ("wool",)),
     Breed(0.6, 0.95, 0.4, 0.5, 1.0, 0.14, 0.22, 0.055, "side", "stub", "hoof", ("spots", "fur"), ("horns",), 1.1),
     Breed(0.55, 1.0, 0.42, 1.1, 1.1, 0.13, 0.2, 0.06, "small", "tufted", "hoof", ("spots",), ("mane",), 1.35),
-    Breed(0.46, 1.3, 0.44, 0.24, 0.45, 0.21, 0.16, 0.09, "round", "long", "paw", ("stripes", "spots", "fur"), (), 1.2),
+    Breed(0.46, 1.3, 0.44, 0.24, 0.45, 0.21, 0.16, 0.09, "round", "long", "paw", _BIG_CAT_COATS, (), 1.2),
 )
 
 
@@ -121,7 +125,7 @@ def _tail(rng: np.random.Generator, breed: Breed, x: float, y: float, coat: Mate
 
 
 def _ear(kind: str, s: float) -> Pieces:
-    """An ear of a head of radius ``s`` looking to the right, rooted on its top."""
+    """An ear on top of a head of radius ``s`` that looks to the right."""
     if kind == "pointed":
         return (points((-0.75 * s, -0.5 * s), (-0.5 * s, -1.65 * s), (0.15 * s, -0.8 * s)),)
     if kind == "floppy":
@@ -201,7 +205,12 @@ def _head(
 
 
 def quadruped(rng: np.random.Generator, mirrored: bool) -> Drawing:
-    """A walking or standing quadruped that looks to the right (so that its right side is near, unless mirrored)."""
+    """A walking or standing quadruped that looks to the right.
+
+    Args:
+        rng: source of the random choices.
+        mirrored: whether the drawing will be mirrored; its near side is then the left one.
+    """
     breed = pick(rng, BREEDS)
     vary = rng.uniform(0.88, 1.14, 6)
     breed = replace(

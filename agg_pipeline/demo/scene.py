@@ -1,4 +1,4 @@
-"""Scenes of the demo data set: objects placed on a background, with the exact masks of all that is visible."""
+"""Scenes of the demo data set: objects placed on a background, with exact masks of everything visible."""
 
 from __future__ import annotations
 
@@ -19,21 +19,32 @@ from schemas.crop import area, crop_mask
 from schemas.records import ObjectMask, PartMask
 
 SIZES = ((375, 500), (500, 375), (400, 400), (360, 480), (333, 500), (480, 360), (428, 500))
+"""(height, width) of images, pixels; all have the same probability."""
 SPECIES: tuple[tuple[Callable[[np.random.Generator, bool], Drawing], ...], ...] = (
     (quadrupeds.quadruped, quadrupeds.quadruped, animals.sitting, animals.bird),
     (vehicles.car, vehicles.bus, trucks.truck),
     (plants.flowers, plants.foliage, plants.tree),
     (figures.figure,),
 )
+"""What is drawn, by category: first a category is chosen, then one of its drawings."""
 COUNTS = (1, 2, 2, 3, 3, 3, 4, 4, 5)
-MIN_PART = 12  # pixels; smaller parts are not annotated
-MIN_OBJECT = 600  # pixels; objects with less in view are not annotated
-MIN_VISIBLE = 0.03  # share of the object's own outline
+"""Objects per image; all entries have the same probability."""
+MIN_PART = 12
+"""Smaller parts, in visible pixels, are not annotated."""
+MIN_OBJECT = 600
+"""Smaller objects, in visible pixels, are not annotated."""
+MIN_VISIBLE = 0.03
+"""Objects of which a smaller share is visible are not annotated."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Scene:
-    """A generated image with its objects. pixels: (H, W, 3) uint8 RGB."""
+    """A generated image with its objects.
+
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB.
+        objects: the visible objects and their parts.
+    """
 
     pixels: NDArray[np.uint8]
     objects: tuple[ObjectMask, ...]
@@ -47,9 +58,14 @@ class _Placed:
 
 
 def render(seed: int, index: int) -> Scene:
-    """Draw image ``index`` of the demo data set with the given seed: the same arrays in every process.
+    """Draw a scene; the arrays are the same in every process.
 
-    Masks are in (row, col) order, one per object and part, and hold the visible pixels only.
+    Args:
+        seed: seed of the set.
+        index: number of the scene.
+
+    Returns:
+        The scene; its masks hold visible pixels only.
     """
     rng = _generator(seed, index)
     height, width = pick(rng, SIZES)
@@ -81,7 +97,7 @@ def _light(rng: np.random.Generator) -> Light:
 
 
 def _arrangement(rng: np.random.Generator, height: int, width: int, horizon: int) -> list[tuple[Drawing, Frame]]:
-    """Objects of random kinds with their places, from the farthest to the nearest."""
+    """Random objects with their places, the farthest first."""
     count = pick(rng, COUNTS)
     feet = np.sort(rng.uniform(horizon + 0.08 * height, 0.985 * height, count))
     slots = rng.permutation(count)
@@ -104,7 +120,7 @@ def _arrangement(rng: np.random.Generator, height: int, width: int, horizon: int
 
 
 def _towards(drawing: Drawing, colour: Colour, share: float) -> Drawing:
-    """The drawing with all its colours moved towards one."""
+    """A drawing with all its colours moved towards a colour."""
     shapes = tuple(
         replace(
             shape,
@@ -128,7 +144,7 @@ def _place(canvas: Canvas, drawing: Drawing, frame: Frame, light: Light, first_l
 
 
 def _annotate(labels: NDArray[np.int16], item: _Placed) -> ObjectMask | None:
-    """The object's mask and its parts' masks, or None if too little of it is in view."""
+    """The masks of an object and its parts; None if too little of it is visible."""
     height, width = labels.shape
     shapes = item.drawing.shapes
     mine = (labels >= item.first_label) & (labels < item.first_label + len(shapes))
@@ -137,7 +153,7 @@ def _annotate(labels: NDArray[np.int16], item: _Placed) -> ObjectMask | None:
     if visible < max(MIN_OBJECT, MIN_VISIBLE * item.outline):
         return None
     box = whole.box
-    numbers = labels[box.top : box.bottom + 1, box.left : box.right + 1].astype(np.intp) - item.first_label
+    numbers = labels[box.slices].astype(np.intp) - item.first_label
     numbers[~whole.values] = len(shapes)
     names: dict[str, str] = {}
     members: dict[str, list[int]] = {}
@@ -157,6 +173,6 @@ def _annotate(labels: NDArray[np.int16], item: _Placed) -> ObjectMask | None:
 
 
 def _lineage(part: str) -> list[str]:
-    """The path of a part after those of the parts that contain it."""
+    """The paths of the parts that contain a part, the outermost first, and its own."""
     steps = part.split("/")
     return ["/".join(steps[: k + 1]) for k in range(len(steps))]

@@ -1,4 +1,4 @@
-"""Painting one shape: exact coverage, texture, rounded shading, and the darkening it casts on what lies behind."""
+"""Painting one shape: exact coverage, texture, rounded shading, and the shadow on what lies behind it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,31 @@ from agg_pipeline.demo.geometry import Frame, Pieces
 from agg_pipeline.demo.textures import SIZE, SYMMETRIC, sample
 
 Colour = tuple[float, float, float]
+"""RGB in 0..255."""
 Floats = NDArray[np.float32]
 
-FINE_BELOW = 8000  # pixels up to which a shape's window gets 4 x 4 samples per pixel instead of 2 x 2
-SHADED_FROM = 5  # size in pixels from which on a shape is shaded as a bulge
-SHADOW_FROM = 8  # size in pixels from which on a shape darkens its surroundings
-COARSE_FROM = 24  # size in pixels from which on the light is worked out at half the resolution
+FINE_BELOW = 8000
+"""Up to this area, in pixels, a shape's window is sampled 4 x 4 times per pixel, above it 2 x 2 times."""
+SHADED_FROM = 5
+"""From this size, in pixels, a shape is shaded as a bulge."""
+SHADOW_FROM = 8
+"""From this size, in pixels, a shape darkens its surroundings."""
+COARSE_FROM = 24
+"""From this size, in pixels, the light is computed at half the resolution."""
 
 
 @dataclass(frozen=True, slots=True)
 class Material:
     """What a surface is made of.
 
-    colour, second: RGB in 0..255; the texture mixes them. grain: texture pixels per unit of the drawing.
-    contrast: share of the second colour where the texture is full. gloss: strength of highlights, 0..1.
-    fur: how far the edge is frayed, in pixels.
+    Attributes:
+        colour: main colour, RGB in 0..255.
+        second: second colour; the texture mixes the two.
+        texture: name of the texture.
+        grain: texture pixels per unit of the drawing.
+        contrast: share of the second colour where the texture has its largest value.
+        gloss: strength of highlights, 0 to 1.
+        fur: how far the edge is frayed, pixels.
     """
 
     colour: Colour
@@ -41,11 +51,16 @@ class Material:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape:
-    """One painted surface of a drawing: the union of its pieces.
+    """A painted surface of a drawing.
 
-    part: path of the part it belongs to, such as "head/left_ear" ("" for none). label: that part's name.
-    roundness: 1 for a full bulge, less for flat surfaces with rounded edges. angle: run of the texture (radians).
-    shade: brightness factor.
+    Attributes:
+        part: path of the part that it belongs to, such as "head/left_ear"; "" for none.
+        label: name of that part.
+        pieces: outlines; the surface is their union.
+        material: what it is made of.
+        roundness: 1 for a full bulge, less for flat surfaces with rounded edges.
+        angle: direction of the texture's grain, radians.
+        shade: brightness factor.
     """
 
     part: str
@@ -59,7 +74,14 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """Unit vector (x, y, z) towards the light, z towards the viewer; ambient: share of undirected light."""
+    """The light of a scene.
+
+    Attributes:
+        x: component to the right of the unit vector towards the light.
+        y: component downwards.
+        z: component towards the viewer.
+        ambient: share of undirected light.
+    """
 
     x: float
     y: float
@@ -69,16 +91,28 @@ class Light:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Canvas:
-    """The picture under work. pixels: (3, H, W) float32 RGB in 0..255. labels: (H, W) int16, 0 for background."""
+    """The picture while it is painted.
+
+    Attributes:
+        pixels: (3, H, W) float32 RGB in 0..255.
+        labels: (H, W) int16 number of the shape that is visible at each pixel; 0 for the background.
+    """
 
     pixels: Floats
     labels: NDArray[np.int16]
 
 
 def smooth(field: Floats, size: int) -> Floats:
-    """Mean over a (2 size - 1)-wide window with falling weights; size: 2, 4 or 8. Same shape as ``field`` (H, W).
+    """Smooth a field by a window with falling weights.
 
-    On whole numbers below 4096 all sums are exact in float32, so that every processor finds the same.
+    On whole numbers below 4096 all sums are exact in float32, so that every processor gives the same result.
+
+    Args:
+        field: (H, W) float32.
+        size: 2, 4 or 8; the window is 2 size - 1 pixels wide.
+
+    Returns:
+        (H, W) float32.
     """
     once = cv2.boxFilter(field, -1, (size, size), anchor=(size // 2, size // 2), normalize=False)
     twice = cv2.boxFilter(once, -1, (size, size), anchor=(size // 2 - 1, size // 2 - 1), normalize=False)
@@ -86,7 +120,18 @@ def smooth(field: Floats, size: int) -> Floats:
 
 
 def coverage(pieces: Pieces, left: int, top: int, width: int, height: int) -> NDArray[np.uint8]:
-    """Share of each pixel that the union of the pieces covers, 0..255: (height, width) uint8 from (top, left) on."""
+    """How much of each pixel of a window is covered by a union of outlines.
+
+    Args:
+        pieces: the outlines.
+        left: first column of the window.
+        top: first row of the window.
+        width: columns of the window.
+        height: rows of the window.
+
+    Returns:
+        (height, width) uint8, 255 for full coverage.
+    """
     samples = 4 if height * width <= FINE_BELOW else 2
     fine = np.zeros((height * samples, width * samples), np.uint8)
     for piece in pieces:
@@ -99,8 +144,14 @@ def coverage(pieces: Pieces, left: int, top: int, width: int, height: int) -> ND
 def paint(canvas: Canvas, shape: Shape, outline: Pieces, frame: Frame, light: Light, label: int, owner: int) -> None:
     """Paint a shape over the canvas.
 
-    outline: the shape's pieces placed by ``frame``. label: written where at least half of the pixel is covered.
-    owner: the smallest label of the same drawing, whose shapes it darkens around itself (0: darken nothing).
+    Args:
+        canvas: the canvas.
+        shape: the shape.
+        outline: its pieces, placed in the canvas.
+        frame: place of its drawing.
+        light: light of the scene.
+        label: number of the shape, written where at least half of a pixel is covered.
+        owner: smallest label of the same drawing; the shape darkens that drawing around itself. 0 to darken nothing.
     """
     corners = np.concatenate(outline)
     (low_x, low_y), (high_x, high_y) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
@@ -140,7 +191,15 @@ def paint(canvas: Canvas, shape: Shape, outline: Pieces, frame: Frame, light: Li
 
 
 def cast_shadow(canvas: Canvas, outlines: list[Pieces], foot: float, light: Light, strength: float) -> None:
-    """Darken the ground where a drawing that stands on row ``foot`` hides the light: its outline laid down."""
+    """Darken the ground where a drawing hides the light; the shadow is the drawing's outline, laid down.
+
+    Args:
+        canvas: the canvas.
+        outlines: outlines of the drawing's shapes, placed in the canvas.
+        foot: row on which the drawing stands.
+        light: light of the scene.
+        strength: darkness of the shadow, 0 to 1.
+    """
     rows, cols = canvas.labels.shape
     flat = np.zeros((rows, cols), np.uint8)
     for outline in outlines:
@@ -161,7 +220,7 @@ def _planes(colour: Colour) -> Floats:
 
 
 def _texture(shape: Shape, frame: Frame, left: int, top: int, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The material's texture, turned with the drawing; (left, top): the window's place from the shape's centre."""
+    """The material's texture, turned with the drawing; (left, top) is the window's place relative to the shape."""
     step = shape.material.grain / frame.scale
     angle = frame.angle + (-shape.angle if frame.mirrored else shape.angle)
     along, across = round(math.cos(angle) * step * 256), round(math.sin(angle) * step * 256)
@@ -228,6 +287,6 @@ def _light(shape: Shape, cover: NDArray[np.uint8], light: Light, extent: float) 
 
 
 def _doubled(field: Floats, rows: int, cols: int) -> Floats:
-    """Twice the resolution. Goes through 8 bits, where OpenCV's interpolation is bit-exact."""
+    """A field at twice the resolution; it passes through 8 bits, where OpenCV's interpolation is bit-exact."""
     bits = np.minimum(field + np.float32(0.5), 255).astype(np.uint8)
     return np.asarray(cv2.resize(bits, (cols, rows), interpolation=cv2.INTER_LINEAR_EXACT), np.float32)

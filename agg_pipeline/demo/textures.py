@@ -1,7 +1,7 @@
-"""Tileable grey textures: (SIZE, SIZE) uint8 maps that mix a material's two colours, along rows = the grain's run.
+"""Tileable textures: (SIZE, SIZE) uint8 maps that mix the two colours of a material; the grain runs along the rows.
 
-Every value comes from integer arithmetic, single numpy operations or OpenCV's bit-exact 16-bit filters, so that
-the maps are the same on every processor.
+Every value comes from integer arithmetic, single numpy operations or OpenCV's bit-exact 16-bit filters, so that the
+maps are the same on every processor.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIZE = 512
-LEVELS = 4  # resolutions of each texture: SIZE, SIZE / 2, ...
-SYMMETRIC = frozenset({"leaf", "petal"})  # textures with an axis, which must lie on the axis of the shape
+"""Side of a texture, pixels."""
+LEVELS = 4
+"""Resolutions of each texture: SIZE, SIZE / 2, ..."""
+SYMMETRIC = frozenset({"leaf", "petal"})
+"""Textures with an axis, which must lie on the axis of the shape."""
 
 Grey = NDArray[np.uint8]
 Field = NDArray[np.float32]
@@ -48,7 +51,7 @@ def _soft(field: Field, level: float, width: float) -> Field:
 
 @functools.cache
 def atlas() -> dict[str, tuple[Grey, ...]]:
-    """All textures by name, each at LEVELS resolutions."""
+    """All textures by name, each at ``LEVELS`` resolutions, the finest first."""
     rng = np.random.Generator(np.random.Philox(key=20240601))
 
     def noise(sigma_x: float, sigma_y: float | None = None) -> Field:
@@ -111,10 +114,16 @@ def _levels(field: NDArray[np.floating]) -> tuple[Grey, ...]:
 
 
 def sample(name: str, col: NDArray[np.int32], row: NDArray[np.int32], step: float) -> Grey:
-    """Texture at coordinates in 1/256 of its pixels, with wrap-around.
+    """Look up a texture; coordinates wrap around.
 
-    col, row: int32 arrays that broadcast against each other.
-    step: texture pixels per image pixel, which chooses the resolution.
+    Args:
+        name: name of the texture.
+        col: columns in 1/256 of the texture's pixels, int32.
+        row: rows in 1/256 of the texture's pixels, int32; broadcasts against ``col``.
+        step: texture pixels per image pixel, which chooses the resolution.
+
+    Returns:
+        uint8 values of the broadcast shape.
     """
     level = 0
     while level < LEVELS - 1 and step > 1.5 * 2**level:

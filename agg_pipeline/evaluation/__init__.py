@@ -1,0 +1,1 @@
+"""Evaluation: interactions with every mask, their metrics, tables, comparison and report."""

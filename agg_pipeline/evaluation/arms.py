@@ -1,4 +1,4 @@
-"""``agg eval adapted``: a click model with and without its adapter, beside the controls of a fair comparison."""
+"""``agg eval adapted``: a click model with and without its adapter, and the controls of a fair comparison."""
 
 from __future__ import annotations
 
@@ -17,16 +17,28 @@ from schemas.errors import UserError
 from schemas.resolve import override, validated
 
 TABLES = "comparison.md"
+"""File of the tables."""
 CURVES = "curves"
-"""Folder of the results from which each class gets its granularity."""
+"""Folder of the results by which the granularity of each class is chosen."""
 
 
 Evaluate = Callable[[Dataset, bool, EvaluationConfig, str], None]
-"""Evaluates a data set, with the adapter or without, into a folder of results."""
+"""(data set, whether to use the adapter, configuration, folder) -> evaluates into a folder of results."""
 
 
 def fitting(names: Sequence[str], dataset: Dataset) -> list[str]:
-    """These arms or, without names, all that the data set has masks for; UserError for a named one without."""
+    """Choose the arms that a data set has masks for.
+
+    Args:
+        names: wanted arms; empty for all that fit.
+        dataset: the data set.
+
+    Returns:
+        Names of arms.
+
+    Raises:
+        UserError: a wanted arm needs masks that the data set does not have.
+    """
     for name in names:
         if not set(dataset.levels) & set(ARMS[name].levels):
             raise UserError(f"{name} is about parts, and data set {dataset.name} has none")
@@ -43,35 +55,58 @@ def evaluate_adapted(
     models: str,
     evaluate: Evaluate,
 ) -> list[Table]:
-    """Run the arms of these names (``fitting``), and compare them level by level.
+    """Run several arms and compare them level by level.
 
-    others: other images of the set, from ``calibrated`` parts of which each class gets its granularity; ValueError if
-    there are none for ``by-class``. out: with a folder for each arm, and the tables; models: the line above them.
+    Args:
+        dataset: data set to evaluate.
+        others: other images of the set, by which ``by-class`` chooses its granularities; None if it is not run.
+        config: configuration that the arms change.
+        names: arms that fit the data set (``fitting``).
+        calibrated: parts that are drawn from ``others``.
+        out: output folder, with a folder of results per arm and ``comparison.md``.
+        models: line above the tables that names the models.
+        evaluate: runs one evaluation.
+
+    Returns:
+        The tables.
+
+    Raises:
+        ValueError: ``by-class`` is run without other images.
     """
     if "by-class" in names and others is None:
         raise ValueError("by-class needs other images")
     store = Store(out).anchored()
     for name in names:
-        arm = ARMS[name]
-        # An arm of both levels keeps the configured one.
-        level = {"level": arm.levels[0]} if len(arm.levels) == 1 else {}
-        own = override(config, {**arm.changes, **level})
+        arm_config = _config_of(ARMS[name], config)
         if name == "by-class" and others is not None:
-            changes = {"mode": "curves", "sample": calibrated, "clicks": {"early_stop": False}}
-            evaluate(others, True, validated(override(own, changes)), store.below(CURVES).url)
-            own = replace(own, granularities=class_granularities(store.below(CURVES).url))
-        evaluate(dataset, arm.adapted, validated(own), store.below(name).url)
+            folder = store.below(CURVES).url
+            evaluate(others, True, _calibration_config(arm_config, calibrated), folder)
+            arm_config = replace(arm_config, granularities=class_granularities(folder))
+        evaluate(dataset, ARMS[name].adapted, validated(arm_config), store.below(name).url)
     results = [(ARMS[name], open_results(store.below(name).url)) for name in names]
     tables = [table for level in ("object", "part") for table in _compared(level, results)]
     store.write(TABLES, f"{models}\n\n{markdown(tables)}".encode())
     return tables
 
 
+def _config_of(arm: Arm, config: EvaluationConfig) -> EvaluationConfig:
+    # An arm of both levels keeps the configured level.
+    level = {"level": arm.levels[0]} if len(arm.levels) == 1 else {}
+    changed: EvaluationConfig = override(config, {**arm.changes, **level})
+    return changed
+
+
+def _calibration_config(config: EvaluationConfig, parts: int) -> EvaluationConfig:
+    changes = {"mode": "curves", "sample": parts, "clicks": {"early_stop": False}}
+    changed: EvaluationConfig = validated(override(config, changes))
+    return changed
+
+
 def _compared(level: str, results: Sequence[tuple[Arm, Results]]) -> list[Table]:
-    """The table of a level: the arms that have its masks."""
-    own = []
-    for arm, each in results:
-        masks = tuple(mask for mask in each.masks if mask.level == level)
+    """The table of a level, over the arms that have masks of it."""
+    of_level = []
+    for arm, arm_results in results:
+        masks = tuple(mask for mask in arm_results.masks if mask.level == level)
         if masks:
-            own.append(replace(each, name=arm.name, masks=masks))
-    return comparison(same_masks(own, intersect=False), with_published=False) if own else []
+            of_level.append(replace(arm_results, name=arm.name, masks=masks))
+    return comparison(same_masks(of_level, intersect=False), with_published=False) if of_level else []

@@ -1,4 +1,4 @@
-"""One granularity for each class, chosen on other results: what a user would set who knows the classes."""
+"""One granularity per class, chosen on other results: what a user would set who knows the classes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,22 @@ from schemas.numbers import GRANULARITIES
 
 
 def class_granularities(path: str) -> tuple[tuple[str, float], ...]:
-    """The best granularity of each ``level:class`` of a folder of results with curves, and of each ``level`` alone.
+    """Find the best granularity per class in the results of an evaluation with curves.
 
-    The one with the fewest clicks to the level's target, then the highest IoU@1, then the lowest. UserError if the
-    results are not of the mode "curves".
+    The best has the fewest clicks to the level's target, then the highest IoU@1; of several, the lowest.
+
+    Args:
+        path: folder of the results, of other images than those that will be evaluated.
+
+    Returns:
+        (name, granularity) pairs, sorted by name: one per ``level:class``, and one per ``level`` for other classes.
+
+    Raises:
+        UserError: the folder has no results of an evaluation with curves.
     """
     store = Store(path)
     if not store.exists(SUMMARY):
-        raise UserError(f"{path} is no folder of results: it has no {SUMMARY}")
+        raise UserError(f"{path} is not a folder of results: it has no {SUMMARY}")
     summary = store.read_json(SUMMARY)
     try:
         config = summary["plan"]["config"]
@@ -31,14 +39,11 @@ def class_granularities(path: str) -> tuple[tuple[str, float], ...]:
             for kind, own in figures["by_class"].items():
                 found[f"{level}:{kind}"] = _best(own["granularity"], target)
     except (KeyError, TypeError) as error:
-        raise UserError(f"{path}/{SUMMARY} is no summary of an evaluation: it lacks {error}") from error
+        raise UserError(f"{path}/{SUMMARY} is not a summary of an evaluation: it lacks {error}") from error
     return tuple(sorted(found.items()))
 
 
 def _best(granularity: Json, target: str) -> float:
     clicks, ious = granularity["noc"][target], granularity["iou"]["1"]
-    return min(GRANULARITIES, key=lambda g: (clicks[_column(g)], -ious[_column(g)], g))
-
-
-def _column(granularity: float) -> int:
-    return GRANULARITIES.index(granularity)
+    best = min(range(len(GRANULARITIES)), key=lambda n: (clicks[n], -ious[n]))
+    return GRANULARITIES[best]

@@ -1,4 +1,4 @@
-"""The rows of the paper's Tables 1 and 2, to be set beside ours."""
+"""The rows of the paper's Tables 1 and 2, to show beside our own results."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 LEVELS = {"pascal_part": "part", "partimagenet": "part"}
-"""Of the masks of a set in the paper, where it is not objects."""
+"""Level of the masks in the paper, by data set; object for all other sets."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """A row of the paper. values: as printed, by metric: the IoU of a NoC, as in "0.85", or "IoU@1"."""
+    """A row of the paper's tables.
+
+    Attributes:
+        method: name of the method.
+        backbone: its backbone.
+        table: number of the table.
+        values: numbers as printed, by metric: NoC by its IoU (such as "0.85"), or "IoU@1".
+    """
 
     method: str
     backbone: str
@@ -21,7 +28,11 @@ class Published:
 
 
 def published(dataset: str) -> tuple[str, list[Published]]:
-    """The level of the masks of a data set in the paper, and the rows with a number for it; none for other sets."""
+    """Look up the paper's numbers for a data set.
+
+    Returns:
+        The level of its masks in the paper, and the rows that have a number for it; no rows for an unknown set.
+    """
     text = files("agg_pipeline.evaluation").joinpath("published.tsv").read_text()
     rows = []
     for row in csv.DictReader(text.splitlines(), delimiter="\t"):

@@ -1,4 +1,4 @@
-"""How many annotated parts the proposals meet, against random partitions of the same objects."""
+"""Recall of annotated parts by proposals, beside random partitions of the same objects."""
 
 from __future__ import annotations
 
@@ -12,21 +12,31 @@ from numpy.typing import NDArray
 
 from agg_pipeline.database.reader import ProposalDatabase, mask_of
 from agg_pipeline.datasets.parts import AnnotatedPart, PartsOf
-from schemas.canonical import Json
+from schemas.canonical import Row
 from schemas.errors import UserError
 from stages.draws import index, uniforms
+from stages.evaluate import counted_iou
 
 Mask = NDArray[np.bool_]
+"""(H, W) bool."""
 
 THRESHOLDS = (0.5, 0.75)
+"""Smallest IoU at which a part counts as covered."""
 MIN_SHARES = (0.0, 0.1)
-"""All parts, and those that are a tenth of their object: many annotated parts are smaller than proposals ever are."""
+"""Smallest parts that are counted, as a share of their object: many annotated parts are smaller than any proposal."""
 REPEATS = 10
+"""Repetitions of the random partitions."""
 
 
 @dataclass(frozen=True)
 class Recall:
-    """Recall of annotated parts. best: mean best IoU; at: share of the parts met at each of ``THRESHOLDS``."""
+    """How well a set of masks covers annotated parts.
+
+    Attributes:
+        parts: number of annotated parts.
+        best: mean over the parts of the largest IoU with any mask.
+        at: share of the parts that are covered, at each of ``THRESHOLDS``.
+    """
 
     parts: int
     best: float
@@ -35,7 +45,13 @@ class Recall:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Recall of proposals and of as many random cells, over the parts that ``which`` names."""
+    """Recall of proposals beside that of as many random cells.
+
+    Attributes:
+        which: the parts in words.
+        proposals: recall of the proposals.
+        random: recall of the random cells, the mean of 10 repetitions.
+    """
 
     which: str
     proposals: Recall
@@ -44,7 +60,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class PartRecall:
-    """The comparison over all parts of ``objects`` objects with ``masks`` proposals, the large ones, and each class."""
+    """Recall of annotated parts by the proposals of a database.
+
+    Attributes:
+        objects: number of objects with annotated parts.
+        masks: number of their proposals.
+        by_size: all parts, and the large ones.
+        by_class: parts by class.
+    """
 
     objects: int
     masks: int
@@ -52,11 +75,38 @@ class PartRecall:
     by_class: tuple[Comparison, ...]
 
 
-def part_recall(database: ProposalDatabase, parts_of: PartsOf, limit_objects: int | None, seed: int) -> PartRecall:
-    """Compare proposals (parts and complements) and random cells with the annotated parts of their objects.
+@dataclass(frozen=True)
+class _ObjectWithParts:
+    """An object's row of ``proposals``, and its annotated parts."""
 
-    A part belongs to the object that covers most of it. limit_objects: a seeded choice among the objects with parts.
-    The random masks of an object are as many as its proposals; their recall is the mean of 10 repetitions.
+    row: Row
+    parts: list[AnnotatedPart]
+
+
+@dataclass(frozen=True)
+class _PartIous:
+    """Largest IoU of one annotated part with the proposals, and with the random cells of each repetition."""
+
+    kind: str
+    share: float
+    proposals: float
+    random: tuple[float, ...]
+
+
+def part_recall(database: ProposalDatabase, parts_of: PartsOf, limit_objects: int | None, seed: int) -> PartRecall:
+    """Compare the proposals (parts and complements) and random cells with the annotated parts of their objects.
+
+    A part belongs to the object that covers most of it. Every object has as many random cells as proposals.
+
+    Args:
+        database: the proposals.
+        parts_of: annotated parts by image id.
+        limit_objects: objects to draw among those with parts; None for all.
+        seed: seed of the draw and of the random cells.
+
+    Raises:
+        UserError: no object has an annotated part, the database holds no proposals, or a part has another size than
+            its image.
     """
     objects = _objects(database, parts_of)
     if not objects:
@@ -64,88 +114,102 @@ def part_recall(database: ProposalDatabase, parts_of: PartsOf, limit_objects: in
     if limit_objects is not None:
         order = uniforms(seed, "recall", "", 0, "objects", 0, len(objects)).argsort(kind="stable")
         objects = [objects[n] for n in sorted(order[:limit_objects])]
-    of_object = _proposals(database)
-    if not of_object:
+    proposals_of = _proposals(database)
+    if not proposals_of:
         raise UserError(f"{database.store.url} holds no proposals to compare with annotated parts")
-    kinds: list[str] = []
-    shares: list[float] = []
-    found: list[float] = []
-    chance: list[list[float]] = [[] for _ in range(REPEATS)]
     masks = 0
-    for image_id, row, parts in objects:
-        proposals = [mask_of(proposal) for proposal in of_object.get((image_id, row["instance_id"]), [])]
-        masks += len(proposals)
-        mask = mask_of(row)
-        kinds += [part.kind for part in parts]
-        shares += [np.count_nonzero(part.mask) / row["area"] for part in parts]
-        found += _best_ious(parts, proposals)
-        for repeat in range(REPEATS):
-            cells = random_cells(mask, len(proposals), seed, row["proposal_id"], repeat)
-            chance[repeat] += _best_ious(parts, cells)
-    ious, random = np.array(found), np.array(chance)
-
-    def compared(which: str, chosen: NDArray[np.bool_]) -> Comparison:
-        return Comparison(which, _recall(ious[chosen]), _mean([_recall(repeat[chosen]) for repeat in random]))
-
-    sizes = {
-        f"parts with at least {share:.0%} of their object" if share else "all parts": share for share in MIN_SHARES
-    }
-    large = {which: np.array(shares) >= share for which, share in sizes.items()}
-    classes = {kind: np.array(kinds) == kind for kind in sorted(set(kinds))}
+    ious: list[_PartIous] = []
+    for each in objects:
+        rows = proposals_of.get((each.row["image_id"], each.row["instance_id"]), [])
+        masks += len(rows)
+        ious += _part_ious(each, [mask_of(row) for row in rows], seed)
+    by_size = [(_size_name(share), [part for part in ious if part.share >= share]) for share in MIN_SHARES]
+    by_class = [(kind, [part for part in ious if part.kind == kind]) for kind in sorted({part.kind for part in ious})]
     return PartRecall(
-        len(objects),
-        masks,
-        tuple(compared(which, chosen) for which, chosen in large.items() if chosen.any()),
-        tuple(compared(kind, chosen) for kind, chosen in classes.items()),
+        objects=len(objects),
+        masks=masks,
+        by_size=tuple(_compared(which, parts) for which, parts in by_size if parts),
+        by_class=tuple(_compared(which, parts) for which, parts in by_class),
     )
 
 
-def _mean(recalls: Sequence[Recall]) -> Recall:
-    at = np.array([recall.at for recall in recalls]).mean(axis=0)
-    return Recall(recalls[0].parts, float(np.mean([recall.best for recall in recalls])), tuple(map(float, at)))
+def _size_name(share: float) -> str:
+    return f"parts with at least {share:.0%} of their object" if share else "all parts"
 
 
-def _objects(database: ProposalDatabase, parts_of: PartsOf) -> list[tuple[str, Json, list[AnnotatedPart]]]:
-    table = database.proposals(["proposal_id", "image_id", "instance_id", "kind", "rle", "height", "width", "area"])
-    of_image: dict[str, list[Json]] = {}
+def _objects(database: ProposalDatabase, parts_of: PartsOf) -> list[_ObjectWithParts]:
+    """The objects that have annotated parts, in the order of the database."""
+    columns = ["proposal_id", "image_id", "instance_id", "kind", "rle", "height", "width", "area"]
+    table = database.proposals(columns)
+    rows_of: dict[str, list[Row]] = {}
     for row in table.filter(pc.equal(table["kind"], "object")).to_pylist():
-        of_image.setdefault(row["image_id"], []).append(row)
+        rows_of.setdefault(row["image_id"], []).append(row)
     objects = []
-    for image_id, candidates in of_image.items():
+    for image_id, rows in rows_of.items():
         parts = parts_of(image_id)
         if not parts:
             continue
-        masks = [mask_of(row) for row in candidates]
+        masks = [mask_of(row) for row in rows]
         if any(part.mask.shape != masks[0].shape for part in parts):
             raise UserError(f"the annotated parts of image {image_id} have another size than the image")
-        owners = [int(np.argmax([np.count_nonzero(part.mask & mask) for mask in masks])) for part in parts]
-        for number, row in enumerate(candidates):
-            own = [part for part, owner in zip(parts, owners, strict=True) if owner == number]
-            if own:
-                objects.append((image_id, row, own))
+        owned: list[list[AnnotatedPart]] = [[] for _ in rows]
+        for part in parts:
+            owner = int(np.argmax([np.count_nonzero(part.mask & mask) for mask in masks]))
+            owned[owner].append(part)
+        objects += [_ObjectWithParts(row, own) for row, own in zip(rows, owned, strict=True) if own]
     return objects
 
 
-def _proposals(database: ProposalDatabase) -> dict[tuple[str, int], list[Json]]:
-    """The rows of every object's parts and complements."""
+def _proposals(database: ProposalDatabase) -> dict[tuple[str, int], list[Row]]:
+    """Rows of the parts and complements, by image id and object id."""
     table = database.proposals(["image_id", "instance_id", "kind", "rle", "height", "width"])
-    of_object: dict[tuple[str, int], list[Json]] = {}
+    rows_of: dict[tuple[str, int], list[Row]] = {}
     for row in table.filter(pc.is_in(table["kind"], pa.array(["part", "complement"]))).to_pylist():
-        of_object.setdefault((row["image_id"], row["instance_id"]), []).append(row)
-    return of_object
+        rows_of.setdefault((row["image_id"], row["instance_id"]), []).append(row)
+    return rows_of
+
+
+def _part_ious(each: _ObjectWithParts, proposals: Sequence[Mask], seed: int) -> list[_PartIous]:
+    mask = mask_of(each.row)
+    found = _best_ious(each.parts, proposals)
+    random = [
+        _best_ious(each.parts, random_cells(mask, len(proposals), seed, each.row["proposal_id"], repeat))
+        for repeat in range(REPEATS)
+    ]
+    return [
+        _PartIous(
+            kind=part.kind,
+            share=np.count_nonzero(part.mask) / each.row["area"],
+            proposals=found[number],
+            random=tuple(ious[number] for ious in random),
+        )
+        for number, part in enumerate(each.parts)
+    ]
 
 
 def random_cells(mask: Mask, count: int, seed: int, object_id: str, repeat: int) -> list[Mask]:
-    """``count`` cells of Voronoi partitions of a (H, W) mask, each partition with 2 to 6 random seeds in the mask."""
+    """Cells of random Voronoi partitions of a mask, each with 2 to 6 random centres in the mask.
+
+    Args:
+        mask: (H, W) bool; not empty if ``count`` is positive.
+        count: cells to make.
+        seed: seed of the centres.
+        object_id: id of the object, part of the random numbers' key.
+        repeat: number of the repetition, part of the key.
+
+    Returns:
+        ``count`` masks of shape (H, W): the cells of the first partition, then those of the next, and so on.
+    """
     pixels = np.argwhere(mask)
     cells: list[Mask] = []
     partition = 0
     while len(cells) < count:
         draws = uniforms(seed, "recall", object_id, repeat, "cells", partition, 7)
-        # Seeds that fall on the same pixel are one, so that no cell is empty.
-        seeds = pixels[sorted({index(draw, len(pixels)) for draw in draws[1 : 3 + index(draws[0], 5)]})]
-        nearest = np.square(pixels[:, None] - seeds[None]).sum(axis=2).argmin(axis=1)
-        for number in range(len(seeds)):
+        centre_count = 2 + index(draws[0], 5)
+        # Centres that fall on the same pixel are one, so that no cell is empty.
+        centres = pixels[sorted({index(draw, len(pixels)) for draw in draws[1 : 1 + centre_count]})]
+        nearest = np.square(pixels[:, None] - centres[None]).sum(axis=2).argmin(axis=1)
+        for number in range(len(centres)):
             cell = np.zeros_like(mask)
             cell[tuple(pixels[nearest == number].T)] = True
             cells.append(cell)
@@ -154,12 +218,19 @@ def random_cells(mask: Mask, count: int, seed: int, object_id: str, repeat: int)
 
 
 def _best_ious(parts: Sequence[AnnotatedPart], masks: Sequence[Mask]) -> list[float]:
-    return [max((_iou(part.mask, mask) for mask in masks), default=0.0) for part in parts]
+    return [max((counted_iou(mask, part.mask, None) for mask in masks), default=0.0) for part in parts]
 
 
-def _iou(a: Mask, b: Mask) -> float:
-    return int(np.count_nonzero(a & b)) / max(1, int(np.count_nonzero(a | b)))
+def _compared(which: str, parts: Sequence[_PartIous]) -> Comparison:
+    random = [_recall([part.random[repeat] for part in parts]) for repeat in range(REPEATS)]
+    return Comparison(which, _recall([part.proposals for part in parts]), _mean(random))
 
 
-def _recall(ious: NDArray[np.float64]) -> Recall:
-    return Recall(len(ious), float(ious.mean()), tuple(float((ious >= level).mean()) for level in THRESHOLDS))
+def _recall(ious: Sequence[float]) -> Recall:
+    values = np.array(ious)
+    return Recall(len(values), float(values.mean()), tuple(float((values >= level).mean()) for level in THRESHOLDS))
+
+
+def _mean(recalls: Sequence[Recall]) -> Recall:
+    at = np.array([recall.at for recall in recalls]).mean(axis=0)
+    return Recall(recalls[0].parts, float(np.mean([recall.best for recall in recalls])), tuple(map(float, at)))

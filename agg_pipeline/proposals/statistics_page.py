@@ -1,4 +1,4 @@
-"""What a proposal database holds, as an HTML page and a picture of histograms."""
+"""Statistics of a proposal database: an HTML page, and a picture of histograms."""
 
 from __future__ import annotations
 
@@ -17,13 +17,21 @@ from schemas.numbers import BINS
 from schemas.tables import REASONS
 
 COLOURS = {"part": "#2f8cff", "complement": "#f59a00", "annotated": "#b05cff"}
+"""Colour by kind of mask."""
 MEASURES = ("scale", "semantic", "granularity")
-STEPS = 20
-"""Bars of a histogram."""
+"""Columns that are shown as histograms."""
+BARS = 20
+"""Bars of a histogram over [0, 1]."""
 
 
 def write_statistics(database: ProposalDatabase, recall: PartRecall | None, store: Store) -> None:
-    """Write ``stats.html``, self-contained, and ``stats.png``. recall: of annotated parts, if it was measured."""
+    """Write ``stats.html``, a self-contained page, and ``stats.png``.
+
+    Args:
+        database: the database.
+        recall: recall of annotated parts; None if it was not measured.
+        store: folder of both files.
+    """
     table = database.proposals(["kind", "bin", *MEASURES])
     picture = histograms(table)
     page = filled(
@@ -43,7 +51,14 @@ def write_statistics(database: ProposalDatabase, recall: PartRecall | None, stor
 
 
 def histograms(table: pa.Table) -> bytes:
-    """PNG with one histogram for each of scale, semantic and granularity, by kind; objects, all 1, are left out."""
+    """Draw the histograms of scale, semantic and granularity by kind.
+
+    Args:
+        table: rows of ``proposals``; objects, whose values are 1, are left out.
+
+    Returns:
+        Bytes of a PNG file.
+    """
     kinds = table["kind"].to_numpy(zero_copy_only=False)
     shown = [kind for kind in COLOURS if (kinds == kind).any()]
     figure = new_figure(12, 3.6)
@@ -51,7 +66,7 @@ def histograms(table: pa.Table) -> bytes:
         values = table[name].to_numpy()
         axes.hist(
             [values[kinds == kind] for kind in shown] or [[]],
-            bins=np.linspace(0, 1, STEPS + 1),
+            bins=np.linspace(0, 1, BARS + 1),
             stacked=True,
             color=[COLOURS[kind] for kind in shown] or None,
             label=shown or None,

@@ -1,4 +1,4 @@
-"""Tables of proposal databases on the terminal."""
+"""Tables about proposal databases, on the terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.tables import REASONS
 
 
 def print_summary(summary: Summary) -> None:
-    """The table after a run: images, objects, proposals by kind, rejects, seconds by stage, share of the model."""
+    """Print the table after a run: images, objects, proposals by kind, rejects, and time by stage."""
     totals = summary.manifest["totals"]
     rows = [("images", str(totals["images"])), ("objects", str(totals["objects"]))]
     rows += [(f"proposals: {kind}", str(count)) for kind, count in totals["proposals"].items() if kind != "object"]
@@ -30,7 +30,7 @@ def print_summary(summary: Summary) -> None:
 
 
 def print_status(status: Status) -> None:
-    """How far a run is."""
+    """Print how far a run is."""
     rows = [
         ("data set", status.dataset),
         ("state", status.state),
@@ -42,7 +42,12 @@ def print_status(status: Status) -> None:
 
 
 def print_stats(database: ProposalDatabase, recall: PartRecall | None) -> None:
-    """Counts by kind and bin, rejects by reason, bytes; recall of annotated parts if it was asked for."""
+    """Print counts by kind and bin, rejects by reason, and bytes.
+
+    Args:
+        database: the database.
+        recall: recall of annotated parts, printed too; None if it was not measured.
+    """
     table = database.proposals(["kind", "bin"])
     counted = by_kind_and_bin(table)
     rows = [(kind, *map(str, counts), str(sum(counts))) for kind, counts in counted.items()]
@@ -60,24 +65,23 @@ def print_stats(database: ProposalDatabase, recall: PartRecall | None) -> None:
 
 
 def _print_recall(recall: PartRecall) -> None:
-    head = ("masks", *(f"IoU >= {level}" for level in THRESHOLDS), "mean best IoU")
+    levels = (*(f"IoU >= {level}" for level in THRESHOLDS), "mean best IoU")
     for compared in recall.by_size:
-        title = f"Recall of annotated parts: {compared.which} ({compared.proposals.parts})"
-        numbers = [_numbers(found) for found in (compared.proposals, compared.random)]
+        proposals, random = _numbers(compared.proposals), _numbers(compared.random)
+        ratios = (f"{ours / chance:.2f}" if chance else "-" for ours, chance in zip(proposals, random, strict=True))
         rows = [
-            (name, *(f"{number:.3f}" for number in line))
-            for name, line in zip(("proposals", "random partitions"), numbers, strict=True)
+            ("proposals", *(f"{number:.3f}" for number in proposals)),
+            ("random partitions", *(f"{number:.3f}" for number in random)),
+            ("ratio", *ratios),
         ]
-        rows.append(("ratio", *(f"{a / b:.2f}" if b else "-" for a, b in zip(*numbers, strict=True))))
-        print_rows(f"{title}; {recall.objects} objects, {recall.masks} masks", head, rows)
-    head = ("class", "parts", *(f"IoU >= {level}" for level in THRESHOLDS), "mean best IoU")
+        title = f"Recall of annotated parts: {compared.which} ({compared.proposals.parts})"
+        print_rows(f"{title}; {recall.objects} objects, {recall.masks} masks", ("masks", *levels), rows)
     rows = []
     for compared in recall.by_class:
         pairs = zip(_numbers(compared.proposals), _numbers(compared.random), strict=True)
-        rows.append(
-            (compared.which, str(compared.proposals.parts), *(f"{ours:.3f} / {chance:.3f}" for ours, chance in pairs))
-        )
-    print_rows("Recall by part class: proposals / random partitions", head, rows)
+        numbers = (f"{ours:.3f} / {chance:.3f}" for ours, chance in pairs)
+        rows.append((compared.which, str(compared.proposals.parts), *numbers))
+    print_rows("Recall by part class: proposals / random partitions", ("class", "parts", *levels), rows)
 
 
 def _numbers(recall: Recall) -> tuple[float, ...]:

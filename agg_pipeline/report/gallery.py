@@ -1,4 +1,4 @@
-"""The gallery of a proposal database: one HTML page that shows a sample of its images with all their proposals."""
+"""The gallery of a proposal database: one HTML page with a sample of its images and all their proposals."""
 
 from __future__ import annotations
 
@@ -14,26 +14,37 @@ from agg_pipeline.database.counts import finished_counts
 from agg_pipeline.database.manifest import make_manifest
 from agg_pipeline.database.reader import ProposalDatabase, mask_of
 from agg_pipeline.datasets.dataset import Dataset
+from agg_pipeline.report.page_sample import drawn_order
 from agg_pipeline.report.svg import View, view_of, widened
 from agg_pipeline.report.templates import filled
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Row
 from schemas.crop import Box
 from schemas.errors import ImageError
-from schemas.records import ImageEntry
-from stages.draws import uniforms
+from schemas.records import ImageEntry, ImageRecord
 
 PHOTOGRAPH = (420, 320)
+"""Largest height and width of the drawing of an image, CSS pixels."""
 THUMBNAIL = (190, 200)
-"""Largest height and width of a drawing."""
+"""Largest height and width of the drawing of a proposal, CSS pixels."""
 MARGIN = 0.1
+"""Margin around an object, as a share of its longer side."""
 MAX_OBJECTS = 6
+"""Objects per image whose proposals are shown, the largest ones."""
 MARK_RADIUS = 5.0
+"""Radius of a click's mark, CSS pixels."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A click in a drawing. role: positive, negative or estimator; inside: False if it lies outside, off the edge."""
+    """A click in a drawing.
+
+    Attributes:
+        role: positive, negative or estimator.
+        x: place from the left, CSS pixels.
+        y: place from the top, CSS pixels.
+        inside: False if the click lies outside the drawing; it is then drawn at the nearest border.
+    """
 
     role: str
     x: float
@@ -42,8 +53,14 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A proposal as drawn. row: of the table ``proposals``; outline: SVG path of the mask."""
+class ProposalFigure:
+    """A proposal as drawn.
+
+    Attributes:
+        row: its row of the table ``proposals``.
+        outline: SVG path of the mask.
+        marks: its clicks.
+    """
 
     row: Row
     outline: str
@@ -52,18 +69,34 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """An object, its photograph (data URI) and its proposals from fine to coarse."""
+    """An object with its proposals.
+
+    Attributes:
+        row: its row of the table ``proposals``.
+        view: part of the image that is drawn.
+        photograph: data URI of that part.
+        outline: SVG path of the object.
+        figures: its proposals from fine to coarse.
+    """
 
     row: Row
     view: View
     photograph: str
     outline: str
-    figures: tuple[Figure, ...]
+    figures: tuple[ProposalFigure, ...]
 
 
 @dataclass(frozen=True)
 class ObjectOutline:
-    """An object in the photograph. x, y: of its number; shown: whether it has a section of its own."""
+    """An object in the drawing of its image.
+
+    Attributes:
+        instance_id: id of the object.
+        path: SVG path of its outline.
+        x: place of its number from the left, CSS pixels.
+        y: place of its number from the top, CSS pixels.
+        shown: whether its proposals are shown.
+    """
 
     instance_id: int
     path: str
@@ -74,7 +107,15 @@ class ObjectOutline:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image as drawn, its objects by area. row: of the table ``images``."""
+    """An image as drawn.
+
+    Attributes:
+        row: its row of the table ``images``.
+        view: part of the image that is drawn: all of it.
+        photograph: data URI of the image.
+        outlines: its objects, the largest first.
+        sections: the objects whose proposals are shown.
+    """
 
     row: Row
     view: View
@@ -84,23 +125,41 @@ class Picture:
 
     @property
     def left_out(self) -> int:
-        """Objects without a section."""
+        """Number of objects whose proposals are not shown."""
         return len(self.outlines) - len(self.sections)
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """An image that cannot be drawn, and why."""
+    """An image that cannot be drawn.
+
+    Attributes:
+        row: its row of the table ``images``.
+        problem: why it cannot be drawn.
+    """
 
     row: Row
     problem: str
 
 
 def write_gallery(database: ProposalDatabase, dataset: Dataset, store: Store, path: str, images: int, seed: int) -> int:
-    """Write a self-contained HTML page with a seeded sample of at most ``images`` images of the finished shards.
+    """Write the gallery of a database, a self-contained page; it shows images of finished shards.
 
-    dataset: the one that the database was made from. Returns the number of images that are drawn; one that cannot be
-    read any more, or that has changed, becomes a line that says so. OSError if the page cannot be written.
+    An image that cannot be read any more, or that has changed, becomes a line that says so.
+
+    Args:
+        database: the database.
+        dataset: data set that it was made from.
+        store: folder of the page.
+        path: file name of the page.
+        images: most images.
+        seed: seed by which they are drawn.
+
+    Returns:
+        Number of images that are drawn.
+
+    Raises:
+        StorageError: the page cannot be written.
     """
     entries = {entry.image_id: entry for entry in dataset.entries}
     sample = _sample(database, dataset.name, images, seed)
@@ -130,14 +189,13 @@ def _sample(database: ProposalDatabase, dataset: str, count: int, seed: int) -> 
         for index, sidecar in database.sidecars.items()
         for image_id in database.plan["shards"][index][: sidecar["images"]]
     ]
-    draws = [uniforms(seed, dataset, image_id, 0, "gallery", 0, 1)[0] for _, image_id in planned] if count else []
     found: dict[int, Row] = {}
-    for place in np.argsort(draws, kind="stable"):
+    for place in drawn_order([image_id for _, image_id in planned], dataset, "gallery", seed) if count else ():
         index, image_id = planned[place]
         images = database.table("images", shards=[index])
         # An image that could not be read has no row.
         for row in images.filter(pc.equal(images["image_id"], image_id)).to_pylist():
-            found[int(place)] = row
+            found[place] = row
         if len(found) >= count:
             break
     return [row for _, row in sorted(found.items())]
@@ -152,15 +210,19 @@ def _picture(database: ProposalDatabase, dataset: Dataset, row: Row, entry: Imag
         return Unreadable(row, error.detail)
     if image.sha256 != row["sha256"]:
         return Unreadable(row, "the image has changed since its proposals were made")
-    rows: list[Row] = database.of_image(row["image_id"]).to_pylist()
-    objects = sorted((r for r in rows if r["kind"] == "object"), key=lambda r: -r["area"])
+    return _drawn(image, row, database.of_image(row["image_id"]).to_pylist())
+
+
+def _drawn(image: ImageRecord, row: Row, proposals: Sequence[Row]) -> Picture:
+    objects = [each for each in proposals if each["kind"] == "object"]
+    objects.sort(key=lambda each: -each["area"])
     view = view_of(Box(0, 0, image.height, image.width), *PHOTOGRAPH)
-    outlines = tuple(_object_outline(view, r, n < MAX_OBJECTS) for n, r in enumerate(objects))
-    sections = tuple(
-        _section(image.pixels, r, [p for p in rows if p["instance_id"] == r["instance_id"] and p is not r])
-        for r in objects[:MAX_OBJECTS]
-    )
-    return Picture(row, view, view.photograph(image.pixels), outlines, sections)
+    outlines = tuple(_object_outline(view, each, n < MAX_OBJECTS) for n, each in enumerate(objects))
+    sections = []
+    for each in objects[:MAX_OBJECTS]:
+        own = [other for other in proposals if other["instance_id"] == each["instance_id"] and other is not each]
+        sections.append(_section(image.pixels, each, own))
+    return Picture(row, view, view.photograph(image.pixels), outlines, tuple(sections))
 
 
 def _object_outline(view: View, row: Row, shown: bool) -> ObjectOutline:
@@ -172,13 +234,13 @@ def _object_outline(view: View, row: Row, shown: bool) -> ObjectOutline:
 def _section(pixels: NDArray[np.uint8], row: Row, proposals: Sequence[Row]) -> Section:
     box = Box(row["bbox"]["y"], row["bbox"]["x"], row["bbox"]["h"], row["bbox"]["w"])
     view = view_of(widened(box, MARGIN, row["height"], row["width"]), *THUMBNAIL)
-    ordered = sorted(proposals, key=lambda r: r["granularity"])
-    figures = tuple(Figure(r, view.outline(mask_of(r)), _marks(view, r)) for r in ordered)
+    ordered = sorted(proposals, key=lambda each: each["granularity"])
+    figures = tuple(ProposalFigure(each, view.outline(mask_of(each)), _marks(view, each)) for each in ordered)
     return Section(row, view, view.photograph(pixels), view.outline(mask_of(row)), figures)
 
 
 def _marks(view: View, row: Row) -> tuple[Mark, ...]:
-    """The simulated clicks in their order, then the estimator's."""
+    """The simulated clicks in their order, then the estimator's click."""
     clicks: list[tuple[str, dict[str, Any]]] = [
         ("positive" if click["positive"] else "negative", click) for click in row["clicks"] or ()
     ]

@@ -1,4 +1,4 @@
-"""Figures of matplotlib, which takes half a second to load and so is loaded with the first of them."""
+"""Figures of matplotlib; it takes half a second to load, so it is loaded with the first figure."""
 
 from __future__ import annotations
 
@@ -11,19 +11,32 @@ if TYPE_CHECKING:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure. width, height: in inches."""
+    """Make an empty figure.
+
+    Args:
+        width: inches.
+        height: inches.
+    """
     from matplotlib import figure
 
     return figure.Figure(figsize=(width, height), layout="constrained")
 
 
 def png(figure: Figure, dpi: int = 130) -> bytes:
-    """The figure as a PNG file, without the version of the library that matplotlib would write down."""
+    """Draw a figure as a PNG file.
+
+    Args:
+        figure: the figure.
+        dpi: pixels per inch.
+
+    Returns:
+        The file's bytes, without matplotlib's version, so that they depend on the picture alone.
+    """
     sink = io.BytesIO()
     figure.savefig(sink, format="png", dpi=dpi, metadata={"Software": None})
     return sink.getvalue()
 
 
 def png_uri(encoded: bytes) -> str:
-    """A PNG file as the address of a picture inside a page."""
+    """A PNG file as a data URI, for a picture inside a page."""
     return "data:image/png;base64," + base64.b64encode(encoded).decode()

@@ -1,4 +1,4 @@
-"""Filling the HTML templates beside this module."""
+"""Filling in the HTML templates that lie beside this module."""
 
 from __future__ import annotations
 
@@ -9,15 +9,30 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("agg_pipeline", "report"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         autoescape=True,
     )
+    environment.globals["number"] = _grouped
+    return environment
+
+
+def _grouped(number: int) -> str:
+    """A number with thin spaces between groups of three digits."""
+    return f"{number:,}".replace(",", "\u2009")
 
 
 def filled(template: str, **values: object) -> str:
-    """The text of a template; what is inserted is escaped. UndefinedError for a value that is missing."""
+    """Fill in a template.
+
+    Args:
+        template: file name of the template.
+        values: values by name; they are escaped.
+
+    Raises:
+        jinja2.UndefinedError: a value is missing.
+    """
     return _environment().get_template(template).render(**values)

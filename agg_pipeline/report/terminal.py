@@ -14,13 +14,15 @@ from schemas.findings import Finding
 Column = tuple[str, ...]
 """The name of a column and its cells."""
 SHOWN_FINDINGS = 50
+"""Findings that are printed; the others are only counted."""
 FILE_WIDTH = 200
+"""Columns of a line where the output is not a terminal."""
 NAMES_SHARE = 4
 """The first column of a table that is too wide is folded at this fraction of the terminal's width."""
 
 
 def wide_console() -> Console:
-    """The terminal; in a file or a pipe lines are not cut at the width of one."""
+    """The terminal; in a file or a pipe, lines are not cut at a terminal's width."""
     console = Console(highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = FILE_WIDTH
@@ -30,19 +32,19 @@ def wide_console() -> Console:
 def print_rows(
     title: str, head: Sequence[str], rows: Sequence[Sequence[str]], rules: Container[int] = frozenset()
 ) -> None:
-    """A table whose first column is text and the others numbers.
+    """Print a table.
 
     On a narrow terminal a number's interval goes to a line of its own, and columns that do not fit beside the others
     go into further tables below.
 
     Args:
-        title: line above it.
-        head: names of the columns.
-        rows: cells of each row.
-        rules: numbers of rows before which a line is drawn.
+        title: line above the table.
+        head: names of the columns; the first column is text, the others are numbers.
+        rows: cells as text.
+        rules: numbers of the rows before which a line is drawn.
     """
     console = wide_console()
-    # A table's own title is wrapped to the table's width.
+    # rich would wrap the title to the table's width.
     console.print(Text(title, style="bold"))
     columns: list[Column] = list(zip(head, *rows, strict=True))
     if _width(columns) <= console.width:
@@ -64,7 +66,7 @@ def _print_block(
     for number, cells in enumerate(zip(*(column[1:] for column in columns), strict=True)):
         if number in rules:
             table.add_section()
-        # As text: what stands in brackets is no markup.
+        # Text, so that brackets are not read as markup.
         table.add_row(*map(Text, cells))
     console.print(table)
 
@@ -86,7 +88,12 @@ def _width(columns: Sequence[Column], most: int = 10**9) -> int:
 
 
 def print_findings(findings: Sequence[Finding], all_well: str) -> None:
-    """The first findings and their number, or that all is well."""
+    """Print findings.
+
+    Args:
+        findings: what was found; the first 50 are printed.
+        all_well: line to print if nothing was found.
+    """
     if not findings:
         Console(highlight=False).print(all_well, markup=False)
         return

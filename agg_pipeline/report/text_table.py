@@ -1,4 +1,4 @@
-"""Tables of text: on the terminal, in Markdown and in LaTeX."""
+"""Tables of text, as Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -6,16 +6,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 FEWEST_IMAGES = 5
-"""Of which an interval is shown: resamples of fewer say nothing of other images."""
+"""An interval is shown for at least this number of images: resamples of fewer say nothing about other images."""
 
-_LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "\\": r"\textbackslash{}"}
-_LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}"}
-_LATEX |= {"≥": r"$\geq$"}
+_LATEX = {
+    "&": r"\&",
+    "%": r"\%",
+    "_": r"\_",
+    "#": r"\#",
+    "$": r"\$",
+    "{": r"\{",
+    "}": r"\}",
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "≥": r"$\geq$",
+}
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose first column is text and the others numbers. rules: rows before which a line is drawn."""
+    """A table of text.
+
+    Attributes:
+        title: title of the table.
+        head: names of the columns; the first column is text, the others are numbers.
+        rows: cells.
+        rules: numbers of the rows before which a line is drawn.
+    """
 
     title: str
     head: tuple[str, ...]
@@ -41,7 +60,7 @@ def mean_cell(mean: float, low: float, high: float, images: int, form: str = ".2
 
 
 def markdown(tables: Sequence[Table]) -> str:
-    """Tables as GitHub's Markdown."""
+    """Tables as Markdown, as GitHub reads it."""
     return "\n".join(_markdown(table) for table in tables)
 
 
@@ -52,7 +71,7 @@ def _markdown(table: Table) -> str:
 
 
 def latex(tables: Sequence[Table]) -> str:
-    """Tables for LaTeX with the package booktabs."""
+    """Tables as LaTeX, for the package booktabs."""
     return "\n".join(_latex(table) for table in tables)
 
 

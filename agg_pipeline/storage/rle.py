@@ -1,4 +1,4 @@
-"""Compressed COCO run lengths of masks (column-major counts, as pycocotools writes them)."""
+"""Masks as compressed COCO run lengths: column-major counts, as pycocotools writes them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,28 @@ from schemas.crop import MaskCrop
 
 
 def encode(mask: MaskCrop) -> bytes:
-    """Compressed counts of the whole frame; only the mask's box is touched."""
+    """Compressed counts of the whole frame, made from the mask's box alone."""
     box = mask.box
-    margins = [box.left, mask.width - box.left - box.width, box.top, mask.height - box.top - box.height]
     if box.height == 0:
         return bytes(rlemasklib.zeros([mask.height, mask.width])["counts"])
+    # Left, right, top, bottom.
+    margins = [box.left, mask.width - box.left - box.width, box.top, mask.height - box.top - box.height]
     return bytes(rlemasklib.pad(rlemasklib.encode(np.ascontiguousarray(mask.values)), margins)["counts"])
 
 
 def decode(counts: bytes, height: int, width: int) -> NDArray[np.bool_]:
-    """The (height, width) mask; ValueError if the counts are broken or of another size."""
+    """Decode compressed counts.
+
+    Args:
+        counts: compressed COCO counts.
+        height: rows of the mask.
+        width: columns of the mask.
+
+    Returns:
+        (height, width) bool.
+
+    Raises:
+        ValueError: the counts are broken or of another size.
+    """
     mask: NDArray[np.uint8] = rlemasklib.decode({"size": [height, width], "counts": counts})
     return np.ascontiguousarray(mask).view(np.bool_)

@@ -325,10 +325,10 @@ def failed(*arguments):
 def test_wrong_root_suggests_the_right_one(command, animals):
     expected = "expected JPEGImages, Annotations_Part, ImageSets/Main"
     assert failed(command, "pascal_part", animals.parent) == (
-        f"{animals.parent} is no root of pascal_part: {expected}, found VOC2010; {animals} would fit"
+        f"{animals.parent} is not the root of pascal_part: {expected}, found VOC2010; {animals} would fit"
     )
     assert failed(command, "pascal_part", animals / "JPEGImages") == (
-        f"{animals}/JPEGImages is no root of pascal_part: {expected}, found 1.jpg, 2.jpg; {animals} would fit"
+        f"{animals}/JPEGImages is not the root of pascal_part: {expected}, found 1.jpg, 2.jpg; {animals} would fit"
     )
     assert failed(command, "pascal_part", animals / "nowhere").endswith(
         "nowhere does not exist; pascal_part is looked for there"

@@ -75,8 +75,8 @@ def record_of(root, number=0, split="val2017"):
 
 
 def one_mask(root, segmentation):
-    (thing,) = record_of(write(root, truth_of([annotation(1, segmentation)]))).objects
-    return thing.mask.full()
+    (instance,) = record_of(write(root, truth_of([annotation(1, segmentation)]))).objects
+    return instance.mask.full()
 
 
 def test_polygons_are_those_of_pycocotools(tmp_path):
@@ -102,7 +102,7 @@ def test_overlapping_objects_keep_all_their_pixels(tmp_path):
     things = record_of(
         write(tmp_path, truth_of([annotation(5, compressed(b), category_id=18), annotation(3, compressed(a))]))
     ).objects
-    assert [(thing.instance_id, thing.category) for thing in things] == [(3, "person"), (5, "dog")]
+    assert [(instance.instance_id, instance.category) for instance in things] == [(3, "person"), (5, "dog")]
     np.testing.assert_array_equal(things[0].mask.full(), a)
     np.testing.assert_array_equal(things[1].mask.full(), b)
 
@@ -121,7 +121,7 @@ def test_crowds_are_ignored_pixels(tmp_path):
             ),
         )
     )
-    assert [thing.instance_id for thing in record.objects] == [2]
+    assert [instance.instance_id for instance in record.objects] == [2]
     np.testing.assert_array_equal(record.ignore.full(), a | b)
     assert record_of(write(tmp_path, truth_of([annotation(2, POLYGON)]))).ignore is None
 
@@ -315,7 +315,7 @@ def test_crowd_is_ignored_however_it_is_written(tmp_path, code):
     crowd = square(5, 4, 10, 16)
     things = [annotation(1, compressed(square(0, 0, 3, 3))), annotation(2, code(crowd), iscrowd=1)]
     record = record_of(write(tmp_path, truth_of(things)))
-    assert [thing.instance_id for thing in record.objects] == [1]
+    assert [instance.instance_id for instance in record.objects] == [1]
     np.testing.assert_array_equal(record.ignore.full(), crowd)
 
 

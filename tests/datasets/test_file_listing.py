@@ -2,7 +2,7 @@
 
 import pytest
 
-from agg_pipeline.datasets.file_listing import by_stem, read_list, read_split, split_name
+from agg_pipeline.datasets.file_listing import files_by_stem, read_list, read_split, split_name
 from agg_pipeline.datasets.registry import DATASETS, known_dataset, open_dataset
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
@@ -33,7 +33,7 @@ def test_wrong_root_says_what_was_expected_and_found(tmp_path, name):
     (tmp_path / "holiday").mkdir()
     (tmp_path / "notes.pdf").write_text("x")
     text = said(name, tmp_path)
-    assert text.startswith(f"{tmp_path} is no root of {name}: expected {', '.join(DATASETS[name].about.layout)}")
+    assert text.startswith(f"{tmp_path} is not the root of {name}: expected {', '.join(DATASETS[name].about.layout)}")
     assert text.endswith("found holiday, notes.pdf")
 
 
@@ -167,12 +167,12 @@ def test_files_are_found_by_stem_without_folders_and_hidden_files(tmp_path):
     (folder / "inner").mkdir(parents=True)
     for name in ("b.jpg", "a.b.png", "c", ".hidden.jpg"):
         (folder / name).write_bytes(b"12")
-    assert by_stem(Store(str(tmp_path)), "images") == {
+    assert files_by_stem(Store(str(tmp_path)), "images") == {
         "a.b": ("images/a.b.png", 2),
         "b": ("images/b.jpg", 2),
         "c": ("images/c", 2),
     }
-    assert by_stem(Store(str(tmp_path)), "nowhere") == {}
+    assert files_by_stem(Store(str(tmp_path)), "nowhere") == {}
 
 
 def test_listed_images_that_are_missing_are_counted(tmp_path):

@@ -34,7 +34,7 @@ def refused(root, name, write, values):
 
 
 def masks_of(record):
-    return {thing.instance_id: thing.mask.full() for thing in record.objects}
+    return {instance.instance_id: instance.mask.full() for instance in record.objects}
 
 
 def levels(*numbers):

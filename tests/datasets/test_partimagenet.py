@@ -37,28 +37,28 @@ def record_of(root):
 
 
 def test_parts_are_the_classes_of_an_image_and_zero_is_one(root):
-    (thing,) = record_of(root).objects
-    assert [(part.part_id, part.label, part.name) for part in thing.parts] == [
+    (instance,) = record_of(root).objects
+    assert [(part.part_id, part.label, part.name) for part in instance.parts] == [
         ("0", "Quadruped Head", "quadruped head"),
         ("5", "Quadruped Tail", "quadruped tail"),
         ("9", "Wheel", "wheel"),
     ]
-    for part in thing.parts:
+    for part in instance.parts:
         np.testing.assert_array_equal(part.mask.full(), int(part.part_id) == LABELS)
         assert part.parent_id is None
 
 
 def test_object_is_the_union_of_the_parts(root):
-    (thing,) = record_of(root).objects
-    np.testing.assert_array_equal(thing.mask.full(), LABELS != 40)
+    (instance,) = record_of(root).objects
+    np.testing.assert_array_equal(instance.mask.full(), LABELS != 40)
 
 
 def test_object_has_the_category_that_its_parts_share(root):
-    (thing,) = record_of(root).objects
-    assert thing.category is None
+    (instance,) = record_of(root).objects
+    assert instance.category is None
     write_pixels(root / "annotations" / "val" / "n01_1.png", np.where(LABELS == 9, 40, LABELS).astype(np.uint8))
-    (thing,) = record_of(root).objects
-    assert thing.category == "Quadruped"
+    (instance,) = record_of(root).objects
+    assert instance.category == "Quadruped"
 
 
 def test_index_without_a_name_is_an_image_error(root):
@@ -87,9 +87,9 @@ def test_image_of_background_alone_has_no_object(root):
 
 def test_only_class_zero_is_an_object(root):
     write_pixels(root / "annotations" / "val" / "n01_1.png", np.zeros_like(LABELS))
-    (thing,) = record_of(root).objects
-    assert [part.label for part in thing.parts] == ["Quadruped Head"]
-    assert thing.mask.full().all()
+    (instance,) = record_of(root).objects
+    assert [part.label for part in instance.parts] == ["Quadruped Head"]
+    assert instance.mask.full().all()
 
 
 def test_splits_are_the_folders(root):
@@ -173,7 +173,9 @@ def test_parts_may_lie_in_an_object_store():
 @pytest.mark.parametrize("gone", ["images", "annotations", "class_names.json"])
 def test_missing_part_of_the_data_is_refused(root, gone):
     (root / gone).rename(root / "elsewhere")
-    with pytest.raises(UserError, match=r"is no root of partimagenet: expected images, annotations, class_names\.json"):
+    with pytest.raises(
+        UserError, match=r"is not the root of partimagenet: expected images, annotations, class_names\.json"
+    ):
         open_parts(str(root))
 
 
@@ -193,10 +195,10 @@ def test_real_val_images_agree_with_their_files(parts_mini):
         with Image.open(parts_mini / "annotations" / "val" / f"{entry.image_id}.png") as image:
             labels = np.asarray(image)
         theirs.update(names[index] for index in np.unique(labels).tolist() if index != 40)
-        (thing,) = dataset.read(entry).objects
-        assert thing.category == "Person"
-        np.testing.assert_array_equal(thing.mask.full(), labels != 40)
-        ours.update(part.label for part in thing.parts)
+        (instance,) = dataset.read(entry).objects
+        assert instance.category == "Person"
+        np.testing.assert_array_equal(instance.mask.full(), labels != 40)
+        ours.update(part.label for part in instance.parts)
     assert ours == theirs
     assert len(ours) > 10
     assert not dataset.strays()

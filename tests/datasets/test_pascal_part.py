@@ -60,7 +60,7 @@ def record_of(root):
 def test_objects_and_parts_are_those_of_the_file(root):
     record = record_of(root)
     assert record.image_id == "2008_000003"
-    assert [(thing.instance_id, thing.category) for thing in record.objects] == [(1, "dog"), (2, "boat")]
+    assert [(instance.instance_id, instance.category) for instance in record.objects] == [(1, "dog"), (2, "boat")]
     dog, boat = record.objects
     np.testing.assert_array_equal(dog.mask.full(), DOG)
     np.testing.assert_array_equal(boat.mask.full(), BOAT)
@@ -290,15 +290,15 @@ def test_real_images_agree_with_their_files(shared, split):
         content = loadmat(root / "Annotations_Part" / f"{entry.image_id}.mat", simplify_cells=True)["anno"]["objects"]
         things = content if isinstance(content, list) else [content]
         record = dataset.read(entry)
-        for thing, truth in zip(record.objects, things, strict=True):
+        for instance, truth in zip(record.objects, things, strict=True):
             found = truth["parts"]
             found = [found] if isinstance(found, dict) else list(found)
-            ours[thing.category, None] += 1
+            ours[instance.category, None] += 1
             theirs[truth["class"], None] += 1
-            np.testing.assert_array_equal(thing.mask.full(), truth["mask"] > 0)
-            assert len({part.part_id for part in thing.parts}) == len(found)
-            for part, other in zip(thing.parts, found, strict=True):
-                ours[thing.category, part.label] += 1
+            np.testing.assert_array_equal(instance.mask.full(), truth["mask"] > 0)
+            assert len({part.part_id for part in instance.parts}) == len(found)
+            for part, other in zip(instance.parts, found, strict=True):
+                ours[instance.category, part.label] += 1
                 theirs[truth["class"], other["part_name"]] += 1
                 np.testing.assert_array_equal(part.mask.full(), other["mask"] > 0)
     assert ours == theirs
@@ -312,9 +312,9 @@ def test_real_eyes_lie_in_heads(shared):
     eyes = [
         part.parent_id
         for entry in dataset.entries
-        for thing in dataset.read(entry).objects
-        for part in thing.parts
-        if part.label in ("leye", "reye") and any(other.label == "head" for other in thing.parts)
+        for instance in dataset.read(entry).objects
+        for part in instance.parts
+        if part.label in ("leye", "reye") and any(other.label == "head" for other in instance.parts)
     ]
     assert len(eyes) > 5
     assert set(eyes) == {"head"}

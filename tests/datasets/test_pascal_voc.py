@@ -40,7 +40,7 @@ def record_of(root):
 
 
 def categories_of(root):
-    return {thing.instance_id: thing.category for thing in record_of(root).objects}
+    return {instance.instance_id: instance.category for instance in record_of(root).objects}
 
 
 def test_ids_of_the_same_grey_level_stay_apart(root):
@@ -49,9 +49,9 @@ def test_ids_of_the_same_grey_level_stay_apart(root):
         grey = np.asarray(image.convert("L"))
     assert set(grey[LABELS == 1]) == set(grey[LABELS == 16]), "the palette should make 1 and 16 alike"
     record = record_of(root)
-    assert [thing.instance_id for thing in record.objects] == [1, 2, 16]
-    for thing in record.objects:
-        np.testing.assert_array_equal(thing.mask.full(), thing.instance_id == LABELS)
+    assert [instance.instance_id for instance in record.objects] == [1, 2, 16]
+    for instance in record.objects:
+        np.testing.assert_array_equal(instance.mask.full(), instance.instance_id == LABELS)
 
 
 def test_void_pixels_are_ignored(root):

@@ -64,7 +64,7 @@ def record_of(root, split="all", number=0):
 
 
 def masks_of(record):
-    return {thing.instance_id: thing.mask.full() for thing in record.objects}
+    return {instance.instance_id: instance.mask.full() for instance in record.objects}
 
 
 def test_every_annotation_is_an_object_in_the_order_of_the_ids(root):
@@ -73,7 +73,7 @@ def test_every_annotation_is_an_object_in_the_order_of_the_ids(root):
     for number, mask in masks_of(record).items():
         np.testing.assert_array_equal(mask, MASKS[number])
     assert (record.image_id, record.path, record.ignore) == ("sa_1", "images/sa_1.jpg", None)
-    assert all(thing.category is None and thing.parts == () for thing in record.objects)
+    assert all(instance.category is None and instance.parts == () for instance in record.objects)
 
 
 def test_listing_is_sorted_and_opens_no_file(root, monkeypatch):

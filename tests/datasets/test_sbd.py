@@ -50,13 +50,13 @@ def test_objects_are_the_instances_with_their_categories(root):
     record = dataset.read(entry)
     assert (record.image_id, record.path) == ("2008_000010", "img/2008_000010.jpg")
     assert (record.height, record.width) == (20, 30)
-    assert [(thing.instance_id, thing.category) for thing in record.objects] == [
+    assert [(instance.instance_id, instance.category) for instance in record.objects] == [
         (1, "person"),
         (2, "bird"),
         (4, "tvmonitor"),
     ]
-    for thing in record.objects:
-        np.testing.assert_array_equal(thing.mask.full(), thing.instance_id == LABELS)
+    for instance in record.objects:
+        np.testing.assert_array_equal(instance.mask.full(), instance.instance_id == LABELS)
     assert record.ignore is None
     assert len(record.sha256) == 64
 
@@ -101,27 +101,27 @@ def test_split_may_be_a_list_file(root, tmp_path_factory):
 def test_category_without_a_name_is_unknown(root):
     write_mat(root / "inst" / "2008_000010.mat", categories=((0,), (99,)))
     dataset = open_dataset("sbd", str(root), "val")
-    assert [thing.category for thing in dataset.read(dataset.entries[0]).objects] == [None, None, None]
+    assert [instance.category for instance in dataset.read(dataset.entries[0]).objects] == [None, None, None]
 
 
 @pytest.mark.parametrize("categories", ["text", {"a": 1}, [], [[0.5], [np.nan]]], ids=str)
 def test_categories_that_are_no_class_numbers_are_unknown(root, categories):
     savemat(root / "inst" / "2008_000010.mat", {"GTinst": {"Segmentation": LABELS, "Categories": categories}})
     dataset = open_dataset("sbd", str(root), "val")
-    assert [thing.category for thing in dataset.read(dataset.entries[0]).objects] == [None, None, None]
+    assert [instance.category for instance in dataset.read(dataset.entries[0]).objects] == [None, None, None]
 
 
 def test_class_numbers_may_be_reals(root):
     truth = {"Segmentation": LABELS, "Categories": np.array([[15.0], [3.0]])}
     savemat(root / "inst" / "2008_000010.mat", {"GTinst": truth})
     dataset = open_dataset("sbd", str(root), "val")
-    assert [thing.category for thing in dataset.read(dataset.entries[0]).objects] == ["person", "bird", None]
+    assert [instance.category for instance in dataset.read(dataset.entries[0]).objects] == ["person", "bird", None]
 
 
 def test_mat_without_categories_still_has_its_objects(root):
     savemat(root / "inst" / "2008_000010.mat", {"GTinst": {"Segmentation": LABELS}})
     dataset = open_dataset("sbd", str(root), "val")
-    assert [thing.category for thing in dataset.read(dataset.entries[0]).objects] == [None, None, None]
+    assert [instance.category for instance in dataset.read(dataset.entries[0]).objects] == [None, None, None]
 
 
 def fingerprint(root):
@@ -165,7 +165,7 @@ def test_fingerprint_does_not_depend_on_the_order_of_files_or_of_the_list(root, 
 @pytest.mark.parametrize("gone", ["img", "inst"])
 def test_missing_folder_is_named_beside_what_is_there(root, gone):
     (root / gone).rename(root / "elsewhere")
-    with pytest.raises(UserError, match=r"is no root of sbd: expected img, inst, found elsewhere, .*train\.txt"):
+    with pytest.raises(UserError, match=r"is not the root of sbd: expected img, inst, found elsewhere, .*train\.txt"):
         open_dataset("sbd", str(root), "train")
 
 
@@ -327,11 +327,11 @@ def test_real_val_images_agree_with_their_files(shared):
         truth = loadmat(root / "inst" / f"{entry.image_id}.mat")["GTinst"][0, 0]
         instances, codes = truth["Segmentation"], truth["Categories"].ravel()
         assert record.pixels.shape == (*instances.shape, 3)
-        assert [thing.instance_id for thing in record.objects] == sorted(set(np.unique(instances).tolist()) - {0})
-        for thing in record.objects:
-            np.testing.assert_array_equal(thing.mask.full(), instances == thing.instance_id)
-            code = codes[thing.instance_id - 1]
-            assert thing.category == (sbd.CATEGORIES[code - 1] if code else None)
+        assert [instance.instance_id for instance in record.objects] == sorted(set(np.unique(instances).tolist()) - {0})
+        for instance in record.objects:
+            np.testing.assert_array_equal(instance.mask.full(), instances == instance.instance_id)
+            code = codes[instance.instance_id - 1]
+            assert instance.category == (sbd.CATEGORIES[code - 1] if code else None)
         several += len(record.objects) > 1
     assert several > 5
     assert not dataset.strays()

@@ -44,7 +44,7 @@ def parts(tmp_path):
 
 def found(dataset, number=0):
     record = dataset.read(dataset.entries[number])
-    return {thing.category: [part.label for part in thing.parts] for thing in record.objects}
+    return {instance.category: [part.label for part in instance.parts] for instance in record.objects}
 
 
 def test_nothing_selected_is_the_set_itself(animals):
@@ -139,7 +139,7 @@ def test_every_selection_has_a_fingerprint_of_its_own(animals, tmp_path):
 def test_selected_reader_can_be_sent_to_another_process(animals):
     chosen = select(animals, Selection(classes=("boat",)))
     read = pickle.loads(pickle.dumps(chosen.read))  # noqa: S301
-    assert [thing.category for thing in read(chosen.entries[0]).objects] == ["boat"]
+    assert [instance.category for instance in read(chosen.entries[0]).objects] == ["boat"]
 
 
 def test_part_moves_to_the_next_one_around_if_its_own_is_gone(animals):
@@ -151,7 +151,7 @@ def test_part_moves_to_the_next_one_around_if_its_own_is_gone(animals):
         (("head", "muzzle"), {"nose": None}),
     ):
         dataset = select(with_part_classes(animals), Selection(skip_classes=skipped))
-        dog = next(thing for thing in dataset.read(dataset.entries[0]).objects if thing.category == "dog")
+        dog = next(instance for instance in dataset.read(dataset.entries[0]).objects if instance.category == "dog")
         assert {part.label: part.parent_id for part in dog.parts} == expected
 
 

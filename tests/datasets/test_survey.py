@@ -173,7 +173,7 @@ def test_every_broken_file_of_a_folder_is_found(folder):
         (None, "9", "9"),
         (None, "wheel 12", "wheel"),
         ("person", "person", "person"),
-        # A part whose word only begins like its object is none of its names.
+        # A name that only begins with the letters of the object class does not name the object.
         ("car", "cargo bed", "car cargo bed"),
     ],
 )

@@ -77,7 +77,7 @@ def test_missing_data_root(refused, tmp_path):
         refused("--data", tmp_path / "nowhere")
         == f"data root {tmp_path}/nowhere does not exist; sbd is looked for there"
     )
-    assert refused("--data", tmp_path) == f"{tmp_path} is no root of sbd: expected img, inst, found nothing"
+    assert refused("--data", tmp_path) == f"{tmp_path} is not the root of sbd: expected img, inst, found nothing"
     assert refused("--data", "") == "data set sbd needs its root folder"
 
 

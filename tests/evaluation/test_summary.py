@@ -162,7 +162,7 @@ def test_granularity_of_a_class_is_the_best_in_other_results(tmp_path):
 
 def test_only_results_of_all_granularities_give_one_for_each_class(tmp_path, three_masks):
     store = Store(str(tmp_path))
-    with pytest.raises(UserError, match="no folder of results"):
+    with pytest.raises(UserError, match="not a folder of results"):
         class_granularities(str(tmp_path))
     store.write_json("summary.json", summarise(three_masks, make_plan()))
     with pytest.raises(UserError, match="--curves"):

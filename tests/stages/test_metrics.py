@@ -71,7 +71,7 @@ def test_interval_depends_on_the_seed_alone():
 def test_blocks_of_resamples_do_not_change_the_interval(monkeypatch):
     values = np.random.default_rng(1).uniform(size=(40, 2))
     whole = bootstrap_means(values, names(40), seed=3)
-    monkeypatch.setattr(metrics, "CHUNK", 40 * 7)
+    monkeypatch.setattr(metrics, "MAX_WEIGHTS", 40 * 7)
     for ours, theirs in zip(bootstrap_means(values, names(40), seed=3), whole, strict=True):
         assert ours.low == pytest.approx(theirs.low, rel=1e-12)
 

@@ -1,0 +1,212 @@
+"""Evaluated masks as drawn in the report: ground truth, predictions and clicks over the photograph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from agg_pipeline.datasets.dataset import Dataset
+from agg_pipeline.datasets.evaluated_masks import EvaluatedMask, targets_of
+from agg_pipeline.evaluation.results import Tables
+from agg_pipeline.evaluation.summary import Mask, Protocol, iou_after
+from agg_pipeline.report.svg import View, view_of, widened
+from agg_pipeline.storage.rle import decode
+from schemas.canonical import Row
+from schemas.config import EvaluationConfig
+from schemas.crop import Box, enclosing, tight_box
+from schemas.errors import ImageError
+from schemas.records import ImageEntry
+from stages.evaluate import noc
+
+PICTURE = (280, 268)
+"""Largest height and width of a picture, CSS pixels."""
+THUMBNAIL = (52, 46)
+"""Largest height and width of a thumbnail, CSS pixels."""
+MARGIN = 0.12
+"""Margin around what is drawn, as a share of its longer side."""
+MARK_RADIUS = 6.5
+"""Radius of a click's mark, CSS pixels."""
+
+Pixels = NDArray[np.bool_]
+"""(H, W) bool."""
+
+
+@dataclass(frozen=True)
+class ClickMark:
+    """A click in a drawing.
+
+    Attributes:
+        number: number of the click, from 1.
+        positive: whether it is a positive click.
+        x: place from the left, CSS pixels.
+        y: place from the top, CSS pixels.
+    """
+
+    number: int
+    positive: bool
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """The prediction after the first click at one granularity.
+
+    Attributes:
+        granularity: the granularity.
+        outline: SVG path of the predicted mask.
+        iou: its IoU.
+        chosen: whether the interaction is the reported one.
+    """
+
+    granularity: float
+    outline: str
+    iou: float
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class MaskPicture:
+    """An evaluated mask as drawn.
+
+    Attributes:
+        title: class and id of the mask.
+        facts: NoC and IoU in words.
+        view: part of the image that is drawn.
+        photograph: data URI of that part.
+        truth: SVG path of the ground truth.
+        predicted: SVG path of the last prediction.
+        marks: the clicks in order.
+        small: the same part as ``view``, of the size of a thumbnail.
+        thumbnails: first predictions by granularity; empty if there is one interaction.
+    """
+
+    title: str
+    facts: str
+    view: View
+    photograph: str
+    truth: str
+    predicted: str
+    marks: tuple[ClickMark, ...]
+    small: View
+    thumbnails: tuple[Thumbnail, ...]
+
+
+def best_median_worst(masks: Sequence[Mask], protocol: Protocol, count: int) -> dict[str, list[Mask]]:
+    """Choose masks to show, ordered by clicks to their target, then by the IoU of the first click.
+
+    Args:
+        masks: masks of one level.
+        protocol: protocol of the evaluation.
+        count: masks per group.
+
+    Returns:
+        The first, middle and last masks by the name of their group, or all masks if there are not more.
+    """
+    ordered = sorted(
+        masks,
+        key=lambda mask: (noc(mask.chosen.ious, mask.target, protocol.max_clicks), -iou_after(mask.chosen, 1)),
+    )
+    if len(ordered) <= 3 * count:
+        return {"All": ordered}
+    if count == 0:
+        return {}
+    middle = max(0, len(ordered) // 2 - count // 2)
+    return {"Best": ordered[:count], "Median": ordered[middle : middle + count], "Worst": ordered[-count:]}
+
+
+def mask_picture(
+    mask: Mask, tables: Tables, dataset: Dataset, entries: Mapping[str, ImageEntry], protocol: Protocol
+) -> MaskPicture | str:
+    """Draw an evaluated mask.
+
+    Args:
+        mask: the mask.
+        tables: tables of the evaluation.
+        dataset: data set that was evaluated.
+        entries: its images by id.
+        protocol: protocol of the evaluation.
+
+    Returns:
+        The picture, or a line that says why there is none.
+    """
+    if mask.image_id not in entries:
+        return f"{mask.target_id}: the data set does not list its image any more"
+    try:
+        record = dataset.read(entries[mask.image_id])
+    except ImageError as error:
+        return f"{mask.target_id}: {error.detail}"
+    for target in targets_of(record, EvaluationConfig()):
+        if target.target_id == mask.target_id:
+            return _drawn(mask, target, tables, protocol)
+    return f"{mask.target_id}: the data set does not have it any more"
+
+
+def _drawn(mask: Mask, target: EvaluatedMask, tables: Tables, protocol: Protocol) -> MaskPicture:
+    pixels, truth = target.image.pixels, target.subject.truth
+    height, width = pixels.shape[:2]
+    predictions = _predictions(tables["masks"], mask, height, width)
+    last = predictions[mask.runs.index(mask.chosen)][-1]
+    clicks = [row for row in _rows_of(tables["objects"], mask.target_id) if row["chosen"]]
+    view = view_of(widened(_box_of(truth.box, last, clicks), MARGIN, height, width), *PICTURE)
+    small = view_of(view.box, *THUMBNAIL)
+    return MaskPicture(
+        title=f"{mask.kind or mask.level} · {mask.target_id}",
+        facts=_facts(mask, protocol),
+        view=view,
+        photograph=view.photograph(pixels),
+        truth=view.outline(truth.full()),
+        predicted=view.outline(last),
+        marks=tuple(_mark(row, view) for row in clicks),
+        small=small,
+        thumbnails=_thumbnails(mask, predictions, small),
+    )
+
+
+def _facts(mask: Mask, protocol: Protocol) -> str:
+    run = mask.chosen
+    needed = noc(run.ious, mask.target, protocol.max_clicks)
+    facts = f"NoC@{100 * mask.target:g} {needed} · IoU {run.ious[0]:.2f} after one click, {run.ious[-1]:.2f} at the end"
+    return facts if run.granularity is None else f"{facts} · granularity {run.granularity:g}"
+
+
+def _mark(row: Row, view: View) -> ClickMark:
+    x, y, _ = view.position(row["row"], row["col"], MARK_RADIUS)
+    return ClickMark(row["click"], row["positive"], x, y)
+
+
+def _thumbnails(mask: Mask, predictions: Sequence[Sequence[Pixels]], view: View) -> tuple[Thumbnail, ...]:
+    thumbnails = tuple(
+        Thumbnail(run.granularity, view.outline(predicted[0]), run.ious[0], run.chosen)
+        for run, predicted in zip(mask.runs, predictions, strict=True)
+        if run.granularity is not None
+    )
+    return thumbnails if len(thumbnails) > 1 else ()
+
+
+def _predictions(masks: pa.Table, mask: Mask, height: int, width: int) -> list[list[Pixels]]:
+    """The first and the last prediction of every interaction; one prediction if it had one click."""
+    predictions: list[list[Pixels]] = [[] for _ in mask.runs]
+    for row in _rows_of(masks, mask.target_id):
+        predictions[row["attempt"]].append(decode(row["rle"], height, width))
+    return predictions
+
+
+def _rows_of(table: pa.Table, target_id: str) -> list[Row]:
+    rows: list[Row] = table.filter(pc.equal(table["target_id"], target_id)).to_pylist()
+    return rows
+
+
+def _box_of(truth: Box, predicted: Pixels, clicks: Sequence[Row]) -> Box:
+    """The smallest box that contains the ground truth, the prediction and the clicks."""
+    box, tight = truth, tight_box(predicted)
+    if tight is not None:
+        box = enclosing(box, tight)
+    for row in clicks:
+        box = enclosing(box, Box(row["row"], row["col"], 1, 1))
+    return box
