@@ -51,9 +51,9 @@ eval: setup
 pretrain: setup
 	$(AGG) pretrain $(if $(filter-out demo,$(DATASET)),--data "$(DATASET):$(DATA)" --weight 3 --data demo:1000 --weight 1) --out "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
 
-# Fine-tuning from several sources, ablations, evaluation on photographs: hours. The report goes to docs/study.md.
+# Fine-tuning from several sources, ablations, evaluation on photographs: hours. The report goes to docs/results/study.md.
 study: setup
-	$(AGG) study --data "sbd:$(DATA)/sbd-mini" --data "partimagenet:$(DATA)/parts-mini" --data "grabcut:$(DATA)/grabcut-mini" --data "pascal_part:$(DATA)/pascal-part-mini" --out "$(OUT)" --report docs/study.md $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
+	$(AGG) study --data "sbd:$(DATA)/sbd-mini" --data "partimagenet:$(DATA)/parts-mini" --data "grabcut:$(DATA)/grabcut-mini" --data "pascal_part:$(DATA)/pascal-part-mini" --out "$(OUT)" --report docs/results/study.md $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
 
 # The same in minutes, on generated scenes alone.
 study-small: setup

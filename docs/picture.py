@@ -47,10 +47,10 @@ def cell(image: NDArray[np.uint8], mask: NDArray[np.bool_], place: tuple[int, in
 def main(photograph: str, place: tuple[int, int], checkpoint: str | None, adapter: str | None, out: Path) -> None:
     """Draw what the model finds after one click at each granularity, in two rows."""
     image = np.ascontiguousarray(getattr(skimage.data, photograph)()[..., :3])
-    model = load_model(checkpoint, adapter, flip=True)
+    session = load_model(checkpoint, adapter, flip=True).open(image)
     cells = []
     for granularity in GRANULARITIES:
-        mask = model.predict(image, [(*place, True)], granularity) > 0.5
+        mask = session.predict([(*place, True)], granularity) > 0.5
         cells.append(cell(image, mask, place, f"granularity {granularity:.1f}"))
     half = len(cells) // 2
     picture = np.vstack([np.hstack(cells[:half]), np.hstack(cells[half:])])

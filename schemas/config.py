@@ -263,7 +263,7 @@ EVALUATION_PRESETS: dict[str, EvaluationConfig] = {
 
 PRESETS: dict[str, ProposalsConfig] = {
     "paper": ProposalsConfig(),
-    # Clicks that meet more annotated parts; measured in docs/benchmarks.md.
+    # Clicks that meet more annotated parts; measured in docs/results/benchmarks.md.
     "parts": ProposalsConfig(preset="parts", loop=LoopConfig(contrast=8, zoom=True)),
     "released": ProposalsConfig(
         preset="released",

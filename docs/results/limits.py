@@ -1,4 +1,4 @@
-"""What keeps parts from being reached (docs/findings.md): ``.venv/bin/python docs/limits.py --help``.
+"""What keeps parts from being reached (docs/results/findings.md): ``.venv/bin/python docs/results/limits.py --help``.
 
 It needs the packages of ``make setup-dev``.
 """
