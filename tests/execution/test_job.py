@@ -59,7 +59,7 @@ def test_nothing_to_do(built, start, told, monkeypatch):
     built.write_json(MANIFEST, {})
     assert start(None) == Made()
     (begin,) = told
-    assert (begin.shards, begin.images) == (3, 0)
+    assert (begin.images, begin.missing) == (8, 0)
     assert [sidecar["shard"] for sidecar in begin.finished] == [0, 1, 2]
     assert built.exists(MANIFEST)
 
@@ -108,7 +108,7 @@ def test_worker_writes_only_for_a_run_that_owns_the_folder(built):
 
 
 def test_verification_is_announced(built, toy_plan, told):
-    progress = Progress(told.append, told.append, told.append)
+    progress = Progress(say=told.append)
     with owned(built) as ownership:
         options = RunOptions("")
         assert list(resume(ownership, DATABASE_LAYOUT, toy_plan, options, progress)) == [0, 1, 2]
