@@ -1,4 +1,4 @@
-"""One look at every image: what there is, and every kind of problem that a check finds."""
+"""Surveying images: what they hold, and every kind of problem that a check finds."""
 
 from collections import Counter
 
@@ -80,7 +80,7 @@ def test_part_that_is_there_twice_is_found():
     assert set(findings_of(ObjectMask(1, None, WHOLE, (HEAD, HEAD)))) == {"part head of object 1 occurs 2 times"}
 
 
-def test_part_may_lie_a_little_outside_of_its_object():
+def test_part_may_lie_a_little_outside_its_object():
     rough = PartMask("tail", "tail", "tail", crop(5, 18, 4, 8))
     assert findings_of(ObjectMask(1, None, WHOLE, (rough,))) == []
 
@@ -102,7 +102,7 @@ def test_strays_are_found_after_the_images():
     ]
 
 
-def test_counts_are_those_of_the_images_that_can_be_read():
+def test_counts_cover_the_images_that_can_be_read():
     dataset = dataset_of(
         [ObjectMask(1, "dog", WHOLE, (HEAD,)), ObjectMask(2, "dog", WHOLE), ObjectMask(3, None, WHOLE)],
         ImageError("unreadable_image", "no"),
