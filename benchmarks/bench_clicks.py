@@ -63,7 +63,7 @@ def clicks_that_know(parts: Sequence[Mask], targets: Sequence[Target]) -> DrawCl
 
     Args:
         parts: (H, W) bool masks.
-        targets: the object of each part; no two entries are the same instance.
+        targets: one target per part; a target may not appear twice.
     """
     part_of = {id(target): part for target, part in zip(targets, parts, strict=True)}
 

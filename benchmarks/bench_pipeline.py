@@ -17,7 +17,7 @@ from schemas.config import PRESETS
 @click.command()
 @click.option("--dataset", default="demo", show_default=True, help="Data set.")
 @click.option("--data", default="", help="Root folder of the data set. Default: none, for the demo set.")
-@click.option("--split", help="Split. Default: that of the data set.")
+@click.option("--split", help="Split. Default: the data set's default split.")
 @click.option("--images", default=32, show_default=True, help="Images to process.")
 @click.option("--workers", default=1, show_default=True, help="Worker processes.")
 def main(dataset: str, data: str, split: str | None, images: int, workers: int) -> None:

@@ -269,7 +269,7 @@ class Estimate:
 
     Attributes:
         query: the mask that was asked about.
-        mask: the mask that is stored: that of the query, or the object where the preset puts the object in its place.
+        mask: the mask to store: the query's, or the object's if the preset replaces it.
         click: the estimator's click (Eq. 3).
         peak_proposal: peak difference inside the mask (Eq. 5), a float32 number.
         peak_object: peak difference inside the object (Eq. 5), a float32 number.

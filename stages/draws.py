@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+
+from schemas.crop import MaskCrop
 
 
 def uniforms(
@@ -45,6 +48,22 @@ def generator(seed: int, *purpose: object) -> np.random.Generator:
 def index(uniform: float, count: int) -> int:
     """Turn a uniform number in [0, 1) into an index below ``count``: floor(uniform * count)."""
     return min(int(uniform * count), count - 1)
+
+
+def drawn_pixels(mask: MaskCrop, numbers: Iterable[float]) -> Iterator[tuple[int, int]]:
+    """The pixels of a mask that uniform numbers choose.
+
+    Args:
+        mask: a non-empty mask.
+        numbers: uniform numbers in [0, 1).
+
+    Yields:
+        (row, col) per number.
+    """
+    pixels = np.flatnonzero(mask.values)
+    for number in numbers:
+        row, col = divmod(int(pixels[index(number, pixels.size)]), mask.box.width)
+        yield row + mask.box.top, col + mask.box.left
 
 
 def _philox(*key: object) -> np.random.Philox:

@@ -13,7 +13,7 @@ from schemas.crop import MaskCrop, ProbabilityMap, area, enclosing
 from schemas.numbers import granularity_bin, round_to_tenth
 from schemas.records import Click, Estimate, Interaction, Proposal, Query
 from stages.click_model import ClickModel
-from stages.draws import index, uniforms
+from stages.draws import drawn_pixels, uniforms
 from stages.morphology import centre, eroded
 
 ChooseClick = Callable[[Query], tuple[int, int]]
@@ -34,13 +34,10 @@ def choose_click(config: GranularityConfig, seed: int, dataset: str) -> ChooseCl
         return centre(query.part.mask)
 
     def random_pixel(query: Query) -> tuple[int, int]:
-        core = _core(query.part.mask)
         purpose, step = _draw_key(query)
         image_id, instance_id = query.target.image.image_id, query.target.object.instance_id
         draw = uniforms(seed, dataset, image_id, instance_id, purpose, step, 1)
-        pixels = np.flatnonzero(core.values)
-        row, col = divmod(int(pixels[index(draw[0], pixels.size)]), core.box.width)
-        return row + core.box.top, col + core.box.left
+        return next(drawn_pixels(_core(query.part.mask), draw))
 
     return centre_of if config.click == "centre" else random_pixel
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from schemas.crop import MaskCrop, area, threshold
 from schemas.records import Candidate, Click, Interaction, Loop, Prediction, Target
 from stages.click_model import ClickModel
 from stages.colour import differences
-from stages.draws import index, uniforms
+from stages.draws import drawn_pixels, index, uniforms
 
 THRESHOLD = 0.5
 """A pixel above this probability is in the mask Y_t."""
@@ -69,7 +70,7 @@ def random_click(seed: int, dataset: str, config: LoopConfig) -> DrawClick:
         )
         box = target.object.mask.box
         min_distance = config.min_distance * math.hypot(box.height, box.width)
-        places = _distant_pixels(mask, numbers, clicks, min_distance, config.contrast if clicks else 1)
+        places = _distant(drawn_pixels(mask, numbers), clicks, min_distance, config.contrast if clicks else 1)
         if not places:
             return None
         row, col = places[0] if len(places) == 1 else _most_different(target.image.pixels, clicks[0], places)
@@ -78,20 +79,16 @@ def random_click(seed: int, dataset: str, config: LoopConfig) -> DrawClick:
     return draw
 
 
-def _distant_pixels(
-    mask: MaskCrop, numbers: NDArray[np.float64], clicks: Sequence[Click], min_distance: float, count: int
+def _distant(
+    pixels: Iterable[tuple[int, int]], clicks: Sequence[Click], min_distance: float, count: int
 ) -> list[tuple[int, int]]:
-    """The first ``count`` of the drawn pixels of a mask that are not too close to a click, as (row, col)."""
-    pixels = np.flatnonzero(mask.values)
-    places: list[tuple[int, int]] = []
-    for number in numbers:
-        row, col = divmod(int(pixels[index(number, pixels.size)]), mask.box.width)
-        row, col = row + mask.box.top, col + mask.box.left
-        if all(math.hypot(row - click.row, col - click.col) >= min_distance for click in clicks):
-            places.append((row, col))
-            if len(places) == count:
-                break
-    return places
+    """The first ``count`` pixels that are not too close to a click."""
+    distant = (
+        (row, col)
+        for row, col in pixels
+        if all(math.hypot(row - click.row, col - click.col) >= min_distance for click in clicks)
+    )
+    return list(islice(distant, count))
 
 
 def _most_different(pixels: NDArray[np.uint8], click: Click, places: list[tuple[int, int]]) -> tuple[int, int]:

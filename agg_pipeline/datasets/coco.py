@@ -142,7 +142,7 @@ def _check_annotations(truth: _InstanceFile) -> None:
         if not isinstance(number, int) or not 0 <= number < MAX_ID:
             raise ValueError(f"annotation id {number!r} is not a whole number from 0 to 2^63")
         if (image_id, number) in seen:
-            raise ValueError(f"annotation id {number} is there twice in image {image_id}")
+            raise ValueError(f"annotation id {number} occurs twice in image {image_id}")
         seen.add((image_id, number))
 
 

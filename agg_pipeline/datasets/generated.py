@@ -78,7 +78,7 @@ def read_pixels(_store: Store, path: str) -> tuple[NDArray[np.uint8], str]:
     """
     number = path.removeprefix("demo/").removesuffix(".png")
     if not number.isdecimal():
-        raise ImageError("unreadable_image", f"{path} is no scene of the demo set")
+        raise ImageError("unreadable_image", f"{path} is not a scene of the demo set")
     pixels = render(SEED, int(number)).pixels
     return pixels, _sha256(pixels)
 

@@ -156,7 +156,7 @@ def _mask(values: NDArray[Any], size: tuple[int, int], what: str) -> MaskCrop:
 
 
 def nested(parts: Sequence[tuple[str, MaskCrop]]) -> tuple[PartMask, ...]:
-    """Turn the labelled masks of one object into parts and find the parent of each.
+    """Turn the labelled masks of one object into parts with their parents.
 
     The parent is the smallest larger part that contains at least 90 % of the part's pixels.
 

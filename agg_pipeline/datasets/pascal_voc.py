@@ -77,6 +77,6 @@ def _classes(store: Store, path: str, size: tuple[int, ...]) -> NDArray[np.int64
 
 
 def _category(mask: MaskCrop, classes: NDArray[np.int64]) -> str | None:
-    """The most frequent class inside a non-empty mask; None if that is no class."""
+    """The most frequent class inside a non-empty mask; None if it is the background or unknown."""
     number = int(np.bincount(classes[mask.box.slices][mask.values]).argmax())
     return CATEGORIES[number - 1] if 1 <= number <= len(CATEGORIES) else None

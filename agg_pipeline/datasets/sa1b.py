@@ -135,7 +135,7 @@ def _segmentations(store: Store, path: str, size: tuple[int, int]) -> dict[int, 
         raise ImageError("unreadable_annotation", f"{path} is not an annotation of SA-1B: {error!r}") from error
     ids = [number for number, _ in annotations]
     if not all(isinstance(number, int) and 0 <= number < MAX_ID for number in ids) or len(set(ids)) < len(ids):
-        what = f"{path} has ids that are there twice or are not whole numbers from 0 to 2^63"
+        what = f"{path} has ids that occur twice or are not whole numbers from 0 to 2^63"
         raise ImageError("unreadable_annotation", what)
     check_size(given_size, size, path)
     return dict(annotations)

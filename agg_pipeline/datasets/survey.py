@@ -108,7 +108,7 @@ def _problems(record: ImageRecord) -> Iterator[str]:
     ids = Counter(instance.instance_id for instance in record.objects)
     for instance_id, count in ids.items():
         if count > 1:
-            yield f"object id {instance_id} is there {count} times"
+            yield f"object id {instance_id} occurs {count} times"
         if instance_id < 0:
             yield f"object id {instance_id} is negative"
     for instance in record.objects:
@@ -123,13 +123,13 @@ def _part_problems(instance: ObjectMask) -> Iterator[str]:
         what = f"part {part.part_id} of object {instance.instance_id}"
         pixels = area(part.mask)
         if ids[part.part_id] > 1:
-            yield f"{what} is there {ids[part.part_id]} times"
+            yield f"{what} occurs {ids[part.part_id]} times"
         if part.parent_id is not None and part.parent_id not in ids:
-            yield f"{what} lies in a part {part.parent_id} that is not there"
+            yield f"{what} has a parent {part.parent_id} that does not exist"
         if pixels == 0:
             yield f"{what} has no pixel"
         elif intersection(part.mask, instance.mask) < MIN_SHARE_INSIDE * pixels:
-            yield f"{what} lies outside of its object"
+            yield f"{what} lies outside its object"
 
 
 def check(dataset: Dataset) -> Iterator[Finding]:

@@ -24,7 +24,7 @@ def write_report(evaluation: Evaluation, dataset: Dataset, pictures: int, with_p
     Args:
         evaluation: the finished evaluation.
         dataset: data set that was evaluated.
-        pictures: pictures of the best, median and worst masks: so many of each, per level.
+        pictures: number of pictures per level of the best, of the median, and of the worst masks.
         with_published: whether to show the paper's rows beside ours.
     """
     summary = evaluation.summary

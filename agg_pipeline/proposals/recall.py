@@ -119,10 +119,10 @@ def part_recall(database: ProposalDatabase, parts_of: PartsOf, limit_objects: in
         raise UserError(f"{database.store.url} holds no proposals to compare with annotated parts")
     masks = 0
     ious: list[_PartIous] = []
-    for each in objects:
-        rows = proposals_of.get((each.row["image_id"], each.row["instance_id"]), [])
+    for owner in objects:
+        rows = proposals_of.get((owner.row["image_id"], owner.row["instance_id"]), [])
         masks += len(rows)
-        ious += _part_ious(each, [mask_of(row) for row in rows], seed)
+        ious += _part_ious(owner, [mask_of(row) for row in rows], seed)
     by_size = [(_size_name(share), [part for part in ious if part.share >= share]) for share in MIN_SHARES]
     by_class = [(kind, [part for part in ious if part.kind == kind]) for kind in sorted({part.kind for part in ious})]
     return PartRecall(
@@ -169,21 +169,21 @@ def _proposals(database: ProposalDatabase) -> dict[tuple[str, int], list[Row]]:
     return rows_of
 
 
-def _part_ious(each: _ObjectWithParts, proposals: Sequence[Mask], seed: int) -> list[_PartIous]:
-    mask = mask_of(each.row)
-    found = _best_ious(each.parts, proposals)
+def _part_ious(owner: _ObjectWithParts, proposals: Sequence[Mask], seed: int) -> list[_PartIous]:
+    mask = mask_of(owner.row)
+    found = _best_ious(owner.parts, proposals)
     random = [
-        _best_ious(each.parts, random_cells(mask, len(proposals), seed, each.row["proposal_id"], repeat))
+        _best_ious(owner.parts, random_cells(mask, len(proposals), seed, owner.row["proposal_id"], repeat))
         for repeat in range(REPEATS)
     ]
     return [
         _PartIous(
             kind=part.kind,
-            share=np.count_nonzero(part.mask) / each.row["area"],
+            share=np.count_nonzero(part.mask) / owner.row["area"],
             proposals=found[number],
             random=tuple(ious[number] for ious in random),
         )
-        for number, part in enumerate(each.parts)
+        for number, part in enumerate(owner.parts)
     ]
 
 

@@ -213,15 +213,16 @@ def _picture(database: ProposalDatabase, dataset: Dataset, row: Row, entry: Imag
     return _drawn(image, row, database.of_image(row["image_id"]).to_pylist())
 
 
-def _drawn(image: ImageRecord, row: Row, proposals: Sequence[Row]) -> Picture:
-    objects = [each for each in proposals if each["kind"] == "object"]
-    objects.sort(key=lambda each: -each["area"])
+def _drawn(image: ImageRecord, row: Row, rows: Sequence[Row]) -> Picture:
+    """Draw an image; ``rows`` are its rows of ``proposals``."""
+    objects = [other for other in rows if other["kind"] == "object"]
+    objects.sort(key=lambda row: -row["area"])
     view = view_of(Box(0, 0, image.height, image.width), *PHOTOGRAPH)
-    outlines = tuple(_object_outline(view, each, n < MAX_OBJECTS) for n, each in enumerate(objects))
+    outlines = tuple(_object_outline(view, owner, n < MAX_OBJECTS) for n, owner in enumerate(objects))
     sections = []
-    for each in objects[:MAX_OBJECTS]:
-        own = [other for other in proposals if other["instance_id"] == each["instance_id"] and other is not each]
-        sections.append(_section(image.pixels, each, own))
+    for owner in objects[:MAX_OBJECTS]:
+        own = [other for other in rows if other["instance_id"] == owner["instance_id"] and other is not owner]
+        sections.append(_section(image.pixels, owner, own))
     return Picture(row, view, view.photograph(image.pixels), outlines, tuple(sections))
 
 
@@ -234,8 +235,10 @@ def _object_outline(view: View, row: Row, shown: bool) -> ObjectOutline:
 def _section(pixels: NDArray[np.uint8], row: Row, proposals: Sequence[Row]) -> Section:
     box = Box(row["bbox"]["y"], row["bbox"]["x"], row["bbox"]["h"], row["bbox"]["w"])
     view = view_of(widened(box, MARGIN, row["height"], row["width"]), *THUMBNAIL)
-    ordered = sorted(proposals, key=lambda each: each["granularity"])
-    figures = tuple(ProposalFigure(each, view.outline(mask_of(each)), _marks(view, each)) for each in ordered)
+    ordered = sorted(proposals, key=lambda proposal: proposal["granularity"])
+    figures = tuple(
+        ProposalFigure(proposal, view.outline(mask_of(proposal)), _marks(view, proposal)) for proposal in ordered
+    )
     return Section(row, view, view.photograph(pixels), view.outline(mask_of(row)), figures)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def parts_mini(shared, tmp_path_factory):
-    """The real parts with images that are there: some checkouts hold the links of the sample as small text files."""
+    """The real sample; some checkouts hold its links as small text files, which are left out."""
     data = shared / "data"
     root = tmp_path_factory.mktemp("parts")
     for name in ("annotations", "class_names.json"):

@@ -79,14 +79,14 @@ def one_mask(root, segmentation):
     return instance.mask.full()
 
 
-def test_polygons_are_those_of_pycocotools(tmp_path):
+def test_polygons_match_pycocotools(tmp_path):
     two = [*POLYGON, [25.0, 2.0, 30.0, 2.0, 28.0, 20.0]]
     expected = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(two, HEIGHT, WIDTH))).astype(bool)
     np.testing.assert_array_equal(one_mask(tmp_path, two), expected)
     np.testing.assert_array_equal(one_mask(tmp_path, POLYGON), square(5, 4, 10, 16))
 
 
-def test_rectangle_of_four_points_is_no_box(tmp_path):
+def test_rectangle_of_four_points_is_not_read_as_a_box(tmp_path):
     # Four numbers would be read as x, y, width, height by pycocotools; four points must not be.
     np.testing.assert_array_equal(one_mask(tmp_path, [[0, 0, 8, 0, 8, 6, 0, 6]]), square(0, 0, 6, 8))
 
@@ -304,7 +304,7 @@ def test_annotation_ids_are_whole_and_unique_in_their_image(tmp_path, numbers):
 
 
 @pytest.mark.parametrize("far", [1e300, float("inf"), float("nan"), -1e6])
-def test_polygon_far_outside_of_the_image_is_an_image_error(tmp_path, far):
+def test_polygon_far_outside_the_image_is_an_image_error(tmp_path, far):
     with pytest.raises(ImageError) as error:
         one_mask(tmp_path, [[2, 2, far, 2, 9, 9]])
     assert error.value.reason == "unreadable_annotation"
@@ -357,7 +357,7 @@ def test_any_mask_comes_back_from_its_run_lengths(frame):
 @pytest.mark.filterwarnings("ignore:__array__")
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.floats(-5, 40), st.floats(-5, 30)), min_size=3, max_size=8))
-def test_any_polygon_is_that_of_pycocotools(points):
+def test_random_polygons_match_pycocotools(points):
     polygon = [[number for point in points for number in point]]
     expected = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygon, HEIGHT, WIDTH)))
     np.testing.assert_array_equal(read_segmentation(polygon, HEIGHT, WIDTH, "x").full(), expected > 0)

@@ -66,11 +66,11 @@ def test_root_that_is_a_file_is_refused(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", WITH_FILES)
-def test_root_that_is_not_given_is_asked_for(name):
+def test_missing_root_option_is_asked_for(name):
     assert f"data set {name} needs its root folder" in said(name, "")
 
 
-def test_what_is_found_is_cut_short(tmp_path):
+def test_long_list_of_found_names_is_cut_short(tmp_path):
     for number in range(20):
         (tmp_path / f"file_{number:02d}").touch()
     text = said("sbd", tmp_path)
@@ -78,7 +78,7 @@ def test_what_is_found_is_cut_short(tmp_path):
     assert "file_08" not in text
 
 
-def test_set_that_is_not_known_names_those_that_are():
+def test_unknown_set_names_the_known_ones():
     with pytest.raises(UserError) as error:
         known_dataset("sbb")
     assert str(error.value) == f"unknown data set 'sbb'; possible: {', '.join(sorted(DATASETS))}"
@@ -126,12 +126,12 @@ def test_ids_keep_their_spaces_and_marks_unless_they_are_flagged(tmp_path):
     ("content", "said"),
     [("a\nb\n a \n", "lists a more than once"), ("", "lists no image"), ("\ufeff \n", "lists no image")],
 )
-def test_list_that_cannot_be_meant_is_refused(tmp_path, content, said):
+def test_broken_list_is_refused(tmp_path, content, said):
     with pytest.raises(UserError, match=rf"val\.txt {said}"):
         read_split(store_of(tmp_path, content), "val")
 
 
-def test_list_that_is_no_text_is_refused(tmp_path):
+def test_list_that_is_not_text_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"val\.txt is not a text file; it lists one image id per line"):
         read_split(store_of(tmp_path, "a\n", "utf-16"), "val")
 

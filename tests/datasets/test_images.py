@@ -117,7 +117,7 @@ def test_truncated_file_is_refused(tmp_path, kind):
 
 
 @pytest.mark.parametrize("content", [b"", b"no image at all", b"\xff\xd8\xff", bytes(1000)])
-def test_what_is_no_image_is_refused(tmp_path, content):
+def test_file_that_is_not_an_image_is_refused(tmp_path, content):
     refusal(tmp_path, content)
 
 
@@ -128,7 +128,7 @@ def test_missing_file_is_refused(tmp_path):
 
 
 def test_file_that_cannot_be_opened_is_refused(tmp_path):
-    # A folder in the place of the file stands for all that the system refuses to open.
+    # A folder in place of the file stands for everything that the system refuses to open.
     (tmp_path / "x.jpg").mkdir()
     with pytest.raises(ImageError) as error:
         read_image(Store(str(tmp_path)), "x.jpg")
@@ -212,7 +212,7 @@ def test_negative_labels_are_an_image_error():
     assert instance_masks(np.zeros((3, 4), np.uint8)) == []
 
 
-def test_size_of_a_mask_must_be_that_of_its_image():
+def test_mask_must_have_the_size_of_its_image():
     check_size((12, 17), (12, 17), "the mask")
     with pytest.raises(ImageError) as error:
         check_size((17, 12), (12, 17), "the mask")

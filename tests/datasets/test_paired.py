@@ -1,4 +1,4 @@
-"""Sets of images with one mask image each: GrabCut, Berkeley, DAVIS, and any folder; written by the test, and real."""
+"""Sets with one mask image per image: GrabCut, Berkeley, DAVIS, and any folder; written by the test, and real."""
 
 import numpy as np
 import pytest
@@ -103,7 +103,7 @@ def test_davis_takes_any_channel_for_the_object(tmp_path):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_davis_counts_opacity_for_nothing(tmp_path, channels):
+def test_davis_ignores_opacity(tmp_path, channels):
     values = levels(255)
     image = np.dstack([*[values] * channels, np.full_like(values, 255)])
     (mask,) = masks_of(record_of(tmp_path, "davis", write_pixels, image)).values()
@@ -192,7 +192,7 @@ def test_image_without_a_mask_is_refused_when_it_is_read(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_mask_that_is_no_image_is_refused(tmp_path, name):
+def test_mask_that_is_not_an_image_is_refused(tmp_path, name):
     error = refused(tmp_path, name, lambda path, _: (path.parent.mkdir(), path.write_bytes(b"no image")), None)
     assert error.reason == "unreadable_annotation"
     assert "a.png" in error.detail
@@ -212,7 +212,7 @@ def test_mask_that_no_image_belongs_to_is_a_stray(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_such_a_set_has_one_split(tmp_path, name):
+def test_set_without_published_splits_has_one(tmp_path, name):
     record_of(tmp_path, name, write_pixels, levels(255))
     assert open_dataset(name, str(tmp_path), "all").split == "all"
     with pytest.raises(UserError, match=f"unknown split 'val' of {name}; it has one, 'all'"):

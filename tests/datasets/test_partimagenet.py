@@ -61,7 +61,7 @@ def test_object_has_the_category_that_its_parts_share(root):
     assert instance.category == "Quadruped"
 
 
-def test_index_without_a_name_is_an_image_error(root):
+def test_class_index_without_a_name_is_an_image_error(root):
     write_class_names(root, {0: "Quadruped Head", 5: "Quadruped Tail"})
     with pytest.raises(ImageError, match=r"class index 9, which class_names\.json does not name") as error:
         record_of(root)
@@ -115,7 +115,7 @@ def test_split_may_be_a_list_file_of_one_of_the_folders(root, tmp_path_factory):
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"categories": 5}', '{"categories": [{"id": 1}]}', "no json", "null"])
-def test_class_names_that_are_none_are_refused(root, content):
+def test_broken_class_names_are_refused(root, content):
     (root / "class_names.json").write_text(content)
     with pytest.raises(UserError, match=r"class_names\.json"):
         open_dataset("partimagenet", str(root), "val")

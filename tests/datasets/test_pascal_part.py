@@ -57,7 +57,7 @@ def record_of(root):
     return dataset.read(dataset.entries[0])
 
 
-def test_objects_and_parts_are_those_of_the_file(root):
+def test_objects_and_parts_match_the_file(root):
     record = record_of(root)
     assert record.image_id == "2008_000003"
     assert [(instance.instance_id, instance.category) for instance in record.objects] == [(1, "dog"), (2, "boat")]

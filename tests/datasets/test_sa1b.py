@@ -1,4 +1,4 @@
-"""SA-1B in its exact layout: one JSON of compressed run lengths for each image, and the choice for the evaluation."""
+"""SA-1B in its exact layout: a JSON file of compressed run lengths per image, and the evaluation's choice of masks."""
 
 import json
 
@@ -48,7 +48,7 @@ MASKS = {500000021: box(0, 0, 6, 6), 500000003: box(3, 3, 10, 10), 500000007: bo
 GRID = {100 - n: box(4 * (n % 6), 4 * (n // 6), 4, 4) for n in range(36)}
 """Thirty-six masks that touch without an overlap."""
 CHOSEN = [70, 72, 73, 77, 98]
-"""Those that the seed of the evaluation chooses of them in image sa_1."""
+"""The masks that the evaluation's seed chooses in image sa_1."""
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_choice_does_not_depend_on_the_order_in_the_file_and_differs_between_ima
     assert list(masks_of(record_of(tmp_path, "eval"))) == first
 
 
-def test_choice_is_the_same_as_ever(tmp_path):
+def test_choice_matches_the_recorded_one(tmp_path):
     # Published numbers depend on the chosen masks: if this fails, they are no longer comparable.
     write_pair(tmp_path, "sa_1", [annotation(number, mask) for number, mask in GRID.items()])
     assert list(masks_of(record_of(tmp_path, "eval"))) == CHOSEN

@@ -1,4 +1,4 @@
-"""One look at every image: what there is, and every kind of problem that a check finds."""
+"""Surveying images: what they hold, and every kind of problem that a check finds."""
 
 from collections import Counter
 
@@ -55,7 +55,7 @@ def test_good_image_has_no_finding():
 @pytest.mark.parametrize(
     ("objects", "finding"),
     [
-        ([ObjectMask(3, None, WHOLE)] * 2, "object id 3 is there 2 times"),
+        ([ObjectMask(3, None, WHOLE)] * 2, "object id 3 occurs 2 times"),
         ([ObjectMask(-1, None, WHOLE)], "object id -1 is negative"),
         ([ObjectMask(4, None, EMPTY)], "object 4 has no pixel"),
         (
@@ -64,11 +64,11 @@ def test_good_image_has_no_finding():
         ),
         (
             [ObjectMask(1, None, WHOLE, (PartMask("eye", "eye", "eye", crop(0, 22, 9, 8)),))],
-            "part eye of object 1 lies outside of its object",
+            "part eye of object 1 lies outside its object",
         ),
         (
             [ObjectMask(1, None, WHOLE, (PartMask("eye", "eye", "eye", HEAD.mask, "face"),))],
-            "part eye of object 1 lies in a part face that is not there",
+            "part eye of object 1 has a parent face that does not exist",
         ),
     ],
 )
@@ -77,10 +77,10 @@ def test_problem_of_a_mask_is_found_once(objects, finding):
 
 
 def test_part_that_is_there_twice_is_found():
-    assert set(findings_of(ObjectMask(1, None, WHOLE, (HEAD, HEAD)))) == {"part head of object 1 is there 2 times"}
+    assert set(findings_of(ObjectMask(1, None, WHOLE, (HEAD, HEAD)))) == {"part head of object 1 occurs 2 times"}
 
 
-def test_part_may_lie_a_little_outside_of_its_object():
+def test_part_may_lie_a_little_outside_its_object():
     rough = PartMask("tail", "tail", "tail", crop(5, 18, 4, 8))
     assert findings_of(ObjectMask(1, None, WHOLE, (rough,))) == []
 
@@ -102,7 +102,7 @@ def test_strays_are_found_after_the_images():
     ]
 
 
-def test_counts_are_those_of_the_images_that_can_be_read():
+def test_counts_cover_the_images_that_can_be_read():
     dataset = dataset_of(
         [ObjectMask(1, "dog", WHOLE, (HEAD,)), ObjectMask(2, "dog", WHOLE), ObjectMask(3, None, WHOLE)],
         ImageError("unreadable_image", "no"),

@@ -1,4 +1,4 @@
-"""``agg eval adapted``: which evaluations it makes and what it compares, with evaluations that are written by hand."""
+"""``agg eval adapted``: which evaluations it runs and what it compares, with results written by hand."""
 
 from dataclasses import replace
 
@@ -68,7 +68,7 @@ def test_granularity_by_class_needs_other_images(demo, tmp_path):
 def test_only_what_the_set_has_masks_for(demo, tmp_path):
     objects, parts = (replace(demo[0], about=replace(demo[0].about, levels=(level,))) for level in ("object", "part"))
     assert fitting([], objects) == ["base", "best-of-10", "optimal", "whole"]
-    # Their objects are the unions of the parts.
+    # The objects of such a set are the unions of its parts.
     assert fitting([], parts) == list(ARMS)
     assert fitting(["whole", "base"], parts) == ["whole", "base"]
     with pytest.raises(UserError, match="by-class is about parts, and data set demo has none"):

@@ -1,4 +1,4 @@
-"""The figures of an evaluation against cases worked out by hand."""
+"""The metrics of an evaluation against cases worked out by hand."""
 
 import json
 
@@ -80,7 +80,7 @@ def test_levels_are_apart(three_masks):
 
 
 def ten(best, growing=True):
-    """Ten interactions of two clicks, of which one is the chosen one."""
+    """Ten interactions of two clicks; one is chosen."""
     return [
         make_run(
             [n / 20, 0.5 + (n == best) * 0.45],
@@ -147,7 +147,7 @@ def test_hash_of_masks_does_not_depend_on_their_order():
     assert hash_of(["a", "b"]) == hash_of(["b", "a"]) != hash_of(["a", "c"])
 
 
-def test_granularity_of_a_class_is_the_best_in_other_results(tmp_path):
+def test_granularity_of_a_class_is_the_best_one_in_the_given_results(tmp_path):
     tables = make_tables([("a", "part", "cat ear", 1, ten(3)), ("b", "part", "cat tail", 1, ten(8))])
     plan = make_plan(mode="curves", clicks={"early_stop": False, "max_clicks": 2})
     store = Store(str(tmp_path))
@@ -156,11 +156,11 @@ def test_granularity_of_a_class_is_the_best_in_other_results(tmp_path):
     assert dict(class_granularities(str(tmp_path))) == {"part": 1.0, "part:cat ear": 1.0, "part:cat tail": 1.0}
     plan = make_plan(mode="curves", clicks={"early_stop": False, "max_clicks": 3})
     store.write_json("summary.json", summarise(tables, plan))
-    # Of the level one of the two granularities that reach the target at the second click.
+    # For the whole level, two granularities reach the target at the second click.
     assert dict(class_granularities(str(tmp_path))) == {"part": 0.8, "part:cat ear": 0.3, "part:cat tail": 0.8}
 
 
-def test_only_results_of_all_granularities_give_one_for_each_class(tmp_path, three_masks):
+def test_results_without_curves_give_no_granularities_per_class(tmp_path, three_masks):
     store = Store(str(tmp_path))
     with pytest.raises(UserError, match="not a folder of results"):
         class_granularities(str(tmp_path))

@@ -17,7 +17,7 @@ FRAME[12:20, 20:30] = False
 
 
 def partitions(mask, cells):
-    """Cut a list of cells into whole partitions of the mask; the rest is the beginning of one more."""
+    """Cut a list of cells into complete partitions of the mask; an incomplete last one is left out."""
     whole, current, covered = [], [], np.zeros_like(mask)
     for cell in cells:
         if current and not (mask & ~covered).any() and cell.any():

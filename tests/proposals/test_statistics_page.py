@@ -34,7 +34,7 @@ def colours(png):
     return {tuple(colour) for colour in np.unique(pixels, axis=0)}
 
 
-def test_histograms_show_the_kinds_that_are_there_and_no_objects():
+def test_histograms_show_existing_kinds_without_objects():
     part, complement = (47, 140, 255), (245, 154, 0)
     assert {part, complement} <= colours(histograms(table(["part", "complement", "object"], [0.2, 0.6, 1.0])))
     only = colours(histograms(table(["part", "object"], [0.2, 1.0])))

@@ -1,4 +1,4 @@
-"""Crops against the frames that they stand for."""
+"""Crops against their full frames."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from schemas.crop import Box, Crop, area, crop_mask, intersection, iou, threshold, tight_box
+from schemas.crop import Box, Crop, area, common, crop_mask, enclosing, intersection, iou, threshold, tight_box
 
 QUICK = settings(deadline=None, max_examples=80)
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 9))
@@ -92,7 +92,7 @@ def test_window_beside_the_crop_is_zero(box):
     np.testing.assert_array_equal(crop.window(box), np.zeros((box.height, box.width), np.float32))
 
 
-def test_window_inside_of_the_box_is_no_copy():
+def test_window_inside_the_box_is_a_view():
     crop = Crop(10, 10, Box(2, 2, 6, 6), np.arange(36, dtype=np.float32).reshape(6, 6))
     assert np.shares_memory(crop.window(Box(3, 3, 2, 2)), crop.values)
     assert crop.window(crop.box) is crop.values
@@ -100,7 +100,7 @@ def test_window_inside_of_the_box_is_no_copy():
 
 @QUICK
 @given(mask_pairs())
-def test_intersection_and_iou_are_those_of_the_frames(pair):
+def test_intersection_and_iou_match_the_frames(pair):
     a, b = pair
     first, second = crop_mask(a, *a.shape), crop_mask(b, *b.shape)
     both, either = np.count_nonzero(a & b), np.count_nonzero(a | b)
@@ -135,3 +135,21 @@ def test_crop_refuses_a_box_that_does_not_fit(box, shape):
 def test_last_row_and_column_of_a_box_are_inside():
     box = Box(2, 3, 4, 5)
     assert (box.bottom, box.right) == (5, 7)
+
+
+def test_box_cuts_its_pixels_out_of_an_array():
+    frame = np.arange(60).reshape(6, 10)
+    np.testing.assert_array_equal(frame[Box(2, 3, 3, 4).slices], frame[2:5, 3:7])
+    np.testing.assert_array_equal(np.stack([frame] * 3, axis=2)[Box(2, 3, 3, 4).slices][..., 1], frame[2:5, 3:7])
+
+
+def test_box_relative_to_another_box_has_the_same_pixels():
+    frame = np.arange(60).reshape(6, 10)
+    outer, inner = Box(1, 2, 4, 6), Box(2, 3, 3, 4)
+    assert inner.relative_to(outer) == Box(1, 1, 3, 4)
+    np.testing.assert_array_equal(frame[outer.slices][inner.relative_to(outer).slices], frame[inner.slices])
+
+
+def test_enclosing_box_is_the_smallest_that_contains_both():
+    assert enclosing(Box(2, 3, 4, 5), Box(0, 4, 3, 9)) == Box(0, 3, 6, 10)
+    assert common(Box(2, 3, 4, 5), Box(0, 4, 3, 9)) == Box(2, 4, 1, 4)

@@ -1,4 +1,4 @@
-"""The cut of the work into batches."""
+"""Cutting work into batches."""
 
 from itertools import pairwise
 
@@ -23,7 +23,7 @@ def test_batches_join_to_the_input_within_the_limits(sizes, count, pixels):
     for batch in found:
         assert 1 <= len(batch) <= count
         assert sum(batch) <= pixels or len(batch) == 1
-    # None could have been longer.
+    # No batch could have been longer.
     for batch, following in pairwise(found):
         assert len(batch) == count or sum(batch) + following[0] > pixels
     assert cut(sizes, count, pixels) == found

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.draws import index, uniforms
+from schemas.crop import crop_mask
+from stages.draws import drawn_pixels, index, uniforms
 
 RECORDED = [
     (
@@ -22,7 +23,7 @@ RECORDED = [
 
 @pytest.mark.parametrize(("arguments", "numbers"), RECORDED)
 def test_numbers_are_the_recorded_ones(arguments, numbers):
-    # A change of these makes every database that exists another one.
+    # If these numbers change, every existing database would come out differently.
     assert [float(number).hex() for number in uniforms(*arguments)] == numbers
 
 
@@ -83,3 +84,10 @@ def test_index_of_the_largest_number_is_the_last(count):
 def test_indices_are_equally_likely():
     chosen = [index(number, 5) for number in uniforms(0, "", "", 0, "index", 0, 5000)]
     assert np.abs(np.bincount(chosen, minlength=5) - 1000).max() < 120
+
+
+def test_drawn_pixels_are_the_pixels_of_the_mask_in_row_major_order():
+    frame = np.zeros((9, 12), bool)
+    frame[3, 4:7] = frame[5, 8] = True
+    found = list(drawn_pixels(crop_mask(frame, *frame.shape), [0.0, 0.25, 0.5, 0.75, 0.999, 0.3]))
+    assert found == [(3, 4), (3, 5), (3, 6), (5, 8), (5, 8), (3, 5)]

@@ -96,7 +96,7 @@ def test_threshold_of_flatness_itself_is_not_flat():
     assert (found.peak_object, found.semantic, found.granularity) == (0.0, 0.25, 0.25)
 
 
-def test_an_object_without_any_peak_divides_by_nothing_even_if_no_threshold_is_set():
+def test_object_without_any_peak_does_not_divide_by_zero_even_without_a_threshold():
     assert combine(0.3, 0.0, 0.0, replace(PAPER, min_object_peak=0.0)) == (0.3, 0.3, pytest.approx(0.3))
 
 
@@ -111,7 +111,7 @@ def test_proposal_that_leaves_the_object_is_clipped():
     assert (found.scale, found.semantic, found.granularity) == (1.0, 1.0, 1.0)
 
 
-def test_peak_difference_looks_inside_of_the_mask_only():
+def test_peak_difference_looks_inside_the_mask_only():
     probability = np.zeros(SHAPE, np.float32)
     probability[:, 30:] = 1.0
     probability[10, 10] = 0.25
@@ -122,7 +122,7 @@ def test_peak_difference_looks_inside_of_the_mask_only():
     assert peak_difference(values, crop_mask(ring, *SHAPE)) == 0.0
 
 
-def test_pixels_outside_of_the_region_of_interest_have_probability_0():
+def test_pixels_outside_the_region_of_interest_have_probability_0():
     values = Crop(*SHAPE, Box(0, 0, 10, 60), np.full((10, 60), 0.75, np.float32))
     assert peak_difference(values, crop_mask(square(5, 5, 20, 20), *SHAPE)) == 0.75
 

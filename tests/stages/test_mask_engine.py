@@ -29,7 +29,7 @@ def target_of(frame, number=0):
 
 
 class Eraser:
-    """Takes a square around the last negative click out of the prompt; depends on each interaction alone."""
+    """Cuts a square around the last negative click out of the prompt."""
 
     def __init__(self, reach=9):
         self.reach = reach
@@ -46,13 +46,13 @@ class Eraser:
             rows, cols = slice(max(0, last.row - self.reach), None), slice(max(0, last.col - self.reach), None)
             probability[rows, cols][: 2 * self.reach, : 2 * self.reach] = 0.1
         height, width = probability.shape
-        # The region that comes back tells the interaction's age, to see that it is passed on.
+        # The returned region counts the predictions, to show that it is passed on.
         age = 0 if interaction.roi is None else interaction.roi.top + 1
         return Prediction(Crop(height, width, Box(0, 0, height, width), probability), Box(age, 0, 1, 1))
 
 
 class Script:
-    """Gives the next of a list of masks for each object, by the number that its image carries."""
+    """Returns the next of an object's scripted masks; the image's pixels are the object's number."""
 
     def __init__(self, masks):
         self.masks = {number: list(frames) for number, frames in masks.items()}

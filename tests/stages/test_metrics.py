@@ -25,7 +25,7 @@ def test_constant_values_have_no_width():
     assert (estimate.mean, estimate.low, estimate.high, estimate.count) == (3, 3, 3, 4)
 
 
-def test_interval_of_many_values_is_that_of_the_normal_distribution():
+def test_interval_of_many_values_matches_the_normal_distribution():
     values = np.random.default_rng(0).normal(5, 2, 2000)
     (estimate,) = bootstrap_means(values[:, None], names(2000), seed=0)
     half = 1.96 * values.std() / math.sqrt(2000)
@@ -41,7 +41,7 @@ def test_two_values_give_the_whole_range():
 
 
 def test_images_are_drawn_and_not_masks():
-    # Ten masks of one image say no more than one of it.
+    # Ten masks of one image say no more than one mask.
     values = column(*[1] * 10, *[5] * 10)
     (estimate,) = bootstrap_means(values, ["a"] * 10 + ["b"] * 10, seed=0)
     assert (estimate.low, estimate.high) == (1, 5)
@@ -81,7 +81,7 @@ def test_control_of_a_mask_that_grows_with_every_step():
     assert (found.spearman, found.grows, found.shrinks, found.ratio) == (pytest.approx(1), 1, 0, 0.2)
 
 
-def test_control_of_a_constant_mask_is_none():
+def test_constant_mask_is_not_controlled():
     found = control([100] * 10)
     assert (found.spearman, found.grows, found.shrinks, found.ratio) == (0, 0, 0, 1)
 
@@ -110,7 +110,7 @@ def test_spearman_by_hand():
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.integers(0, 6), min_size=3, max_size=10))
-def test_spearman_is_scipys(values):
+def test_spearman_matches_scipy(values):
     y = np.array(values, float)
     expected = 0.0 if len(set(values)) == 1 else spearmanr(np.arange(len(y)), y).statistic
     assert spearman(np.arange(float(len(y))), y) == pytest.approx(expected)

@@ -43,11 +43,11 @@ def assert_is(mask, expected):
 
 @THOROUGH
 @given(frames())
-def test_fill_holes_is_scipys(frame):
+def test_fill_holes_matches_scipy(frame):
     assert_is(fill_holes(crop(frame)), ndimage.binary_fill_holes(frame))
 
 
-def test_fill_holes_fills_what_is_open_only_diagonally_and_leaves_bays():
+def test_fill_holes_fills_holes_that_are_open_only_diagonally_and_leaves_bays():
     frame = np.zeros((7, 7), bool)
     frame[1:6, 1:6] = True
     frame[2, 2] = frame[3, 3] = False
@@ -66,7 +66,7 @@ def masks_of(found):
 
 @THOROUGH
 @given(frames().filter(lambda frame: frame.any()))
-def test_components_are_scikit_images_the_largest_first(frame):
+def test_components_match_scikit_image_and_come_largest_first(frame):
     labels, count = skimage.measure.label(frame, connectivity=2, return_num=True)
     expected = [labels == number for number in range(1, count + 1)]
     expected.sort(key=lambda part: (-part.sum(), np.flatnonzero(part)[0]))
@@ -79,7 +79,7 @@ def test_components_are_scikit_images_the_largest_first(frame):
         assert mask.box == tight_box(mask.full())
 
 
-def test_of_equally_large_components_that_with_the_first_pixel_leads():
+def test_first_of_equally_large_components_contains_the_first_pixel():
     frame = np.zeros((6, 9), bool)
     # The component that starts first reaches further down and lies to the right of the others.
     frame[0:2, 7] = frame[1:3, 0] = frame[1:3, 4] = True
@@ -109,7 +109,7 @@ def test_empty_mask_has_no_components():
 @pytest.mark.parametrize("side", [1, 3, 5])
 @settings(deadline=None, max_examples=50)
 @given(frames())
-def test_opened_is_scikit_images_with_background_around_the_frame(side, frame):
+def test_opened_matches_scikit_image_with_background_around_the_frame(side, frame):
     padded = np.pad(frame, side)
     expected = skimage.morphology.opening(padded, np.ones((side, side), bool))[side:-side, side:-side]
     assert_is(opened(crop(frame), side), expected)
@@ -117,7 +117,7 @@ def test_opened_is_scikit_images_with_background_around_the_frame(side, frame):
 
 @settings(deadline=None, max_examples=50)
 @given(frames())
-def test_opened_is_scipys(frame):
+def test_opened_matches_scipy(frame):
     expected = ndimage.binary_opening(np.pad(frame, 3), np.ones((3, 3)))[3:-3, 3:-3]
     assert_is(opened(crop(frame), 3), expected)
 
@@ -136,7 +136,7 @@ def test_centre_is_the_first_maximum_of_the_distance_transform_of_the_frame(fram
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_centre_of_a_large_blob_is_that_of_the_frame(seed):
+def test_centre_of_a_large_blob_matches_the_frame(seed):
     generator = np.random.default_rng(seed)
     smooth = ndimage.gaussian_filter(generator.standard_normal((180, 240)), 12)
     frame = smooth > np.quantile(smooth, 0.6)
@@ -145,7 +145,7 @@ def test_centre_of_a_large_blob_is_that_of_the_frame(seed):
 
 @THOROUGH
 @given(frames(), st.integers(0, 4))
-def test_eroded_is_scipys_where_the_edges_of_the_image_do_not_erode(frame, iterations):
+def test_eroded_matches_scipy_with_edges_that_do_not_erode(frame, iterations):
     expected = frame
     for _ in range(iterations):
         expected = ndimage.binary_erosion(expected, np.ones((3, 3)), border_value=1)
@@ -165,7 +165,7 @@ def pairs(draw):
 
 @THOROUGH
 @given(pairs())
-def test_cut_and_minus_are_those_of_the_frames(pair):
+def test_cut_and_minus_match_the_frames(pair):
     object_frame, frame = pair
     assert_is(cut(crop(frame), crop(object_frame)), frame & object_frame)
     assert_is(minus(crop(object_frame), crop(frame)), object_frame & ~frame)
@@ -173,6 +173,6 @@ def test_cut_and_minus_are_those_of_the_frames(pair):
     assert area(kept) + area(rest) == object_frame.sum()
 
 
-def test_nothing_comes_of_nothing():
+def test_empty_masks_stay_empty():
     empty = crop(np.zeros((4, 6), bool))
     assert [area(mask) for mask in (fill_holes(empty), opened(empty, 3), eroded(empty, 2))] == [0, 0, 0]

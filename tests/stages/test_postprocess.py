@@ -67,7 +67,7 @@ def test_later_loops_of_an_object_do_not_repeat_earlier_ones():
     assert reasons(found) == [(2, "mask_engine", "no_click"), (7, "postprocess", "duplicate")]
 
 
-def test_each_reason_has_its_case():
+def test_every_reason_occurs():
     empty, outside = np.zeros_like(OBJECT), square(0, 0, 9, 9)
     small, part = square(20, 20, 19, 5), square(10, 10, 100, 40)
     nearly_object = OBJECT & ~square(50, 50, 10, 19)
@@ -128,13 +128,13 @@ def test_holes_are_filled_before_the_cut_and_components_chosen_after_it():
     ring = square(30, 30, 40, 40) & ~square(38, 38, 24, 24)
     (part,) = proposals([ring], thing=thing).parts
     np.testing.assert_array_equal(part.mask.full(), square(30, 30, 40, 40) & ~square(40, 40, 20, 20))
-    # Two bars joined outside of the object fall apart; the larger one stays.
+    # Two bars joined outside the object fall apart; the larger one stays.
     bars = square(90, 20, 25, 20) | square(80, 60, 35, 20) | square(110, 20, 5, 60)
     (part,) = proposals([bars]).parts
     np.testing.assert_array_equal(part.mask.full(), square(80, 60, 30, 20))
 
 
-def test_complement_is_what_the_proposal_leaves_of_the_object():
+def test_complement_is_the_object_without_the_proposal():
     found = with_complements([square(10, 10, 100, 40)])
     (complement,) = found.complements
     np.testing.assert_array_equal(complement.mask.full(), square(10, 50, 100, 60))
@@ -222,7 +222,7 @@ def test_what_kept_masks_have_in_common(seed):
 
 @settings(deadline=None, max_examples=80)
 @given(arrays(np.bool_, (9, 9)), st.lists(arrays(np.bool_, (9, 9)), max_size=4))
-def test_parts_stay_inside_of_any_object(thing, masks):
+def test_parts_stay_inside_any_object(thing, masks):
     thing[4, 4] = True
     config = replace(PAPER, min_area=1)
     found = add_complements(postprocess([loop_of(masks, thing)], config, 0, "toy"), config, 0, "toy")

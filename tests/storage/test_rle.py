@@ -20,7 +20,7 @@ def reference(frame):
 
 @QUICK
 @given(FRAMES)
-def test_counts_are_those_of_pycocotools_and_come_back(frame):
+def test_counts_match_pycocotools_and_round_trip(frame):
     counts = encode(crop_mask(frame, *frame.shape))
     assert type(counts) is bytes
     assert counts == reference(frame)
