@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -101,8 +102,7 @@ def test_source_without_masks_is_refused(proposals):
             UserError, match=f"source '{re.escape(source)}' has no mask of kind annotated to learn from: .* object"
         ):
             chosen(proposals, source)
-    empty = type(built)(built.store)
-    empty.__dict__["sidecars"] = {}
+    empty = replace(built, sidecars={})
     with pytest.raises(UserError, match="no mask of kind part or complement to learn from: the database holds nothing"):
         choose_rows([empty], "agg", False)
 
