@@ -13,9 +13,9 @@ from agg_pipeline.models.checkpoints import (
     load_click_model,
     save_adapter,
     save_click_model,
-    save_released_adapter,
 )
 from agg_pipeline.models.model_files import check_base
+from agg_pipeline.models.released_files import save_released_adapter
 from agg_pipeline.models.simpleclick import attach_adapter
 from schemas.errors import UserError
 
