@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader, Dataset
 
-from agg_pipeline.models.model_files import check_gpu
+from agg_pipeline.models.backend import check_gpu, set_backend_flags
 from agg_pipeline.models.simpleclick import SimpleClick
 from agg_pipeline.training.samples import Batch, Batches, Sample, collate
 from agg_pipeline.training.training_checkpoint import (
@@ -200,6 +200,7 @@ def _run(fabric: Fabric, training: Training, watch: Watch) -> Trained:
 
 def _steps(fabric: Fabric, training: Training, watch: Watch) -> Trained:
     config, options = training.config, training.options
+    set_backend_flags()
     torch.set_num_threads(config.threads)
     cv2.setNumThreads(1)
     network = training.network

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from agg_pipeline.datasets.evaluated_masks import EvaluatedMask
+from agg_pipeline.models.backend import set_backend_flags
 from agg_pipeline.models.simpleclick import SimpleClick
 from agg_pipeline.training.loop import Trained, Training, Watch, check_devices, naming_lack_of_memory, train
 from agg_pipeline.training.training_checkpoint import read_checkpoint
@@ -28,6 +29,7 @@ from agg_pipeline.training.training_log import forget_after, read_log
 from agg_pipeline.training.training_options import TrainingOptions
 from agg_pipeline.training.training_page import write_page
 from schemas.canonical import Json, differences
+from schemas.devices import device_kind
 from schemas.errors import UserError
 from schemas.training import FinetuneConfig, PretrainConfig
 
@@ -62,6 +64,7 @@ def run_training(prepared: Prepared, watch: Watch, look: LookAt = _nothing) -> t
     look: called with step and network before the first step and after the last one, before the page is written.
     """
     training, out = prepared.training, prepared.training.options.out
+    set_backend_flags()
     if training.options.resume:
         step = int(read_checkpoint(out)["step"])
         forget_after(out, step)
@@ -87,20 +90,20 @@ def run_training(prepared: Prepared, watch: Watch, look: LookAt = _nothing) -> t
 
 
 def comparable(config: FinetuneConfig | PretrainConfig) -> Json:
-    """What of a configuration decides the weights: neither the recipe's name nor who prepares the samples."""
-    return asdict(replace(config, recipe="", training=replace(config.training, loaders=0)))
+    """What of a configuration decides the weights: not the recipe's name, the loaders, or which GPU of several."""
+    training = replace(config.training, loaders=0, device=device_kind(config.training.device))
+    return asdict(replace(config, recipe="", training=training))
 
 
 def _check_same(out: Path, config: FinetuneConfig | PretrainConfig) -> None:
     """UserError with the differences if a folder's training has another configuration."""
     try:
         written = json.loads((out / PLAN).read_text())["config"]
-        changed = differences(
-            {**written, "recipe": "", "training": {**written["training"], "loaders": 0}}, comparable(config)
-        )
+        training = {**written["training"], "loaders": 0, "device": device_kind(written["training"]["device"])}
+        changed = differences({**written, "recipe": "", "training": training}, comparable(config))
     except FileNotFoundError:
         return
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{out / PLAN} is damaged; --overwrite starts afresh") from error
     if changed:
         more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
