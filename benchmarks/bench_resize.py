@@ -1,4 +1,4 @@
-"""Bilinear resizing of one map, ours against torch's in turns, one thread: ``python -m benchmarks.bench_resize``."""
+"""Bilinear resizing of one map, ours and torch's in turns, one thread: ``python -m benchmarks.bench_resize``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Simulated interaction for evaluation (protocol, section 3): the next click, the IoU, the clicks until a target."""
+"""Simulated interaction for evaluation (protocol, section 3): the next click, the IoU, the clicks to a target."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.config import ClicksConfig
-from schemas.crop import Box, MaskCrop, ProbabilityMap, crop_mask, threshold
-from schemas.records import Click, Interaction
-from stages.click_model import ClickModel
+from schemas.crop import MaskCrop, crop_mask
+from schemas.records import Click, Interaction, Prediction
+from stages.click_model import ClickModel, after_prediction
 from stages.draws import index
 from stages.morphology import depth
-
-FOREGROUND = 0.5
-"""What the region of interest follows, whatever threshold the evaluation has."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Subject:
-    """A mask that clicks are to reach.
+    """A mask that simulated clicks are to reach.
 
-    image: (H, W, 3) uint8 RGB. truth: the mask; some of its pixels must count. target: IoU at which it is reached.
-    ignore: pixels that count nowhere.
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        truth: the mask; some of its pixels must not be ignored.
+        target: IoU at which it is reached.
+        ignore: pixels ignored in the IoU and by the clicks; None for no pixel.
     """
 
     image: NDArray[np.uint8]
@@ -35,8 +35,12 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """How an interaction begins. granularity: of all its predictions, None for none. click: the first one, None for
-    the centre of the mask."""
+    """How an interaction begins.
+
+    Args:
+        granularity: of all its predictions, in [0, 1]; None for no granularity.
+        click: the first click; None for the centre of the mask.
+    """
 
     granularity: float | None = None
     click: Click | None = None
@@ -44,7 +48,13 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A click, the IoU after it, and the pixels of the predicted mask."""
+    """A click and its result.
+
+    Args:
+        click: the click.
+        iou: IoU after it.
+        area: of the predicted mask, in pixels.
+    """
 
     click: Click
     iou: float
@@ -53,7 +63,13 @@ class Step:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Trace:
-    """An interaction from its first click to its last, and the masks that were predicted after these two."""
+    """An interaction from its first click to its last.
+
+    Args:
+        start: how it began.
+        steps: its clicks, in order.
+        first, last: masks predicted after the first and after the last click.
+    """
 
     start: Start
     steps: tuple[Step, ...]
@@ -62,7 +78,7 @@ class Trace:
 
 
 class _Scene:
-    """What the interactions of one subject share. best: fewest clicks with which one has succeeded so far."""
+    """What the interactions of one subject share."""
 
     def __init__(self, subject: Subject, config: ClicksConfig) -> None:
         self.subject = subject
@@ -70,13 +86,15 @@ class _Scene:
         self.counted = None if subject.ignore is None else ~subject.ignore.full()
         self.nothing = np.zeros_like(self.truth)
         self.centre = next_click(self.nothing, self.truth, self.counted, ())
+        # Fewest clicks with which one of the interactions has succeeded so far.
         self.best = config.max_clicks
 
 
 class _Running:
-    """An interaction on its way. before: one that has ended, whose region of interest is carried over."""
+    """An interaction that is being simulated."""
 
     def __init__(self, scene: _Scene, start: Start, before: _Running | None) -> None:
+        """before: an interaction that has ended, whose region of interest is carried over; None for a fresh start."""
         self.scene = scene
         self.start = start
         self.predicted = scene.nothing
@@ -95,30 +113,29 @@ class _Running:
             click = self.start.click or scene.centre
         self.state = replace(self.state, clicks=(*clicks, click))
 
-    def record(self, probability: ProbabilityMap, roi: Box, level: float) -> None:
+    def record(self, prediction: Prediction, threshold: float) -> None:
         """Take in the prediction after the last click."""
-        self.predicted = probability.full() > level
+        self.predicted = prediction.probability.full() > threshold
         if self.first is None:
             self.first = self.predicted
         iou = counted_iou(self.predicted, self.scene.truth, self.scene.counted)
         self.steps.append(Step(self.state.clicks[-1], iou, int(np.count_nonzero(self.predicted))))
         if iou >= self.scene.subject.target:
             self.scene.best = min(self.scene.best, len(self.steps))
-        focus = threshold(probability, FOREGROUND)
-        self.state = replace(self.state, prompt=probability, focus=focus, roi=roi)
+        self.state = after_prediction(self.state, prediction)
 
     def goes_on(self, config: ClicksConfig) -> bool:
-        """Whether another click follows; with ``early_stop``, an interaction that has lost against another one ends."""
+        """Whether another click follows; with ``early_stop``, an interaction that lost against another one ends."""
         done = len(self.steps)
         if done == config.max_clicks or not config.early_stop:
             return done < config.max_clicks
-        # One after the other, an interaction makes the click with which it has lost, as in the release: the region of
-        # interest after it is what the next one starts with.
+        # Where regions of interest are carried over, an interaction also makes the click with which it loses, as in the
+        # authors' program: the next interaction starts with the region after that click.
         lost = done > self.scene.best if config.carry_roi else done >= self.scene.best
         return not lost and self.steps[-1].iou < self.scene.subject.target
 
     def trace(self) -> Trace:
-        """What is left of it."""
+        """The interaction as it ended."""
         assert self.first is not None
         first, last = (crop_mask(mask, *mask.shape) for mask in (self.first, self.predicted))
         return Trace(self.start, tuple(self.steps), first, last)
@@ -127,10 +144,19 @@ class _Running:
 def evaluate(
     subjects: Sequence[Subject], starts: Sequence[Sequence[Start]], model: ClickModel, config: ClicksConfig
 ) -> list[list[Trace]]:
-    """Run the interactions of a batch of subjects, one forward for all that go on; the traces of each subject.
+    """Simulate interactions with a batch of subjects, with one forward per click for all that have not ended.
 
-    starts: of each subject's interactions. They advance side by side, or, with ``carry_roi``, one after the other
-    (those of different subjects still side by side). Which ones share a forward depends on the batch's clicks alone.
+    The interactions of a subject advance side by side. With ``carry_roi`` they run one after another, and only those of
+    different subjects side by side. Which interactions share a forward depends on the clicks of the batch alone.
+
+    Args:
+        subjects: the masks to reach.
+        starts: per subject, how its interactions begin.
+        model: what is evaluated.
+        config: of the clicks.
+
+    Returns:
+        Per subject, the traces of its interactions, in the order of ``starts``.
     """
     scenes = [_Scene(subject, config) for subject in subjects]
     pairs = list(zip(scenes, starts, strict=True))
@@ -155,15 +181,20 @@ def _advance(active: list[_Running], model: ClickModel, config: ClicksConfig) ->
             one.click()
         predictions = model.predict([one.state for one in active])
         for one, prediction in zip(active, predictions, strict=True):
-            one.record(prediction.probability, prediction.roi, config.threshold)
+            one.record(prediction, config.threshold)
         active = [one for one in active if one.goes_on(config)]
 
 
 def first_clicks(truth: MaskCrop, ignore: MaskCrop | None, uniforms: NDArray[np.float64]) -> list[Click]:
-    """Positive clicks in the middle of a mask, one for each uniform number in [0, 1).
+    """Draw first clicks from the middle of a mask, where a person may click instead of on its centre.
 
-    Each is drawn from the pixels that count and lie at least half as deep in the mask as its centre does: where a
-    person may well click instead of it.
+    Args:
+        truth: the mask; some of its pixels must not be ignored.
+        ignore: ignored pixels, None for no pixel.
+        uniforms: numbers in [0, 1), one per click.
+
+    Returns:
+        Positive clicks, one per number, on pixels that lie at least half as deep in the mask as its centre.
     """
     frame = truth.full()
     if ignore is not None:
@@ -178,11 +209,18 @@ def first_clicks(truth: MaskCrop, ignore: MaskCrop | None, uniforms: NDArray[np.
 def next_click(
     predicted: NDArray[np.bool_], truth: NDArray[np.bool_], counted: NDArray[np.bool_] | None, clicks: Sequence[Click]
 ) -> Click:
-    """The centre of the larger error region: positive where pixels are missing, negative where there are too many.
+    """The next simulated click: the centre of the larger error region (protocol, section 3).
 
-    predicted, truth: (H, W). counted: pixels that count, None for all. The centre is the first maximum, row-major, of
-    the distance transform without the pixels clicked before; equal maxima give the negative one, and where nothing is
-    wrong it is (0, 0).
+    The centre is the first maximum, row-major, of the distance transform, in which pixels clicked before are 0.
+
+    Args:
+        predicted, truth: masks, (H, W).
+        counted: pixels that are not ignored, (H, W); None for all.
+        clicks: those made before.
+
+    Returns:
+        A positive click where pixels are missing, a negative one where there are too many. Equal maxima give the
+        negative click; without an error it is at (0, 0).
     """
     wrong = predicted != truth
     if counted is not None:
@@ -193,7 +231,7 @@ def next_click(
 
 
 def _centre(region: NDArray[np.bool_], clicks: Sequence[Click]) -> tuple[float, tuple[int, int]]:
-    """Distance of the first deepest pixel of a region from its outside, and that pixel; 0 and (0, 0) for none."""
+    """Depth of the first deepest pixel of a region, and its (row, col); 0 and (0, 0) for an empty region."""
     mask = crop_mask(region, *region.shape)
     box = mask.box
     if not mask.values.size:
@@ -211,7 +249,7 @@ def _centre(region: NDArray[np.bool_], clicks: Sequence[Click]) -> tuple[float, 
 
 
 def counted_iou(predicted: NDArray[np.bool_], truth: NDArray[np.bool_], counted: NDArray[np.bool_] | None) -> float:
-    """IoU of two (H, W) masks over the pixels that count (None: all)."""
+    """IoU of two (H, W) masks over the counted pixels (None for all); 0 if both are empty there."""
     if counted is not None:
         predicted, truth = predicted & counted, truth & counted
     union = int(np.count_nonzero(predicted | truth))
@@ -219,11 +257,17 @@ def counted_iou(predicted: NDArray[np.bool_], truth: NDArray[np.bool_], counted:
 
 
 def noc(ious: Sequence[float], target: float, max_clicks: int) -> int:
-    """Number of clicks until the IoU is at least ``target``; ``max_clicks`` if it never is (NoC@target)."""
+    """NoC@target: number of the first click after which the IoU is at least ``target``, else ``max_clicks``."""
     return next((n for n, iou in enumerate(ious, start=1) if iou >= target), max_clicks)
 
 
 def best(traces: Sequence[Trace], target: float, max_clicks: int) -> int:
-    """Which of the traces of one subject is reported: fewest clicks, then the highest first IoU, then the first."""
+    """Index of the trace that is reported of a subject: fewest clicks, then highest IoU of the first click, then first.
+
+    Args:
+        traces: of one subject.
+        target: IoU to reach.
+        max_clicks: clicks that count for a trace that does not reach it.
+    """
     ious = [[step.iou for step in trace.steps] for trace in traces]
     return min(range(len(ious)), key=lambda n: (noc(ious[n], target, max_clicks), -ious[n][0], n))

@@ -53,9 +53,9 @@ def export_command(adapter: Path, target: Path, form: str, checkpoint: Path | No
         load_adapter,
         load_click_model,
         save_click_model,
-        save_released_adapter,
     )
     from agg_pipeline.models.model_files import check_base
+    from agg_pipeline.models.released_files import save_released_adapter
     from agg_pipeline.models.simpleclick import attach_adapter
 
     loaded, info = load_adapter(adapter)

@@ -17,7 +17,8 @@ from agg_pipeline.execution.resuming import claim
 from agg_pipeline.execution.scheduling import ask, run_shards
 from agg_pipeline.execution.shard_files import Layout, sidecar_path
 from agg_pipeline.inference.predictor import open_predictor
-from agg_pipeline.models.model_files import ModelFiles, check_gpu
+from agg_pipeline.models.backend import check_gpu
+from agg_pipeline.models.model_files import ModelFiles
 from agg_pipeline.storage.lock import Ownership
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json

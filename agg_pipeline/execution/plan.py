@@ -10,7 +10,8 @@ from typing import Any, Protocol
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.execution.shard_files import PLAN, Layout
 from schemas.canonical import Json, canonical_json, content_hash, differences
-from schemas.config import BatchConfig
+from schemas.config import BatchConfig, PredictorConfig
+from schemas.devices import device_kind
 from schemas.errors import UserError
 
 NAMED = 5
@@ -30,6 +31,9 @@ class _Config(Protocol):
     @property
     def batch(self) -> BatchConfig: ...
 
+    @property
+    def predictor(self) -> PredictorConfig: ...
+
 
 def make_plan(layout: Layout, dataset: Dataset, model: Json, environment: Json, config: _Config) -> Json:
     """The plan of a run: everything that decides the content of the folder, and the images of every shard.
@@ -37,6 +41,8 @@ def make_plan(layout: Layout, dataset: Dataset, model: Json, environment: Json, 
     model: architecture, input_size, sha256. environment: what else changes a bit (device kind, torch version).
     config: a dataclass.
     """
+    configured: Json = asdict(config)  # type: ignore[call-overload]  # a Protocol cannot say that it is a dataclass
+    configured["predictor"]["device"] = device_kind(config.predictor.device)
     described = {
         "format_version": layout.version,
         "algorithm_version": layout.algorithm_version,
@@ -53,7 +59,7 @@ def make_plan(layout: Layout, dataset: Dataset, model: Json, environment: Json, 
         "model": model,
         "environment": environment,
         "seed": config.seed,
-        "config": asdict(config),  # type: ignore[call-overload]  # a Protocol cannot say that it is a dataclass
+        "config": configured,
     }
     # As it is read again: without tuples.
     plan: Json = json.loads(canonical_json(described))

@@ -3,119 +3,110 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from agg_pipeline.inference.region_of_interest import next_roi
 from agg_pipeline.inference.resizing import resized
 from agg_pipeline.models.adapter import table_row
+from agg_pipeline.models.backend import set_backend_flags
 from agg_pipeline.models.model_files import ModelFiles, load_model_files
-from agg_pipeline.models.simpleclick import SimpleClick, draw_disks
+from agg_pipeline.models.simpleclick import SimpleClick, draw_disks, merge_lora
+from agg_pipeline.storage.recent import Recent
 from schemas.config import PredictorConfig
 from schemas.crop import Box, Crop, common
 from schemas.records import Interaction, Prediction
 
 KEPT_BYTES = 128 << 20
+"""Of resized regions and the images that they were cut from, in a worker."""
+
+InputClick = tuple[float, float, bool]
+"""(row, col, positive), in pixels of the network's input."""
 
 
-class _Regions:
-    """The regions resized last: an object's steps and its proposals look at the same ones again and again.
+class _Region(NamedTuple):
+    """A resized region; the array that it was cut from is kept with it, so that the array's id stays its own."""
 
-    Arrays are known by their identity: they must not be changed in place while the predictor is used.
-    """
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[int, Box], tuple[object, torch.Tensor, int]] = OrderedDict()
-        self._bytes = 0
-
-    def get(self, source: object, size: int, roi: Box, resize: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """The resized region of an image or a prompt of ``size`` bytes, computed if it is not kept."""
-        key = (id(source), roi)
-        found = self._kept.get(key)
-        if found is None:
-            # The source is kept, too, so that its id stays its own.
-            region = resize()
-            found = self._kept[key] = (source, region, region.nbytes + size)
-            self._bytes += found[2]
-            while self._bytes > KEPT_BYTES and len(self._kept) > 1:
-                self._bytes -= self._kept.popitem(last=False)[1][2]
-        self._kept.move_to_end(key)
-        return found[1]
+    source: object
+    values: Tensor
+    nbytes: int
 
 
 class Predictor:
-    """A network with zoom-in, optional flip averaging and paste-back; the ``ClickModel`` that stages are given.
+    """A click model for stages: a network with zoom-in, optional averaging with the mirrored image, and paste-back.
 
-    forward_seconds: time spent in the network since the start; forwards: (image, clicks) pairs sent through it.
+    A predictor is for one thread. Several predictors may share a network: making one costs next to nothing.
+
+    Args:
+        network: on the device that ``config`` names; it is set to evaluation mode.
+        config: how to predict.
+        kept_bytes: size of the resized regions that are kept for later calls, with the images they were cut from.
+
+    Attributes:
+        forward_seconds: time spent in the network so far.
+        forwards: (image, clicks) pairs sent through the network so far.
     """
 
-    def __init__(self, network: SimpleClick, config: PredictorConfig) -> None:
+    def __init__(self, network: SimpleClick, config: PredictorConfig, kept_bytes: int = KEPT_BYTES) -> None:
         self.config = config
         self.device = torch.device(config.device)
-        self.network = network.eval().to(self.device)
+        self.network = network.eval()
         self.size = network.input_size
         self.forward_seconds = 0.0
         self.forwards = 0
-        self._regions = _Regions()
-        self._inputs = self._empty_inputs(0)
-
-    def _empty_inputs(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images (N, 3, S, S), and coordinates (mirrored or not, N, 3, S, S): mask prompt, positive, negative disks."""
-        shape = count, 3, self.size, self.size
-        return torch.empty(shape), torch.empty(2 if self.config.flip else 1, *shape)
+        # An object's steps and its proposals look at the same regions again and again.
+        self._regions: Recent[tuple[int, Box], _Region] = Recent(kept_bytes, attrgetter("nbytes"))
 
     def predict(self, interactions: Sequence[Interaction]) -> list[Prediction]:
-        """Foreground probability of each interaction, in order; see ``Prediction``.
+        """Predict the foreground of interactions over images of any size, with one forward for all of them.
 
-        Interactions may be of different images and sizes. The state of an interaction (prompt, focus,
-        region of interest) travels with it; what is kept between calls, resized regions and the input's memory, only
-        saves work.
+        Args:
+            interactions: their state (prompt, focus, region of interest) comes with them. Images and boolean prompts
+                are known by identity: they must not be changed in place while the predictor is used.
+
+        Returns:
+            One prediction per interaction, in order.
+
+        Raises:
+            ValueError: a prompt has another size than its image.
         """
         if not interactions:
             return []
         rois = [next_roi(interaction) for interaction in interactions]
-        if len(interactions) > len(self._inputs[0]):
-            self._inputs = self._empty_inputs(len(interactions))
-        # The same memory for every batch: fresh pages cost as much as what is written to them.
-        image, coords = self._inputs[0][: len(interactions)], self._inputs[1][:, : len(interactions)]
-        coords[:, :, 1:] = 0.0
-        for n, (interaction, roi) in enumerate(zip(interactions, rois, strict=True)):
-            image[n] = self._image(interaction, roi)
-            prompt, clicks = self._prompt(interaction, roi), self._clicks(interaction, roi)
-            coords[0, n, 0] = prompt
-            draw_disks(coords[0, n, 1:].numpy(), clicks)
-            if self.config.flip:
-                coords[1, n, 0] = prompt.flip(1)
-                flipped = [(row, self.size - 1 - col, positive) for row, col, positive in clicks]
-                draw_disks(coords[1, n, 1:].numpy(), flipped)
-        image, coords = image.to(self.device), coords.to(self.device)
+        pairs = list(zip(interactions, rois, strict=True))
+        image = torch.stack([self._image(interaction, roi) for interaction, roi in pairs]).to(self.device)
+        prompts = torch.stack([self._prompt(interaction, roi) for interaction, roi in pairs])
+        clicks = [self._clicks(interaction, roi) for interaction, roi in pairs]
         rows = _rows(interactions, self.config)
-        rows = None if rows is None else rows.to(self.device)
-        logits = self._forward(image, coords[0], rows)
+        logits = self._forward(image, _coords(prompts, clicks), rows)
         if self.config.flip:
-            logits = 0.5 * (logits + self._forward(image.flip(3), coords[1], rows).flip(3))
+            mirrored = [[(row, self.size - 1 - col, positive) for row, col, positive in own] for own in clicks]
+            logits_of_mirrored = self._forward(image.flip(3), _coords(prompts.flip(2), mirrored), rows)
+            logits = 0.5 * (logits + logits_of_mirrored.flip(3))
         probabilities = torch.sigmoid(logits)[:, 0].cpu().numpy()
         return [
             Prediction(_pasted(probability, roi, interaction), roi)
-            for probability, roi, interaction in zip(probabilities, rois, interactions, strict=True)
+            for probability, (interaction, roi) in zip(probabilities, pairs, strict=True)
         ]
 
-    def _image(self, interaction: Interaction, roi: Box) -> torch.Tensor:
+    def _image(self, interaction: Interaction, roi: Box) -> Tensor:
         """The image's region resized to (3, S, S), in [0, 1]."""
 
-        def resize() -> torch.Tensor:
+        def resize() -> Tensor:
             crop = interaction.image[roi.top : roi.bottom + 1, roi.left : roi.right + 1]
             planes = [resized(plane.astype(np.float32), self.size, self.size) for plane in cv2.split(crop)]
             return torch.from_numpy(np.stack(planes)).div_(255.0)
 
-        return self._regions.get(interaction.image, interaction.image.nbytes, roi, resize)
+        return self._region(interaction.image, interaction.image.nbytes, roi, resize)
 
-    def _prompt(self, interaction: Interaction, roi: Box) -> torch.Tensor:
+    def _prompt(self, interaction: Interaction, roi: Box) -> Tensor:
         """The mask prompt's region resized to (S, S); zeros without a prompt."""
         prompt = interaction.prompt
         if prompt is None:
@@ -123,16 +114,24 @@ class Predictor:
         if (prompt.height, prompt.width) != interaction.image.shape[:2]:
             raise ValueError(f"a prompt of {prompt.height}x{prompt.width} for an image of {interaction.image.shape}")
 
-        def resize() -> torch.Tensor:
+        def resize() -> Tensor:
             return torch.from_numpy(resized(np.asarray(prompt.window(roi), np.float32), self.size, self.size))
 
         # A probability map is the prompt of one step only, an object's mask that of all its proposals.
         if prompt.values.dtype != np.bool_:
             return resize()
-        return self._regions.get(prompt, prompt.values.nbytes, roi, resize)
+        return self._region(prompt, prompt.values.nbytes, roi, resize)
 
-    def _clicks(self, interaction: Interaction, roi: Box) -> list[tuple[float, float, bool]]:
-        """The clicks as (row, col, positive) in pixels of the network's input."""
+    def _region(self, source: object, size: int, roi: Box, resize: Callable[[], Tensor]) -> Tensor:
+        """The region of an image or a prompt of ``size`` bytes, resized if it is not kept."""
+
+        def make() -> _Region:
+            values = resize()
+            return _Region(source, values, values.nbytes + size)
+
+        return self._regions.get((id(source), roi), make).values
+
+    def _clicks(self, interaction: Interaction, roi: Box) -> list[InputClick]:
         return [
             (
                 self.size * (click.row - roi.top) / roi.height,
@@ -142,11 +141,14 @@ class Predictor:
             for click in interaction.clicks
         ]
 
-    def _forward(self, image: torch.Tensor, coords: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
+    def _forward(self, image: Tensor, coords: Tensor, rows: Tensor | None) -> Tensor:
+        """Logits (B, 1, S, S), float32."""
+        coords = coords.to(self.device)
+        rows = None if rows is None else rows.to(self.device)
         started = time.perf_counter()
         half = self.config.dtype == "bfloat16"
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            logits: torch.Tensor = self.network(image, coords, rows).float()
+            logits: Tensor = self.network(image, coords, rows).float()
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self.forward_seconds += time.perf_counter() - started
@@ -155,15 +157,33 @@ class Predictor:
 
 
 def open_predictor(files: ModelFiles, config: PredictorConfig) -> Predictor:
-    """The predictor of a model's files; UserError if they are not the ones that were described."""
-    # TF32 would round the inputs of convolutions and products to ten bits.
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
-    return Predictor(load_model_files(files), config)
+    """Load a model and make its predictor.
+
+    Raises:
+        UserError: a file cannot be used, or is not the one that was described.
+    """
+    set_backend_flags()
+    return Predictor(ready(load_model_files(files), config.device), config)
 
 
-def _rows(interactions: Sequence[Interaction], config: PredictorConfig) -> torch.Tensor | None:
-    """Row of the granularity table for each interaction, None if no interaction has a granularity."""
+def ready(network: SimpleClick, device: str) -> SimpleClick:
+    """The network on a device, with LoRA merged: for predictions, not for training."""
+    network = network.to(device)
+    merge_lora(network)
+    return network
+
+
+def _coords(prompts: Tensor, clicks: Sequence[Sequence[InputClick]]) -> Tensor:
+    """Prompts (B, S, S), positive and negative disks, as the network takes them: (B, 3, S, S)."""
+    coords = torch.zeros(len(prompts), 3, *prompts.shape[1:])
+    coords[:, 0] = prompts
+    for maps, own in zip(coords.numpy(), clicks, strict=True):
+        draw_disks(maps[1:], own)
+    return coords
+
+
+def _rows(interactions: Sequence[Interaction], config: PredictorConfig) -> Tensor | None:
+    """Row of the granularity table per interaction, (B,) int64; None if no interaction has a granularity."""
     if all(interaction.granularity is None for interaction in interactions):
         return None
     released = config.bins == "released"
@@ -171,7 +191,7 @@ def _rows(interactions: Sequence[Interaction], config: PredictorConfig) -> torch
 
 
 def _pasted(probability: NDArray[np.float32], roi: Box, interaction: Interaction) -> Crop[np.float32]:
-    """The (S, S) probability resized to the region, or what is wanted of it, as a crop of the image's frame."""
+    """The (S, S) probability resized to the region, or to its wanted part, as a crop of the image's frame."""
     height, width = interaction.image.shape[:2]
     wanted = roi if interaction.wanted is None else common(roi, interaction.wanted)
     window = wanted._replace(top=wanted.top - roi.top, left=wanted.left - roi.left)

@@ -9,15 +9,28 @@ import numpy as np
 
 from schemas.crop import Box, Crop, tight_box
 from schemas.records import Click, Interaction
+from stages.click_model import FOREGROUND
 
 EXPANSION = 1.4
+"""Sides of a region, as a multiple of those of the foreground and the positive clicks."""
 MIN_SIDE = 200
+"""Smallest side of a region that the image does not cut, in pixels."""
 MIN_OVERLAP = 0.5
-THRESHOLD = 0.5
+"""Overlap with the region that would be chosen anew below which the previous region is replaced."""
 
 
 def next_roi(interaction: Interaction) -> Box:
-    """The box of image pixels that the next prediction looks at; the previous one as long as it still fits."""
+    """The region of the image that the next prediction is made on (protocol, section 2).
+
+    The region of the previous prediction stays as long as it holds the positive clicks and overlaps enough with the
+    region that would be chosen anew.
+
+    Args:
+        interaction: its ``focus`` is the map that the region follows, ``roi`` the region of the previous prediction.
+
+    Returns:
+        A box inside the image.
+    """
     height, width = interaction.image.shape[:2]
     proposed = _around_foreground(interaction.focus, interaction.clicks, height, width)
     current = interaction.roi
@@ -31,7 +44,7 @@ def _around_foreground(focus: Crop[Any] | None, clicks: Sequence[Click], height:
     if focus is None:
         return whole
     values = focus.values
-    tight = tight_box(values if values.dtype == np.bool_ else values > THRESHOLD)
+    tight = tight_box(values if values.dtype == np.bool_ else values > FOREGROUND)
     if tight is None:
         return whole
     top, left = tight.top + focus.box.top, tight.left + focus.box.left
@@ -53,7 +66,7 @@ def _expanded(first: int, last: int, size: int) -> tuple[int, int]:
 
 
 def _holds_clicks(roi: Box, clicks: Sequence[Click]) -> bool:
-    # The last row and column count as outside: the field's tools do so, and published numbers depend on it.
+    # The last row and column count as outside, as in the authors' program; published numbers depend on it.
     return all(
         roi.top <= click.row < roi.bottom and roi.left <= click.col < roi.right for click in clicks if click.positive
     )

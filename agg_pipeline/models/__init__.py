@@ -1,0 +1,1 @@
+"""SimpleClick, its adapter, the files of both, and what they compute on."""

@@ -1,4 +1,4 @@
-"""GraCo adapter: ten granularity vectors and low-rank updates (LoRA) of two projections of every block's attention."""
+"""GraCo adapter: ten granularity vectors, and low-rank updates (LoRA) of two projections in every attention."""
 
 from __future__ import annotations
 
@@ -14,16 +14,21 @@ from schemas.numbers import BINS, granularity_bin
 
 ALPHA = 1.0
 TABLE_KEY = "backbone.gra_embed.weight"
-# The 2025 release also holds a second branch, for text phrases; it takes no part in clicks.
+# The files released in 2025 also hold a second branch, for text phrases; clicks do not use it.
 PHRASE_KEY = re.compile(r"backbone\.blocks\.\d+\.attn\.qkv\.lora_[AB]2|phrase_encoder\.phrase2gra_proj\.(weight|bias)")
 
 Projections = Literal["qk", "qv"]
 
 
 def table_row(granularity: float | None, released: bool = False) -> int:
-    """Row 0..9 of the granularity table for a granularity in [0, 1], -1 for None (protocol, section 1).
+    """Row of the granularity table for a granularity (protocol, section 1).
 
-    The bin (``schemas.numbers.granularity_bin``) less 1; released: trunc(clip(10 g - 1, 0, 9)).
+    Args:
+        granularity: in [0, 1], or None.
+        released: choose the row as the authors' program does, trunc(clip(10 g - 1, 0, 9)), instead of the nearest.
+
+    Returns:
+        0..9, the bin (``schemas.numbers.granularity_bin``) less 1; -1 for None.
     """
     if granularity is None:
         return -1
@@ -33,13 +38,20 @@ def table_row(granularity: float | None, released: bool = False) -> int:
 
 
 class Adapter(nn.Module):
-    """Granularity table and LoRA of a whole model; see ``attach_adapter``.
+    """Granularity table and LoRA of a whole model; ``attach_adapter`` lets a model run with it.
 
-    projections: the two thirds of the fused qkv projection that are updated: "qk" (paper) or "qv" (released files).
-    rank: 0 for no LoRA. granularity: whether there is a table; without one (or without LoRA) the model is one of the
-    ablations of Table 3. Parameters, float32: table (10, dim); per block lora_A (2 rank, dim) and lora_B (2 dim, rank).
-    Rows [:rank] of A belong to rows [:dim] of B and the first projection, the others to the second.
-    phrases: the second branch of released files, kept as it is; no click makes use of it.
+    Args:
+        dim: width of the model.
+        depth: number of its blocks.
+        rank: of LoRA, 0 for no LoRA (an ablation of Table 3).
+        projections: which two of query, key and value LoRA updates: "qk" (paper) or "qv" (released files).
+        granularity: whether there is a granularity table; without one, the model is an ablation of Table 3.
+
+    Attributes:
+        table: (10, dim) float32, or None.
+        lora_A: (2 rank, dim) float32 per block. Rows [:rank] belong to the first projection, the others to the second.
+        lora_B: (2 dim, rank) float32 per block. Rows [:dim] belong to the first projection, the others to the second.
+        phrases: tensors of the second branch of released files, kept but unused.
     """
 
     table: nn.Parameter | None
@@ -59,7 +71,12 @@ class Adapter(nn.Module):
         self.phrases: dict[str, Tensor] = {}
 
     def initialise(self, generator: torch.Generator, table_std: float = 1.0) -> None:
-        """Start of training: A Gaussian with std 1/rank, B zero (no update yet), table N(0, table_std^2)."""
+        """Set the parameters for the start of training: A ~ N(0, 1 / rank^2), B = 0 (no update yet).
+
+        Args:
+            generator: of the random numbers.
+            table_std: standard deviation of the normal distribution of the table.
+        """
         with torch.no_grad():
             if self.table is not None:
                 self.table.normal_(std=table_std, generator=generator)
@@ -68,14 +85,30 @@ class Adapter(nn.Module):
                 b.zero_()
 
     def embed(self, rows: Tensor) -> Tensor:
-        """Vectors added to the patch tokens: int64 rows of the table (B,), -1 for none (zeros), to (B, 1, dim)."""
+        """Vectors that are added to the patch tokens.
+
+        Args:
+            rows: of the table, (B,) int64; -1 for a vector of zeros.
+
+        Returns:
+            (B, 1, dim) float32.
+
+        Raises:
+            ValueError: the adapter has no table.
+        """
         if self.table is None:
             raise ValueError("the adapter has no granularity table")
         return (self.table[rows.clamp(min=0)] * (rows >= 0).unsqueeze(1)).unsqueeze(1)
 
     def update(self, block: int) -> Tensor | None:
-        """What is added to the block's fused qkv weight, (3 dim, dim): alpha / rank B A, zero for one third; None for
-        nothing."""
+        """LoRA's update of the fused qkv weight of a block: alpha / rank B A in two thirds, zero in the other.
+
+        Args:
+            block: its index.
+
+        Returns:
+            (3 dim, dim) float32; None without LoRA.
+        """
         if not self.rank:
             return None
         a = self.lora_A[block].view(2, self.rank, self.dim)
@@ -98,15 +131,23 @@ def _lora_key(block: int, factor: str) -> str:
 
 
 def is_adapter_state(state: Mapping[str, Tensor]) -> bool:
-    """Whether tensors are an adapter's and not a whole model's."""
+    """Whether tensors (by key name) are those of an adapter, not of a whole model."""
     ours = TABLE_KEY in state or any(key.endswith(".lora_A") for key in state)
     return ours and "backbone.patch_embed.proj.weight" not in state
 
 
 def adapter_from_state(state: Mapping[str, Tensor], projections: Projections) -> Adapter:
-    """Adapter from tensors under released key names, of any float dtype; the phrase branch is kept beside it.
+    """Make an adapter of tensors.
 
-    Raises UserError naming the first key that is missing, unexpected, of another shape or not finite.
+    Args:
+        state: tensors of any float dtype, by released key names. The phrase branch is kept beside the adapter.
+        projections: those that LoRA updates.
+
+    Returns:
+        The adapter, float32.
+
+    Raises:
+        UserError: a key is missing, unexpected, of another shape or not finite; the first one is named.
     """
     kept = {key: value for key, value in state.items() if not PHRASE_KEY.fullmatch(key)}
     depth = sum(key.endswith(".attn.qkv.lora_A") for key in kept)
@@ -129,9 +170,15 @@ def adapter_from_state(state: Mapping[str, Tensor], projections: Projections) ->
 
 
 def check_tensors(state: Mapping[str, Tensor], expected: Mapping[str, torch.Size], what: str) -> None:
-    """Raise UserError for the first key, in the order of ``expected``, that is missing or has another shape.
+    """Check that tensors are those of a model.
 
-    If there is none, for the first unexpected key.
+    Args:
+        state: tensors by key name.
+        expected: shapes by key name, in the order in which they are checked.
+        what: name of the model, for the message.
+
+    Raises:
+        UserError: a key is missing or has another shape, or else there is an unexpected one; the first one is named.
     """
     for key, shape in expected.items():
         if key not in state:

@@ -1,6 +1,6 @@
 """Rewrite a checkpoint as fp16 safetensors: ``python -m agg_pipeline.models.convert IN OUT``.
 
-A released file becomes half as large and no longer runs code when it is read.
+The file becomes half as large as a released one, and nothing in it has to be unpickled.
 """
 
 from __future__ import annotations

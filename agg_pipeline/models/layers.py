@@ -1,4 +1,4 @@
-"""The layers of SimpleClick. Maps are pixel-major, (B, pixels, channels), as ``simpleclick.py`` explains."""
+"""The layers of SimpleClick. Maps are pixel-major, (B, pixels, channels); ``simpleclick.py`` says why."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class PatchEmbed(nn.Module):
-    """Convolution of a patch-sized kernel and stride: (B, 3, H, W) to (B, dim, grid, grid)."""
+    """Convolution whose kernel and stride are a patch: (B, 3, H, W) to (B, dim, grid, grid)."""
 
     def __init__(self, dim: int, patch: int) -> None:
         super().__init__()
@@ -34,7 +34,10 @@ class PixelLinear(nn.Module):
 
 
 class Split(nn.Module):
-    """Transposed 2x2 stride-2 convolution: (B, P, c_in) to (B, 4 P, c_out), the 4 children of a pixel in a row."""
+    """Transposed 2x2 stride-2 convolution: (B, P, c_in) to (B, 4 P, c_out).
+
+    The four pixels that a pixel is split into follow each other; ``unsplit`` puts them in their places.
+    """
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
@@ -61,7 +64,7 @@ class Merge(nn.Module):
 
 
 class MapNorm(nn.Module):
-    """GroupNorm(1, C), eps 1e-5, of a pixel-major map: statistics over pixels and channels."""
+    """GroupNorm(1, C) with eps 1e-5: one mean and variance over all pixels and channels of a map."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -69,13 +72,16 @@ class MapNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        # Seen as (B, C, 1, P) in channels-last order: the one fast kernel for these statistics.
+        # Seen as (B, C, 1, P) in channels-last order, for which torch has its fastest kernel.
         normed = F.group_norm(x.unsqueeze(1).permute(0, 3, 1, 2), 1, self.weight, self.bias, 1e-5)
         return normed.permute(0, 2, 3, 1).squeeze(1)
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention: (B, N, dim) to the same. update: (3 dim, dim), added to the qkv weight."""
+    """Multi-head self-attention: (B, N, dim) to the same shape.
+
+    ``forward`` takes an update of the fused qkv weight, (3 dim, dim), or None.
+    """
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -92,7 +98,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two layers of ratio 4 with GELU."""
+    """Two layers with GELU between them, four times as wide inside."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -105,7 +111,11 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block; attention stays within each of ``windows`` consecutive runs of tokens."""
+    """Pre-norm transformer block: (B, N, dim) to the same shape.
+
+    ``forward`` cuts the tokens into ``windows`` runs of equal length, and attention stays within each run. ``update``
+    is that of ``Attention``.
+    """
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -123,7 +133,7 @@ class Block(nn.Module):
 
 
 class ConvReLU(nn.Module):
-    """1x1 convolution and ReLU of a pixel-major map."""
+    """1x1 convolution and ReLU: (B, P, c_in) to (B, P, c_out)."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
@@ -134,7 +144,16 @@ class ConvReLU(nn.Module):
 
 
 def unsplit(x: Tensor, grid: int, levels: int) -> Tensor:
-    """Spatial map (B, side, side, C) from (B, P, C), the pixels of a grid x grid map split ``levels`` times."""
+    """Put the pixels of a split map in their places.
+
+    Args:
+        x: (B, P, C), a grid x grid map after ``levels`` times ``Split``; P is (grid * 2^levels)^2.
+        grid: side of the map before it was split, in pixels.
+        levels: number of times that it was split; 0 for a plain row-major map.
+
+    Returns:
+        (B, grid * 2^levels, grid * 2^levels, C).
+    """
     nested = x.view(len(x), grid, grid, *(2 * levels * (2,)), -1)
     last = nested.ndim - 1
     order = (0, *range(1, last, 2), *range(2, last, 2), last)

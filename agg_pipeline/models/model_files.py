@@ -1,24 +1,27 @@
-"""The files of a model, and loading it from them: a click model and, beside it, an adapter."""
+"""The files of a model (a click model and, beside it, an adapter), described once and loaded anywhere."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from agg_pipeline.models.checkpoints import AdapterInfo, load_adapter, load_click_model
 from agg_pipeline.models.simpleclick import SimpleClick, attach_adapter
+from agg_pipeline.models.tensor_files import user_path
 from schemas.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """Where a model lies, and which files these must be (sha256, hex).
+    """Where a model lies, and which files these must be.
 
-    input_size: pixels a side of what it is loaded at. adapter: "" for none.
+    Args:
+        checkpoint: absolute path of the click model.
+        sha256: of the checkpoint, hex.
+        input_size: side of the network's input, in pixels.
+        adapter: absolute path of the adapter, "" for none.
+        adapter_sha256: of the adapter, hex, "" for none.
     """
 
     checkpoint: str
@@ -28,27 +31,58 @@ class ModelFiles:
     adapter_sha256: str = ""
 
 
-def describe_model(checkpoint: str, adapter: str, input_size: int | None) -> tuple[ModelFiles, dict[str, Any]]:
-    """The files of a model, and what a plan says of it; UserError if they cannot be used together.
+def describe_model(
+    checkpoint: str | Path, adapter: str | Path, input_size: int | None
+) -> tuple[ModelFiles, dict[str, Any]]:
+    """Find out what the files of a model are.
 
-    input_size: pixels a side, None for that which the adapter was trained at, or that of the checkpoint.
+    Args:
+        checkpoint: path of the click model; ``~`` is the home folder.
+        adapter: path of the adapter, "" for none.
+        input_size: side of the network's input, in pixels. Defaults to the side that the adapter was trained at, or
+            that of the checkpoint.
+
+    Returns:
+        The files, and what a plan says of the model.
+
+    Raises:
+        UserError: a file cannot be used, or they do not fit together.
     """
-    if not adapter:
-        _, info = load_click_model(checkpoint, input_size)
-        return ModelFiles(str(Path(checkpoint).resolve()), info.sha256, info.input_size), asdict(info)
-    loaded, adapted = load_adapter(adapter)
-    network, info = load_click_model(checkpoint, input_size or adapted.input_size)
+    _, files, described = open_model(checkpoint, adapter, input_size)
+    return files, described
+
+
+def open_model(
+    checkpoint: str | Path, adapter: str | Path, input_size: int | None
+) -> tuple[SimpleClick, ModelFiles, dict[str, Any]]:
+    """Load a model and describe its files; ``describe_model`` has the arguments and the errors."""
+    path, sha256, adapted = "", "", None
+    if adapter:
+        loaded, adapted = load_adapter(adapter)
+        path, sha256 = str(user_path(adapter).resolve()), adapted.sha256
+        input_size = input_size or adapted.input_size
+    network, info = load_click_model(checkpoint, input_size)
+    files = ModelFiles(str(user_path(checkpoint).resolve()), info.sha256, info.input_size, path, sha256)
     described: dict[str, Any] = asdict(info)
-    files = ModelFiles(str(Path(checkpoint).resolve()), info.sha256, info.input_size)
-    check_base(adapter, adapted, checkpoint, info.sha256)
-    attach_adapter(network, loaded)
-    described["adapter"] = asdict(adapted) | {"origin": {"proposals": list(adapted.origin.proposals)}}
-    described["granularity"] = adapted.granularity
-    return replace(files, adapter=str(Path(adapter).resolve()), adapter_sha256=adapted.sha256), described
+    if adapted is not None:
+        check_base(str(adapter), adapted, str(checkpoint), info.sha256)
+        attach_adapter(network, loaded)
+        described["adapter"] = asdict(adapted) | {"origin": {"proposals": list(adapted.origin.proposals)}}
+        described["granularity"] = adapted.granularity
+    return network, files, described
 
 
 def check_base(adapter: str, info: AdapterInfo, checkpoint: str, sha256: str) -> None:
-    """UserError with both hashes if an adapter says that it was trained on another file than this checkpoint."""
+    """Check that an adapter was trained on a checkpoint, as far as the adapter says.
+
+    Args:
+        adapter, checkpoint: paths, for the message.
+        info: what the adapter's file says.
+        sha256: of the checkpoint, hex.
+
+    Raises:
+        UserError: the adapter names another file; the message has both hashes.
+    """
     base = info.origin.base_sha256
     if base and base != sha256:
         raise UserError(
@@ -57,20 +91,12 @@ def check_base(adapter: str, info: AdapterInfo, checkpoint: str, sha256: str) ->
         )
 
 
-def check_gpu(device: str, devices: int = 1) -> None:
-    """UserError if a device, or so many of its kind, are not there; device: cpu, cuda or cuda:N."""
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
-        raise UserError(f"unknown device {device!r}; possible: cpu, cuda, cuda:N")
-    if device == "cpu":
-        return
-    count = torch.cuda.device_count()
-    if int(device.partition(":")[2] or 0) + devices > count:
-        gpus = f"only {count} GPU(s)" if count else "no GPU"
-        raise UserError(f"device {device!r} was asked for, but torch finds {gpus} here; use --device cpu")
-
-
 def load_model_files(files: ModelFiles) -> SimpleClick:
-    """The network with its adapter; UserError if a file is not the one that was described."""
+    """Load the network with its adapter.
+
+    Raises:
+        UserError: a file cannot be used, or is not the one that was described.
+    """
     network, info = load_click_model(files.checkpoint, files.input_size)
     _check(files.checkpoint, files.sha256, info.sha256)
     if files.adapter:

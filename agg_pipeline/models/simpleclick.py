@@ -29,7 +29,18 @@ CHUNK = 400  # tokens whose pyramid is built at a time on a CPU
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """Sizes of a SimpleClick model. input_size: side of the square input, in pixels, that it is published for."""
+    """Sizes of a SimpleClick model (protocol, section 1).
+
+    Args:
+        name: of the architecture.
+        dim: width of the transformer.
+        depth: number of its blocks.
+        heads: of the attention.
+        patch: side of a patch, in pixels.
+        neck_out: channels of the pyramid's maps of 1/4, 1/8, 1/16 and 1/32.
+        head_channels: of the head.
+        input_size: side of the square input that it is published for, in pixels.
+    """
 
     name: str
     dim: int
@@ -42,12 +53,19 @@ class Architecture:
 
     @property
     def global_blocks(self) -> frozenset[int]:
-        """Indices of the blocks that attend to the whole grid: the last of each group."""
+        """Indices of the blocks that attend to the whole grid: the last block of each group."""
         group = 6 if self.depth == 12 else self.depth // 4
         return frozenset(range(group - 1, self.depth, group))
 
     def grid(self, input_size: int) -> int:
-        """Patches a side of an input of this side. Raises ValueError for a size that patches or windows do not tile."""
+        """Number of patches along a side of the input.
+
+        Args:
+            input_size: side of the input, in pixels.
+
+        Raises:
+            ValueError: patches or windows do not tile the input.
+        """
         grid, rest = divmod(input_size, self.patch)
         if grid < 2 or grid % 2 or rest or grid % self.windows(grid):
             raise ValueError(
@@ -57,7 +75,7 @@ class Architecture:
         return grid
 
     def windows(self, grid: int) -> int:
-        """Attention windows a side."""
+        """Number of attention windows along a side of the grid of patches."""
         return max(1, grid // (WINDOW // self.patch))
 
 
@@ -73,10 +91,12 @@ ARCHITECTURES = {
 
 
 def draw_disks(maps: NDArray[np.float32], clicks: Sequence[tuple[float, float, bool]]) -> None:
-    """Draw click maps: pixels within 5 px of a click become 1.
+    """Draw clicks as disks of radius 5 px, in place (protocol, section 1).
 
-    maps: (2, height, width), changed in place: positive disks, negative disks. clicks: (row, col, positive), float
-    coordinates in pixels of the network's input; both negative: not drawn.
+    Args:
+        maps: (2, height, width) float32, of positive and negative clicks. Pixels in a disk become 1, others stay.
+        clicks: (row, col, positive) in pixels of the network's input, fractions allowed. A click whose two coordinates
+            are negative is not drawn.
     """
     _, height, width = maps.shape
     reach = CLICK_RADIUS + 1
@@ -92,7 +112,15 @@ def draw_disks(maps: NDArray[np.float32], clicks: Sequence[tuple[float, float, b
 
 
 def resize_positions(pos_embed: Tensor, grid: int) -> Tensor:
-    """Position embedding (1, 1 + n * n, dim) for a grid x grid input: bicubic, the class token's entry kept."""
+    """Interpolate a position embedding bicubically; the entry of the class token stays.
+
+    Args:
+        pos_embed: (1, 1 + n * n, dim).
+        grid: number of patches along a side of the input.
+
+    Returns:
+        (1, 1 + grid * grid, dim).
+    """
     side = math.isqrt(pos_embed.shape[1] - 1)
     if side == grid:
         return pos_embed
@@ -102,8 +130,15 @@ def resize_positions(pos_embed: Tensor, grid: int) -> Tensor:
 
 
 def wave_positions(dim: int, grid: int) -> Tensor:
-    """Sines and cosines of row and column at falling frequencies, (grid * grid, dim): half for each, dim a multiple of
-    4."""
+    """Position embedding of sines and cosines at falling frequencies.
+
+    Args:
+        dim: width, a multiple of 4. The first half is for the row, the second for the column.
+        grid: number of patches along a side of the input.
+
+    Returns:
+        (grid * grid, dim) float32.
+    """
     frequencies = 10000.0 ** (-torch.arange(dim // 4, dtype=torch.float64) / (dim // 4))
     angles = torch.arange(grid, dtype=torch.float64)[:, None] * frequencies
     waves = torch.cat((angles.sin(), angles.cos()), dim=1)
@@ -112,7 +147,7 @@ def wave_positions(dim: int, grid: int) -> Tensor:
 
 
 class Backbone(nn.Module):
-    """Patch embedding of the image, position embedding and blocks."""
+    """Patch embedding of the image, position embedding and transformer blocks."""
 
     def __init__(self, arch: Architecture, grid: int) -> None:
         super().__init__()
@@ -123,7 +158,7 @@ class Backbone(nn.Module):
 
 
 class Neck(nn.Module):
-    """Simple feature pyramid: maps of 1/4, 1/8, 1/16 and 1/32 from the 1/16 map, all pixel-major."""
+    """Simple feature pyramid: from the pixel-major map of 1/16 to those of 1/4, 1/8, 1/16 and 1/32."""
 
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
@@ -150,7 +185,7 @@ class Neck(nn.Module):
 
 
 class Head(nn.Module):
-    """Fuses the pyramid into logits of the 1/4 map, (B, 1, 4 grid, 4 grid)."""
+    """From the pyramid to logits at 1/4 of the input, (B, 1, 4 grid, 4 grid)."""
 
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
@@ -183,13 +218,20 @@ class Head(nn.Module):
 
 
 class SimpleClick(nn.Module):
-    """The click model. Key names are those of released checkpoints without the unused tensors."""
+    """The click model; its key names are those of released checkpoints without the unused tensors.
+
+    Args:
+        arch: its sizes.
+        input_size: side of the square input, in pixels. Defaults to the side that the architecture is published for.
+
+    Raises:
+        ValueError: the architecture cannot take the input size.
+    """
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, arch: Architecture, input_size: int | None = None) -> None:
-        """input_size: side of the square input in pixels, by default the architecture's; ValueError if not tileable."""
         super().__init__()
         self.arch = arch
         self.input_size = input_size or arch.input_size
@@ -202,11 +244,24 @@ class SimpleClick(nn.Module):
         self.neck = Neck(arch)
         self.head = Head(arch)
 
-    def forward(self, image: Tensor, coords: Tensor, bins: Tensor | None = None) -> Tensor:
-        """Logits of the foreground, (B, 1, H, W), for H = W = input_size (else ValueError).
+    @property
+    def has_granularity(self) -> bool:
+        """Whether there is an adapter with a granularity table."""
+        return self.adapter is not None and self.adapter.table is not None
 
-        image: (B, 3, H, W) float, RGB in [0, 1]. coords: (B, 3, H, W) float: previous mask (probability), positive
-        disks, negative disks. bins: (B,) int64 granularity bins 0..9, -1 for none; needs an adapter. None: none at all.
+    def forward(self, image: Tensor, coords: Tensor, bins: Tensor | None = None) -> Tensor:
+        """Predict the foreground.
+
+        Args:
+            image: (B, 3, S, S) float, RGB in [0, 1]; S is ``input_size``.
+            coords: (B, 3, S, S) float: previous mask (probability), positive disks, negative disks.
+            bins: (B,) int64, rows of the adapter's granularity table, 0..9; -1 for no granularity. None: none at all.
+
+        Returns:
+            Logits, (B, 1, S, S).
+
+        Raises:
+            ValueError: the input has another size, or there is a granularity but no granularity table.
         """
         if image.shape[2:] != (self.input_size, self.input_size):
             raise ValueError(
@@ -231,7 +286,7 @@ class SimpleClick(nn.Module):
         return tokens + self.adapter.embed(bins)
 
     def encode(self, tokens: Tensor) -> Tensor:
-        """The blocks: (B, grid * grid, dim) to the same, row-major."""
+        """Run the blocks: from (B, grid * grid, dim) to the same shape, row-major."""
         # Tokens stay in window order throughout: attention to the whole grid does not depend on their order.
         shape = tokens.shape
         side = self.arch.windows(self.grid)
@@ -244,9 +299,14 @@ class SimpleClick(nn.Module):
 
 
 def attach_adapter(model: SimpleClick, adapter: Adapter | None) -> None:
-    """Let the model run with the adapter (its parameters stay the adapter's), or without one.
+    """Let a model run with an adapter, or without one.
 
-    Raises UserError if the adapter is for another width or depth.
+    Args:
+        model: its weights stay as they are; LoRA's update is added to them in every forward.
+        adapter: becomes the model's submodule ``adapter``; None removes it.
+
+    Raises:
+        UserError: the adapter is for another width or depth.
     """
     if adapter is not None:
         depth = adapter.depth if adapter.rank else model.arch.depth
@@ -257,3 +317,21 @@ def attach_adapter(model: SimpleClick, adapter: Adapter | None) -> None:
                 f"but {model.arch.name} has {ours[0]} of width {ours[1]}"
             )
     model.adapter = adapter
+
+
+def merge_lora(model: SimpleClick) -> None:
+    """Add LoRA's updates to the weights of a model, in place; only the granularity table is left of its adapter.
+
+    The model predicts the same to the bit (in float32), and no longer computes the updates in every forward.
+    """
+    adapter = model.adapter
+    if adapter is None:
+        return
+    with torch.no_grad():
+        for index in range(model.arch.depth):
+            update = adapter.update(index)
+            if update is not None:
+                model.get_parameter(f"backbone.blocks.{index}.attn.qkv.weight").add_(update)
+    kept = Adapter(adapter.dim, adapter.depth, 0, adapter.projections, granularity=adapter.table is not None)
+    kept.table = adapter.table
+    attach_adapter(model, kept)

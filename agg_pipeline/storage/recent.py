@@ -1,4 +1,4 @@
-"""What was read last, within a limit."""
+"""The values that were used last, up to a limit of their sizes: the project's one LRU cache."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ Value = TypeVar("Value")
 
 
 class Recent(Generic[Key, Value]):
-    """Values by key; those used longest ago go when their sizes add up to more than a limit.
+    """A cache for one thread; sent to another process, it arrives empty.
 
-    Sent to another process, it arrives empty.
+    Args:
+        limit: largest sum of the sizes of the values that are kept. The value that was used last is kept in any case.
+        size: size of a value, in the unit of ``limit``.
     """
 
     def __init__(self, limit: int, size: Callable[[Value], int]) -> None:
@@ -22,11 +24,18 @@ class Recent(Generic[Key, Value]):
         self._values: OrderedDict[Key, Value] = OrderedDict()
         self._held = 0
 
-    def get(self, key: Key, make: Callable[[], Value]) -> Value:
-        """The value of a key, made if it is not held; at least the last one always is."""
+    def find(self, key: Key) -> Value | None:
+        """The value of a key, or None if it is not kept."""
         if key not in self._values:
-            self._values[key] = make()
-            self._held += self._size(self._values[key])
+            return None
+        self._values.move_to_end(key)
+        return self._values[key]
+
+    def get(self, key: Key, make: Callable[[], Value]) -> Value:
+        """The value of a key. If it is not kept, it is made, and the values used longest ago go to make room."""
+        if key not in self._values:
+            value = self._values[key] = make()
+            self._held += self._size(value)
             while self._held > self._limit and len(self._values) > 1:
                 self._held -= self._size(self._values.popitem(last=False)[1])
         self._values.move_to_end(key)

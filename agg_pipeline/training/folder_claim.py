@@ -20,6 +20,7 @@ from agg_pipeline.training.training_folder import (
 from agg_pipeline.training.training_identity import comparable
 from agg_pipeline.training.training_options import TrainingOptions
 from schemas.canonical import Json, differences
+from schemas.devices import device_kind
 from schemas.errors import UserError
 from schemas.training import FinetuneConfig, PretrainConfig
 
@@ -69,12 +70,11 @@ def _check_same(out: Path, config: FinetuneConfig | PretrainConfig) -> None:
     """UserError with the differences if the folder's training has another configuration."""
     try:
         written = json.loads((out / PLAN).read_text())["config"]
-        changed = differences(
-            {**written, "recipe": "", "training": {**written["training"], "loaders": 0}}, comparable(config)
-        )
+        training = {**written["training"], "loaders": 0, "device": device_kind(written["training"]["device"])}
+        changed = differences({**written, "recipe": "", "training": training}, comparable(config))
     except FileNotFoundError:
         return
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{out / PLAN} is damaged; --overwrite starts afresh") from error
     if changed:
         more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from agg_pipeline.datasets.evaluated_masks import EvaluatedMask
+from agg_pipeline.models.backend import set_backend_flags
 from agg_pipeline.models.simpleclick import SimpleClick
 from agg_pipeline.training.training_checkpoint import read_checkpoint
 from agg_pipeline.training.training_errors import explaining_lack_of_memory
@@ -62,6 +63,7 @@ def run_training(
         StorageError: a file cannot be written.
     """
     training, out = prepared.training, prepared.training.options.out
+    set_backend_flags()
     if training.options.resume:
         step = int(read_checkpoint(out)["step"])
         forget_after(out, step)

@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 
 from schemas.canonical import Json, content_hash
+from schemas.devices import device_kind
 from schemas.training import FinetuneConfig, PretrainConfig
 
 
 def comparable(config: FinetuneConfig | PretrainConfig) -> Json:
-    """The part of a configuration that decides the weights: all but the recipe's name and the number of loaders."""
-    return asdict(replace(config, recipe="", training=replace(config.training, loaders=0)))
+    """The part of a configuration that decides the weights.
+
+    That is all but the recipe's name, the number of loaders, and which GPU of several is used.
+    """
+    training = replace(config.training, loaders=0, device=device_kind(config.training.device))
+    return asdict(replace(config, recipe="", training=training))
 
 
 def training_identity(

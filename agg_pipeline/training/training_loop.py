@@ -15,6 +15,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from agg_pipeline.models.backend import set_backend_flags
 from agg_pipeline.models.simpleclick import SimpleClick
 from agg_pipeline.training.batch_loader import load_batches, next_batch
 from agg_pipeline.training.batch_order import BatchOrder
@@ -116,6 +117,7 @@ def run_steps(fabric: Fabric, training: Training, watch: Watch) -> Trained:
         StorageError: a checkpoint cannot be written.
     """
     config, options, method, network = training.config, training.options, training.method, training.network
+    set_backend_flags()
     torch.set_num_threads(config.threads)
     cv2.setNumThreads(1)
     learning = _freeze_others(network, training.trained)

@@ -1,13 +1,29 @@
 """``load_model``: predictions for programs and notebooks."""
 
+import shutil
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 import agg_pipeline
 from agg_pipeline.datasets.registry import open_dataset
+from agg_pipeline.inference.predictor import open_predictor
+from agg_pipeline.inference.session import REGIONS_BYTES, STATES_BYTES
 from agg_pipeline.models.adapter import Adapter
-from agg_pipeline.models.checkpoints import Origin, default_checkpoint, load_click_model, save_adapter, save_click_model
+from agg_pipeline.models.checkpoints import (
+    Origin,
+    default_checkpoint,
+    load_adapter,
+    load_click_model,
+    save_adapter,
+    save_click_model,
+)
+from agg_pipeline.models.model_files import describe_model
+from schemas.config import PredictorConfig
 from schemas.errors import UserError
 from stages.evaluate import next_click
 
@@ -47,6 +63,92 @@ def test_a_buffer_that_is_filled_anew_is_another_image(model):
     second = model.predict(buffer, clicks, 0.4, previous_mask=mask)
     assert not np.array_equal(first, second)
     assert np.array_equal(second, model.predict(255 - IMAGE, clicks, 0.4, previous_mask=mask.copy()))
+
+
+def test_threads_do_not_disturb_each_other(model):
+    rng = np.random.default_rng(1)
+    images = [rng.integers(0, 256, (60 + 20 * n, 90, 3), dtype=np.uint8) for n in range(3)]
+
+    def ask(number):
+        return model.predict(images[number % 3], [(30, 10 + 20 * (number % 3), True)], 0.5)
+
+    alone = [ask(number) for number in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(ask, range(60)))
+    assert [np.array_equal(mask, alone[number % 3]) for number, mask in enumerate(found)] == [True] * 60
+
+
+def test_sessions_in_threads_do_not_disturb_each_other(model):
+    rng = np.random.default_rng(2)
+    images = [rng.integers(0, 256, (60, 90 + 20 * n, 3), dtype=np.uint8) for n in range(3)]
+    clicks = [(30, 40, True), (5, 80, False), (50, 10, True), (20, 20, False)]
+
+    def interact(number):
+        session = model.open(images[number % 3])
+        return [session.predict(clicks[: n + 1], 0.5) for n in range(len(clicks))]
+
+    alone = [interact(number) for number in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(interact, range(12)))
+    for number, masks in enumerate(found):
+        assert [np.array_equal(*pair) for pair in zip(masks, alone[number % 3], strict=True)] == [True] * 4
+
+
+def test_a_call_leaves_nothing_behind(model):
+    image = np.random.default_rng(3).integers(0, 256, (375, 500, 3), dtype=np.uint8)
+    mask = np.zeros(image.shape[:2], bool)
+    model.predict(image, [(1, 1, True)])
+    tracemalloc.start()
+    try:
+        for turn in range(10):
+            mask[20 * turn : 20 * turn + 90, 30 * turn : 30 * turn + 90] = True
+            model.predict(image, [(20 * turn, 30 * turn, True)], previous_mask=mask)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < image.nbytes
+
+
+def test_what_a_session_keeps_has_a_limit(model):
+    image = np.random.default_rng(4).integers(0, 256, (700, 1000, 3), dtype=np.uint8)
+    session, clicks = model.open(image), []
+    tracemalloc.start()
+    try:
+        for turn in range(20):
+            clicks.append((30 * turn, 40 * turn, turn % 2 == 0))
+            session.predict(clicks, 0.4)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < STATES_BYTES + REGIONS_BYTES + image.nbytes
+
+
+@pytest.mark.parametrize("view", [np.s_[..., ::-1], np.s_[::2, ::3], np.s_[::-1]])
+def test_views_and_read_only_arrays_are_images(model, view):
+    image = np.random.default_rng(5).integers(0, 256, (60, 90, 3), dtype=np.uint8)[view]
+    image.flags.writeable = False
+    clicks = [(20, 10, True)]
+    expected = model.predict(image.copy(), clicks)
+    assert np.array_equal(model.predict(image, clicks), expected)
+    assert np.array_equal(model.open(image).predict(clicks), expected)
+
+
+def test_home_folder(adapter, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copy(default_checkpoint(), tmp_path / "base.safetensors")
+    shutil.copy(adapter, tmp_path / "adapter.safetensors")
+    assert agg_pipeline.load_model("~/base.safetensors", Path("~/adapter.safetensors")).has_granularity
+    files, _ = describe_model("~/base.safetensors", "~/adapter.safetensors", None)
+    assert files.checkpoint == str((tmp_path / "base.safetensors").resolve())
+    assert files.adapter == str((tmp_path / "adapter.safetensors").resolve())
+    open_predictor(files, PredictorConfig())
+    network, _ = load_click_model("~/base.safetensors")
+    save_click_model("~/written.safetensors", network)
+    save_adapter("~/written-adapter.safetensors", Adapter(160, 8))
+    assert load_adapter(tmp_path / "written-adapter.safetensors")[1].rank == 8
+    assert (tmp_path / "written.safetensors").exists()
+    with pytest.raises(UserError, match=r"^~nobody-of-that-name/base\.pth is in the home folder of an unknown user$"):
+        agg_pipeline.load_model("~nobody-of-that-name/base.pth")
 
 
 def test_numbers_of_an_array_are_numbers(model):

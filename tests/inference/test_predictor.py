@@ -1,7 +1,10 @@
 """The predictor around networks of a few lines, and against recorded values."""
 
+import hashlib
 import types
+import weakref
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +12,12 @@ import torch
 from torch import nn
 
 from agg_pipeline.datasets.images import read_image
+from agg_pipeline.inference import predictor as predictor_module
 from agg_pipeline.inference.predictor import Predictor, open_predictor
-from agg_pipeline.models.checkpoints import default_checkpoint, load_click_model
-from agg_pipeline.models.model_files import ModelFiles
+from agg_pipeline.inference.resizing import resized
+from agg_pipeline.models.checkpoints import default_adapter, default_checkpoint, load_adapter, load_click_model
+from agg_pipeline.models.model_files import ModelFiles, describe_model
+from agg_pipeline.models.simpleclick import attach_adapter
 from agg_pipeline.storage.store import Store
 from schemas.config import PredictorConfig
 from schemas.crop import Box, Crop, crop_mask
@@ -208,6 +214,33 @@ def test_many_images_and_steps_give_what_a_fresh_predictor_gives():
         np.testing.assert_array_equal(found.probability.full(), fresh.probability.full())
 
 
+def test_regions_that_were_seen_are_not_resized_again(monkeypatch):
+    resizes = []
+
+    def counted(values, *size):
+        resizes.append(values.shape)
+        return resized(values, *size)
+
+    monkeypatch.setattr(predictor_module, "resized", counted)
+    image, other = picture(40, 50), picture(50, 40)
+    mask = crop_mask(np.ones((40, 50), bool), 40, 50)
+    predictor = Predictor(Network(lambda image, _: image[:, :1]), PredictorConfig())
+    for _ in range(3):
+        predictor.predict([interaction(image, prompt=mask), interaction(image), interaction(other)])
+    # Three planes of two images, one mask; and what is pasted back, of each prediction.
+    assert sorted(resizes) == sorted([(40, 50)] * 3 + [(50, 40)] * 3 + [(40, 50)] + [(SIDE, SIDE)] * 9)
+
+
+def test_regions_have_a_limit():
+    images = [picture(40, 50, seed) for seed in range(5)]
+    references = [weakref.ref(image) for image in images]
+    each = 40 * 50 * 3 + 4 * 3 * SIDE * SIDE
+    predictor = Predictor(Network(lambda image, _: image[:, :1]), PredictorConfig(), kept_bytes=2 * each)
+    while images:
+        predictor.predict([interaction(images.pop(0))])
+    assert [reference() is not None for reference in references] == [False, False, False, True, True]
+
+
 def test_granularities_become_bins():
     image = picture()
     items = [interaction(image, granularity=value) for value in (None, 0.1, 0.55, 1.0)]
@@ -229,10 +262,27 @@ def test_forwards_are_counted():
     assert predictor.forward_seconds > 0
 
 
-def test_checkpoint_that_changed_is_refused():
-    path = str(default_checkpoint())
-    with pytest.raises(UserError, match="another file"):
+def test_a_file_that_changed_is_refused():
+    path, adapter = str(default_checkpoint()), str(default_adapter())
+    sha256, sha256_of_adapter = (hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in (path, adapter))
+    with pytest.raises(UserError, match=rf"{path} is another file here .*\(sha256 {sha256}\)"):
         open_predictor(ModelFiles(path, "0" * 64, 224), PredictorConfig())
+    with pytest.raises(UserError, match=rf"{adapter} is another file here .*\(sha256 {sha256_of_adapter}\)"):
+        open_predictor(ModelFiles(path, sha256, 224, adapter, "0" * 64), PredictorConfig())
+    open_predictor(ModelFiles(path, sha256, 224, adapter, sha256_of_adapter), PredictorConfig())
+
+
+def test_an_opened_predictor_has_its_lora_merged():
+    files, _ = describe_model(default_checkpoint(), default_adapter(), None)
+    merged = open_predictor(files, PredictorConfig())
+    assert merged.network.adapter.rank == 0
+    network, _ = load_click_model(default_checkpoint())
+    adapter, info = load_adapter(default_adapter())
+    assert info.rank > 0
+    attach_adapter(network, adapter)
+    state = interaction(picture(300, 200), [Click(150, 100, True)], granularity=0.4)
+    ((found,), (expected,)) = (each.predict([state]) for each in (merged, Predictor(network, PredictorConfig())))
+    np.testing.assert_array_equal(found.probability.full(), expected.probability.full())
 
 
 @pytest.mark.golden
@@ -257,18 +307,3 @@ def test_recorded_predictions_of_three_images_as_one_batch(shared):
             states[number] = replace(states[number], **state)
     # The zoom was in use.
     assert any(state.roi.height < state.image.shape[0] for state in states)
-
-
-def test_tensor_float_32_is_off():
-    torch.set_float32_matmul_precision("high")
-    torch.backends.cudnn.allow_tf32 = True
-    checkpoint = default_checkpoint()
-    _, info = load_click_model(checkpoint)
-    open_predictor(ModelFiles(str(checkpoint), info.sha256, info.input_size), PredictorConfig())
-    assert torch.get_float32_matmul_precision() == "highest"
-    assert not torch.backends.cudnn.allow_tf32
-
-
-def test_another_file_under_the_same_path_is_refused():
-    with pytest.raises(UserError, match="another file here"):
-        open_predictor(ModelFiles(str(default_checkpoint()), "0" * 64, 224), PredictorConfig())

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from agg_pipeline.models.adapter import Adapter, adapter_from_state, table_row
-from agg_pipeline.models.checkpoints import FORMAT, METADATA, load_adapter, load_click_model, save_adapter
-from agg_pipeline.models.simpleclick import ARCHITECTURES, SimpleClick, attach_adapter, draw_disks
+from agg_pipeline.models.checkpoints import load_adapter, load_click_model, save_adapter
+from agg_pipeline.models.simpleclick import ARCHITECTURES, SimpleClick, attach_adapter, draw_disks, merge_lora
+from agg_pipeline.models.tensor_files import FORMAT, METADATA
 from schemas.errors import UserError
 
 
@@ -115,6 +116,40 @@ def test_only_the_adapter_is_trained() -> None:
     assert adapter.table.grad is not None
     assert adapter.table.grad.any(dim=1).tolist() == [True, *[False] * 8, True]
     assert all(parameter.grad is None for name, parameter in model.named_parameters() if "adapter" not in name)
+
+
+@pytest.mark.parametrize("projections", ["qk", "qv"])
+def test_merged_lora_predicts_the_same_to_the_bit(projections: str) -> None:
+    model, image, coords = small_model()
+    adapter = random_adapter(projections)
+    attach_adapter(model, adapter)
+    rows = [None, torch.tensor([-1, 0, 9])]
+    with torch.no_grad():
+        expected = [model(image, coords, bins) for bins in rows]
+        merge_lora(model)
+        for bins, logits in zip(rows, expected, strict=True):
+            assert torch.equal(model(image, coords, bins), logits)
+    assert model.has_granularity
+    assert [name for name, _ in model.named_parameters() if name.startswith("adapter.")] == ["adapter.table"]
+    merge_lora(model)
+    with torch.no_grad():
+        assert torch.equal(model(image, coords), expected[0]), "a second time there is nothing to merge"
+
+
+def test_merged_lora_without_a_table() -> None:
+    model, image, coords = small_model()
+    adapter = Adapter(160, 8, granularity=False)
+    adapter.initialise(torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for b in adapter.lora_B:
+            b.normal_(generator=torch.Generator().manual_seed(1))
+        attach_adapter(model, adapter)
+        expected = model(image, coords)
+        merge_lora(model)
+        assert torch.equal(model(image, coords), expected)
+    assert not model.has_granularity
+    with pytest.raises(ValueError, match="no granularity table"):
+        model(image, coords, torch.tensor([0, 0, 0]))
 
 
 @pytest.mark.parametrize("projections", ["qk", "qv"])

@@ -30,6 +30,16 @@ def test_value_beyond_the_limit_is_held_alone():
     assert recent.get("a", lambda: "made again") == "made again"
 
 
+def test_what_is_found_counts_as_used():
+    recent = Recent(5, len)
+    assert recent.find("a") is None
+    recent.get("a", lambda: "xx")
+    recent.get("b", lambda: "yy")
+    assert recent.find("a") == "xx"
+    recent.get("c", lambda: "zz")
+    assert (recent.find("a"), recent.find("b"), recent.find("c")) == ("xx", None, "zz")
+
+
 def test_copy_for_another_process_is_empty():
     recent = Recent(5, len)
     recent.get("a", lambda: "x")

@@ -1,0 +1,86 @@
+"""An image and the interactions with it, click by click as an evaluation makes them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agg_pipeline.inference.user_input import Clicks, clicks_in, granularity_in
+from agg_pipeline.storage.recent import Recent
+from schemas.records import Click, Interaction
+from stages.click_model import ClickModel, after_prediction
+
+REGIONS_BYTES = 16 << 20
+STATES_BYTES = 32 << 20
+"""Of the states of interactions that a session keeps; of an image of 500x375, some forty clicks."""
+
+State = tuple[float | None, tuple[Click, ...]]
+"""What a state of an interaction depends on besides the image: the granularity and the clicks so far."""
+
+
+class Session:
+    """Interactions with one image; ``InteractiveModel.open`` makes it.
+
+    A prediction depends on the image, the granularity and the clicks alone. The clicks are made one after another, as
+    in an evaluation (protocol, sections 2 and 3): each prediction gets the probability map of the one before as mask
+    prompt, and its region of interest. A session keeps the last states of its interactions, so that most calls cost
+    one forward or none:
+
+    - One more click costs one forward; clicks taken back, none.
+    - Other clicks, or another granularity, replay the clicks from the first one that differs. A granularity belongs to
+      the whole interaction, so another one replays all clicks.
+
+    A session may be used from several threads; they take turns.
+    """
+
+    def __init__(self, image: NDArray[np.uint8], model: ClickModel, has_granularity: bool) -> None:
+        self._image = image
+        self._model = model
+        self._has_granularity = has_granularity
+        self._states: Recent[State, Interaction] = Recent(STATES_BYTES, _size)
+        self._lock = Lock()
+
+    def predict(self, clicks: Clicks, granularity: float | None = None) -> NDArray[np.float32]:
+        """Predict the foreground after some clicks.
+
+        Args:
+            clicks: all clicks so far, first to last: (row, col, positive) in pixels, at least one.
+            granularity: between 0 (fine) and 1 (coarse); None for no granularity.
+
+        Returns:
+            Foreground probability per pixel, (H, W) float32.
+
+        Raises:
+            UserError: the clicks or the granularity cannot be used; the session stays as it was.
+        """
+        made = clicks_in(clicks, *self._image.shape[:2])
+        chosen = granularity_in(granularity, self._has_granularity)
+        with self._lock:
+            state = self._latest(chosen, made)
+            for click in made[len(state.clicks) :]:
+                state = self._next(state, click)
+        assert state.prompt is not None
+        return state.prompt.full()
+
+    def _latest(self, granularity: float | None, clicks: tuple[Click, ...]) -> Interaction:
+        """The state after as many of the clicks as possible."""
+        for count in range(len(clicks), 0, -1):
+            state = self._states.find((granularity, clicks[:count]))
+            if state is not None:
+                return state
+        return Interaction(self._image, (), prompt=None, focus=None, granularity=granularity)
+
+    def _next(self, state: Interaction, click: Click) -> Interaction:
+        clicked = replace(state, clicks=(*state.clicks, click))
+        (prediction,) = self._model.predict([clicked])
+        key = clicked.granularity, clicked.clicks
+        return self._states.get(key, lambda: after_prediction(clicked, prediction))
+
+
+def _size(state: Interaction) -> int:
+    """Bytes that a state holds besides the image."""
+    assert state.prompt is not None and state.focus is not None
+    return state.prompt.values.nbytes + state.focus.values.nbytes

@@ -1,0 +1,85 @@
+"""What a training is made on: flags of the backend, and the device in what must be the same to resume it."""
+
+import pytest
+import torch
+
+from agg_pipeline import load_model
+from agg_pipeline.inference.predictor import open_predictor
+from agg_pipeline.models.checkpoints import default_checkpoint
+from agg_pipeline.models.model_files import describe_model
+from agg_pipeline.training.finetune import Inputs, prepare
+from agg_pipeline.training.run import comparable, run_training
+from agg_pipeline.training.training_options import TrainingOptions
+from schemas.config import PredictorConfig
+from schemas.resolve import override
+from schemas.training import FinetuneConfig, PretrainConfig
+
+EXACT = ("highest", False, False, True)
+
+
+def flags():
+    cudnn = torch.backends.cudnn
+    return torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic
+
+
+def set_flags(precision, allow_tf32, benchmark, deterministic):
+    torch.set_float32_matmul_precision(precision)
+    torch.backends.cudnn.allow_tf32 = allow_tf32
+    torch.backends.cudnn.benchmark = benchmark
+    torch.backends.cudnn.deterministic = deterministic
+
+
+@pytest.fixture
+def inexact():
+    """Flags as a user's program may have set them; they are restored after the test."""
+    before = flags()
+    set_flags("high", True, True, False)
+    yield
+    set_flags(*before)
+
+
+@pytest.mark.usefixtures("inexact")
+def test_a_workers_predictor_computes_exactly():
+    files, _ = describe_model(default_checkpoint(), "", None)
+    open_predictor(files, PredictorConfig())
+    assert flags() == EXACT
+
+
+@pytest.mark.usefixtures("inexact")
+def test_load_model_computes_exactly():
+    load_model()
+    assert flags() == EXACT
+
+
+class Steps:
+    """Remembers the flags at each step."""
+
+    def __init__(self):
+        self.flags = []
+
+    def __call__(self, _done, _network):
+        self.flags.append(flags())
+
+    def close(self):
+        pass
+
+
+@pytest.mark.usefixtures("inexact")
+def test_a_training_computes_exactly_from_its_first_validation_on(proposals, data, config, tmp_path):
+    config = override(config, {"training": {"epochs": 1, "batch": 5, "max_rounds": 0}})
+    inputs = Inputs((str(proposals),), {"": str(data)}, str(default_checkpoint()))
+    prepared = prepare(config, inputs, TrainingOptions(tmp_path / "out", validation_masks=0))
+    seen, steps = [], Steps()
+    run_training(prepared, steps, lambda _step, _network: seen.append(flags()))
+    assert seen == [EXACT, EXACT]
+    assert steps.flags == [EXACT]
+
+
+@pytest.mark.parametrize("config", [FinetuneConfig(), PretrainConfig()])
+def test_which_gpu_of_several_trains_does_not_matter(config):
+    def on(device):
+        return comparable(override(config, {"training": {"device": device}}))
+
+    assert on("cuda:0") == on("cuda:1") == on("cuda")
+    assert on("cuda") != on("cpu")
+    assert (on("cuda")["training"]["device"], on("cpu")["training"]["device"]) == ("cuda", "cpu")
