@@ -151,8 +151,8 @@ OPTIONS = {
     "proposals run": "batch-objects checkpoint class config contrast data dataset device dtype exclude-list flip "
     "gallery-images images-per-shard input-size limit-images max-reject-share out overwrite "
     "preset rounds scheduler seed skip-class split workers",
-    "proposals annotate": "batch-objects checkpoint class config data dataset device dtype exclude-list flip gallery-images "
-    "images-per-shard input-size limit-images max-reject-share out overwrite preset "
+    "proposals annotate": "batch-objects checkpoint class config data dataset device dtype exclude-list flip "
+    "gallery-images images-per-shard input-size limit-images max-reject-share out overwrite preset "
     "scheduler seed skip-class split workers",
     "eval run": "adapter batch-objects best-of carry-roi checkpoint class config curves data dataset device "
     "dtype early-stop exclude-list flip granularity granularity-from images-per-shard input-size "
