@@ -171,7 +171,13 @@ def test_values_that_contradict_each_other_are_refused(config, changes, said):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"mode": "optimal", "clicks": {"carry_roi": True}}, {"mode": "fixed", "granularity": 0.5}]
+    "changes",
+    [
+        {"mode": "optimal", "clicks": {"carry_roi": True}},
+        {"mode": "curves", "clicks": {"early_stop": False}},
+        {"mode": "fixed", "granularity": 0.5},
+        {"mode": "best_of", "attempts": 3},
+    ],
 )
 def test_values_that_fit_each_other_are_possible(changes):
     config = override(EvaluationConfig(), changes)
