@@ -125,9 +125,7 @@ class ClicksConfig:
     object_target: float = number(
         0.9, 0, 1, option="target", unit="IoU", help="An interaction with an object has succeeded at this IoU."
     )
-    part_target: float = number(
-        0.85, 0, 1, option="target", unit="IoU", help="An interaction with a part has succeeded at this IoU."
-    )
+    part_target: float = number(0.85, 0, 1, option="target", unit="IoU", help="The same for a part.")
     threshold: float = number(
         0.5, 0, 1, option=True, unit="probability", help="A pixel above this probability belongs to the mask."
     )

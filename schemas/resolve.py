@@ -86,9 +86,15 @@ def validated(config: C) -> C:
     """The configuration itself if all of its values are possible; UserError names the first that is not."""
     values = {key.name: key.value for key in keys_of(config)}
     for name, problem in (*_impossible(config), *_problems(config)):
-        value = list(values[name]) if isinstance(values[name], tuple) else values[name]
-        raise UserError(f"configuration key {name!r} is {value!r}; {problem}")
+        raise UserError(f"configuration key {name!r} is {_written(values[name])}; {problem}")
     return config
+
+
+def _written(value: Any) -> str:
+    """A value as TOML would have it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(list(value) if isinstance(value, tuple) else value)
 
 
 def _impossible(config: Any) -> Iterator[tuple[str, str]]:

@@ -58,7 +58,7 @@ def group(
 ) -> None:
     """Teach a click model to follow a granularity (GCL).
 
-    It learns from the masks of one or several proposal databases. With --resume the same command resumes.
+    It learns from the masks of one or several proposal databases. Run the same command with --resume to resume.
     """
     from agg_pipeline.training.finetune import FinetuneInputs, prepare
 

@@ -45,7 +45,7 @@ class Mixture:
         "--split",
         type=PLACE,
         multiple=True,
-        show_default="the set's split for training",
+        show_default="the set's training split",
         help="Split of a set: a name, a list file, or '' for the usual one; one per --data, in their order.",
     )
 
@@ -100,7 +100,8 @@ def _named(text: str) -> tuple[str, str]:
 def group(mixture: Mixture, checkpoint: str, recipe: str, run: TrainingRun, settings: dict[str, Any]) -> None:
     """Teach a click model to segment whole objects.
 
-    It learns from images with object masks, of one or several data sets. With --resume the same command resumes.
+    It learns from images with object masks, of one or several data sets. Run the same command with --resume to
+    resume.
     """
     from agg_pipeline.training.pretrain import prepare
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from agg_pipeline.evaluation.published import published
 from agg_pipeline.evaluation.results import Results
 from agg_pipeline.evaluation.summary import iou_after, iou_name, levels_of
-from agg_pipeline.report.text_table import Table, mean_cell
+from agg_pipeline.report.text_table import FEWEST_IMAGES, Table, mean_cell
 from schemas.errors import UserError
 from stages.evaluate import noc
 from stages.metrics import bootstrap_means, control
@@ -139,7 +139,8 @@ def _level(level: str, results: Sequence[Results], with_published: bool) -> Tabl
         rules.append(len(rows))
         rows += of_others
     counts_of = f"{len(images)} masks of {len(set(images))} images"
-    title = f"{level}s of {results[0].dataset}, {counts_of}; mean [95 % interval]"
+    shown = "mean [95 % interval]" if len(set(images)) >= FEWEST_IMAGES else "means"
+    title = f"{level}s of {results[0].dataset}, {counts_of}; {shown}"
     return Table(title, ("", *head), tuple(rows), frozenset(rules))
 
 

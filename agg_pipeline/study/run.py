@@ -1,4 +1,4 @@
-"""Running a study: each step is a command of its own, which resumes by itself; finished steps are not run again."""
+"""Running a study: each step is a command of its own that resumes by itself; finished steps are not run again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from schemas.canonical import Json, differences
 from schemas.errors import UserError
 
 DONE = "steps.json"
-"""What the study is of, and its steps by name: arguments, whether it is finished, seconds of all attempts."""
+"""File with the study's facts and, by name, its steps: arguments, whether it is finished, seconds of all attempts."""
 
 
 def read_steps(out: Path) -> dict[str, Json]:
@@ -27,12 +27,41 @@ def read_steps(out: Path) -> dict[str, Json]:
 
 
 def run_steps(steps: Sequence[Step], facts: Mapping[str, str], out: Path, say: Callable[[str], None]) -> None:
-    """Run what is not finished.
+    """Run the steps that are not finished, in their order.
 
-    facts: what decides the results beside the steps' arguments (files, data), by name. UserError if the folder holds a
-    study of other facts, if a step was another command, or if one fails.
+    Args:
+        steps: all steps of the study.
+        facts: what decides the results beside the steps' arguments (files, data), by name.
+        out: output folder of the study.
+        say: told which step begins.
+
+    Raises:
+        UserError: the folder holds another study, or a step fails.
     """
     written = _read(out)
+    begun = written["steps"]
+    _check_same(out, written, steps, facts)
+    for number, step in enumerate(steps, start=1):
+        there = all((Path(step.folder) / name).exists() for name in step.results)
+        if there and step.name in begun and begun[step.name]["finished"]:
+            continue
+        say(f"[{number} of {len(steps)}] {step.name}")
+        before = begun.get(step.name, {}).get("seconds", 0.0)
+        started, failed = time.monotonic(), True
+        try:
+            failed = run_command(_command(step)) != 0
+        finally:
+            seconds = before + time.monotonic() - started
+            begun[step.name] = {"arguments": list(step.arguments), "finished": not failed, "seconds": seconds}
+            # In the order of the steps, which sorted keys would lose.
+            text = json.dumps({"facts": dict(facts), "steps": begun}, indent=1)
+            Store(str(out)).write(DONE, f"{text}\n".encode())
+        if failed:
+            raise UserError(f"{step.name!r} failed; when the cause is mended, run the same command again to resume")
+
+
+def _check_same(out: Path, written: Json, steps: Sequence[Step], facts: Mapping[str, str]) -> None:
+    """UserError if a folder holds a study of other facts, or with another command under the name of a step."""
     begun = written["steps"]
     changed = differences(written["facts"], dict(facts))
     if begun and changed:
@@ -42,33 +71,27 @@ def run_steps(steps: Sequence[Step], facts: Mapping[str, str], out: Path, say: C
             raise UserError(
                 f"{out} holds a study in which {step.name!r} was another command; use another output folder"
             )
-    for number, step in enumerate(steps, start=1):
-        there = all((Path(step.folder) / name).exists() for name in step.results)
-        if there and step.name in begun and begun[step.name]["finished"]:
-            continue
-        say(f"[{number} of {len(steps)}] {step.name}")
-        resume = ("--resume",) if step.resumable and (Path(step.folder) / CHECKPOINT).exists() else ()
-        # A training that was stopped before its first checkpoint has nothing to resume.
-        fresh = ("--overwrite",) if step.resumable and not resume else ()
-        command = [sys.executable, "-m", "agg_pipeline.cli", *step.arguments, "--out", step.folder, *resume, *fresh]
-        before = begun.get(step.name, {}).get("seconds", 0.0)
-        started, failed = time.monotonic(), True
-        try:
-            failed = run_command(command) != 0
-        finally:
-            seconds = before + time.monotonic() - started
-            begun[step.name] = {"arguments": list(step.arguments), "finished": not failed, "seconds": seconds}
-            # In the order of the steps, which sorted keys would lose.
-            text = json.dumps({"facts": dict(facts), "steps": begun}, indent=1)
-            Store(str(out)).write(DONE, f"{text}\n".encode())
-        if failed:
-            raise UserError(f"{step.name!r} failed; when that is mended, the same command goes on from there")
+
+
+def _command(step: Step) -> list[str]:
+    """The command line of a step; a training that was stopped is resumed if it has left a checkpoint."""
+    how: tuple[str, ...] = ()
+    if step.resumable:
+        how = ("--resume",) if (Path(step.folder) / CHECKPOINT).exists() else ("--overwrite",)
+    return [sys.executable, "-m", "agg_pipeline.cli", *step.arguments, "--out", step.folder, *how]
 
 
 def run_command(command: Sequence[str]) -> int:
-    """Run a command to its end; its exit status. An interrupt ends it first, in its own way, and then this one.
+    """Run a command to its end, in a process group of its own, so that Ctrl-C reaches it once, from here.
 
-    It is in a process group of its own, so that a terminal's Ctrl-C reaches it once, from here.
+    Args:
+        command: the program and its arguments.
+
+    Returns:
+        Its exit status.
+
+    Raises:
+        KeyboardInterrupt: an interrupt came; the command has ended in its own way.
     """
     with subprocess.Popen(command, process_group=0) as process:
         interrupted: KeyboardInterrupt | None = None
@@ -85,7 +108,7 @@ def run_command(command: Sequence[str]) -> int:
 
 
 def _read(out: Path) -> Json:
-    """What the file holds; nothing begun where there is none."""
+    """What the file holds; no steps if there is no file."""
     if not (out / DONE).exists():
         return {"facts": {}, "steps": {}}
     try:

@@ -1,4 +1,4 @@
-"""The report of a study as Markdown with two figures, from the results that its steps have left."""
+"""The report of a study: Markdown with two figures, from the results of its steps."""
 
 from __future__ import annotations
 
@@ -27,18 +27,26 @@ LEVELS = ("object", "part")
 ABLATIONS = ("no table", "no LoRA", "neither", PAPER)
 INTRODUCTION = """# A study on small sets
 
-Written by `agg study` (`make study`): a click model, fine-tuned on several sources, on masks of each set that the seed
-draws. Data sets are named by their layout; which folders these were is at the end. Interactions are the evaluator's,
-without the mirrored image, with the best granularity of each mask where nothing else is said: by the ground truth, that
-with the fewest clicks to IoU 0.90 (objects) or 0.85 (parts), then the best first one. `>=20@90` counts the masks that
-need the last click, or are not reached and count as if they were. Means with 95 % intervals over images; rows with a
-minus are differences over the same masks. Model, data and training are far smaller than the paper's.
+Written by `agg study` (`make study`). A click model is fine-tuned on several sources of masks and evaluated on masks of
+each data set that the seed draws. Data sets are named by their layout; the last section says which folders they were.
+Interactions follow the evaluator's protocol, without the mirrored image. Where nothing else is said, each mask has its
+best granularity by the ground truth: the one with the fewest clicks to IoU 0.90 (objects) or 0.85 (parts), then the
+best first click. `>=20@90` counts the masks that need the last click or are not reached, which count as if they needed
+it. Numbers are means with 95 % intervals over images. Rows with a minus are differences over the same masks. Model,
+data and training are far smaller than the paper's.
 """
 DEFINITIONS = {"AGG": "scale and semantic", "scale alone": "scale alone"}
 
 
 def write_study(config: StudyConfig, roots: Mapping[str, str], out: Path, report: Path) -> None:
-    """Write the report and, beside it, its figures."""
+    """Write the report and its figures.
+
+    Args:
+        config: the study's configuration.
+        roots: root folders of its data sets, by name.
+        out: its output folder.
+        report: the Markdown file; figures go into a folder of its name without the ending.
+    """
     found = _Results(config, out)
     pictures = report.with_suffix("")
     pictures.mkdir(parents=True, exist_ok=True)
@@ -56,7 +64,7 @@ def write_study(config: StudyConfig, roots: Mapping[str, str], out: Path, report
 
 
 class _Results:
-    """The results folders of a study, by set, training and mode."""
+    """The results of a study by data set, training and mode."""
 
     def __init__(self, config: StudyConfig, out: Path) -> None:
         self.config = config
@@ -64,7 +72,7 @@ class _Results:
         self._out = out / "evaluated"
 
     def _open(self, name: str, training: str, mode: str, level: str) -> Results | None:
-        """The results over the masks of a level, without the images that are left out; None if the study has none."""
+        """The results over the masks of a level, without the images that are left out; None if there are none."""
         path = self._out / name / training / mode
         if not (path / SUMMARY).exists():
             return None
@@ -76,12 +84,12 @@ class _Results:
         return mask.level == level and mask.image_id not in self.config.leave_out
 
     def summary(self, name: str, training: str, mode: str, level: str) -> Json | None:
-        """Figures of all masks of a level."""
+        """Figures over all masks of a level; None if there are no results."""
         results = self._open(name, training, mode, level)
         return figures(results.masks, results.protocol) if results is not None and results.masks else None
 
     def compared(self, name: str, level: str, rows: Sequence[tuple[str, str, str]]) -> list[Table]:
-        """One table over rows of (title, training, mode), those that there are results of."""
+        """One table with a row per (title, training, mode) that has results; none for fewer than two rows."""
         chosen = []
         for title, training, mode in rows:
             results = self._open(name, training, mode, level)
@@ -90,7 +98,7 @@ class _Results:
         return comparison(same_masks(chosen, intersect=False), with_published=False) if len(chosen) > 1 else []
 
     def each(self) -> Iterator[tuple[str, str]]:
-        """All sets and levels."""
+        """Every data set with every level."""
         for name in self.config.sets:
             for level in LEVELS:
                 yield name, level
@@ -245,7 +253,7 @@ def _trainings(config: StudyConfig, out: Path) -> list[str]:
         cells = (written["source"], learning["lr"], learning["epochs"], learning["batch"], steps)
         rows.append((name, *map(str, cells)))
     head = ("training", "source", "learning rate", "epochs", "batch", "steps")
-    title = "What was trained; an epoch draws a mask of every image, and a photograph of two data sets is two images"
+    title = "Trainings. An epoch draws one mask per image; a photograph of two data sets is two images"
     return [markdown([Table(title, head, tuple(rows))])]
 
 

@@ -113,11 +113,9 @@ def test_groups_and_their_commands_have_a_line_each():
         (("propsals",), "No such command 'propsals'. Did you mean 'proposals'?"),
         (("proposals", "rum"), "No such command 'rum'. Did you mean 'run'?"),
         (("eval", "comprae"), "No such command 'comprae'. Did you mean 'compare'?"),
-        (
-            ("proposals", "run", "--sede", "1"),
-            "No such option '--sede'. (Did you mean one of: '--dtype', '--scheduler', '--seed'?)",
-        ),
-        (("eval", "run", "--max-click", "1", "--out", "x"), "Did you mean '--max-clicks'?"),
+        # Of options click may say several; the words depend on its version.
+        (("proposals", "run", "--sede", "1"), "--seed"),
+        (("eval", "run", "--max-click", "1", "--out", "x"), "--max-clicks"),
     ],
 )
 def test_what_was_probably_meant(words, said):

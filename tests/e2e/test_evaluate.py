@@ -204,7 +204,7 @@ def test_compare(base, one_worker):
     done = invoke("eval", "compare", base / "none", base / "best", one_worker[0], "--with-published")
     assert done.code == 0
     assert "objects of sbd, 8 masks" in done.stdout
-    assert f"{base / 'best'} - {base / 'none'}" in done.stdout
+    assert "best - none" in done.stdout
     assert "published, Table 1: SimpleClick, ViT-B" in done.stdout
     assert "3.28" in done.stdout
     written = invoke("eval", "compare", base / "none", base / "best", "--format", "latex").stdout
@@ -245,8 +245,8 @@ def test_compare_refuses_what_is_no_result(base, tmp_path):
         (("--sample", "2", "--limit-images", "2"), "leave --limit-images out"),
         (("--out", "{file}"), "is a file"),
         (("--out", "{foreign}"), "holds report.html, which is of no evaluation"),
-        (("--config", "{curves}"), "'clicks.early_stop' must be false"),
-        (("--config", "{fixed}", "--granularity", "none"), "'granularity' has no effect"),
+        (("--config", "{curves}"), "'clicks.early_stop' is true; it must be false"),
+        (("--config", "{fixed}", "--granularity", "none"), "'granularity' is 0.3; it has no effect"),
         (("--level", "part"), "no masks at the level 'part'"),
         (("--class", "unicorn"), "no class 'unicorn'"),
         (("--class", "horse"), "no mask to evaluate"),

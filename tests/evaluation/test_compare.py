@@ -14,6 +14,7 @@ from agg_pipeline.report.text_table import Table, latex, markdown
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
 from schemas.tables import CLICKS, TARGETS
+from tests.e2e.commands import ENVIRONMENT, error_of, invoke
 from tests.evaluation.conftest import make_plan, make_run, make_tables
 
 
@@ -160,6 +161,41 @@ def test_damaged_results_are_one_line(two, change):
         store.write("objects.parquet", parquet_bytes(pa.Table.from_pylist(clicks, CLICKS)))
     with pytest.raises(UserError, match=r"is no summary|are damaged"):
         open_results(two[0].name)
+
+
+def compared(*results, names=()):
+    """``agg eval compare`` over folders that were written by hand."""
+    named = [word for name in names for word in ("--name", name)]
+    return invoke("eval", "compare", *(each.name for each in results), *named)
+
+
+def test_rows_have_short_names_or_those_that_are_given(six):
+    assert "second - first" in compared(*six).stdout
+    done = compared(*six, names=("ours", "theirs"))
+    assert "theirs - ours" in done.stdout
+    assert "first" not in done.stdout
+    error = error_of(compared(*six, names=("ours",)))
+    assert error == "1 names for 2 folders of results; give --name once per folder"
+
+
+def test_a_comparison_fits_80_columns(six, monkeypatch):
+    monkeypatch.setitem(ENVIRONMENT, "COLUMNS", "80")
+    lines = compared(*six, names=("the base model", "the fine-tuned model")).stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    for text in ("NoC@80", "NoC@90", "IoU@1", ">=20@90", "[-1.00, -1.00]"):
+        assert any(text in line for line in lines), text
+
+
+def test_the_command_says_what_the_paper_has_no_numbers_of(two):
+    asked = ("eval", "compare", "--with-published", "--format", "markdown")
+    assert invoke(*asked, two[0].name).stderr == ""
+    rewritten = Store(two[0].name)
+    summary = rewritten.read_json("summary.json")
+    summary["plan"]["dataset"]["name"] = "demo"
+    rewritten.write_json("summary.json", summary)
+    done = invoke(*asked, two[0].name)
+    assert done.stderr == "the paper has no numbers for objects of demo: --with-published adds nothing there\n"
+    assert done.stdout.startswith("**objects of demo")
 
 
 def test_published_rows_are_those_of_the_paper(two):

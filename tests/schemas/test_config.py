@@ -10,11 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agg_pipeline.study.study_config import StudyConfig
 from schemas.canonical import canonical_json, content_hash, differences, flatten
-from schemas.config import PRESETS, LoopConfig, ProposalsConfig
+from schemas.config import EVALUATION_PRESETS, PRESETS, EvaluationConfig, LoopConfig, ProposalsConfig
 from schemas.errors import UserError
+from schemas.fields import INFINITY, keys_of
 from schemas.resolve import override, validated
+from schemas.training import FinetuneConfig, PretrainConfig
 
+CONFIGS = (ProposalsConfig(), EvaluationConfig(), FinetuneConfig(), PretrainConfig(), StudyConfig())
 PAPER = PRESETS["paper"]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -128,6 +132,76 @@ def test_presets_say_what_the_protocol_says():
 def test_number_out_of_its_range_is_refused(changes, named):
     with pytest.raises(UserError, match=re.escape(repr(named))):
         validated(override(PAPER, changes))
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "said"),
+    [
+        (PAPER, {"masks": {"opening": 2}}, "'masks.opening' is 2; it must be odd"),
+        (PAPER, {"predictor": {"device": "gpu"}}, "'predictor.device' is 'gpu'; possible: cpu, cuda, cuda:N"),
+        (PAPER, {"predictor": {"device": "cuda:x"}}, "'predictor.device' is 'cuda:x'; possible: cpu, cuda, cuda:N"),
+        (EvaluationConfig(), {"mode": "curves"}, "'clicks.early_stop' is true; it must be false in the mode 'curves'"),
+        (EvaluationConfig(), {"granularity": 0.5}, "'granularity' is 0.5; it has no effect in the mode 'none'"),
+        (EvaluationConfig(), {"mode": "per_class"}, "'granularities' is []; the mode 'per_class' needs them"),
+        (
+            EvaluationConfig(granularities=(("part", 0.5),)),
+            {},
+            "'granularities' is [('part', 0.5)]; they have no effect in the mode 'none'",
+        ),
+        (
+            EvaluationConfig(),
+            {"attempts": 3},
+            "'attempts' is 3; it has no effect in the mode 'none', only in 'best_of'",
+        ),
+        (EvaluationConfig(), {"clicks": {"carry_roi": True}}, "'clicks.carry_roi' is true; it has no effect"),
+        (
+            FinetuneConfig(),
+            {"augment": {"min_zoom": 3.0}},
+            "'augment.min_zoom' is 3.0; it must be at most max_zoom, 2.0",
+        ),
+        (PretrainConfig(), {"training": {"device": "tpu"}}, "'training.device' is 'tpu'; possible: cpu, cuda, cuda:N"),
+        (StudyConfig(), {"variants": ["AGG", "magic"]}, "unknown variant 'magic'; possible: AGG, GT,"),
+        (StudyConfig(), {"ablation_sets": ["coco"]}, "'ablation_sets' is ['coco']; coco is none of the study's sets"),
+    ],
+)
+def test_values_that_contradict_each_other_are_refused(config, changes, said):
+    changed = override(config, changes)
+    with pytest.raises(UserError, match=re.escape(said)):
+        validated(changed)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mode": "optimal", "clicks": {"carry_roi": True}},
+        {"mode": "curves", "clicks": {"early_stop": False}},
+        {"mode": "fixed", "granularity": 0.5},
+        {"mode": "best_of", "attempts": 3},
+    ],
+)
+def test_values_that_fit_each_other_are_possible(changes):
+    config = override(EvaluationConfig(), changes)
+    assert validated(config) is config
+
+
+def test_lists_are_written_as_in_toml():
+    assert override(StudyConfig(), {"sets": ["sbd", "demo"]}).sets == ("sbd", "demo")
+    for value in (["sbd", 1], "sbd", [["sbd"]]):
+        with pytest.raises(UserError, match="a value of type list of texts is needed"):
+            override(StudyConfig(), {"sets": value})
+    with pytest.raises(UserError, match="'granularities'"):
+        override(EvaluationConfig(), {"granularities": [["part", 0.5]]})
+
+
+@pytest.mark.parametrize("config", [*CONFIGS, *EVALUATION_PRESETS.values()], ids=lambda config: type(config).__name__)
+def test_every_key_says_what_it_means_and_its_default_is_possible(config):
+    assert validated(config) is config
+    keys = list(keys_of(config))
+    assert [key.name for key in keys] == list(flatten(dataclasses.asdict(config)))
+    for key in keys:
+        assert key.setting.help.endswith("."), key.name
+        if type(key.value) in (int, float):
+            assert -INFINITY < key.setting.low < key.setting.high, key.name
 
 
 def test_infinite_number_is_refused_because_a_plan_cannot_hold_it():

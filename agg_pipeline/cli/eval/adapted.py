@@ -42,7 +42,7 @@ class Arms:
         "--calibrate-split",
         type=PLACE,
         metavar="SPLIT",
-        show_default="the set's split for training",
+        show_default="the set's training split",
         help="Split of these images.",
     )
 

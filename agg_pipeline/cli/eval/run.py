@@ -143,6 +143,7 @@ def run_command(
     """
     from agg_pipeline.cli.eval.evaluating import evaluate
     from agg_pipeline.datasets.registry import known_dataset
+    from agg_pipeline.evaluation.published import published
     from agg_pipeline.evaluation.run import check_lost_images
 
     check_start(run.out)
@@ -154,4 +155,6 @@ def run_command(
         evaluation = evaluate(
             dataset, model.files, config, limit_objects, run.options, report.pictures, report.with_published
         )
+    if report.with_published and not published(dataset.name)[1]:
+        click.echo(f"the paper has no numbers for {dataset.name}: --with-published adds nothing", err=True)
     check_lost_images(evaluation, run.max_reject_share)
