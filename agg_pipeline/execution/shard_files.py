@@ -79,8 +79,8 @@ def parquet_bytes(table: pa.Table) -> bytes:
 def read_table(store: Store, path: str, columns: Sequence[str] | None = None) -> pa.Table:
     """A Parquet file, or some of its columns; FileNotFoundError, or an Arrow exception if it is broken."""
     with store.open(path) as file:
-        # Threads that Arrow reads with or reads ahead with sometimes abort the interpreter at its end (apache/arrow#34314;
-        # reading ahead: Arrow 18 to 23).
+        # Threads that Arrow reads with, or reads ahead with (18 to 23), sometimes abort the interpreter at its end
+        # (apache/arrow#34314).
         chosen = None if columns is None else list(columns)
         return pq.read_table(file, columns=chosen, use_threads=False, pre_buffer=False)
 
