@@ -18,6 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 GROUPS = {
     "adapter": "Read and write adapters of other programs.",
     "data": "Look at data sets and check them.",
+    "doctor": "Check this installation and this machine.",
     "finetune": "Teach a click model to follow a granularity (GCL).",
     "eval": "Evaluate click models by the field's protocol, and compare results.",
     "pretrain": "Teach a click model whole objects.",
