@@ -185,15 +185,20 @@ def test_an_interpreter_that_is_not_there(tmp_path: Path) -> None:
     assert not (tmp_path / ".venv").exists()
 
 
-@pytest.fixture
-def tool() -> ModuleType:
-    """The program that makes environments."""
-    spec = importlib.util.spec_from_file_location("make_environment", PROJECT / "tools" / "make_environment.py")
+def load_tool(name: str) -> ModuleType:
+    """A program of the folder tools, as a module."""
+    spec = importlib.util.spec_from_file_location(name, PROJECT / "tools" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def tool() -> ModuleType:
+    """The program that makes environments."""
+    return load_tool("make_environment")
 
 
 def test_an_old_interpreter_is_refused(tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,3 +251,16 @@ def test_an_environment_is_made_again_when_its_packages_change(
     os.utime(constraints, (time.time() + 9, time.time() + 9))
     tool.main(str(marker), str(constraints))
     assert len(made) == 2
+
+
+def test_what_a_wheel_lacks_and_has_too_much() -> None:
+    wheel = load_tool("test_wheel")
+    expected = wheel.files_of(PROJECT)
+    assert {"agg_pipeline/py.typed", "agg_pipeline/evaluation/published.tsv", "stages/__init__.py"} <= expected
+    assert {"agg_pipeline/models/weights/xtiny224.safetensors", "agg_pipeline/recipes/finetune/demo.toml"} <= expected
+    assert not [name for name in expected if name.startswith(("tests", "benchmarks")) or "__pycache__" in name]
+    assert wheel.differences(expected, expected) == []
+    assert wheel.differences(expected - {"agg_pipeline/py.typed"} | {"tests/x.py"}, expected) == [
+        "- agg_pipeline/py.typed is missing",
+        "- tests/x.py should not be there",
+    ]
