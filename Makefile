@@ -133,7 +133,7 @@ $(DEV)/.ready-dev: pyproject.toml constraints.txt
 	$(call set_up,constraints.txt,dev)
 
 $(LOWEST)/.ready-lowest: pyproject.toml constraints-lowest.txt
-	$(call set_up,constraints-lowest.txt,dev)
+	$(call set_up,constraints-lowest.txt,test)
 
 clean:
 	rm -rf $(VENV) $(DEV) $(LOWEST) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -71,7 +71,7 @@ def install(wheel: Path, environment: Path) -> Path:
 
 
 def use(python: Path, folder: Path) -> None:
-    """Make proposals of a few images with the installed command, in a folder where nothing else can be imported from."""
+    """Make proposals of a few images with the installed command, in a folder without any code."""
     agg = str(python.parent / "agg")
     run(agg, "doctor", folder=folder)
     run(agg, "proposals", "run", "--limit-images", str(IMAGES), "--workers", "1", "--out", "out", folder=folder)
