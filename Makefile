@@ -1,94 +1,139 @@
-# Every target does its own set-up: virtual environment, pinned packages, the project itself.
-# Variables are set with =, so that a stray environment variable changes nothing; override them on the command line.
+# Every target sets up what it needs: a virtual environment with pinned packages and the project itself.
+# Variables are set with =, so that a stray environment variable changes nothing; set them on make's command line.
 
 VENV = .venv
 PYTHON = python3
 DATASET = demo
 DATA = data/$(DATASET)
-# The demo set is built in and has no folder: DATA is passed on only for other sets, or if it is given.
-ROOT = $(if $(or $(filter-out demo,$(DATASET)),$(filter command,$(origin DATA))),--data "$(DATA)")
 CHECKPOINT =
 ADAPTER =
-# Compared with its base: what make finetune left, else the built-in adapter of the built-in model. ADAPTER= for none.
-FINETUNED = $(wildcard runs/$(DATASET)/finetune/adapter.safetensors)
-COMPARED = $(if $(filter file,$(origin ADAPTER)),$(if $(FINETUNED),comparison,$(if $(CHECKPOINT),,built-in)))
 PROPOSALS = runs/$(DATASET)/proposals
-# The paper's rates are for large models; the built-in one learns nothing from them.
+# The paper's learning rate is for large models; the built-in model learns nothing at it.
 RECIPE = $(if $(filter demo,$(DATASET)),demo,$(if $(CHECKPOINT),paper,study))
-# Masks of each level in an evaluation, drawn by the seed; empty for all. The comparison has some 40 runs over each.
+# Masks per level in an evaluation; empty for all. The comparison of make eval has about 40 runs over each mask.
 SAMPLE = $(if $(filter demo,$(DATASET)),$(if $(COMPARED),30,50))
 OUT = runs/$(DATASET)/$@$(if $(filter eval,$@),$(if $(ADAPTER),-adapted)$(if $(COMPARED),-$(COMPARED)))
 ARGS =
-
-AGG = $(VENV)/bin/agg
-INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SUITE = tests
 
-.PHONY: help proposals finetune eval pretrain study study-small test golden lint bench setup setup-dev clean
+# These may be set on the command line; another name there is a mistake.
+SETTABLE = ADAPTER ARGS CHECKPOINT DATA DATASET OUT PROPOSALS PYTHON RECIPE SAMPLE SUITE VENV
+GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+UNKNOWN = $(firstword $(filter-out $(SETTABLE) MAKE MAKEFLAGS SHELL,$(GIVEN)))
+SIMILAR = $(shell $(PYTHON) -c 'import difflib, sys; print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1))' '$(UNKNOWN)' $(SETTABLE) 2>/dev/null)
+# A make inside another one is given the outer one's variables, which are not ours to judge.
+ifeq ($(MAKELEVEL),0)
+ifneq ($(UNKNOWN),)
+$(error unknown variable $(UNKNOWN); $(if $(SIMILAR),did you mean $(SIMILAR)? )known: $(SETTABLE))
+endif
+endif
+
+# make finetune may take proposals of another set than DATASET, which then needs its images.
+WITHOUT_FILES = $(if $(filter demo,$(DATASET)),proposals eval pretrain bench $(if $(filter PROPOSALS,$(GIVEN)),,finetune))
+ifneq ($(and $(DATA),$(filter DATA,$(GIVEN)),$(filter $(WITHOUT_FILES),$(MAKECMDGOALS))),)
+$(error DATA=$(DATA) needs a DATASET: the demo set is generated and has no files. For example: make $(firstword $(MAKECMDGOALS)) DATASET=sbd DATA=$(DATA))
+endif
+
+AGG = $(VENV)/bin/agg
+# Environments of their own, so that no test changes the packages of a run that is going on.
+DEV = $(VENV)-dev
+LOWEST = $(VENV)-lowest
+
+MODEL = $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)")
+ROOT = $(if $(filter-out demo,$(DATASET))$(filter DATA,$(GIVEN)),$(if $(DATA),--data "$(DATA)"))
+# The adapter that make eval compares with the base: that of make finetune, or the built-in one of the built-in model.
+FINETUNED = $(wildcard runs/$(DATASET)/finetune/adapter.safetensors)
+COMPARED = $(if $(filter file,$(origin ADAPTER)),$(if $(FINETUNED),comparison,$(if $(CHECKPOINT),,built-in)))
+
+.PHONY: help proposals finetune eval pretrain study study-small test test-lowest test-wheel golden lint bench setup setup-dev clean
 
 help:
-	@echo "make proposals [DATASET=sbd DATA=folder CHECKPOINT=file OUT=folder ARGS='--limit-images 40']"
-	@echo "make finetune [DATASET=sbd DATA=folder PROPOSALS=folder CHECKPOINT=file RECIPE=name OUT=folder ARGS=...]"
-	@echo "make eval [DATASET=grabcut DATA=folder CHECKPOINT=file ADAPTER=file OUT=folder SAMPLE=N ARGS=...]"
-	@echo "make pretrain [DATASET=sbd DATA=folder CHECKPOINT=file OUT=folder ARGS=...]"
-	@echo "make study DATA=folder of sbd-mini, parts-mini, grabcut-mini and pascal-part-mini [CHECKPOINT=file OUT=folder]"
-	@echo "make test | study-small | golden | lint | bench | clean"
+	@echo "make proposals     turn object masks into a database of (mask, granularity) pairs"
+	@echo "make finetune      fine-tune a click model on that database"
+	@echo "make eval          evaluate the fine-tuned model beside its base model"
+	@echo "make pretrain      train a click model on whole objects"
+	@echo "make study         all of it on several data sets, with a report (hours); DATA: the folder around them"
+	@echo "make study-small   the same on generated scenes (minutes)"
+	@echo "make test | test-lowest | test-wheel | golden | lint | bench | clean      see CONTRIBUTING.md"
+	@echo
+	@echo "Without variables, these use the generated demo set and the built-in model. Variables:"
+	@echo "  DATASET=sbd          data set (agg data list names them); default: demo"
+	@echo "  DATA=folder          its root folder; default: data/DATASET"
+	@echo "  CHECKPOINT=file      click model; default: the built-in one"
+	@echo "  ADAPTER=file         make eval: evaluate this adapter alone; empty: the base model alone"
+	@echo "  PROPOSALS=folder     make finetune: database to train on; default: that of make proposals"
+	@echo "  RECIPE=name          make finetune: paper, study, demo, or a TOML file"
+	@echo "  SAMPLE=50            make eval: number of masks per level; empty: all"
+	@echo "  OUT=folder           output folder; default: below runs/DATASET"
+	@echo "  ARGS='...'           further options of the agg command, such as --limit-images 40 or --dry-run"
+	@echo "  SUITE=path           make test: the tests to run; default: tests"
+	@echo "  VENV=folder          virtual environment; default: .venv (tests use VENV-dev)"
+	@echo "  PYTHON=program       Python 3.11 or later that makes the environment; default: python3"
 
-proposals: setup
-	$(AGG) proposals run --dataset "$(DATASET)" $(ROOT) --out "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
+proposals: $(VENV)/.ready
+	$(AGG) proposals run --dataset "$(DATASET)" $(ROOT) --out "$(OUT)" $(MODEL) $(ARGS)
 
-# Learns from the result of make proposals; the demo set's recipe and the built-in model's are for small machines.
-finetune: setup
-	$(AGG) finetune --proposals "$(PROPOSALS)" $(ROOT) --out "$(OUT)" --recipe $(RECIPE) $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
+finetune: $(VENV)/.ready
+	$(AGG) finetune --proposals "$(PROPOSALS)" $(ROOT) --out "$(OUT)" --recipe $(RECIPE) $(MODEL) $(ARGS)
 
-# The adapted model beside its base and the controls: that of make finetune, else the built-in one. With ADAPTER: that
-# model alone, with the best granularity for each mask, as in the paper's tables; ARGS can say otherwise (ADAPTER=built-in
-# is the built-in one). With ADAPTER=, or a CHECKPOINT that nothing was taught yet, the base alone.
-eval: setup
-	$(AGG) eval $(if $(COMPARED),adapted,run) --dataset "$(DATASET)" $(ROOT) --out "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(filter comparison,$(COMPARED)),--adapter "$(FINETUNED)") $(if $(ADAPTER),--adapter "$(ADAPTER)" --granularity optimal) $(if $(SAMPLE),--sample $(SAMPLE)) $(ARGS)
+# With an adapter from make finetune, or for the built-in model: the comparison of base and fine-tuned model.
+# With ADAPTER=file: that model alone, with the best granularity per mask as in the paper's tables (ADAPTER=built-in is
+# the built-in adapter). With ADAPTER=, or a CHECKPOINT that was not fine-tuned yet: the base model alone.
+eval: $(VENV)/.ready
+	$(AGG) eval $(if $(COMPARED),adapted,run) --dataset "$(DATASET)" $(ROOT) --out "$(OUT)" $(MODEL) $(if $(filter comparison,$(COMPARED)),--adapter "$(FINETUNED)") $(if $(ADAPTER),--adapter "$(ADAPTER)" --granularity optimal) $(if $(SAMPLE),--sample $(SAMPLE)) $(ARGS)
 
-# A click model for whole objects, from generated scenes and, with DATASET, three times as often from that set.
-pretrain: setup
-	$(AGG) pretrain $(if $(filter-out demo,$(DATASET)),--data "$(DATASET):$(DATA)" --weight 3 --data demo:1000 --weight 1) --out "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
+# From generated scenes and, with DATASET, from that set, three times as often.
+pretrain: $(VENV)/.ready
+	$(AGG) pretrain $(if $(filter-out demo,$(DATASET)),--data "$(DATASET):$(DATA)" --weight 3 --data demo:1000 --weight 1) --out "$(OUT)" $(MODEL) $(ARGS)
 
-# Fine-tuning from several sources, ablations, evaluation on photographs: hours. The report goes to docs/results/study.md.
-study: setup
-	$(AGG) study --data "sbd:$(DATA)/sbd-mini" --data "partimagenet:$(DATA)/parts-mini" --data "grabcut:$(DATA)/grabcut-mini" --data "pascal_part:$(DATA)/pascal-part-mini" --out "$(OUT)" --report docs/results/study.md $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
+study: $(VENV)/.ready
+	$(AGG) study --data "sbd:$(DATA)/sbd-mini" --data "partimagenet:$(DATA)/parts-mini" --data "grabcut:$(DATA)/grabcut-mini" --data "pascal_part:$(DATA)/pascal-part-mini" --out "$(OUT)" --report docs/results/study.md $(MODEL) $(ARGS)
 
-# The same in minutes, on generated scenes alone.
-study-small: setup
-	$(AGG) study --recipe small --out "$(OUT)" --report "$(OUT).md" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
+study-small: $(VENV)/.ready
+	$(AGG) study --recipe small --out "$(OUT)" --report "$(OUT).md" $(MODEL) $(ARGS)
 
-test: setup-dev lint
-	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(SUITE)
+test: $(DEV)/.ready-dev lint
+	$(DEV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(SUITE)
 
-# All 51 recorded interactions and 10 choices of a granularity, of which the suite takes three.
-golden: setup-dev
-	$(VENV)/bin/python -m pytest --numprocesses 2 --all-recorded tests/evaluation/test_evaluator_golden.py
+# The suite with the oldest packages that pyproject.toml allows.
+test-lowest: $(LOWEST)/.ready-lowest
+	$(LOWEST)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(SUITE)
 
-lint: setup-dev
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy
-	$(VENV)/bin/lint-imports --no-cache
+# Builds the wheel, installs it into a new environment, and makes proposals there.
+test-wheel: $(DEV)/.ready-dev
+	$(DEV)/bin/python tools/test_wheel.py
 
-# With the allocator settings that the workers of a run get.
-bench: setup-dev
-	MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=4194304 $(VENV)/bin/python -m benchmarks $(if $(filter-out demo,$(DATASET)),--dataset "$(DATASET)" --data "$(DATA)")
+# All 51 recorded interactions and all 10 recorded choices of a granularity; make test takes three of them.
+golden: $(DEV)/.ready-dev
+	$(DEV)/bin/python -m pytest --numprocesses 2 --all-recorded tests/evaluation/test_evaluator_golden.py
+
+lint: $(DEV)/.ready-dev
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/mypy
+	$(DEV)/bin/lint-imports --no-cache
+
+# With the memory settings that the workers of a run have.
+bench: $(DEV)/.ready-dev
+	MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=4194304 $(DEV)/bin/python -m benchmarks $(if $(filter-out demo,$(DATASET)),--dataset "$(DATASET)" $(ROOT))
 
 setup: $(VENV)/.ready
-setup-dev: $(VENV)/.ready-dev
+setup-dev: $(DEV)/.ready-dev
 
-# torch by itself and first: where an index offers the CPU build, pip then takes it instead of the CUDA packages.
+# $(1): constraints, $(2): extra of the project.
+define set_up
+@$(PYTHON) -c "" 2>/dev/null || { echo "error: $(PYTHON) does not run; agg needs Python 3.11 or later: make PYTHON=python3.11" >&2; exit 1; }
+@$(PYTHON) tools/make_environment.py $@ $(1) $(2)
+endef
+
 $(VENV)/.ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) torch==2.13.0
-	$(INSTALL) --editable .
-	@touch $@
+	$(call set_up,constraints.txt)
 
-$(VENV)/.ready-dev: $(VENV)/.ready
-	$(INSTALL) --editable ".[dev]"
-	@touch $@
+$(DEV)/.ready-dev: pyproject.toml constraints.txt
+	$(call set_up,constraints.txt,dev)
+
+$(LOWEST)/.ready-lowest: pyproject.toml constraints-lowest.txt
+	$(call set_up,constraints-lowest.txt,test)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) $(DEV) $(LOWEST) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -1,5 +1,15 @@
-"""``python -m agg_pipeline.cli``."""
+"""``agg``, and ``python -m agg_pipeline.cli``."""
 
-from agg_pipeline.cli.main import main
+from agg_pipeline.cli.foreign import refuse_foreign_packages
 
-main(prog_name="agg")
+
+def run() -> None:
+    """Run the command."""
+    refuse_foreign_packages()
+    from agg_pipeline.cli.main import main
+
+    main(prog_name="agg")
+
+
+if __name__ == "__main__":
+    run()

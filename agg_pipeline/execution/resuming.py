@@ -47,7 +47,7 @@ def claim(store: Store, layout: Layout, plan: Json, overwrite: bool = False, ver
     Raises:
         UserError: the folder is somebody else's, or holds another run.
     """
-    old = _old_plan(store, layout)
+    old = old_plan(store, layout)
     sizes = listing(store, layout)
     if overwrite:
         delete(store, layout, sizes)
@@ -107,7 +107,7 @@ def delete(store: Store, layout: Layout, files: Iterable[str]) -> None:
     store.remove(PLAN)
 
 
-def _old_plan(store: Store, layout: Layout) -> Json | None:
+def old_plan(store: Store, layout: Layout) -> Json | None:
     """The plan that a folder holds; None if there is none, or a damaged one.
 
     Raises:

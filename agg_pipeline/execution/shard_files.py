@@ -94,9 +94,10 @@ def parquet_bytes(table: pa.Table) -> bytes:
 def read_table(store: Store, path: str, columns: Sequence[str] | None = None) -> pa.Table:
     """A Parquet file, or some of its columns; FileNotFoundError, or an Arrow exception if it is broken."""
     with store.open(path) as file:
-        # pq.read_table takes three times as long for a small file. After a read with threads Arrow sometimes aborts the
-        # interpreter at its end (apache/arrow#34314).
-        table = pq.ParquetFile(file).read(columns=None if columns is None else list(columns), use_threads=False)
+        # pq.read_table takes three times as long for a small file. Threads that Arrow reads with, or reads ahead with
+        # (18 to 23), sometimes abort the interpreter at its end (apache/arrow#34314).
+        parquet = pq.ParquetFile(file, pre_buffer=False)
+        table = parquet.read(columns=None if columns is None else list(columns), use_threads=False)
     return table if columns is None else table.select(list(columns))
 
 

@@ -1,12 +1,13 @@
 """The ``agg`` command for tests: in a process of its own, or, where no workers are needed, in this one."""
 
+import io
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
-
-from click.testing import CliRunner
+from unittest import mock
 
 from agg_pipeline.cli.main import main
 
@@ -49,8 +50,14 @@ def wait(process):
 
 def invoke(*arguments):
     """Run ``agg`` in this process; an exception that it lets out fails the test."""
-    result = CliRunner(catch_exceptions=False).invoke(main, [*map(str, arguments)], env=ENVIRONMENT)
-    return Result(result.exit_code, result.stdout, result.stderr)
+    # Not with click's own runner, which keeps stdout and stderr apart in another way from version to version.
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with mock.patch.dict(os.environ, ENVIRONMENT), redirect_stdout(stdout), redirect_stderr(stderr):
+        try:
+            main([*map(str, arguments)], prog_name="agg")
+        except SystemExit as ended:
+            code = ended.code
+    return Result(code, stdout.getvalue(), stderr.getvalue())
 
 
 def error_of(result):

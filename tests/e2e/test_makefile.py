@@ -1,9 +1,15 @@
-"""What ``make eval`` compares and ``make finetune`` takes, from what there is; the commands are printed, not run."""
+"""What make runs for its variables, which are refused, and the environments that it makes. Commands are printed, not
+run."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -11,19 +17,38 @@ PROJECT = Path(__file__).parents[2]
 LEARNT = "runs/demo/finetune/adapter.safetensors"
 
 
-def command(folder: Path, *variables: str, target: str = "eval") -> str:
-    """The command line of a target in a folder with the project's Makefile and what it depends on."""
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+def make(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Call make in a folder with the project's Makefile and what it depends on."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "constraints-lowest.txt"):
         shutil.copy(PROJECT / name, folder)
-    printed = subprocess.run(
-        ["make", "--dry-run", "--no-print-directory", target, *variables],
+    shutil.copytree(PROJECT / "tools", folder / "tools", dirs_exist_ok=True)
+    return subprocess.run(
+        ["make", "--no-print-directory", *words],
         cwd=folder,
         env={name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))},
         capture_output=True,
         text=True,
-        check=True,
-    ).stdout
-    return next(" ".join(line.split()) for line in printed.splitlines() if f" {target} " in line)
+    )
+
+
+def printed(folder: Path, *words: str) -> list[str]:
+    """The commands that make would run."""
+    done = make(folder, "--dry-run", *words)
+    assert done.returncode == 0, done
+    return [" ".join(line.split()) for line in done.stdout.splitlines()]
+
+
+def command(folder: Path, *variables: str, target: str = "eval") -> str:
+    """The command line of a target."""
+    return next(line for line in printed(folder, target, *variables) if f" {target} " in line)
+
+
+def refusal(folder: Path, *words: str) -> str:
+    """What make says when it refuses its command line; nothing is run."""
+    done = make(folder, *words)
+    assert done.returncode == 2, done
+    assert done.stdout == ""
+    return done.stderr
 
 
 @pytest.fixture
@@ -105,3 +130,155 @@ def test_a_root_is_passed_on_for_sets_that_have_one_or_if_it_is_given(
 )
 def test_the_recipe_suits_the_model(tmp_path: Path, variables: tuple[str, ...], recipe: str) -> None:
     assert f" --recipe {recipe} " in command(tmp_path, *variables, target="finetune") + " "
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("proposals", "DATSET=sbd", "DATA=/nope"),
+            "unknown variable DATSET; did you mean DATASET? known: ADAPTER ARGS",
+        ),
+        (("eval", "dataset=sbd"), "unknown variable dataset; did you mean DATASET? known: "),
+        (("test", "FINETUNED=x"), "unknown variable FINETUNED; known: "),
+        (("ZZZ=1",), "unknown variable ZZZ; known: "),
+    ],
+)
+def test_unknown_variables_are_refused(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    assert said in refusal(tmp_path, *words)
+
+
+def test_known_variables_and_the_flags_of_make_are_taken(tmp_path: Path) -> None:
+    variables = ("DATASET=sbd", "DATA=/d", "CHECKPOINT=c", "OUT=o", "ARGS=--flip", f"PYTHON={sys.executable}", "VENV=v")
+    line = command(tmp_path, "-j4", "--keep-going", *variables, "SHELL=/bin/bash", target="proposals")
+    assert line.endswith('agg proposals run --dataset "sbd" --data "/d" --out "o" --checkpoint "c" --flip')
+    assert line.startswith("v/bin/")
+
+
+def test_variables_of_an_outer_make_pass(tmp_path: Path) -> None:
+    (tmp_path / "outer.mk").write_text("all:\n\t$(MAKE) --dry-run proposals\n")
+    done = make(tmp_path, "-f", "outer.mk", "all", "THEIRS=1", "DATASET=sbd")
+    assert done.returncode == 0, done
+    assert 'agg proposals run --dataset "sbd"' in done.stdout
+
+
+@pytest.mark.parametrize("target", ["proposals", "finetune", "eval", "pretrain", "bench"])
+def test_the_demo_set_takes_no_folder(tmp_path: Path, target: str) -> None:
+    assert "DATA=/data/sbd needs a DATASET" in refusal(tmp_path, target, "DATA=/data/sbd")
+    assert f"make {target} DATASET=sbd DATA=/data/sbd" in refusal(tmp_path, target, "DATA=/data/sbd", "DATASET=demo")
+
+
+def test_what_has_no_files_gets_no_folder(tmp_path: Path) -> None:
+    assert "--data " not in command(tmp_path, target="proposals")
+    assert "--data " not in command(tmp_path, "DATA=", target="proposals")
+    assert ' --data "data/sbd" ' in command(tmp_path, "DATASET=sbd", target="proposals")
+    proposals = command(tmp_path, "PROPOSALS=there", "DATA=/data/sbd", target="finetune")
+    assert '--proposals "there" --data "/data/sbd"' in proposals
+    assert '--data "sbd:/d/sbd-mini"' in command(tmp_path, "DATA=/d", target="study")
+
+
+@pytest.mark.parametrize(
+    ("target", "folder"),
+    [
+        ("proposals", ".venv"),
+        ("test", ".venv-dev"),
+        ("lint", ".venv-dev"),
+        ("bench", ".venv-dev"),
+        ("golden", ".venv-dev"),
+        ("test-wheel", ".venv-dev"),
+        ("test-lowest", ".venv-lowest"),
+    ],
+)
+def test_tests_have_environments_of_their_own(tmp_path: Path, target: str, folder: str) -> None:
+    for given, expected in (((), folder), (("VENV=mine",), folder.replace(".venv", "mine"))):
+        lines = printed(tmp_path, target, *given)
+        used = {word.split("/")[0] for line in lines for word in line.split() if "/.ready" in word or "/bin/" in word}
+        assert used == {expected}
+
+
+def test_an_interpreter_that_is_not_there(tmp_path: Path) -> None:
+    done = make(tmp_path, "proposals", "PYTHON=python3.0")
+    assert done.returncode == 2
+    assert "error: python3.0 does not run; agg needs Python 3.11 or later" in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def load_tool(name: str) -> ModuleType:
+    """A program of the folder tools, as a module."""
+    spec = importlib.util.spec_from_file_location(name, PROJECT / "tools" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def tool() -> ModuleType:
+    """The program that makes environments."""
+    return load_tool("make_environment")
+
+
+def test_an_old_interpreter_is_refused(tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 10, 4))
+    with pytest.raises(
+        SystemExit, match=r"this is Python 3\.10\.4, and agg needs 3\.11 or later: make PYTHON=python3\.11"
+    ):
+        tool.main(str(tmp_path / "venv" / ".ready"), "constraints.txt")
+    assert not (tmp_path / "venv").exists()
+
+
+def test_two_set_ups_at_the_same_time(tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tool, "PROJECT", tmp_path)
+    for name in ("pyproject.toml", "constraints.txt"):
+        (tmp_path / name).touch()
+    events: list[str] = []
+
+    def install(folder: Path, _constraints: str, project: str) -> None:
+        events.append(f"begin {folder.name} {project.removeprefix(str(tmp_path))}")
+        time.sleep(0.2)
+        folder.mkdir()
+        events.append("end")
+
+    monkeypatch.setattr(tool, "install", install)
+    arguments = [(".venv/.ready", ""), (".venv/.ready", ""), (".venv-dev/.ready-dev", "dev")]
+    threads = [
+        threading.Thread(target=tool.main, args=(str(tmp_path / marker), str(tmp_path / "constraints.txt"), extra))
+        for marker, extra in arguments
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert events[1::2] == ["end", "end"]
+    assert sorted(events[::2]) == ["begin .venv ", "begin .venv-dev [dev]"]
+
+
+def test_an_environment_is_made_again_when_its_packages_change(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tool, "PROJECT", tmp_path)
+    made = []
+    monkeypatch.setattr(tool, "install", lambda folder, *_: made.append(folder.mkdir(exist_ok=True)))
+    constraints, marker = tmp_path / "constraints.txt", tmp_path / ".venv" / ".ready"
+    for path in (constraints, tmp_path / "pyproject.toml"):
+        path.touch()
+    for _ in range(2):
+        tool.main(str(marker), str(constraints))
+    assert len(made) == 1
+    os.utime(constraints, (time.time() + 9, time.time() + 9))
+    tool.main(str(marker), str(constraints))
+    assert len(made) == 2
+
+
+def test_what_a_wheel_lacks_and_has_too_much() -> None:
+    wheel = load_tool("test_wheel")
+    expected = wheel.files_of(PROJECT)
+    assert {"agg_pipeline/py.typed", "agg_pipeline/evaluation/published.tsv", "stages/__init__.py"} <= expected
+    assert {"agg_pipeline/models/weights/xtiny224.safetensors", "agg_pipeline/recipes/finetune/demo.toml"} <= expected
+    assert not [name for name in expected if name.startswith(("tests", "benchmarks")) or "__pycache__" in name]
+    assert wheel.differences(expected, expected) == []
+    assert wheel.differences(expected - {"agg_pipeline/py.typed"} | {"tests/x.py"}, expected) == [
+        "- agg_pipeline/py.typed is missing",
+        "- tests/x.py should not be there",
+    ]

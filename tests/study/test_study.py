@@ -274,7 +274,7 @@ def test_images_that_are_left_out_are_in_no_table(study, recipe, tmp_path):
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
 from agg_pipeline.execution.interrupts import watch_interrupts
 from agg_pipeline.study.run import run_command
 
@@ -287,6 +287,7 @@ except KeyboardInterrupt:
     time.sleep(1)
     pathlib.Path(sys.argv[1], "ended cleanly").touch()
 '''
+signal.signal(signal.SIGHUP, getattr(signal, sys.argv[2]))
 watch_interrupts()
 try:
     run_command([sys.executable, "-c", child, sys.argv[1]])
@@ -295,15 +296,36 @@ except KeyboardInterrupt:
 """
 
 
+def started_step(folder, hangup):
+    """A process that runs a step of a minute, when the step has begun. hangup: what it does with SIGHUP at its start;
+    a terminal's default, whatever the tests themselves run under."""
+    parent = subprocess.Popen([sys.executable, "-c", INTERRUPTED, str(folder), hangup])
+    for _ in range(600):
+        if (folder / "started").exists():
+            break
+        time.sleep(0.1)
+    return parent
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_step_ends_in_its_own_way(tmp_path, number):
-    parent = subprocess.Popen([sys.executable, "-c", INTERRUPTED, str(tmp_path)])
+    parent = started_step(tmp_path, "SIG_DFL")
     try:
-        for _ in range(600):
-            if (tmp_path / "started").exists():
-                break
-            time.sleep(0.1)
         parent.send_signal(number)
+        assert parent.wait(60) == 130
+    finally:
+        parent.kill()
+    assert (tmp_path / "ended cleanly").exists()
+
+
+def test_a_closed_terminal_does_not_end_a_step_under_nohup(tmp_path):
+    parent = started_step(tmp_path, "SIG_IGN")
+    try:
+        parent.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            parent.wait(2)
+        assert not (tmp_path / "ended cleanly").exists()
+        parent.send_signal(signal.SIGTERM)
         assert parent.wait(60) == 130
     finally:
         parent.kill()

@@ -1,0 +1,189 @@
+"""Finds the runs below a folder, and keeps ``runs/index.html`` up to date. It reads facts alone: no torch, no Dask."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from agg_pipeline.database.contents import DATABASE, MANIFEST
+from agg_pipeline.evaluation.arm_definitions import ARMS
+from agg_pipeline.evaluation.arms import TABLES
+from agg_pipeline.evaluation.results import REPORT, SUMMARY
+from agg_pipeline.execution.shard_files import PLAN
+from agg_pipeline.report.index_page import RunEntry, write_index
+from agg_pipeline.storage.store import Store
+from agg_pipeline.study.run import DONE
+from agg_pipeline.training.training_folder import ADAPTER, MODEL, PAGE, STEPS
+from agg_pipeline.training.training_folder import PLAN as TRAINING
+from schemas.canonical import Json
+from schemas.errors import StorageError, UserError
+
+RUNS = "runs"
+DEPTH = 4
+"""Levels of folders below ``runs`` in which runs are looked for."""
+
+
+def runs_folder(out: str) -> Path | None:
+    """The nearest folder around an output folder whose name is ``runs``; None if there is none on this machine."""
+    store = Store(out)
+    if not store.is_local():
+        return None
+    return next((folder for folder in Path(store.anchored().url).parents if folder.name == RUNS), None)
+
+
+def closing_line(out: str, page: str) -> str:
+    """Update the index of the runs around an output folder, and say what to open: the last line of a command.
+
+    Args:
+        out: output folder of the command.
+        page: its page.
+    """
+    folder = runs_folder(out)
+    if folder is None:
+        return f"open {page}"
+    try:
+        return f"open {page} (all runs: {update_index(folder)})"
+    except StorageError as error:
+        return f"open {page} ({error})"
+
+
+def update_index(folder: Path) -> Path:
+    """Write the index of the runs below a folder, and return its path; StorageError if it cannot be written."""
+    return write_index(folder, find_runs(folder))
+
+
+def find_runs(folder: Path) -> list[RunEntry]:
+    """The runs below a folder, sorted by path. What lies inside a run is a part of it."""
+    entries = []
+    for place, names, _ in os.walk(folder):
+        path = Path(place)
+        entry = _described(path, path.relative_to(folder).as_posix())
+        if entry is not None:
+            entries.append(entry)
+        if entry is not None or len(path.relative_to(folder).parts) >= DEPTH:
+            names.clear()
+        names.sort()
+    return entries
+
+
+def _described(path: Path, name: str) -> RunEntry | None:
+    """The entry of a run; None for a folder that is none. name: of the folder, in the index."""
+    for marker, describe in DESCRIBED.items():
+        if (path / marker).is_file():
+            try:
+                return describe(path, name)
+            except (UserError, KeyError, TypeError, ValueError, AttributeError, OSError):
+                return RunEntry(name, "unknown", "", "", "", (f"{marker} cannot be read",), ((marker, marker),))
+    return None
+
+
+def _proposals(path: Path, name: str) -> RunEntry:
+    database = path / DATABASE
+    finished = (database / MANIFEST).exists()
+    facts = _read(database / (MANIFEST if finished else PLAN))
+    plan = facts["plan"] if finished else facts
+    figures = ["not finished"]
+    if finished:
+        totals = facts["totals"]
+        masks = sum(count for kind, count in totals["proposals"].items() if kind != "object")
+        figures = [f"{totals['images']} images, {totals['objects']} objects, {masks} proposals"]
+        if not facts["complete"]:
+            figures.append(f"{totals['planned_images']} of {plan['dataset']['images']} images of the split")
+    kind = "annotated parts" if plan["config"].get("source") == "gt" else "proposals"
+    pages = _pages(path, ("gallery", "report/gallery.html"), ("statistics", "report/stats.html"))
+    date = _date(database / MANIFEST)
+    return RunEntry(name, kind, _data(plan), _model(plan["model"]), date, tuple(figures), pages)
+
+
+def _evaluation(path: Path, name: str) -> RunEntry:
+    summary = _read(path / SUMMARY)
+    plan = summary["plan"]
+    pages = _pages(path, ("report", REPORT))
+    figures = (f"granularity: {plan['config']['mode']}", *_levels(summary))
+    return RunEntry(name, "evaluation", _data(plan), _model(plan["model"]), _date(path / SUMMARY), figures, pages)
+
+
+def _comparison(path: Path, name: str) -> RunEntry:
+    """Results of ``agg eval adapted``; the figures are those of the adapted model with the best granularity."""
+    arms = [arm for arm in ARMS if (path / arm / SUMMARY).exists()]
+    shown = "optimal" if "optimal" in arms else arms[0]
+    summary = _read(path / shown / SUMMARY)
+    pages = _pages(path, ("comparison", TABLES), *((arm, f"{arm}/{REPORT}") for arm in arms))
+    figures = tuple(f"{shown}: {line}" for line in _levels(summary))
+    plan = summary["plan"]
+    return RunEntry(name, "comparison", _data(plan), _model(plan["model"]), _date(path / TABLES), figures, pages)
+
+
+def _training(path: Path, name: str) -> RunEntry:
+    config = _read(path / TRAINING)["config"]
+    kind = "fine-tuning" if "lora" in config else "pre-training"
+    result = next((path / result for result in (ADAPTER, MODEL) if (path / result).exists()), path / ADAPTER)
+    figures = [f"recipe {config['recipe']}"]
+    if (path / STEPS).exists():
+        step, _, loss = _last_line(path / STEPS).split(",")[:3]
+        figures.append(f"{step} steps, last loss {float(loss):.3f}")
+    pages = _pages(path, ("training", PAGE))
+    return RunEntry(name, kind, "", config.get("architecture", ""), _date(result), tuple(figures), pages)
+
+
+def _study(path: Path, name: str) -> RunEntry:
+    steps = _read(path / DONE)["steps"]
+    finished = sum(step["finished"] for step in steps.values())
+    pages = _pages(path, ("report", f"../{path.name}.md"))
+    date = _date(path / DONE) if finished == len(steps) else ""
+    return RunEntry(name, "study", "", "", date, (f"finished steps: {finished}",), pages)
+
+
+DESCRIBED: dict[str, Callable[[Path, str], RunEntry]] = {
+    f"{DATABASE}/{PLAN}": _proposals,
+    TABLES: _comparison,
+    SUMMARY: _evaluation,
+    TRAINING: _training,
+    DONE: _study,
+}
+"""The file that tells a kind of run, and what describes it."""
+
+
+def _read(path: Path) -> Json:
+    facts: Json = json.loads(path.read_text())
+    return facts
+
+
+def _data(plan: Json) -> str:
+    return f"{plan['dataset']['name']}, {plan['dataset']['split']}"
+
+
+def _model(model: Json) -> str:
+    adapted = " with adapter" if model.get("adapter") else ""
+    return f"{model['architecture']} at {model['input_size']}{adapted}"
+
+
+def _levels(summary: Json) -> tuple[str, ...]:
+    """A line for each level: clicks to the highest IoU that is known of all masks, IoU after the first click."""
+    lines = []
+    for level, groups in summary["levels"].items():
+        figures = groups["all"]
+        iou = max(figures["noc"], key=float)
+        clicks, first = figures["noc"][iou]["mean"], figures["iou"]["1"]["mean"]
+        lines.append(f"{figures['masks']} {level}s: NoC@{round(100 * float(iou))} {clicks:.2f}, IoU@1 {first:.3f}")
+    return tuple(lines)
+
+
+def _pages(path: Path, *pages: tuple[str, str]) -> tuple[tuple[str, str], ...]:
+    """Those of the pages that are there, and the log."""
+    return tuple((text, page) for text, page in (*pages, ("log", "log.txt")) if (path / page).exists())
+
+
+def _date(path: Path) -> str:
+    """When a file was written, in local time; "" if there is none."""
+    if not path.exists():
+        return ""
+    return datetime.fromtimestamp(path.stat().st_mtime).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def _last_line(path: Path) -> str:
+    """The last whole line of a text file."""
+    return path.read_text().rpartition("\n")[0].rpartition("\n")[2]

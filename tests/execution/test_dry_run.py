@@ -1,0 +1,61 @@
+"""What a run would do, counted without doing it."""
+
+from dataclasses import replace
+
+import pytest
+
+from agg_pipeline.database.contents import DATABASE_LAYOUT
+from agg_pipeline.execution.dry_run import Outlook, outlook
+from agg_pipeline.execution.job import tasks_of
+from agg_pipeline.storage.store import Store
+from schemas.errors import UserError
+
+
+def is_finished(task, sidecar):
+    return sidecar["images"] >= len(task.entries)
+
+
+def files_of(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+@pytest.fixture
+def look(built, toy_dataset, toy_config, toy_plan):
+    def count(limit=None, overwrite=False, plan=toy_plan, store=built):
+        tasks = tasks_of(toy_dataset, toy_config, 3, limit)
+        return outlook(store, DATABASE_LAYOUT, plan, tasks, is_finished, overwrite)
+
+    return count
+
+
+def test_counts(look, built, tmp_path):
+    before = files_of(tmp_path)
+    assert look() == Outlook(shards=3, images=8, finished_shards=3, finished_images=8)
+    assert look(overwrite=True) == Outlook(3, 8, 0, 0)
+    assert look(limit=4) == Outlook(2, 4, 2, 4)
+    assert files_of(tmp_path) == before
+    built.remove("shards/part-00001.json")
+    found = look()
+    assert found == Outlook(3, 8, 2, 5)
+    assert (found.missing_shards, found.missing_images) == (1, 3)
+
+
+def test_a_folder_that_is_not_there_yet(look, tmp_path):
+    assert look(store=Store(str(tmp_path / "new"))) == Outlook(3, 8, 0, 0)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_of_another_run_is_refused_as_the_run_would(look, toy_plan, tmp_path):
+    before = files_of(tmp_path)
+    other = toy_plan | {"seed": 77, "config_hash": "0" * 32}
+    with pytest.raises(UserError, match=r"holds another run.*seed"):
+        look(plan=other)
+    assert look(plan=other, overwrite=True).missing_images == 8
+    assert files_of(tmp_path) == before
+
+
+def test_a_shard_that_is_finished_in_part(look, toy_dataset, toy_config, toy_plan, built):
+    tasks = [replace(task, entries=task.entries * 2) for task in tasks_of(toy_dataset, toy_config, 3, None)]
+    found = outlook(built, DATABASE_LAYOUT, toy_plan, tasks, is_finished, overwrite=False)
+    assert found == Outlook(3, 16, 0, 0)
+    assert look().finished_images == 8
