@@ -87,7 +87,7 @@ pretrain: $(VENV)/.ready
 	$(AGG) pretrain $(if $(filter-out demo,$(DATASET)),--data "$(DATASET):$(DATA)" --weight 3 --data demo:1000 --weight 1) --out "$(OUT)" $(MODEL) $(ARGS)
 
 study: $(VENV)/.ready
-	$(AGG) study --data "sbd:$(DATA)/sbd-mini" --data "partimagenet:$(DATA)/parts-mini" --data "grabcut:$(DATA)/grabcut-mini" --data "pascal_part:$(DATA)/pascal-part-mini" --out "$(OUT)" --report docs/study.md $(MODEL) $(ARGS)
+	$(AGG) study --data "sbd:$(DATA)/sbd-mini" --data "partimagenet:$(DATA)/parts-mini" --data "grabcut:$(DATA)/grabcut-mini" --data "pascal_part:$(DATA)/pascal-part-mini" --out "$(OUT)" --report docs/results/study.md $(MODEL) $(ARGS)
 
 study-small: $(VENV)/.ready
 	$(AGG) study --recipe small --out "$(OUT)" --report "$(OUT).md" $(MODEL) $(ARGS)
