@@ -20,6 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agg_pipeline.report.printed import PRINTED
 from agg_pipeline.storage.store import Store
 from schemas.errors import StorageError
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 LOG = "log.txt"
 ALL = "agg_pipeline"
-PRINTED = "agg_pipeline.printed"
 PACKAGES = ("agg-pipeline", "torch", "dask", "distributed", "numpy", "pyarrow", "opencv-python-headless")
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 FORMAT = "%(asctime)s %(levelname)-7s %(message)s"

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import fsspec
 import pytest
 
-from agg_pipeline.cli.run_log import ALL, LOG, PRINTED, logged, run_log, show_messages
+from agg_pipeline.cli.run_log import ALL, LOG, logged, run_log, show_messages
 from agg_pipeline.execution.job import Progress
+from agg_pipeline.report.printed import PRINTED
 from schemas.errors import UserError
 
 SAYS = logging.getLogger("agg_pipeline.execution.resuming")

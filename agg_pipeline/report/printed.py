@@ -1,0 +1,38 @@
+"""What a command prints for a person: it goes to stdout, and to the log of the run."""
+
+from __future__ import annotations
+
+import io
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+PRINTED = "agg_pipeline.printed"
+"""The logger of what is printed. Logs on the terminal leave it out."""
+LOG_WIDTH = 160
+"""Columns of a table in the log."""
+
+
+def say(line: str) -> None:
+    """Print a line, and log it."""
+    print(line, flush=True)
+    logging.getLogger(PRINTED).info(line)
+
+
+def show(console: Console, content: RenderableType) -> None:
+    """Print a table or a text on a console, and log it without colours.
+
+    Args:
+        console: where it is printed.
+        content: a table, or a text; markup in a string is not read.
+    """
+    from rich.console import Console
+
+    console.print(content, markup=False)
+    logger = logging.getLogger(PRINTED)
+    if logger.isEnabledFor(logging.INFO):
+        plain = io.StringIO()
+        Console(file=plain, width=LOG_WIDTH, highlight=False, color_system=None).print(content, markup=False)
+        logger.info("%s", plain.getvalue().rstrip("\n"))
