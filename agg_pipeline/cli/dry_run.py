@@ -7,14 +7,36 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from schemas.canonical import Json
 
 if TYPE_CHECKING:
     # It imports Dask.
     from agg_pipeline.execution.dry_run import Outlook
+    from agg_pipeline.execution.job import Job, RunOptions
+    from agg_pipeline.storage.store import Store
 
 
-def dry_run_text(config: Any, plan: Json, found: Outlook, batch_objects: int) -> str:
+def print_dry_run(store: Store, job: Job, config: Any, options: RunOptions) -> None:
+    """Print what a run would do, with an estimate of its time.
+
+    Args:
+        store: folder of the run's shards.
+        job: what the run makes.
+        config: its configuration, a dataclass.
+        options: who would do the work.
+    """
+    from agg_pipeline.execution.dry_run import estimated_seconds, outlook
+    from agg_pipeline.report.progress import duration
+
+    found = outlook(store, job, options.overwrite)
+    left = found.missing_images
+    time = f"about {duration(estimated_seconds(job, left, options.workers))}" if left else "none"
+    click.echo(dry_run_text(config, job.plan, found, config.batch.batch_objects, time))
+
+
+def dry_run_text(config: Any, plan: Json, found: Outlook, batch_objects: int, time: str) -> str:
     """The configuration as TOML that ``--config`` takes, and below it, as comments, what the run would do.
 
     Args:
@@ -22,6 +44,7 @@ def dry_run_text(config: Any, plan: Json, found: Outlook, batch_objects: int) ->
         plan: plan of the run.
         found: counts of the run.
         batch_objects: objects in a batch of the model.
+        time: estimated time of the run, in words.
     """
     dataset, model = plan["dataset"], plan["model"]
     if not found.missing_shards:
@@ -38,6 +61,7 @@ def dry_run_text(config: Any, plan: Json, found: Outlook, batch_objects: int) ->
         f"model: {model['architecture']} at {model['input_size']}, sha256 {model['sha256'][:16]}",
         f"configuration hash: {plan['config_hash']}",
         left,
+        f"time: {time}",
         f"batches: at most {batch_objects} objects each; their number is known once the masks are read",
         "nothing was written",
     )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
 import cloup
 
 from agg_pipeline.cli.option_groups import examples, gathered, option, options_of
 from agg_pipeline.cli.options import CHECKPOINT, PLACE, named_root
+from agg_pipeline.cli.run_log import run_log
 from agg_pipeline.cli.settings import config_options, configured, recipe_option, recipes, resolve_recipe
 from agg_pipeline.cli.training import TrainingRun, own_folder, run_prepared
 from schemas.errors import UserError
@@ -60,6 +60,7 @@ def group(
 
     It learns from the masks of one or several proposal databases. Run the same command with --resume to resume.
     """
+    from agg_pipeline.report.printed import say
     from agg_pipeline.training.finetune import FinetuneInputs, prepare
 
     config = resolve_recipe(FinetuneConfig(), "finetune", recipe, settings)
@@ -67,6 +68,8 @@ def group(
     if len(roots) < len(data):
         raise UserError("--data is given twice for the same data set; name each as NAME:ROOT")
     inputs = FinetuneInputs(proposals, roots, checkpoint or "")
-    with own_folder(run.out) as folder:
+    with own_folder(run.out) as folder, run_log(str(folder)) as log:
         options = run.options(folder)
-        run_prepared(config, options, prepare(config, inputs, options, click.echo), run.look_minutes)
+        prepared = prepare(config, inputs, options, say)
+        log.begin()
+        run_prepared(config, options, prepared, run.look_minutes)

@@ -10,6 +10,7 @@ from typing import Any
 import click
 import cloup
 
+from agg_pipeline.cli.run_log import show_messages
 from schemas.errors import UserError
 
 # Threads of torch that wait for each other leave their core to other processes: five times faster on a shared machine.
@@ -91,5 +92,8 @@ class Groups(cloup.Group):
 
 @cloup.group(cls=Groups, epilog=EPILOG, context_settings=SETTINGS)
 @cloup.option("--debug", is_flag=True, help="Show tracebacks.")
-def main(debug: bool) -> None:
+@cloup.option("-v", "--verbose", count=True, help="Also print what the program does; -vv: in more detail.")
+@click.version_option(package_name="agg-pipeline", prog_name="agg")
+def main(debug: bool, verbose: int) -> None:  # noqa: ARG001  # Groups.invoke reads debug
     """GraCo: masks of any granularity from object masks, and models that are controlled by a number."""
+    show_messages(verbose)

@@ -182,6 +182,12 @@ class Run:
         help="Compare the checksums of all finished files when resuming, not only their sizes.",
     )
 
+    dry_run: bool = given(
+        "--dry-run",
+        is_flag=True,
+        help="Print the configuration, what the run would do and about how long it would take; write nothing.",
+    )
+
     @property
     def options(self) -> RunOptions:
         """What the run itself takes."""

@@ -10,6 +10,7 @@ import cloup
 
 from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
 from agg_pipeline.cli.options import FILE, PLACE, finite, named_root
+from agg_pipeline.cli.run_log import run_log
 from agg_pipeline.cli.settings import config_options, configured, recipe_option, recipes, resolve_recipe
 from agg_pipeline.cli.training import TrainingRun, own_folder, run_prepared
 from schemas.errors import UserError
@@ -109,6 +110,8 @@ def group(mixture: Mixture, checkpoint: str, recipe: str, run: TrainingRun, sett
         raise UserError("--architecture is for a model that is trained from scratch; leave it or --checkpoint out")
     config = resolve_recipe(PretrainConfig(), "pretrain", recipe, settings)
     inputs = mixture.inputs(checkpoint)
-    with own_folder(run.out) as folder:
+    with own_folder(run.out) as folder, run_log(str(folder)) as log:
         options = run.options(folder)
-        run_prepared(config, options, prepare(config, inputs, options), run.look_minutes)
+        prepared = prepare(config, inputs, options)
+        log.begin()
+        run_prepared(config, options, prepared, run.look_minutes)

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
+from agg_pipeline.cli.dry_run import print_dry_run
 from agg_pipeline.cli.option_groups import Command, Decorator, examples, gathered, option, options_of
 from agg_pipeline.cli.options import CHECKPOINT, PLACE, Data, Run, model_file
-from agg_pipeline.cli.runs import check_start, resumable
+from agg_pipeline.cli.run_log import logged
+from agg_pipeline.cli.runs import recorded
 from agg_pipeline.cli.settings import config_options, configured, preset_option, read_toml, resolve
 from schemas.config import PRESETS, ProposalsConfig, Source
 from schemas.errors import UserError
@@ -20,7 +22,6 @@ from schemas.errors import UserError
 if TYPE_CHECKING:
     from agg_pipeline.datasets.dataset import Dataset
     from agg_pipeline.proposals.run import Summary
-    from agg_pipeline.storage.store import Store
 
 
 @cloup.group("proposals")
@@ -97,28 +98,30 @@ def _run(
     settings: dict[str, Any],
 ) -> None:
     from agg_pipeline.datasets.selection import nothing_selected
-    from agg_pipeline.proposals.run import check_lost_images
+    from agg_pipeline.proposals.run import check_lost_images, prepare
     from agg_pipeline.proposals.run import run as run_proposals
     from agg_pipeline.proposals.summary_tables import print_summary
     from agg_pipeline.report.progress import RunProgress
-    from agg_pipeline.storage.store import Store
 
-    check_start(run.out)
-    config = replace(_config(preset, run.config, settings), source=source)
-    dataset = data.open()
-    if source == "gt":
-        _check_parts(dataset)
-    progress = RunProgress()
-    try:
-        with resumable(run.overwrite):
-            summary = run_proposals(dataset, model_file(checkpoint), config, run.options, progress.callbacks())
-    finally:
-        progress.close()
-    print_summary(summary)
-    if (data.classes or data.skip_classes) and not summary.manifest["totals"]["objects"]:
-        raise nothing_selected(dataset)
-    _write_report(summary, dataset, Store(run.out).below("report"), gallery_images)
-    check_lost_images(summary, run.max_reject_share)
+    with recorded(run.out, run.overwrite) as log:
+        config = replace(_config(preset, run.config, settings), source=source)
+        dataset = data.open()
+        if source == "gt":
+            _check_parts(dataset)
+        if run.dry_run:
+            print_dry_run(*prepare(dataset, model_file(checkpoint), config, run.options), config, run.options)
+            return
+        progress = RunProgress()
+        try:
+            callbacks = logged(progress.callbacks(), log)
+            summary = run_proposals(dataset, model_file(checkpoint), config, run.options, callbacks)
+        finally:
+            progress.close()
+        print_summary(summary)
+        if (data.classes or data.skip_classes) and not summary.manifest["totals"]["objects"]:
+            raise nothing_selected(dataset)
+        _write_report(summary, dataset, run.out, gallery_images)
+        check_lost_images(summary, run.max_reject_share)
 
 
 def _config(preset: str | None, path: Path | None, settings: dict[str, Any]) -> ProposalsConfig:
@@ -136,16 +139,21 @@ def _check_parts(dataset: Dataset) -> None:
         raise UserError(f"data set {dataset.name} has no annotated parts; {', '.join(with_parts)} have")
 
 
-def _write_report(summary: Summary, dataset: Dataset, report: Store, images: int) -> None:
+def _write_report(summary: Summary, dataset: Dataset, out: str, images: int) -> None:
     """Gallery and timings, beside the database and not in it."""
+    from agg_pipeline.cli.runs_index import closing_line
     from agg_pipeline.report.gallery import write_gallery
+    from agg_pipeline.report.printed import say
+    from agg_pipeline.storage.store import Store
 
+    report = Store(out).below("report")
     if summary.images_done:
         timings = {"images": summary.images_done, "seconds": summary.seconds, **asdict(summary.times)}
         report.write_json("timings.json", timings)
     seed = summary.manifest["plan"]["seed"]
     shown = write_gallery(summary.database, dataset, report, "gallery.html", images, seed)
-    click.echo(f"{report.url}/gallery.html shows {shown} images; the database is {summary.database.store.url}")
+    say(f"{report.url}/gallery.html shows {shown} images; the database is {summary.database.store.url}")
+    say(closing_line(out, f"{report.url}/gallery.html"))
 
 
 DATABASE = cloup.argument("path", type=PLACE, help="Proposal database, or the output folder of a run.")
@@ -229,4 +237,4 @@ def stats_command(path: str, parts: str | None, limit_objects: int | None, seed:
     print_stats(database, recall)
     store = Store(out) if out else database.store.anchored().beside("report")
     write_statistics(database, recall, store)
-    click.echo(f"{store.url}/stats.html and stats.png show the histograms")
+    click.echo(f"open {store.url}/stats.html (histograms, also as stats.png)")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import click
 
+from agg_pipeline.cli.run_log import RunLog, run_log
 from agg_pipeline.execution.interrupts import watch_interrupts
 from schemas.errors import StorageError, UserError
 
@@ -21,6 +22,19 @@ def check_start(out: str) -> None:
         raise UserError("--out is empty; name the output folder")
     if Store(out).is_file():
         raise UserError(f"--out {out} is a file; name a folder")
+
+
+@contextmanager
+def recorded(out: str, overwrite: bool) -> Iterator[RunLog]:
+    """A run over a data set, from its start to its end: interrupts, its log, and how to resume it.
+
+    Args:
+        out: output folder.
+        overwrite: whether it runs with --overwrite.
+    """
+    check_start(out)
+    with run_log(out) as log, resumable(overwrite):
+        yield log
 
 
 @contextmanager

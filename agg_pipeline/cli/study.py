@@ -12,6 +12,7 @@ import cloup
 
 from agg_pipeline.cli.option_groups import examples, option
 from agg_pipeline.cli.options import CHECKPOINT, LOCAL_FILE, PLACE, check_root, model_file, named_root
+from agg_pipeline.cli.run_log import run_log
 from agg_pipeline.cli.settings import (
     config_options,
     configured,
@@ -85,6 +86,8 @@ def group(
     Models are trained from several sources of masks, with ablations, and evaluated on several data sets. Run the same
     command again to resume.
     """
+    from agg_pipeline.cli.runs_index import closing_line
+    from agg_pipeline.report.printed import say
     from agg_pipeline.study.run import run_steps
     from agg_pipeline.study.steps import steps
     from agg_pipeline.study.study_report import write_study
@@ -100,17 +103,18 @@ def group(
             f"--report {report}: name a file with an ending, as report.md; its figures lie in a folder beside it"
         )
     model = str(Path(model_file(checkpoint)).resolve())
-    with own_folder(out) as place:
+    with own_folder(out) as place, run_log(str(place)) as log:
         if not report.absolute().parent.is_dir():
             raise UserError(f"--report {report}: there is no folder {report.parent}")
         made = steps(config, roots, model, place)
+        log.begin()
         try:
-            run_steps(made, facts(config, roots, model), place, click.echo)
+            run_steps(made, facts(config, roots, model), place, say)
         except KeyboardInterrupt:
             click.echo("stopped; run the same command again to resume", err=True)
             sys.exit(130)
         write_study(config, roots, place, report)
-    click.echo(f"{report} holds what was found")
+        say(closing_line(str(place), str(report)))
 
 
 def facts(config: StudyConfig, roots: Mapping[str, str], checkpoint: str) -> dict[str, str]:

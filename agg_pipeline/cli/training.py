@@ -88,12 +88,14 @@ def run_prepared(
     config: FinetuneConfig | PretrainConfig, options: TrainingOptions, prepared: Prepared, look_minutes: float
 ) -> None:
     """Run a training, and say what it leaves; exits with 130 when it is interrupted."""
+    from agg_pipeline.cli.runs_index import closing_line
+    from agg_pipeline.report.printed import say
     from agg_pipeline.training.run import run_training
-    from agg_pipeline.training.training_folder import CHECKPOINT
+    from agg_pipeline.training.training_folder import CHECKPOINT, PAGE
     from agg_pipeline.training.training_monitor import Monitor
 
     for note in prepared.notes:
-        click.echo(f"note: {note}")
+        say(f"note: {note}")
     predictor = PredictorConfig(device=config.training.device, threads=config.training.threads)
     monitor = Monitor(options.out, prepared.validation, predictor, look_minutes)
     try:
@@ -112,4 +114,5 @@ def run_prepared(
     finally:
         monitor.close()
     how = "" if done.step == done.steps else f" after {done.step} of {done.steps} steps; --resume continues"
-    click.echo(f"{path} holds what was learnt{how}")
+    say(f"{path} holds what was learnt{how}")
+    say(closing_line(str(options.out), str(options.out / PAGE)))

@@ -77,7 +77,7 @@ def evaluate_adapted(
         raise ValueError("by-class needs other images")
     store = Store(out).anchored()
     for name in names:
-        arm_config = _config_of(ARMS[name], config)
+        arm_config = config_of(ARMS[name], config)
         if name == "by-class" and others is not None:
             folder = store.below(CURVES).url
             evaluate(others, True, _calibration_config(arm_config, calibrated), folder)
@@ -89,7 +89,8 @@ def evaluate_adapted(
     return tables
 
 
-def _config_of(arm: Arm, config: EvaluationConfig) -> EvaluationConfig:
+def config_of(arm: Arm, config: EvaluationConfig) -> EvaluationConfig:
+    """The configuration of an arm; that of ``by-class`` still lacks its granularities."""
     # An arm of both levels keeps the configured level.
     level = {"level": arm.levels[0]} if len(arm.levels) == 1 else {}
     changed: EvaluationConfig = override(config, {**arm.changes, **level})

@@ -49,6 +49,36 @@ def check_lost_images(evaluation: Evaluation, most: float) -> None:
     check_rejects(evaluation.tables["rejects"], evaluation.images, most, where)
 
 
+def prepare(
+    dataset: Dataset, checkpoint: str, adapter: str, config: EvaluationConfig, options: RunOptions
+) -> tuple[Store, Job]:
+    """What an evaluation makes, over all masks, and the folder of its shards; nothing is written.
+
+    Raises:
+        UserError: device, level, model or output folder cannot be used.
+    """
+    check_device(config.predictor.device, options)
+    _check_level(dataset, config)
+    if config.sample and options.limit_images is not None:
+        raise UserError("--sample draws from all images; leave --limit-images out")
+    files, described = _describe_model(dataset, checkpoint, adapter, config)
+    _check_mode(described, config)
+    place = Store(options.out).anchored()
+    store = place.below(RUN)
+    _refuse_foreign_results(place, store)
+    job = Job(
+        layout=EVALUATION_LAYOUT,
+        plan=make_plan(EVALUATION_LAYOUT, dataset, described, environment(config.predictor), config),
+        tasks=tasks_of(dataset, config, config.batch.images_per_shard, options.limit_images),
+        chain=CHAIN,
+        model=files,
+        predictor=config.predictor,
+        finished=_is_finished,
+        drop=partial(place.remove_all, RESULTS),
+    )
+    return store, job
+
+
 def run(
     dataset: Dataset,
     checkpoint: str,
@@ -72,30 +102,12 @@ def run(
     Raises:
         UserError: for everything that a user can mend. Finished shards stay, and the same call resumes.
     """
-    check_device(config.predictor.device, options)
-    _check_level(dataset, config)
-    if config.sample and options.limit_images is not None:
-        raise UserError("--sample draws from all images; leave --limit-images out")
-    files, described = _describe_model(dataset, checkpoint, adapter, config)
-    _check_mode(described, config)
-    plan = make_plan(EVALUATION_LAYOUT, dataset, described, environment(config.predictor), config)
-    place = Store(options.out).anchored()
-    store = place.below(RUN)
-    _refuse_foreign_results(place, store)
+    store, job = prepare(dataset, checkpoint, adapter, config, options)
+    plan, place = job.plan, Store(options.out).anchored()
     with owned(store) as ownership:
         found = resume(ownership, EVALUATION_LAYOUT, plan, options, progress)
         tasks, images = _chosen(dataset, config, limit_objects, options, progress)
-        job = Job(
-            layout=EVALUATION_LAYOUT,
-            plan=plan,
-            tasks=tasks,
-            chain=CHAIN,
-            model=files,
-            predictor=config.predictor,
-            finished=_is_finished,
-            drop=partial(place.remove_all, RESULTS),
-            last=partial(measure_latency, _few_images(tasks)),
-        )
+        job = replace(job, tasks=tasks, last=partial(measure_latency, _few_images(tasks)))
         made = make_shards(ownership, job, found, options, progress)
         tables = collect(store, tasks)
         if not tables["targets"].num_rows:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from agg_pipeline.execution.chain import ShardTask
+import torch
+
+from agg_pipeline.execution.chain import ShardTask, run_stages
+from agg_pipeline.execution.cluster import default_workers
+from agg_pipeline.execution.job import Job
 from agg_pipeline.execution.plan import refuse_other_plan
 from agg_pipeline.execution.resuming import old_plan
-from agg_pipeline.execution.shard_files import Layout, sidecars
+from agg_pipeline.execution.shard_files import sidecars
+from agg_pipeline.inference.predictor import open_predictor
 from agg_pipeline.storage.store import Store
-from schemas.canonical import Json
+
+MEASURED = 5
+"""Images by which the time of a run is estimated."""
 
 
 @dataclass(frozen=True)
@@ -41,33 +49,46 @@ class Outlook:
         return self.images - self.finished_images
 
 
-def outlook(
-    store: Store,
-    layout: Layout,
-    plan: Json,
-    tasks: Sequence[ShardTask[Any]],
-    is_finished: Callable[[ShardTask[Any], Json], bool],
-    overwrite: bool,
-) -> Outlook:
+def outlook(store: Store, job: Job, overwrite: bool) -> Outlook:
     """Count what a run would do.
 
     Args:
         store: folder of the run's shards; it may be missing.
-        layout: layout of that folder.
-        plan: plan of the run.
-        tasks: the run's shards.
-        is_finished: whether a shard needs no more work, by its sidecar.
+        job: what the run makes.
         overwrite: whether the run would delete what is there.
 
     Raises:
         UserError: the run would be refused, because the folder holds another run or somebody's files.
     """
-    old = old_plan(store, layout)
-    found = {} if overwrite else sidecars(store, layout)
+    old = old_plan(store, job.layout)
+    found = {} if overwrite else sidecars(store, job.layout)
     if found:
-        refuse_other_plan(store.url, old, plan)
-    finished = [task for task in tasks if task.index in found and is_finished(task, found[task.index])]
-    return Outlook(len(tasks), _images(tasks), len(finished), _images(finished))
+        refuse_other_plan(store.url, old, job.plan)
+    finished = [task for task in job.tasks if task.index in found and job.finished(task, found[task.index])]
+    return Outlook(len(job.tasks), _images(job.tasks), len(finished), _images(finished))
+
+
+def estimated_seconds(job: Job, images: int, workers: int | None) -> float:
+    """Time that the work on so many images would take: a few are worked on here, and the result is thrown away.
+
+    Args:
+        job: what the run makes.
+        images: images to do.
+        workers: number of workers; None for the default.
+    """
+    torch.set_num_threads(job.predictor.threads)
+    model = open_predictor(job.model, job.predictor)
+    entries = [entry for task in job.tasks for entry in task.entries]
+    # The first image also pays for what later ones find ready; it is not counted.
+    some = entries[:: max(1, len(entries) // MEASURED)][: MEASURED + 1]
+    seconds = []
+    for entry in some:
+        started = time.perf_counter()
+        run_stages(job.chain.stages, replace(job.tasks[0], entries=(entry,)), model)
+        seconds.append(time.perf_counter() - started)
+    measured = seconds[1:] or seconds
+    each = sum(measured) / len(measured)
+    return each * images / min(workers or default_workers(job.predictor), max(1, images))
 
 
 def _images(tasks: Sequence[ShardTask[Any]]) -> int:

@@ -66,11 +66,11 @@ def _lost_images(sidecar: Json) -> int:
     return sum(sidecar["rejects"].get(reason, 0) for reason in IMAGE_REASONS)
 
 
-def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: RunOptions, progress: Progress) -> Summary:
-    """Make what is missing of the database below ``options.out``, and finish it (manifest, sampling weights, card).
+def prepare(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: RunOptions) -> tuple[Store, Job]:
+    """What a run makes, and the folder of its database; nothing is written.
 
     Raises:
-        UserError: for everything that a user can mend. Finished shards stay, and the same call resumes.
+        UserError: device, model or output folder cannot be used.
     """
     check_device(config.predictor.device, options)
     place = Store(options.out).anchored()
@@ -89,6 +89,17 @@ def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: Run
         finished=_is_finished,
         drop=partial(store.remove_all, DATABASE_LAYOUT.summaries),
     )
+    return store, job
+
+
+def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: RunOptions, progress: Progress) -> Summary:
+    """Make what is missing of the database below ``options.out``, and finish it (manifest, sampling weights, card).
+
+    Raises:
+        UserError: for everything that a user can mend. Finished shards stay, and the same call resumes.
+    """
+    store, job = prepare(dataset, checkpoint, config, options)
+    plan = job.plan
     started = time.perf_counter()
     with owned(store) as ownership:
         found = resume(ownership, DATABASE_LAYOUT, plan, options, progress)

@@ -10,6 +10,7 @@ from rich.progress import Progress as Bar
 
 from agg_pipeline.execution.chain import Done
 from agg_pipeline.execution.job import Progress, RunStart
+from agg_pipeline.report.printed import show
 from agg_pipeline.report.terminal import wide_console
 from schemas.canonical import Json
 
@@ -91,7 +92,7 @@ class RunProgress:
 
     def callbacks(self) -> Progress:
         """What the run calls."""
-        return Progress(self._started, self._advanced, self._shard_finished, self._console.print)
+        return Progress(self._started, self._advanced, self._shard_finished, self._print)
 
     def close(self) -> None:
         """End the bar."""
@@ -102,11 +103,11 @@ class RunProgress:
         for sidecar in start.finished:
             self._note = self._note_of(sidecar)
         if start.finished:
-            self._console.print(f"{start.images - start.missing} of {start.images} images are finished already")
+            self._print(f"{start.images - start.missing} of {start.images} images are finished already")
         if not start.missing:
             return
         workers = "1 worker" if start.workers == 1 else f"{start.workers} workers"
-        self._console.print(f"{start.missing} images to do with {workers}")
+        self._print(f"{start.missing} images to do with {workers}")
         self._pace = Pace(start.missing, start.workers, self._clock())
         if self._console.is_terminal:
             columns = TimeElapsedColumn(), TextColumn("{task.fields[pace]}"), TextColumn("{task.fields[note]}")
@@ -132,7 +133,7 @@ class RunProgress:
             self._next_line = pace.elapsed + max(LINE_SECONDS, LINE_SHARE * pace.elapsed)
 
     def _print(self, *words: str) -> None:
-        self._console.print(", ".join(filter(None, words)))
+        show(self._console, ", ".join(filter(None, words)))
 
 
 def duration(seconds: float) -> str:

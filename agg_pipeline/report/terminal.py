@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from agg_pipeline.report.printed import show
 from schemas.findings import Finding
 
 Column = tuple[str, ...]
@@ -45,7 +46,7 @@ def print_rows(
     """
     console = wide_console()
     # rich would wrap the title to the table's width.
-    console.print(Text(title, style="bold"))
+    show(console, Text(title, style="bold"))
     columns: list[Column] = list(zip(head, *rows, strict=True))
     if _width(columns) <= console.width:
         _print_block(console, columns, rules)
@@ -68,7 +69,7 @@ def _print_block(
             table.add_section()
         # Text, so that brackets are not read as markup.
         table.add_row(*map(Text, cells))
-    console.print(table)
+    show(console, table)
 
 
 def _blocks(names: Column, numbers: Sequence[Column], width: int) -> list[list[Column]]:

@@ -9,11 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import click
 from tensorboardX import SummaryWriter
 
 from agg_pipeline.datasets.evaluated_masks import EvaluatedMask
 from agg_pipeline.models.simpleclick import SimpleClick
+from agg_pipeline.report.printed import say
 from agg_pipeline.training.training_folder import PICTURES, STEPS, TENSORBOARD, VALIDATION
 from agg_pipeline.training.training_lines import LevelMeans, step_line, validation_lines
 from agg_pipeline.training.training_log import STEP_COLUMNS, VALIDATION_COLUMNS, append
@@ -59,7 +59,7 @@ class Monitor:
         now, last = time.monotonic(), done.step == done.steps
         if now - self._said > SECONDS or last:
             self._said = now
-            click.echo(step_line(self._first, done, sum(self._recent) / len(self._recent)))
+            say(step_line(self._first, done, sum(self._recent) / len(self._recent)))
         if now - self._validated > 60 * self.minutes and not last:
             self.validate(done.step, network)
             self._validated = time.monotonic()
@@ -80,7 +80,7 @@ class Monitor:
             )
             names = ("" if g is None else f" at {g:.1f}" for g in found.granularities)
             self._scalars(step, {f"{level} iou@1{name}": mean for name, mean in zip(names, means, strict=True)})
-        click.echo(validation_lines(step, found.granularities, levels))
+        say(validation_lines(step, found.granularities, levels))
 
     def close(self) -> None:
         """End the TensorBoard file."""

@@ -14,7 +14,7 @@ from schemas.resolve import override, validated
 def test_what_is_printed_is_a_configuration_file_of_the_same_run(presets, toy_plan):
     for preset, config in presets.items():
         changed = validated(override(config, {"seed": 7, "predictor": {"flip": True}}))
-        text = dry_run_text(changed, toy_plan, Outlook(1, 1, 0, 0), 8)
+        text = dry_run_text(changed, toy_plan, Outlook(1, 1, 0, 0), 8, "about 3 s")
         written = tomllib.loads(text)
         assert written.pop("preset") == preset
         assert validated(override(config, written)) == changed
@@ -48,13 +48,16 @@ def test_values_of_every_kind():
 )
 def test_what_would_be_done(toy_plan, found, said):
     comments = [
-        line for line in dry_run_text(PRESETS["paper"], toy_plan, found, 8).splitlines() if line.startswith("#")
+        line
+        for line in dry_run_text(PRESETS["paper"], toy_plan, found, 8, "about 3 s").splitlines()
+        if line.startswith("#")
     ]
     assert comments == [
         "# toy, val: 8 of 8 images, 3 shards",
         f"# model: toy at 32, sha256 {'0' * 16}",
         f"# configuration hash: {toy_plan['config_hash']}",
         f"# {said}",
+        "# time: about 3 s",
         "# batches: at most 8 objects each; their number is known once the masks are read",
         "# nothing was written",
     ]

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
+from agg_pipeline.cli.dry_run import print_dry_run
 from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
 from agg_pipeline.cli.options import CHECKPOINT, FILE, PLACE, Data, Model, Run
-from agg_pipeline.cli.runs import check_start, resumable
+from agg_pipeline.cli.runs import recorded
 from agg_pipeline.cli.settings import config_options, configured, resolve
 from agg_pipeline.evaluation.arm_definitions import ARMS
 from schemas.config import EVALUATION_PRESETS, EvaluationConfig
@@ -84,48 +85,56 @@ def adapted_command(data: Data, model: Model, arms: Arms, pictures: int, run: Ru
     objects (whole). Run the same command again to resume.
     """
     from agg_pipeline.cli.eval.evaluating import evaluate
+    from agg_pipeline.cli.runs_index import closing_line
     from agg_pipeline.datasets.registry import known_dataset
-    from agg_pipeline.evaluation.arms import CURVES, TABLES, evaluate_adapted, fitting
-    from agg_pipeline.evaluation.run import check_lost_images
+    from agg_pipeline.evaluation.arms import CURVES, TABLES, config_of, evaluate_adapted, fitting
+    from agg_pipeline.evaluation.run import check_lost_images, prepare
     from agg_pipeline.models.model_files import describe_model
+    from agg_pipeline.report.printed import say
     from agg_pipeline.report.terminal import print_rows
     from agg_pipeline.storage.store import Store
 
-    check_start(run.out)
-    config = resolve(EVALUATION_PRESETS, None, run.config, settings)
-    dataset = data.open(data.split or known_dataset(data.dataset).evaluation_split)
-    chosen = fitting(arms.names, dataset)
-    others = None
-    if "by-class" in chosen:
-        others = _others(data, dataset, arms)
-        if others is None:
-            chosen.remove("by-class")
-    checkpoint, adapter = model.files
-    if not adapter:
-        raise UserError("--adapter is empty")
-    # Whether the files fit together is known before the first evaluation, not after those without the adapter.
-    used, described = describe_model(checkpoint, adapter, config.predictor.input_size or None)
-    models = (
-        f"{described['architecture']} at {used.input_size}, sha256 {used.sha256[:16]}, "
-        f"adapter {model.adapter}, sha256 {used.adapter_sha256[:16]}"
-    )
-    click.echo(models)
+    with recorded(run.out, run.overwrite) as log:
+        config = resolve(EVALUATION_PRESETS, None, run.config, settings)
+        dataset = data.open(data.split or known_dataset(data.dataset).evaluation_split)
+        chosen = fitting(arms.names, dataset)
+        others = None
+        if "by-class" in chosen:
+            others = _others(data, dataset, arms)
+            if others is None:
+                chosen.remove("by-class")
+        checkpoint, adapter = model.files
+        if not adapter:
+            raise UserError("--adapter is empty")
+        # Whether the files fit together is known before the first evaluation, not after those without the adapter.
+        used, described = describe_model(checkpoint, adapter, config.predictor.input_size or None)
+        models = (
+            f"{described['architecture']} at {used.input_size}, sha256 {used.sha256[:16]}, "
+            f"adapter {model.adapter}, sha256 {used.adapter_sha256[:16]}"
+        )
+        if run.dry_run:
+            for name in chosen:
+                own = config_of(ARMS[name], config)
+                files = checkpoint, adapter if ARMS[name].adapted else ""
+                click.echo(f"# {name}")
+                print_dry_run(*prepare(dataset, *files, own, run.into(f"{run.out}/{name}")), own, run.options)
+            return
+        say(models)
 
-    def evaluate_into(images: Dataset, with_adapter: bool, own: EvaluationConfig, folder: str) -> None:
-        name = folder.rpartition("/")[2]
-        arm = "by-class" if name == CURVES else name
-        what = f"{arm}: granularity per class, from parts of other images" if name == CURVES else arm
-        click.echo(f"[{chosen.index(arm) + 1} of {len(chosen)}] {what}")
-        # --limit-images is about the evaluated images.
-        options = run.into(folder, limit=images is dataset)
-        files = checkpoint, adapter if with_adapter else ""
-        check_lost_images(evaluate(images, files, own, None, options, pictures, False), run.max_reject_share)
+        def evaluate_into(images: Dataset, with_adapter: bool, own: EvaluationConfig, folder: str) -> None:
+            name = folder.rpartition("/")[2]
+            arm = "by-class" if name == CURVES else name
+            what = f"{arm}: granularity per class, from parts of other images" if name == CURVES else arm
+            say(f"[{chosen.index(arm) + 1} of {len(chosen)}] {what}")
+            # --limit-images is about the evaluated images.
+            options = run.into(folder, limit=images is dataset)
+            files = checkpoint, adapter if with_adapter else ""
+            check_lost_images(evaluate(images, files, own, None, options, pictures, False, log), run.max_reject_share)
 
-    with resumable(run.overwrite):
         tables = evaluate_adapted(dataset, others, config, chosen, arms.calibrate, run.out, models, evaluate_into)
-    for table in tables:
-        print_rows(table.title, table.head, table.rows, table.rules)
-    click.echo(f"{Store(run.out).anchored().url}/{TABLES} holds these tables")
+        for table in tables:
+            print_rows(table.title, table.head, table.rows, table.rules)
+        say(closing_line(run.out, f"{Store(run.out).anchored().url}/{TABLES}"))
 
 
 def _others(data: Data, dataset: Dataset, arms: Arms) -> Dataset | None:
@@ -135,6 +144,7 @@ def _others(data: Data, dataset: Dataset, arms: Arms) -> Dataset | None:
         UserError: there are none, and an option asks for them.
     """
     from agg_pipeline.datasets.registry import known_dataset
+    from agg_pipeline.report.printed import say
 
     split = arms.calibrate_split or known_dataset(data.dataset).default_split
     try:
@@ -144,5 +154,5 @@ def _others(data: Data, dataset: Dataset, arms: Arms) -> Dataset | None:
     except UserError as error:
         if arms.names or arms.calibrate_split:
             raise UserError(f"by-class needs other images: {error}") from error
-        click.echo(f"by-class is left out, because it needs other images: {error}")
+        say(f"by-class is left out, because it needs other images: {error}")
         return None

@@ -5,14 +5,14 @@ It imports torch, so commands import it in their bodies.
 
 from __future__ import annotations
 
-import click
-
+from agg_pipeline.cli.run_log import RunLog, logged
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.evaluation.evaluation_page import write_report
 from agg_pipeline.evaluation.results import Evaluation
 from agg_pipeline.evaluation.results_table import RunningNoc, print_evaluation
 from agg_pipeline.evaluation.run import run
 from agg_pipeline.execution.job import RunOptions
+from agg_pipeline.report.printed import say
 from agg_pipeline.report.progress import RunProgress
 from schemas.config import EvaluationConfig
 
@@ -25,6 +25,7 @@ def evaluate(
     options: RunOptions,
     pictures: int,
     with_published: bool,
+    log: RunLog,
 ) -> Evaluation:
     """Run an evaluation; print and write what it found.
 
@@ -36,13 +37,14 @@ def evaluate(
         options: where the results go, and who does the work.
         pictures: best, median and worst masks on the page, of each.
         with_published: whether the page has the paper's rows.
+        log: log of the command.
     """
     progress = RunProgress(RunningNoc())
     try:
-        evaluation = run(dataset, *files, config, limit_objects, options, progress.callbacks())
+        evaluation = run(dataset, *files, config, limit_objects, options, logged(progress.callbacks(), log))
     finally:
         progress.close()
     print_evaluation(evaluation)
     write_report(evaluation, dataset, pictures, with_published)
-    click.echo(f"{evaluation.store.url}/report.html shows it; the tables are beside it")
+    say(f"{evaluation.store.url}/report.html shows it; the tables are beside it")
     return evaluation

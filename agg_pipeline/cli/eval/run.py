@@ -8,9 +8,10 @@ from typing import Any
 import click
 import cloup
 
+from agg_pipeline.cli.dry_run import print_dry_run
 from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
 from agg_pipeline.cli.options import PLACE, Data, Model, Run
-from agg_pipeline.cli.runs import check_start, resumable
+from agg_pipeline.cli.runs import recorded
 from agg_pipeline.cli.settings import config_options, configured, preset_option, resolve
 from schemas.config import EVALUATION_PRESETS
 from schemas.errors import UserError
@@ -142,19 +143,25 @@ def run_command(
     Run the same command again to resume.
     """
     from agg_pipeline.cli.eval.evaluating import evaluate
+    from agg_pipeline.cli.runs_index import closing_line
     from agg_pipeline.datasets.registry import known_dataset
     from agg_pipeline.evaluation.published import published
-    from agg_pipeline.evaluation.run import check_lost_images
+    from agg_pipeline.evaluation.results import REPORT
+    from agg_pipeline.evaluation.run import check_lost_images, prepare
+    from agg_pipeline.report.printed import say
 
-    check_start(run.out)
     if mode.curves and settings.get("early-stop"):
         raise UserError("--curves runs all interactions to their end; leave --early-stop out")
-    config = resolve(EVALUATION_PRESETS, preset, run.config, settings, mode.changes())
-    dataset = data.open(data.split or known_dataset(data.dataset).evaluation_split)
-    with resumable(run.overwrite):
+    with recorded(run.out, run.overwrite) as log:
+        config = resolve(EVALUATION_PRESETS, preset, run.config, settings, mode.changes())
+        dataset = data.open(data.split or known_dataset(data.dataset).evaluation_split)
+        if run.dry_run:
+            print_dry_run(*prepare(dataset, *model.files, config, run.options), config, run.options)
+            return
         evaluation = evaluate(
-            dataset, model.files, config, limit_objects, run.options, report.pictures, report.with_published
+            dataset, model.files, config, limit_objects, run.options, report.pictures, report.with_published, log
         )
-    if report.with_published and not published(dataset.name)[1]:
-        click.echo(f"the paper has no numbers for {dataset.name}: --with-published adds nothing", err=True)
-    check_lost_images(evaluation, run.max_reject_share)
+        if report.with_published and not published(dataset.name)[1]:
+            say(f"the paper has no numbers for {dataset.name}: --with-published adds nothing")
+        say(closing_line(run.out, f"{evaluation.store.url}/{REPORT}"))
+        check_lost_images(evaluation, run.max_reject_share)
