@@ -89,7 +89,6 @@ def run(
         found = resume(ownership, EVALUATION_LAYOUT, plan, options, progress)
         tasks, images = _chosen(dataset, config, limit_objects, options, progress)
         job = Job(
-            layout=EVALUATION_LAYOUT,
             plan=plan,
             tasks=tasks,
             chain=CHAIN,

@@ -74,7 +74,6 @@ class Job:
     last: asked of the model of an idle worker in the end.
     """
 
-    layout: Layout
     plan: Json
     tasks: Sequence[ShardTask[Any]]
     chain: Chain

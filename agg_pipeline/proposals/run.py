@@ -81,7 +81,6 @@ def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: Run
     files, described = describe_model(checkpoint, "", config.predictor.input_size or None)
     plan = make_plan(DATABASE_LAYOUT, dataset, described, environment(config.predictor), config)
     job = Job(
-        layout=DATABASE_LAYOUT,
         plan=plan,
         tasks=tasks_of(dataset, config, config.batch.images_per_shard, options.limit_images),
         chain=chain(config),

@@ -18,7 +18,7 @@ from agg_pipeline.database.manifest import finish
 from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.execution.chain import ShardTask
 from agg_pipeline.execution.plan import make_plan
-from agg_pipeline.execution.shard_files import PLAN
+from agg_pipeline.execution.shard_files import PLAN, sidecars
 from agg_pipeline.models.checkpoints import new_click_model, save_click_model
 from agg_pipeline.models.simpleclick import ARCHITECTURES
 from agg_pipeline.proposals.pipeline import (
@@ -61,7 +61,7 @@ def write_proposals(out):
     state = load(ShardTask(0, "demo", dataset.entries, dataset.read, config))
     state = run_granularity(run_complement(run_postprocess(run_mask_engine(state, model))), model)
     write_shard(state, store, plan["config_hash"])
-    finish(store, plan)
+    finish(store, plan, sidecars(store, DATABASE_LAYOUT))
 
 
 class Commands:

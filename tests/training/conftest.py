@@ -9,7 +9,7 @@ from agg_pipeline.database.manifest import finish
 from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.execution.chain import ShardTask
 from agg_pipeline.execution.plan import make_plan
-from agg_pipeline.execution.shard_files import PLAN
+from agg_pipeline.execution.shard_files import PLAN, sidecars
 from agg_pipeline.proposals.pipeline import (
     load,
     run_complement,
@@ -56,7 +56,7 @@ def write_proposals(out, data):
         state = run_complement(run_postprocess(run_mask_engine(load(task), model)))
         state = run_granularity(state, model)
         write_shard(state, store, plan["config_hash"])
-    finish(store, plan)
+    finish(store, plan, sidecars(store, DATABASE_LAYOUT))
     return out
 
 

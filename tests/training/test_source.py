@@ -4,6 +4,7 @@ import pickle
 import re
 import shutil
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -113,8 +114,7 @@ def test_source_without_masks_is_refused(proposals, data):
             UserError, match=f"source '{re.escape(source)}' has no mask of kind annotated to learn from: .* object"
         ):
             opened(proposals, data, source)
-    empty = type(built)(built.store)
-    empty.__dict__["sidecars"] = {}
+    empty = replace(built, sidecars={})
     with pytest.raises(UserError, match="no mask of kind part or complement to learn from: the database holds nothing"):
         open_source([empty], [partial(read_image, Store(str(data)))], "agg", False)
 
