@@ -53,11 +53,12 @@ def open_proposals(path: str) -> ProposalDatabase:
     return ProposalDatabase(store, plan, sidecars(store, DATABASE_LAYOUT))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ProposalDatabase:
-    """The finished shards of a database; tables are read when asked for, masks decoded one by one.
+    """The finished shards of a database; tables are read when they are asked for, and masks decoded one by one.
 
-    plan: the plan of the run: data set, model, configuration, images of every shard. sidecars: of the finished shards.
+    store: the folder. plan: data set, model, configuration and the images of every shard. sidecars: of the finished
+    shards, by shard.
     """
 
     store: Store

@@ -77,10 +77,10 @@ def _mapped(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Keep Ctrl-C from the processes that start here: it is the main thread's, which then ends them."""
+    """Keep Ctrl-C and the like from the processes that start here: the main thread gets them, and then ends these."""
     # Started first, because its start would unblock the signals.
     resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
         yield
     finally:

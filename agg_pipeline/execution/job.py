@@ -81,11 +81,18 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What is to be made.
+    """What a run makes.
 
-    tasks: of all shards. finished: whether a task needs no work any more, by its sidecar. drop: deletes what is only
-    true of a finished run; called when there is something to make. last: asked of the model of an idle worker in the
-    end.
+    Attributes:
+        layout: layout of the folder.
+        plan: plan of the run.
+        tasks: all shards.
+        chain: stages of every shard.
+        model: files of the model.
+        predictor: configuration of the model.
+        finished: whether a shard needs no more work, by its sidecar.
+        drop: deletes what is only true of a finished run; called before the first shard is made.
+        last: question to the model of some worker, asked at the end; None for no question.
     """
 
     layout: Layout
