@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from schemas.records import Click
+from stages.opencv import without_ipp
 
 MAX_CLICKS = 24
 """Most clicks per sign, positive or negative."""
@@ -152,7 +153,9 @@ def corrective_click(
 def _depth(error: Mask) -> NDArray[np.float32]:
     """OpenCV's approximate distance to the outside; beyond the image is outside."""
     padded = np.pad(error, 1).view(np.uint8)
-    return np.asarray(cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1], np.float32)
+    with without_ipp():
+        distance = cv2.distanceTransform(padded, cv2.DIST_L2, 5)
+    return np.asarray(distance[1:-1, 1:-1], np.float32)
 
 
 def with_corrections(initial: Sequence[Click], corrections: Sequence[Click | None]) -> list[Click]:

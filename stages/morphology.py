@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.crop import Crop, MaskCrop, area, crop_mask
+from stages.opencv import without_ipp
 
 
 def fill_holes(mask: MaskCrop) -> MaskCrop:
@@ -100,9 +101,8 @@ def depth(mask: MaskCrop) -> NDArray[np.float32]:
     Returns:
         (box.height, box.width) float32: distance of each pixel of the mask's box to the outside, in pixels.
     """
-    # The last bits of the IPP routine vary with the array's place in memory; each thread has its own switch.
-    cv2.ipp.setUseIPP(False)
-    distance = cv2.distanceTransform(_padded(mask, 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    with without_ipp():
+        distance = cv2.distanceTransform(_padded(mask, 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.asarray(distance[1:-1, 1:-1], np.float32)
 
 

@@ -28,6 +28,7 @@ def start(built, toy_dataset, toy_config, toy_plan, told):
         progress = Progress(told.append, lambda _done: None, told.append)
         options = RunOptions("", limit_images=images, workers=1)
         job = Job(
+            layout=DATABASE_LAYOUT,
             plan=toy_plan,
             tasks=tasks_of(toy_dataset, toy_config, 3, images),
             chain=Chain((), None),

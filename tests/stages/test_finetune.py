@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -161,3 +162,23 @@ def test_iterative_clicks_are_those_of_a_table_of_slots(positives, negatives, si
         if click is not None:
             table[click.positive, 23 - n] = click
     assert sorted(with_corrections(initial, corrections)) == sorted(table.values())
+
+
+def test_corrective_clicks_do_not_depend_on_intels_routines():
+    def clicks(intels):
+        cv2.ipp.setUseIPP(intels)
+        drawn = []
+        for seed in range(40):
+            holes = rng(seed).integers(0, 226, (60, 2))
+            target = np.zeros((226, 226), np.int8)
+            target[20:200, 30:180] = 1
+            target[holes[:, 0], holes[:, 1]] = 0
+            drawn.append(corrective_click(np.zeros(target.shape, np.float32), target, rng(seed)))
+        assert cv2.ipp.useIPP() == intels, "the switch is as it was"
+        return drawn
+
+    before = cv2.ipp.useIPP()
+    try:
+        assert clicks(True) == clicks(False)
+    finally:
+        cv2.ipp.setUseIPP(before)

@@ -1,5 +1,6 @@
 """The training loop: what it changes, resuming to the bit, several processes, and losses that are not finite."""
 
+import cv2
 import pytest
 import torch
 
@@ -8,6 +9,9 @@ from agg_pipeline.training import training_step
 from agg_pipeline.training.run import run_training
 from agg_pipeline.training.training_folder import CHECKPOINT
 from agg_pipeline.training.training_processes import train
+from agg_pipeline.training.validation_masks import masks_of_evaluation_split
+from agg_pipeline.training.validation_step import validate
+from schemas.config import PredictorConfig
 from schemas.errors import UserError
 from tests.training.conftest import Steps
 
@@ -196,3 +200,19 @@ def test_adapter_says_what_it_was_made_of(prepared):
     assert info.origin.base_sha256 == base.sha256
     assert len(info.origin.proposals) == 1
     assert info.origin.config["training"]["epochs"] == 1
+
+
+def test_validation_changes_no_weights(prepared):
+    """An evaluation used to turn Intel's routines off for the rest of the process, and clicks of training changed."""
+    masks = masks_of_evaluation_split(("demo", "", "train"), 0, 1)
+    changes = {"augment": {"size": 96}, "training": {"max_rounds": 3, "epochs": 4}}
+    plain, validated = Steps(), Steps()
+    cv2.ipp.setUseIPP(True)  # as when a process starts
+    _, path = run_training(prepared("plain", changes=changes), plain)
+    _, other = run_training(
+        prepared("validated", changes=changes),
+        validated,
+        lambda _step, network: validate(network, masks, PredictorConfig()),
+    )
+    assert validated.losses == plain.losses
+    assert other.read_bytes() == path.read_bytes()
