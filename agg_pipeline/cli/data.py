@@ -114,7 +114,7 @@ def inspect_command(data: Data, out: str | None, images: int, seed: int) -> None
     _print_counts(data.dataset, counts)
     page = out or f"runs/{data.dataset}/data.html"
     shown = write_contact_sheet(found, counts, *Store.of_file(page), images, seed)
-    click.echo(f"open {page} ({shown} images)")
+    click.echo(f"{page} shows {shown} images")
 
 
 def _print_counts(dataset: str, counts: dict[str, Counts]) -> None:

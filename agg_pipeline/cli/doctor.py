@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 import click
+import cloup
 
 from agg_pipeline.cli.checks import (
     DISTRIBUTION,
@@ -24,14 +25,16 @@ from agg_pipeline.cli.checks import (
     owners_of_packages,
 )
 from agg_pipeline.cli.foreign import foreign_packages
+from agg_pipeline.cli.option_groups import examples
 from agg_pipeline.report.terminal import print_rows
 
 
-@click.command("doctor")
+@cloup.command("doctor", epilog=examples("agg doctor", "agg doctor > doctor.txt"))
 def group() -> None:
-    """Check versions, devices, memory and folders, and run the built-in model once. Exit code 1 if something is wrong.
+    """Check this installation and this machine.
 
-    Send the output with a question or a report of a fault.
+    It looks at versions, devices, memory and folders, and runs the built-in model once. The exit code is 1 if something
+    is wrong. Send the output with a question or a report of a fault.
     """
     packages = [Check("Python", platform.python_version()), *check_packages(_requirements())]
     packages += check_foreign(foreign_packages(), owners_of_packages)

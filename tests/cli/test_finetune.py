@@ -39,7 +39,7 @@ def trained(tmp_path_factory, proposals, data, recipe):
 def test_what_a_training_leaves(trained):
     out, said = trained
     names = {path.name for path in out.iterdir()}
-    files = {"adapter.safetensors", "checkpoint.pt", "training.json", "steps.csv", "training.html"}
+    files = {"adapter.safetensors", "checkpoint.pt", "training.json", "steps.csv", "training.html", "log.txt"}
     assert names == files | {"tensorboard"}
     with (out / "steps.csv").open() as file:
         steps = list(csv.reader(file))

@@ -8,8 +8,9 @@ import sys
 import pytest
 
 from agg_pipeline.cli.runs_index import closing_line, find_runs, runs_folder, update_index
+from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.database.manifest import finish
-from agg_pipeline.execution.shard_files import PLAN
+from agg_pipeline.execution.shard_files import PLAN, sidecars
 from agg_pipeline.storage.store import Store
 from agg_pipeline.training.training_log import STEP_COLUMNS, append
 from schemas.config import EvaluationConfig
@@ -30,7 +31,7 @@ def runs(tmp_path, toy_plan, toy_shards):
     root = tmp_path / "runs"
     made = Store(str(root / "toy" / "proposals" / "database"))
     write_database(made, toy_plan, toy_shards)
-    finish(made, toy_plan)
+    finish(made, toy_plan, sidecars(made, DATABASE_LAYOUT))
     write_text(root / "toy" / "proposals" / "report" / "gallery.html")
     Store(str(root / "toy" / "begun" / "database")).write_json(PLAN, toy_plan)
     write_results(str(root / "toy" / "eval"), "base", EvaluationConfig())
