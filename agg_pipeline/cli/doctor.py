@@ -29,7 +29,7 @@ from agg_pipeline.cli.option_groups import examples
 from agg_pipeline.report.terminal import print_rows
 
 
-@cloup.command("doctor", epilog=examples("agg doctor", "agg doctor > doctor.txt"))
+@cloup.command("doctor", epilog=examples("agg doctor", "agg doctor | tee doctor.txt"))
 def group() -> None:
     """Check this installation and this machine.
 
