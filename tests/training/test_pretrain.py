@@ -273,7 +273,7 @@ def test_bad_input_is_one_line(command, options, said):
 
 def test_a_checkpoint_has_its_own_architecture(command, tmp_path):
     start = ("--checkpoint", default_checkpoint())
-    assert "--architecture is of a model that starts from nothing" in error_of(
+    assert "--architecture is for a model that is trained from scratch" in error_of(
         command(*start, "--architecture", "base")
     )
     config = override(PretrainConfig(), {"architecture": "base", "augment": {"size": 32}, "training": {"loaders": 0}})
