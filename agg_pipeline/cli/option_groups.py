@@ -1,8 +1,4 @@
-"""Groups of options: each group is a small dataclass and reaches the command as one argument.
-
-Modules of this package import at their top only what options need, so that ``--help`` is fast; what a command runs is
-imported in its body.
-"""
+"""Groups of options: each group is a small dataclass and reaches the command as one argument."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Place(click.Path):
         return super().convert(expanded(os.fspath(value)), param, ctx)
 
 
-PLACE = Place()
+PLACE = Place(readable=False)
 FILE = Place(dir_okay=False)
 LOCAL_FILE = Place(dir_okay=False, path_type=Path)
 

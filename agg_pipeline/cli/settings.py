@@ -1,7 +1,9 @@
-"""Options that are made from a configuration, and the configuration from what overrides what.
+"""Options generated from a configuration, and how it is resolved: preset or recipe < TOML file < command line.
 
-A field of a configuration says by itself what its option is called, which values it may have and what it means
-(``schemas.fields``); here the options are made from that.
+A field of a configuration says by itself what it means, which values it may have and what its option is called
+(``schemas.fields``); a new field is written there and nowhere else. Libraries for this bring a parser of their own
+(tyro, cyclopts, simple-parsing) or another kind of class (pydantic-settings), and know neither a default per preset nor
+one option for two fields. Here the options are click's, as all others of the commands.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import pytest
 from agg_pipeline.cli.main import GROUPS
 from agg_pipeline.cli.options import Place
 from agg_pipeline.cli.settings import ConfigOption
-from tests.cli.commands import COMMANDS, LEAVES
+from tests.cli.every_command import COMMANDS, LEAVES
 from tests.e2e.commands import ROOT, error_of, invoke
 
 HEAVY = ("torch", "dask", "distributed", "matplotlib", "scipy", "cv2", "lightning_fabric", "pyarrow")

@@ -23,7 +23,7 @@ from schemas.config import EVALUATION_PRESETS, PRESETS
 from schemas.errors import UserError
 from schemas.fields import choice, flag, keys_of, number, place, text
 from schemas.training import FinetuneConfig, PretrainConfig
-from tests.cli.commands import LEAVES
+from tests.cli.every_command import LEAVES
 
 
 @dataclass(frozen=True)

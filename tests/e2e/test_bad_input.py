@@ -425,7 +425,7 @@ def test_values_out_of_range(refused, tmp_path, options, said):
         ("[loop\nkeep = 'all'", "is not TOML: Expected ']' at the end of a table declaration (at line 1, column 6)"),
         ("seed = 'one'", "configuration key 'seed' is 'one'; a value of type int is needed"),
         ("seed = -1", "configuration key 'seed' is -1; it must be from 0 to"),
-        ("[batch]\nimages_per_shard = 0", "configuration key 'batch.images_per_shard' is 0; it must be at least 1"),
+        ("[batch]\nbatch_pixels = 0", "configuration key 'batch.batch_pixels' is 0; it must be at least 1"),
         ("seed = 1.5", "configuration key 'seed' is 1.5; a value of type int is needed"),
         ("loop = 3", "configuration key 'loop' is a table, not 3"),
         ("[predictor]\nflip = 1", "configuration key 'predictor.flip' is 1; a value of type bool is needed"),

@@ -113,6 +113,8 @@ def test_results_folder(one_worker):
     assert 0 < latency["median"] <= latency["p95"]
     page = (out / "report.html").read_text()
     assert "Spearman" in page
+    assert "(4 images)" in page
+    assert "(4 images)" in output
     assert "http" not in page.replace("http://www.w3.org", "")
 
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from agg_pipeline.evaluation.per_class import class_granularities
-from agg_pipeline.evaluation.results_table import remarks
+from agg_pipeline.evaluation.results_table import interval, remarks
 from agg_pipeline.evaluation.summary import figures, hash_of, masks_of, protocol_of, summarise
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
@@ -141,6 +141,11 @@ def test_remarks_name_what_a_reader_must_know(three_masks):
         f"1 mask(s) left out: {REASONS['all_ignored']}; see rejects.parquet",
         f"2 image(s) left out: {REASONS['unreadable_image']}; see rejects.parquet",
     ]
+
+
+@pytest.mark.parametrize(("images", "shown"), [(1, "4.00 (1 image)"), (4, "4.00 (4 images)"), (5, "4.00 [3.50, 4.25]")])
+def test_a_mean_of_few_images_has_no_interval(images, shown):
+    assert interval({"mean": 4.0, "low": 3.5, "high": 4.25}, images) == shown
 
 
 def test_hash_of_masks_does_not_depend_on_their_order():
