@@ -77,7 +77,7 @@ class Groups(cloup.Group):
         """Run the chosen command."""
         try:
             return super().invoke(ctx)
-        except getattr(click.exceptions, "NoArgsIsHelpError", ()):  # since click 8.2; before it, help is no error
+        except click.exceptions.NoArgsIsHelpError:
             raise
         except (UserError, click.ClickException) as error:
             if ctx.params.get("debug"):
