@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from schemas.canonical import Json
 from schemas.config import PredictorConfig
 from schemas.errors import UserError
 
+LOG = logging.getLogger(__name__)
 C = TypeVar("C")
 
 
@@ -163,6 +165,7 @@ def resume(
     ownership: Ownership, layout: Layout, plan: Json, options: RunOptions, progress: Progress
 ) -> dict[int, Json]:
     """Make a folder the place of a plan; the sidecars of its finished shards, by shard. See ``claim``."""
+    LOG.info("configuration hash %s, data fingerprint %s", plan["config_hash"], plan["dataset"]["fingerprint"])
     if options.verify:
         progress.say("comparing the checksums of what is finished")
     return claim(ownership.store, layout, plan, options.overwrite, options.verify)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from schemas.devices import device_kind
 from schemas.errors import UserError
 from schemas.training import FinetuneConfig, PretrainConfig
 
+LOG = logging.getLogger(__name__)
 NAMED = 3
 """Differences that a message names."""
 
@@ -53,6 +55,7 @@ def claim_folder(options: TrainingOptions, config: FinetuneConfig | PretrainConf
         UserError: as ``check_folder``, or the folder cannot be written.
     """
     check_folder(options, config)
+    LOG.info("configuration hash %s", identity["config"])
     out = options.out
     try:
         out.mkdir(parents=True, exist_ok=True)
