@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from typing import Any, TypeVar
@@ -50,35 +50,35 @@ class RunStart:
     """What is known when the work begins.
 
     Attributes:
-        images: images of the run.
-        missing: images of unfinished shards.
+        images: number of images of the run.
         finished: sidecars of the finished shards.
+        missing: number of images of the other shards.
         workers: number of workers.
     """
 
     images: int
-    missing: int
     finished: tuple[Json, ...]
+    missing: int
     workers: int
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a run calls while it works; by default, nothing is shown.
+    """What a run calls while it works; nothing by default.
 
     Attributes:
         started: when the work begins.
-        advanced: whenever workers report, and after each shard: with the number of finished images, where half an
-            image's work counts half, and the number of new reports. The number of images becomes smaller when a
-            shard is redone after its worker died.
-        finished: with each shard that is finished.
+        finished: with each finished shard.
         say: with a line to be shown.
+        advanced: after each shard, and whenever workers report: with the number of finished images, where half an
+            image's work counts half, and the number of new reports. The number of images becomes smaller when a shard
+            is redone after its worker died.
     """
 
     started: Callable[[RunStart], None] = lambda _start: None
-    advanced: Callable[[float, int], None] = lambda _images, _reports: None
     finished: Callable[[Done], None] = lambda _done: None
     say: Callable[[str], None] = lambda _line: None
+    advanced: Callable[[float, int], None] = lambda _images, _reports: None
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +125,7 @@ class Made:
     @property
     def images(self) -> int:
         """Number of images of the shards."""
-        return sum(len(done.task.entries) for done in self.shards)
+        return _images(done.task for done in self.shards)
 
     @property
     def sidecars(self) -> dict[int, Json]:
@@ -194,11 +194,9 @@ def make_shards(
             finished.append(sidecar)
         else:
             missing.append(task)
-    images = sum(len(task.entries) for task in missing)
+    images = _images(missing)
     workers = min(options.workers or default_workers(job.predictor), max(1, images))
-    begin = RunStart(
-        images=sum(len(task.entries) for task in job.tasks), missing=images, finished=tuple(finished), workers=workers
-    )
+    begin = RunStart(_images(job.tasks), tuple(finished), images, workers)
     if not missing:
         progress.started(begin)
         return Made()
@@ -224,6 +222,10 @@ def _write_owned(
     """Write a shard, in a worker, if the run still owns the folder; its sidecar."""
     ownership.check()
     return write(state, store, config_hash)
+
+
+def _images(tasks: Iterable[ShardTask[Any]]) -> int:
+    return sum(len(task.entries) for task in tasks)
 
 
 def _check_arrived(store: Store, done: Done) -> None:

@@ -24,9 +24,9 @@ from stages.postprocess import postprocess, reject
 
 Start = tuple[Target, int]
 """An object and the number of one of its rounds, from 0."""
-ESTIMATES_PER_CANDIDATE = 1.25
+ESTIMATES_PER_CANDIDATE = 1.3
 """Time that the estimator takes per candidate of the mask engine, in units of the engine's time for it: measured with
-several models and sets, 1.0 to 1.7. A candidate gives up to two proposals, itself and its complement."""
+several models and sets, 0.8 to 1.7. A candidate gives up to two proposals, itself and its complement."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -92,7 +92,7 @@ class RunProgress:
 
     def callbacks(self) -> Progress:
         """What the run calls."""
-        return Progress(self._started, self._advanced, self._shard_finished, self._print)
+        return Progress(self._started, self._shard_finished, self._print, self._advanced)
 
     def close(self) -> None:
         """End the bar."""

@@ -21,7 +21,7 @@ class Run:
         self.now = 1000.0
         self.shown = RunProgress(note, lambda: self.now)
         self.calls = self.shown.callbacks()
-        self.calls.started(RunStart(missing + 10 * len(finished), missing, finished, workers))
+        self.calls.started(RunStart(missing + 10 * len(finished), finished, missing, workers))
 
     def at(self, seconds, images, reports):
         self.now = 1000.0 + seconds
