@@ -14,8 +14,9 @@ from torch import nn
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.evaluated_masks import EvaluatedMask
 from agg_pipeline.datasets.registry import known_dataset, open_dataset
+from agg_pipeline.models.architecture import ARCHITECTURES
 from agg_pipeline.models.checkpoints import load_click_model, new_click_model, save_click_model
-from agg_pipeline.models.simpleclick import ARCHITECTURES, SimpleClick
+from agg_pipeline.models.simpleclick import SimpleClick
 from agg_pipeline.training.loop import Training
 from agg_pipeline.training.mixture import Mixture, ObjectSamples, weighted
 from agg_pipeline.training.run import Prepared, claim, comparable

@@ -19,8 +19,8 @@ from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.execution.chain import ShardTask
 from agg_pipeline.execution.plan import make_plan
 from agg_pipeline.execution.shard_files import PLAN
+from agg_pipeline.models.architecture import ARCHITECTURES
 from agg_pipeline.models.checkpoints import new_click_model, save_click_model
-from agg_pipeline.models.simpleclick import ARCHITECTURES
 from agg_pipeline.proposals.pipeline import (
     load,
     run_complement,
