@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 import torch
 
 from agg_pipeline.models.adapter import Adapter
+from agg_pipeline.models.architecture import ARCHITECTURES
 from agg_pipeline.models.checkpoints import default_checkpoint, load_click_model, new_click_model
-from agg_pipeline.models.simpleclick import ARCHITECTURES, attach_adapter, merge_lora
+from agg_pipeline.models.simpleclick import attach_adapter, merge_lora
 from benchmarks.reference import reference_forward
 
 

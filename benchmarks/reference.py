@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from agg_pipeline.models.simpleclick import CLICK_RADIUS, MEAN, STD, WINDOW, Architecture
+from agg_pipeline.models.architecture import WINDOW, Architecture
+from agg_pipeline.models.simpleclick import CLICK_RADIUS, MEAN, STD
 
 
 def reference_disk_maps(clicks: Sequence[tuple[float, float, bool]], height: int, width: int) -> Tensor:

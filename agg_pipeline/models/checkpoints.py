@@ -20,15 +20,9 @@ from agg_pipeline.models.adapter import (
     check_tensors,
     is_adapter_state,
 )
-from agg_pipeline.models.simpleclick import (
-    ARCHITECTURES,
-    Architecture,
-    SimpleClick,
-    attach_adapter,
-    merge_lora,
-    resize_positions,
-    wave_positions,
-)
+from agg_pipeline.models.architecture import ARCHITECTURES, Architecture
+from agg_pipeline.models.positions import resize_positions, wave_positions
+from agg_pipeline.models.simpleclick import SimpleClick, attach_adapter, merge_lora
 from agg_pipeline.models.tensor_files import TensorFile, read_tensors, user_path, write_tensors
 from schemas.errors import UserError
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,77 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from agg_pipeline.models.adapter import Adapter
+from agg_pipeline.models.architecture import Architecture
 from agg_pipeline.models.layers import Block, ConvReLU, MapNorm, Merge, PatchEmbed, PixelLinear, Split, unsplit
 from schemas.errors import UserError
 
 CLICK_RADIUS = 5
-WINDOW = 224
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 CHUNK = 400  # tokens whose pyramid is built at a time on a CPU
-
-
-@dataclass(frozen=True, slots=True)
-class Architecture:
-    """Sizes of a SimpleClick model (protocol, section 1).
-
-    Args:
-        name: of the architecture.
-        dim: width of the transformer.
-        depth: number of its blocks.
-        heads: of the attention.
-        patch: side of a patch, in pixels.
-        neck_out: channels of the pyramid's maps of 1/4, 1/8, 1/16 and 1/32.
-        head_channels: of the head.
-        input_size: side of the square input that it is published for, in pixels.
-    """
-
-    name: str
-    dim: int
-    depth: int
-    heads: int
-    patch: int
-    neck_out: tuple[int, int, int, int]
-    head_channels: int
-    input_size: int = 448
-
-    @property
-    def global_blocks(self) -> frozenset[int]:
-        """Indices of the blocks that attend to the whole grid: the last block of each group."""
-        group = 6 if self.depth == 12 else self.depth // 4
-        return frozenset(range(group - 1, self.depth, group))
-
-    def grid(self, input_size: int) -> int:
-        """Number of patches along a side of the input.
-
-        Args:
-            input_size: side of the input, in pixels.
-
-        Raises:
-            ValueError: patches or windows do not tile the input.
-        """
-        grid, rest = divmod(input_size, self.patch)
-        if grid < 2 or grid % 2 or rest or grid % self.windows(grid):
-            raise ValueError(
-                f"{self.name} cannot take {input_size}x{input_size}: the patches of {self.patch} px a side "
-                "must be even in number and divide into equal windows"
-            )
-        return grid
-
-    def windows(self, grid: int) -> int:
-        """Number of attention windows along a side of the grid of patches."""
-        return max(1, grid // (WINDOW // self.patch))
-
-
-ARCHITECTURES = {
-    arch.name: arch
-    for arch in (
-        Architecture("xtiny", 160, 8, 4, 16, (96, 192, 288, 384), 128),
-        Architecture("base", 768, 12, 12, 16, (128, 256, 512, 1024), 256),
-        Architecture("large", 1024, 24, 16, 16, (192, 384, 768, 1536), 256),
-        Architecture("huge", 1280, 32, 16, 14, (240, 480, 960, 1920), 256),
-    )
-}
 
 
 def draw_disks(maps: NDArray[np.float32], clicks: Sequence[tuple[float, float, bool]]) -> None:
@@ -109,41 +45,6 @@ def draw_disks(maps: NDArray[np.float32], clicks: Sequence[tuple[float, float, b
         distance = np.add.outer(rows * rows, cols * cols)
         window = maps[0 if positive else 1, top : top + len(rows), left : left + len(cols)]
         window[distance <= CLICK_RADIUS**2] = 1
-
-
-def resize_positions(pos_embed: Tensor, grid: int) -> Tensor:
-    """Interpolate a position embedding bicubically; the entry of the class token stays.
-
-    Args:
-        pos_embed: (1, 1 + n * n, dim).
-        grid: number of patches along a side of the input.
-
-    Returns:
-        (1, 1 + grid * grid, dim).
-    """
-    side = math.isqrt(pos_embed.shape[1] - 1)
-    if side == grid:
-        return pos_embed
-    positions = pos_embed[:, 1:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
-    resized = F.interpolate(positions, size=(grid, grid), mode="bicubic", align_corners=False)
-    return torch.cat((pos_embed[:, :1], resized.flatten(2).transpose(1, 2)), dim=1)
-
-
-def wave_positions(dim: int, grid: int) -> Tensor:
-    """Position embedding of sines and cosines at falling frequencies.
-
-    Args:
-        dim: width, a multiple of 4. The first half is for the row, the second for the column.
-        grid: number of patches along a side of the input.
-
-    Returns:
-        (grid * grid, dim) float32.
-    """
-    frequencies = 10000.0 ** (-torch.arange(dim // 4, dtype=torch.float64) / (dim // 4))
-    angles = torch.arange(grid, dtype=torch.float64)[:, None] * frequencies
-    waves = torch.cat((angles.sin(), angles.cos()), dim=1)
-    rows, cols = waves[:, None].expand(-1, grid, -1), waves[None].expand(grid, -1, -1)
-    return torch.cat((rows, cols), dim=2).flatten(0, 1).float()
 
 
 class Backbone(nn.Module):

@@ -8,8 +8,9 @@ import torch
 
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.models.adapter import Adapter
+from agg_pipeline.models.architecture import ARCHITECTURES
 from agg_pipeline.models.checkpoints import CheckpointInfo, default_checkpoint, load_click_model, new_click_model
-from agg_pipeline.models.simpleclick import ARCHITECTURES, SimpleClick, attach_adapter
+from agg_pipeline.models.simpleclick import SimpleClick, attach_adapter
 from schemas.errors import UserError
 from schemas.training import FinetuneConfig, PretrainConfig
 from stages.draws import generator

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from torch import Tensor
 
 from agg_pipeline.models.adapter import Adapter
+from agg_pipeline.models.architecture import ARCHITECTURES
 from agg_pipeline.models.checkpoints import (
     default_checkpoint,
     load_adapter,
@@ -25,7 +26,7 @@ from agg_pipeline.models.checkpoints import (
     save_click_model,
 )
 from agg_pipeline.models.convert import convert
-from agg_pipeline.models.simpleclick import ARCHITECTURES, SimpleClick
+from agg_pipeline.models.simpleclick import SimpleClick
 from schemas.errors import UserError
 
 UNUSED_SHAPES = {

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
+from agg_pipeline.models.architecture import ARCHITECTURES, Architecture
 from agg_pipeline.models.checkpoints import load_click_model
-from agg_pipeline.models.simpleclick import ARCHITECTURES, Architecture, SimpleClick, draw_disks, resize_positions
+from agg_pipeline.models.positions import resize_positions
+from agg_pipeline.models.simpleclick import SimpleClick, draw_disks
 from benchmarks.reference import reference_disk_maps, reference_forward
 
 

@@ -19,8 +19,8 @@ from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.execution.chain import ShardTask, run_stages
 from agg_pipeline.execution.plan import make_plan
 from agg_pipeline.execution.shard_files import PLAN, sidecars
+from agg_pipeline.models.architecture import ARCHITECTURES
 from agg_pipeline.models.checkpoints import new_click_model, save_click_model
-from agg_pipeline.models.simpleclick import ARCHITECTURES
 from agg_pipeline.proposals.pipeline import chain, write_shard
 from agg_pipeline.storage.store import Store
 from agg_pipeline.study.steps import steps

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from agg_pipeline.models.adapter import Adapter
+from agg_pipeline.models.architecture import ARCHITECTURES
 from agg_pipeline.models.checkpoints import default_checkpoint, load_click_model, new_click_model, save_click_model
-from agg_pipeline.models.simpleclick import ARCHITECTURES, attach_adapter, wave_positions
+from agg_pipeline.models.positions import wave_positions
+from agg_pipeline.models.simpleclick import attach_adapter
 from agg_pipeline.training.pretrain import PretrainInputs, prepare
 from agg_pipeline.training.training_options import TrainingOptions
 from schemas.resolve import override
