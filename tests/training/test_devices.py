@@ -7,8 +7,9 @@ from agg_pipeline import load_model
 from agg_pipeline.inference.predictor import open_predictor
 from agg_pipeline.models.checkpoints import default_checkpoint
 from agg_pipeline.models.model_files import describe_model
-from agg_pipeline.training.finetune import Inputs, prepare
-from agg_pipeline.training.run import comparable, run_training
+from agg_pipeline.training.finetune import FinetuneInputs, prepare
+from agg_pipeline.training.run import run_training
+from agg_pipeline.training.training_identity import comparable
 from agg_pipeline.training.training_options import TrainingOptions
 from schemas.config import PredictorConfig
 from schemas.resolve import override
@@ -67,7 +68,7 @@ class Steps:
 @pytest.mark.usefixtures("inexact")
 def test_a_training_computes_exactly_from_its_first_validation_on(proposals, data, config, tmp_path):
     config = override(config, {"training": {"epochs": 1, "batch": 5, "max_rounds": 0}})
-    inputs = Inputs((str(proposals),), {"": str(data)}, str(default_checkpoint()))
+    inputs = FinetuneInputs((str(proposals),), {"": str(data)}, str(default_checkpoint()))
     prepared = prepare(config, inputs, TrainingOptions(tmp_path / "out", validation_masks=0))
     seen, steps = [], Steps()
     run_training(prepared, steps, lambda _step, _network: seen.append(flags()))
