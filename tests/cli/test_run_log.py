@@ -113,7 +113,7 @@ def test_the_log_begins_when_the_run_owns_its_folder(tmp_path):
         progress.started(start)
         assert (tmp_path / LOG).exists()
     assert told == [start]
-    assert progress.advanced is print
+    assert progress.finished is print
 
 
 @pytest.mark.parametrize(

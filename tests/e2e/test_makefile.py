@@ -108,7 +108,6 @@ def test_a_named_adapter_is_evaluated_alone(finetuned: Path) -> None:
         ((), ""),
         (("DATASET=sbd",), '--data "data/sbd"'),
         (("DATASET=sbd", "DATA=/sbd"), '--data "/sbd"'),
-        (("DATSET=sbd", "DATA=/nope"), '--data "/nope"'),
     ],
 )
 def test_a_root_is_passed_on_for_sets_that_have_one_or_if_it_is_given(
