@@ -385,14 +385,17 @@ def test_unknown_values_of_options(refused):
     assert "possible: train, val, large" in refused("--dataset", "demo", "--data", "", "--split", "nonsense")
     assert "possible: cpu, cuda, cuda:N" in refused("--device", "gpu")
     assert "'float32', 'bfloat16'" in refused("--dtype", "float16")
-    assert "No such option '--sede'" in refused("--sede", "1")
+    # Click quotes the name since 8.4.
+    assert refused("--sede", "1").replace("'", "").replace(":", "").startswith("No such option --sede")
 
 
 def test_usage_errors_of_the_command_itself():
     assert error_of(invoke("proposals", "run")) == "Missing option '--out'."
     assert "No such command 'propose'" in error_of(invoke("propose"))
     assert "Missing argument 'PATH'" in error_of(invoke("proposals", "validate"))
-    assert "Usage: " in invoke("proposals").stderr, "without a command the help is shown"
+    shown = invoke("proposals")
+    # On stderr since click 8.2.
+    assert "Usage: " in shown.stdout + shown.stderr, "without a command the help is shown"
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,14 @@ def one_worker(command, tmp_path_factory):
 
 def test_results_folder(one_worker):
     out, output = one_worker
-    assert {path.name for path in out.iterdir()} == {*files(), "summary.json", "timings.json", "report.html", "run", "log.txt"}
+    assert {path.name for path in out.iterdir()} == {
+        *files(),
+        "summary.json",
+        "timings.json",
+        "report.html",
+        "run",
+        "log.txt",
+    }
     assert pq.read_schema(out / "objects.parquet").names[: len(COLUMNS)] == COLUMNS
     clicks = rows(out)
     assert len({row["target_id"] for row in clicks}) == 8
