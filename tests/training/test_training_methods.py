@@ -2,8 +2,8 @@
 
 import pytest
 
-from agg_pipeline.models.checkpoints import new_click_model
 from agg_pipeline.models.architecture import ARCHITECTURES
+from agg_pipeline.models.checkpoints import new_click_model
 from agg_pipeline.training.training_methods import Finetuning, Pretraining
 from schemas.resolve import override
 from schemas.training import FinetuneConfig, PretrainConfig
