@@ -10,7 +10,7 @@ ADAPTER =
 PROPOSALS = runs/$(DATASET)/proposals
 # The paper's learning rate is for large models; the built-in model learns nothing at it.
 RECIPE = $(if $(filter demo,$(DATASET)),demo,$(if $(CHECKPOINT),paper,study))
-# Masks per level in an evaluation; empty for all. The comparison of make eval has about 40 runs over each mask.
+# Masks per level in an evaluation; empty for all. The comparison of make eval runs 22 interactions per mask.
 SAMPLE = $(if $(filter demo,$(DATASET)),$(if $(COMPARED),30,50))
 OUT = runs/$(DATASET)/$@$(if $(filter eval,$@),$(if $(ADAPTER),-adapted)$(if $(COMPARED),-$(COMPARED)))
 ARGS =
@@ -65,7 +65,7 @@ help:
 	@echo "  RECIPE=name          make finetune: paper, study, demo, or a TOML file"
 	@echo "  SAMPLE=50            make eval: number of masks per level; empty: all"
 	@echo "  OUT=folder           output folder; default: below runs/DATASET"
-	@echo "  ARGS='...'           further options of the agg command, such as --limit-images 40 or --dry-run"
+	@echo "  ARGS='...'           further options of the agg command, such as --limit-images 40"
 	@echo "  SUITE=path           make test: the tests to run; default: tests"
 	@echo "  VENV=folder          virtual environment; default: .venv (tests use VENV-dev)"
 	@echo "  PYTHON=program       Python 3.11 or later that makes the environment; default: python3"
@@ -87,7 +87,7 @@ pretrain: $(VENV)/.ready
 	$(AGG) pretrain $(if $(filter-out demo,$(DATASET)),--data "$(DATASET):$(DATA)" --weight 3 --data demo:1000 --weight 1) --out "$(OUT)" $(MODEL) $(ARGS)
 
 study: $(VENV)/.ready
-	$(AGG) study --data "sbd:$(DATA)/sbd-mini" --data "partimagenet:$(DATA)/parts-mini" --data "grabcut:$(DATA)/grabcut-mini" --data "pascal_part:$(DATA)/pascal-part-mini" --out "$(OUT)" --report docs/results/study.md $(MODEL) $(ARGS)
+	$(AGG) study --data "sbd:$(DATA)/sbd-mini" --data "partimagenet:$(DATA)/parts-mini" --data "grabcut:$(DATA)/grabcut-mini" --data "pascal_part:$(DATA)/pascal-part-mini" --out "$(OUT)" --report "$(OUT).md" $(MODEL) $(ARGS)
 
 study-small: $(VENV)/.ready
 	$(AGG) study --recipe small --out "$(OUT)" --report "$(OUT).md" $(MODEL) $(ARGS)

@@ -22,6 +22,8 @@ READERS = (
     "agg_pipeline.study.study_report",
 )
 """Modules that only read results."""
+
+
 def definitions(module):
     """Public functions and classes of a module, as (name, node)."""
     for node in ast.parse((ROOT / module).read_text()).body:

@@ -95,5 +95,5 @@ class Groups(cloup.Group):
 @cloup.option("-v", "--verbose", count=True, help="Also print what the program does; -vv: in more detail.")
 @click.version_option(package_name="agg-pipeline", prog_name="agg")
 def main(debug: bool, verbose: int) -> None:  # noqa: ARG001  # Groups.invoke reads debug
-    """GraCo: masks of any granularity from object masks, and models that are controlled by a number."""
+    """GraCo: make masks of every granularity from object masks, and train click models that a number controls."""
     show_messages(verbose)

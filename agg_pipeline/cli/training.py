@@ -103,7 +103,7 @@ def run_prepared(
     except KeyboardInterrupt:
         there = (options.out / CHECKPOINT).exists()
         how = (
-            "run the same command with --resume to continue from the last checkpoint"
+            "run the same command with --resume to resume from the last checkpoint"
             if there
             else "the same command starts again: there was no checkpoint yet"
         )
@@ -113,6 +113,6 @@ def run_prepared(
         raise UserError(f"cannot write {options.out}: {error.strerror}") from error
     finally:
         monitor.close()
-    how = "" if done.step == done.steps else f" after {done.step} of {done.steps} steps; --resume continues"
+    how = "" if done.step == done.steps else f" after {done.step} of {done.steps} steps; use --resume to resume"
     say(f"{path} holds what was learnt{how}")
     say(closing_line(str(options.out), str(options.out / PAGE)))

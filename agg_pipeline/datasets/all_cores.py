@@ -47,7 +47,7 @@ def in_all_cores(function: Callable[[T], R], items: Sequence[T]) -> Generator[R,
     waiting: deque[Future[list[R]]] = deque()
     try:
         for start in range(FEW, len(items), CHUNK):
-            with _interrupts_blocked():
+            with interrupts_blocked():
                 waiting.append(pool.submit(_mapped, function, items[start : start + CHUNK]))
             if len(waiting) >= AHEAD * cores:
                 yield from waiting.popleft().result()
@@ -76,7 +76,7 @@ def _mapped(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
 
 
 @contextmanager
-def _interrupts_blocked() -> Iterator[None]:
+def interrupts_blocked() -> Iterator[None]:
     """Keep Ctrl-C and the like from the processes that start here: the main thread gets them, and then ends these."""
     # Started first, because its start would unblock the signals.
     resource_tracker.ensure_running()

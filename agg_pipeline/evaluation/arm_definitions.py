@@ -34,5 +34,11 @@ ARMS = {
         Arm("whole", True, ("object",), {"mode": "fixed", "granularity": 1.0}),
     )
 }
-"""The base, the base with as many attempts as there are granularities, and the adapted model: the best granularity of
-each mask, one for each class of parts that was the best on other images, and 1.0 for objects."""
+"""All evaluations, by name.
+
+- base: the base model.
+- best-of-10: the base model, with the best of ten first clicks per mask.
+- optimal: the fine-tuned model, with the best of ten granularities per mask (oracle).
+- by-class: the fine-tuned model, with one granularity per class of parts, chosen on other images.
+- whole: the fine-tuned model at granularity 1.0, on objects.
+"""

@@ -24,6 +24,7 @@ from agg_pipeline.execution.job import (
     RunOptions,
     check_device,
     environment,
+    images_of,
     make_shards,
     resume,
     tasks_of,
@@ -137,17 +138,13 @@ def _chosen(
 ) -> tuple[list[ShardTask[EvaluationConfig]], int]:
     """The tasks of the masks that are evaluated, and the number of images that are read for them."""
     tasks = tasks_of(dataset, config, config.batch.images_per_shard, options.limit_images)
-    images = _images(tasks)
+    images = images_of(tasks)
     if config.sample:
         progress.say(f"reading {images} images to draw {config.sample} masks per level")
         tasks = sampled(dataset, tasks, config)
     if limit_objects is not None:
         tasks = limited(tasks, limit_objects)
-    return tasks, images if config.sample else _images(tasks)
-
-
-def _images(tasks: Sequence[ShardTask[Any]]) -> int:
-    return sum(len(task.entries) for task in tasks)
+    return tasks, images if config.sample else images_of(tasks)
 
 
 def _few_images(tasks: Sequence[ShardTask[Any]]) -> ShardTask[Any]:

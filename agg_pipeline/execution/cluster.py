@@ -8,13 +8,11 @@ loaded its images, because Dask runs a task where its input is, and arrays are p
 from __future__ import annotations
 
 import itertools
-import signal
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from queue import SimpleQueue
 from typing import Any
 
@@ -26,6 +24,7 @@ from distributed import Client, Future, LocalCluster, Worker, WorkerPlugin, get_
 from distributed.comm import CommClosedError
 from distributed.utils import get_mp_context
 
+from agg_pipeline.datasets.all_cores import interrupts_blocked
 from agg_pipeline.execution.chain import TimedModel
 from schemas.config import PredictorConfig
 from schemas.errors import UserError
@@ -152,7 +151,7 @@ def cluster(scheduler: str | None, workers: int, threads: int, open_model: OpenM
         else:
             # Distributed would have its own choice of modules imported.
             get_mp_context().set_forkserver_preload([__name__])
-            with _interrupts_blocked():
+            with interrupts_blocked():
                 local = LocalCluster(
                     n_workers=workers,
                     # Every thread holds one task.
@@ -176,19 +175,6 @@ def _leave(client: Client, run: str) -> None:
     with suppress(CancelledError, CommClosedError, TimeoutError, OSError, ValueError):
         client.unregister_worker_plugin(run)
     client.close()
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Keep Ctrl-C from the threads and processes that start here, and from those that they start: it is the main
-    thread's, which then stops the others."""
-    # Started first, because its start would unblock the signals.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _connect(scheduler: str) -> Client:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
-from agg_pipeline.execution.chain import ShardTask, run_stages
+from agg_pipeline.execution.chain import run_stages
 from agg_pipeline.execution.cluster import default_workers
-from agg_pipeline.execution.job import Job
+from agg_pipeline.execution.job import Job, images_of
 from agg_pipeline.execution.plan import refuse_other_plan
 from agg_pipeline.execution.resuming import old_plan
 from agg_pipeline.execution.shard_files import sidecars
@@ -65,7 +63,7 @@ def outlook(store: Store, job: Job, overwrite: bool) -> Outlook:
     if found:
         refuse_other_plan(store.url, old, job.plan)
     finished = [task for task in job.tasks if task.index in found and job.finished(task, found[task.index])]
-    return Outlook(len(job.tasks), _images(job.tasks), len(finished), _images(finished))
+    return Outlook(len(job.tasks), images_of(job.tasks), len(finished), images_of(finished))
 
 
 def estimated_seconds(job: Job, images: int, workers: int | None) -> float:
@@ -89,7 +87,3 @@ def estimated_seconds(job: Job, images: int, workers: int | None) -> float:
     measured = seconds[1:] or seconds
     each = sum(measured) / len(measured)
     return each * images / min(workers or default_workers(job.predictor), max(1, images))
-
-
-def _images(tasks: Sequence[ShardTask[Any]]) -> int:
-    return sum(len(task.entries) for task in tasks)

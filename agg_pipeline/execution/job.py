@@ -125,7 +125,7 @@ class Made:
     @property
     def images(self) -> int:
         """Number of images of the shards."""
-        return _images(done.task for done in self.shards)
+        return images_of(done.task for done in self.shards)
 
     @property
     def sidecars(self) -> dict[int, Json]:
@@ -194,9 +194,9 @@ def make_shards(
             finished.append(sidecar)
         else:
             missing.append(task)
-    images = _images(missing)
+    images = images_of(missing)
     workers = min(options.workers or default_workers(job.predictor), max(1, images))
-    begin = RunStart(_images(job.tasks), tuple(finished), images, workers)
+    begin = RunStart(images_of(job.tasks), tuple(finished), images, workers)
     if not missing:
         progress.started(begin)
         return Made()
@@ -224,7 +224,8 @@ def _write_owned(
     return write(state, store, config_hash)
 
 
-def _images(tasks: Iterable[ShardTask[Any]]) -> int:
+def images_of(tasks: Iterable[ShardTask[Any]]) -> int:
+    """Number of images of some shards."""
     return sum(len(task.entries) for task in tasks)
 
 

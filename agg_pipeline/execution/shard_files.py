@@ -30,9 +30,13 @@ ADVICE = "delete it, and its shard is made again"
 class Layout:
     """What lies in a folder of shards.
 
-    what: its name in messages. version: of the format. algorithm_version: of what fills it. folders: of the files that
-    every shard has. counts: keys of a sidecar beside those that all have. summaries: files that are only true of a
-    finished run.
+    Attributes:
+        what: what the folder is, in messages.
+        version: version of the format.
+        algorithm_version: version of the code that decides the content.
+        folders: folders of the files that every shard has.
+        counts: keys of a sidecar besides those that every layout has.
+        summaries: files that are only true of a finished run.
     """
 
     what: str

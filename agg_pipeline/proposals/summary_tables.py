@@ -24,7 +24,7 @@ def print_summary(summary: Summary) -> None:
     busy = sum(times.stages.values())
     rows += [(f"seconds: {stage}", f"{seconds:.1f}") for stage, seconds in times.stages.items()]
     if busy:
-        rows.append(("share of model forwards in these", f"{times.forwards / busy:.2f}"))
+        rows.append(("share of these spent in the model", f"{times.forwards / busy:.2f}"))
         rows.append(("images per second", f"{summary.images_done / summary.seconds:.2f}"))
     print_rows("Proposals", ("", "count"), rows)
 

@@ -39,13 +39,15 @@ def check_folder(options: TrainingOptions, config: FinetuneConfig | PretrainConf
     """
     out = options.out
     if options.resume and options.overwrite:
-        raise UserError("--resume continues a training, --overwrite deletes it; give one of them")
+        raise UserError("--resume resumes a training, --overwrite deletes it; give one of them")
     if options.resume:
         _check_same(out, config)
     # A training that was stopped before its first checkpoint left nothing to resume.
     begun = any((out / name).exists() for name in (CHECKPOINT, ADAPTER, MODEL))
     if begun and not options.resume and not options.overwrite:
-        raise UserError(f"{out} holds a training; --resume continues it, --overwrite deletes it and starts afresh")
+        raise UserError(
+            f"{out} holds a training; use --resume to resume it, or --overwrite to delete it and start afresh"
+        )
 
 
 def claim_folder(options: TrainingOptions, config: FinetuneConfig | PretrainConfig, identity: Json) -> None:

@@ -53,7 +53,8 @@ def database_notes(database: ProposalDatabase) -> list[str]:
     notes = []
     shards, finished = len(database.plan["shards"]), len(database.sidecars)
     if finished < shards:
-        notes.append(f"{database.store.url} is unfinished: training uses the {finished} of {shards} shards it has")
+        where = database.store.url
+        notes.append(f"{where} is limited or unfinished: training uses the {finished} of {shards} shards it has")
     if not database.store.exists(SAMPLING_FILE):
         try:
             write_sampling(database.store, database.sidecars)

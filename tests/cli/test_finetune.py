@@ -195,7 +195,7 @@ def test_unfinished_databases_are_named(proposals, data, recipe, tmp_path):
     shutil.copytree(proposals, copy)
     (copy / "database" / "shards" / "part-00001.json").unlink()
     done = finetuned(copy, data, recipe, tmp_path / "half", "--max-minutes", "0")
-    assert "is unfinished: training uses the 2 of 3 shards it has" in done.stdout
+    assert "is limited or unfinished: training uses the 2 of 3 shards it has" in done.stdout
     assert finetuned(proposals, data, recipe, tmp_path / "whole", "--max-minutes", "0").code == 0
     half, whole = (load_adapter(tmp_path / name / "adapter.safetensors")[1].origin for name in ("half", "whole"))
     assert half.proposals != whole.proposals

@@ -32,7 +32,7 @@ def names(folder):
 def test_a_training_is_refused_unless_it_is_named(folder, config):
     before = names(folder)
     for claim in (check_folder, lambda options, config: claim_folder(options, config, {})):
-        with pytest.raises(UserError, match="holds a training; --resume continues it, --overwrite deletes it"):
+        with pytest.raises(UserError, match="holds a training; use --resume to resume it, or --overwrite to delete it"):
             claim(TrainingOptions(folder), config)
         with pytest.raises(UserError, match="give one of them"):
             claim(TrainingOptions(folder, resume=True, overwrite=True), config)

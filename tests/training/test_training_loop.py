@@ -82,7 +82,7 @@ def test_resuming_another_training_is_refused(prepared):
     run_training(prepared("out", changes={"training": {"epochs": 1}}), Steps())
     with pytest.raises(UserError, match=r"another configuration: training.lr: 0.001 -> 0.5"):
         run_training(prepared("out", changes={"training": {"epochs": 1, "lr": 0.5}}, resume=True), Steps())
-    with pytest.raises(UserError, match="--resume continues it"):
+    with pytest.raises(UserError, match="use --resume to resume it"):
         prepared("out")
     with pytest.raises(UserError, match="no checkpoint to resume"):
         run_training(prepared("empty", resume=True), Steps())

@@ -1,4 +1,4 @@
-"""``agg eval adapted``: a model with its adapter beside its base."""
+"""``agg eval adapted``: a fine-tuned model beside its base model."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ EVALUATION = {"paper": EVALUATION_PRESETS["paper"]}
 @configured
 @gathered(data=Data, model=Model, arms=Arms, run=Run)
 def adapted_command(data: Data, model: Model, arms: Arms, pictures: int, run: Run, settings: dict[str, Any]) -> None:
-    """Compare a model with its adapter to its base.
+    """Compare a fine-tuned model with its base model.
 
     There are five evaluations: the base (base); the base, best of ten first clicks (best-of-10); with the adapter, the
     best granularity for each mask (optimal), one granularity for each class of parts (by-class) and granularity 1.0 for
