@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.evaluated_masks import sample_draw
-from agg_pipeline.evaluation.interactions import INTERACTIONS, LOAD, load
+from agg_pipeline.evaluation.interactions import load, stages
 from agg_pipeline.evaluation.latency import measure_latency
 from agg_pipeline.evaluation.result_rows import EVALUATION_LAYOUT, write
 from agg_pipeline.evaluation.results import RESULTS, RUN, SUMMARY, TIMINGS, Evaluation, Tables
@@ -32,7 +32,6 @@ from schemas.tables import EVALUATION_FILES, REASONS
 
 LARGER_INPUTS = {("davis", 448): 672}
 """Side of the input for a set and a checkpoint's own side, where the field takes another one (protocol, section 2)."""
-CHAIN = Chain((LOAD, INTERACTIONS), write)
 SAMPLED_IMAGES = 8
 
 
@@ -77,7 +76,7 @@ def run(
         layout=EVALUATION_LAYOUT,
         plan=plan,
         tasks=tasks,
-        chain=CHAIN,
+        chain=Chain(stages(config), write),
         model=files,
         predictor=config.predictor,
         finished=_is_finished,
