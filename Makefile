@@ -34,6 +34,10 @@ ifneq ($(and $(DATA),$(filter DATA,$(GIVEN)),$(filter $(WITHOUT_FILES),$(MAKECMD
 $(error DATA=$(DATA) needs a DATASET: the demo set is generated and has no files. For example: make $(firstword $(MAKECMDGOALS)) DATASET=sbd DATA=$(DATA))
 endif
 
+ifneq ($(and $(filter study,$(MAKECMDGOALS)),$(if $(filter DATA,$(GIVEN)),,missing)),)
+$(error make study needs DATA, the folder around sbd-mini, parts-mini, grabcut-mini and pascal-part-mini)
+endif
+
 AGG = $(VENV)/bin/agg
 # Environments of their own, so that no test changes the packages of a run that is going on.
 DEV = $(VENV)-dev

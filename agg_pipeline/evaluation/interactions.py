@@ -119,3 +119,9 @@ def _outcome(target: EvaluatedMask, traces: Sequence[Trace], config: EvaluationC
 
 LOAD = CpuStage("load", load)
 INTERACTIONS = ModelStage("interactions", cut_interactions, run_interactions, fill_interactions)
+
+
+def stages(config: EvaluationConfig) -> tuple[CpuStage, ModelStage]:
+    """The stages of a shard."""
+    turns = _interactions(config) if config.clicks.carry_roi else 1
+    return LOAD, replace(INTERACTIONS, longest=turns * config.clicks.max_clicks)

@@ -10,7 +10,7 @@ from typing import Any
 from agg_pipeline.database.fallen_images import check_rejects
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.evaluation.collected import collect
-from agg_pipeline.evaluation.interactions import INTERACTIONS, LOAD
+from agg_pipeline.evaluation.interactions import stages
 from agg_pipeline.evaluation.latency import measure_latency
 from agg_pipeline.evaluation.mask_choice import limited, nothing_to_evaluate, sampled
 from agg_pipeline.evaluation.result_rows import EVALUATION_LAYOUT, write
@@ -40,7 +40,6 @@ from schemas.errors import UserError
 
 LARGER_INPUTS = {("davis", 448): 672}
 """Side of the input for a set and a checkpoint's own side, where the field takes another one (protocol, section 2)."""
-CHAIN = Chain((LOAD, INTERACTIONS), write)
 SAMPLED_IMAGES = 8
 
 
@@ -71,7 +70,7 @@ def prepare(
         layout=EVALUATION_LAYOUT,
         plan=make_plan(EVALUATION_LAYOUT, dataset, described, environment(config.predictor), config),
         tasks=tasks_of(dataset, config, config.batch.images_per_shard, options.limit_images),
-        chain=CHAIN,
+        chain=Chain(stages(config), write),
         model=files,
         predictor=config.predictor,
         finished=_is_finished,

@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.errors import ImageError
-from schemas.records import ImageEntry, ImageRecord, Reject
+from schemas.records import ImageEntry, ImageRecord, Interaction, Prediction, Reject
 from stages.click_model import ClickModel
 
 C = TypeVar("C")
@@ -78,6 +78,7 @@ class ModelStage:
         cut: the batches of a state, in order. They depend on the state alone, never on the workers.
         run: the results of one batch, from state, batch and model; independent of all other batches.
         fill: the next state, from the state and the results of all batches in order.
+        longest: largest number of predictions that a batch makes one after the other; only for progress.
         weight: expected time of the stage relative to the other model stages of the chain; only for progress.
     """
 
@@ -85,6 +86,7 @@ class ModelStage:
     cut: Callable[[Any], Sequence[Sequence[Any]]]
     run: Callable[[Any, Any, Any], Sequence[Any]]
     fill: Callable[[Any, Sequence[Any]], Any]
+    longest: int = 1
     weight: float = 1.0
 
 
@@ -106,13 +108,26 @@ class Chain:
         return sum(stage.weight for stage in self.stages if isinstance(stage, ModelStage))
 
 
+@dataclass(frozen=True)
+class Advance:
+    """How far a part of a model stage is.
+
+    Attributes:
+        share: share of the whole stage that the part has done.
+        batches: number of batches that it has finished.
+    """
+
+    share: float
+    batches: int
+
+
 def run_batches(
     stage: ModelStage,
     state: Any,
-    model: Any,
+    model: ClickModel,
     part: int = 0,
     parts: int = 1,
-    done: Callable[[float], None] = lambda _share: None,
+    advanced: Callable[[Advance], None] = lambda _advance: None,
 ) -> list[Any]:
     """The results of one of several parts of a stage's batches.
 
@@ -122,18 +137,49 @@ def run_batches(
         model: the click model.
         part: which part, from 0.
         parts: number of parts.
-        done: called before the first batch and after each with the share of the whole stage that this part has done.
+        advanced: called at the beginning, after each prediction and after each batch.
     """
     batches = stage.cut(state)
     items = sum(map(len, batches))
+
+    def results_of(batch: Sequence[Any], number: int, before: int) -> Sequence[Any]:
+        def watch(share: float) -> None:
+            advanced(Advance((before + share * len(batch)) / items, number))
+
+        return stage.run(state, batch, _WatchedModel(model, stage.longest, watch))
+
     results: list[Any] = []
-    finished = 0
-    done(0.0)
-    for batch in part_of(batches, part, parts):
-        results += stage.run(state, batch, model)
-        finished += len(batch)
-        done(finished / items)
+    done = 0
+    advanced(Advance(0.0, 0))
+    for number, batch in enumerate(part_of(batches, part, parts)):
+        results += results_of(batch, number, done)
+        done += len(batch)
+        advanced(Advance(done / items, number + 1))
     return results
+
+
+class _WatchedModel:
+    """A model that tells, after each prediction, which share of a batch is done at least.
+
+    A batch makes one prediction after the other, each for all its interactions that still run. Those that have ended
+    are done. The others may need as many predictions as are left of ``longest``.
+    """
+
+    def __init__(self, model: ClickModel, longest: int, watch: Callable[[float], None]) -> None:
+        self._model = model
+        self._longest = longest
+        self._watch = watch
+        self._predictions = 0
+        self._interactions = 1
+
+    def predict(self, interactions: Sequence[Interaction]) -> list[Prediction]:
+        """What the model predicts."""
+        predictions = self._model.predict(interactions)
+        self._predictions += 1
+        self._interactions = max(self._interactions, len(interactions))
+        left = max(0.0, 1 - self._predictions / self._longest)
+        self._watch(1 - left * len(interactions) / self._interactions)
+        return predictions
 
 
 def part_of(batches: Sequence[Sequence[Any]], part: int, parts: int) -> list[Sequence[Any]]:

@@ -71,14 +71,14 @@ class Progress:
         finished: with each finished shard.
         say: with a line to be shown.
         advanced: after each shard, and whenever workers report: with the number of finished images, where half an
-            image's work counts half, and the number of new reports. The number of images becomes smaller when a shard
-            is redone after its worker died.
+            image's work counts half, and the number of finished batches. The number of images becomes smaller when a
+            shard is redone after its worker died.
     """
 
     started: Callable[[RunStart], None] = lambda _start: None
     finished: Callable[[Done], None] = lambda _done: None
     say: Callable[[str], None] = lambda _line: None
-    advanced: Callable[[float, int], None] = lambda _images, _reports: None
+    advanced: Callable[[float, int], None] = lambda _images, _batches: None
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,7 +36,7 @@ def run_shards(
     tasks: Sequence[ShardTask[Any]],
     store: Store,
     config_hash: str,
-    advanced: Callable[[float, int], None] = lambda _images, _reports: None,
+    advanced: Callable[[float, int], None] = lambda _images, _batches: None,
 ) -> Iterator[Done]:
     """Make shards and yield each as it is finished, in any order.
 
@@ -58,12 +58,12 @@ def run_shards(
     reported = _Reported(workers)
     finished = 0
 
-    def tell(reports: int) -> None:
-        advanced(finished + reported.images(in_flight.values()), reports)
+    def tell() -> None:
+        advanced(finished + reported.images(in_flight.values()), reported.batches)
 
     def check_reports() -> None:
-        if reports := reported.update():
-            tell(reports)
+        if reported.update():
+            tell()
 
     while waiting or in_flight:
         while waiting and len(in_flight) < SHARDS_IN_FLIGHT * max(1, workers.count()):
@@ -78,11 +78,11 @@ def run_shards(
                 continue
             finished += len(task.entries)
             yield done
-            tell(reported.update())
+            tell()
     for task in suspects:
         yield _without_culprits(workers, chain, task, store, config_hash)
         finished += len(task.entries)
-        tell(reported.update())
+        tell()
 
 
 def assigned(shards: Sequence[int], workers: Sequence[str]) -> list[tuple[str, ...]]:
@@ -100,25 +100,34 @@ def assigned(shards: Sequence[int], workers: Sequence[str]) -> list[tuple[str, .
 
 
 class _Reported:
-    """The share of each shard that is done, as its tasks report it."""
+    """How far the shards are, as their tasks report it.
+
+    Attributes:
+        batches: number of batches that are finished.
+    """
 
     def __init__(self, workers: Workers) -> None:
+        self.batches = 0
         self._reports = workers.listen()
-        self._done: dict[int, dict[str, float]] = {}
+        self._parts: dict[int, dict[str, tuple[float, int]]] = {}
 
-    def update(self) -> int:
-        """Take in the reports that have come, and return their number."""
-        count = 0
+    def update(self) -> bool:
+        """Take in the reports that have come; False if there are none."""
+        found = not self._reports.empty()
         while not self._reports.empty():
-            shard, part, share = self._reports.get()
-            # A task that is redone after its worker died starts from 0 again.
-            self._done.setdefault(shard, {})[part] = share
-            count += 1
-        return count
+            shard, part, share, batches = self._reports.get()
+            parts = self._parts.setdefault(shard, {})
+            # A part that is redone after its worker died starts from 0 again.
+            self.batches += max(0, batches - parts.get(part, (0.0, 0))[1])
+            parts[part] = share, batches
+        return found
 
     def images(self, tasks: Collection[ShardTask[Any]]) -> float:
         """How many images of some shards are done."""
-        return sum(len(task.entries) * sum(self._done.get(task.index, {}).values()) for task in tasks)
+        return sum(len(task.entries) * self._share(task.index) for task in tasks)
+
+    def _share(self, shard: int) -> float:
+        return sum(share for share, _ in self._parts.get(shard, {}).values())
 
 
 def ask(workers: Workers, question: Callable[[TimedModel], Any]) -> Any:
@@ -163,7 +172,7 @@ def _submit_parts(
     parts = []
     for part, place in enumerate(places or (None,)):
         name = f"{stage.name}-{part}"
-        report = worker_tasks.ShareReport(workers.run, shard, name, weight)
+        report = worker_tasks.Report(workers.run, shard, name, weight)
         arguments = workers.run, stage, part, len(places) or 1, report, state
         parts.append(workers.submit(name, "model", worker_tasks.run_part, *arguments, place=place))
     return parts

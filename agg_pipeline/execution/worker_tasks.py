@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
-from agg_pipeline.execution.chain import Chain, CpuStage, ModelStage, TimedModel, Times, run_batches
+from agg_pipeline.execution.chain import Advance, Chain, CpuStage, ModelStage, TimedModel, Times, run_batches
 from agg_pipeline.execution.cluster import model_of, send
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
@@ -26,15 +26,14 @@ def run_cpu_stage(stage: CpuStage, before: Timed) -> Timed:
     return state, times.plus(Times({stage.name: task.seconds}))
 
 
-def run_part(
-    run: str, stage: ModelStage, part: int, parts: int, advanced: Callable[[float], None], before: Timed
-) -> Timed:
+def run_part(run: str, stage: ModelStage, part: int, parts: int, report: Report, before: Timed) -> Timed:
     """The results of one of several parts of a model stage; see ``run_batches``."""
     state, _ = before
     model = model_of(run)
     forwards = model.forward_seconds
     with _Task() as task:
-        results = run_batches(stage, state, model, part, parts, advanced)
+        results = run_batches(stage, state, model, part, parts, report.update)
+        report.send()
     return results, Times({stage.name: task.seconds}, model.forward_seconds - forwards)
 
 
@@ -64,8 +63,10 @@ def ask(run: str, question: Callable[[TimedModel], Any]) -> Any:
     return question(model_of(run))
 
 
-class ShareReport:
-    """Reports the share of a shard that a part of a model stage has done, at most every half second.
+class Report:
+    """Reports how far a part of a model stage is, at most every half second and when it is asked to.
+
+    A report is a tuple: shard, part, share of the shard that the part has done, and the number of batches.
 
     Args:
         run: name of the run.
@@ -76,14 +77,20 @@ class ShareReport:
 
     def __init__(self, run: str, shard: int, part: str, weight: float) -> None:
         self._run, self._shard, self._part, self._weight = run, shard, part, weight
-        self._last = -REPORT_SECONDS
+        self._advance = Advance(0.0, 0)
+        self._next = 0.0
 
-    def __call__(self, share: float) -> None:
-        """Take in the share of the stage that is done."""
-        now = time.monotonic()
-        if now - self._last >= REPORT_SECONDS:
-            self._last = now
-            send(self._run, (self._shard, self._part, self._weight * share))
+    def update(self, advance: Advance) -> None:
+        """Take in how far the part is, and report it if it is time."""
+        self._advance = advance
+        if time.monotonic() >= self._next:
+            self.send()
+
+    def send(self) -> None:
+        """Report now."""
+        self._next = time.monotonic() + REPORT_SECONDS
+        share = self._weight * self._advance.share
+        send(self._run, (self._shard, self._part, share, self._advance.batches))
 
 
 class _Task:

@@ -178,6 +178,6 @@ def chain(config: ProposalsConfig) -> Chain:
         return Chain((LOAD, GRANULARITY), write_shard)
     steps = 1 + (config.loop.min_negatives + config.loop.max_negatives) / 2
     candidates = steps if config.loop.keep == "all" else 1
-    engine = replace(MASK_ENGINE, weight=steps)
+    engine = replace(MASK_ENGINE, longest=1 + config.loop.max_negatives, weight=steps)
     granularity = replace(GRANULARITY, weight=ESTIMATES_PER_CANDIDATE * candidates)
     return Chain((LOAD, engine, POSTPROCESS, COMPLEMENT, granularity), write_shard)

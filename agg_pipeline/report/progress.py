@@ -15,9 +15,7 @@ from agg_pipeline.report.terminal import wide_console
 from schemas.canonical import Json
 
 ESTIMATE_SECONDS = 3.0
-ESTIMATE_REPORTS = 3
-"""The time left is estimated once workers have worked for so many seconds and have sent so many reports each. The first
-report of a worker says that it begins."""
+"""The time left is estimated once workers have worked for so many seconds and have finished a batch each."""
 LINE_SECONDS = 10.0
 LINE_SHARE = 0.05
 """Plain lines come every so many seconds; in a long run, less often: at every such share of the time so far."""
@@ -27,7 +25,7 @@ class Pace:
     """How fast the images of a run are finished. All times are in seconds, by one clock.
 
     Args:
-        images: images to do.
+        images: number of images to do.
         workers: number of workers.
         now: time at which the run begins.
     """
@@ -36,16 +34,16 @@ class Pace:
         self.images = images
         self.done = 0.0
         self._workers = workers
-        self._reports = 0
+        self._batches = 0
         self._began = self._now = now
         self._first: float | None = None
 
-    def advance(self, done: float, reports: int, now: float) -> None:
-        """Take in the number of finished images so far, and of the reports that it is from."""
-        # Nothing was done when the first report came: loading before it does not count.
+    def advance(self, done: float, batches: int, now: float) -> None:
+        """Take in the numbers of images and of batches that are finished."""
+        # With the first report, workers say that they begin. The loading before it is left out of the rate.
         self._first = now if self._first is None else self._first
         self._now = now
-        self._reports += reports
+        self._batches = batches
         # The number becomes smaller when a shard is redone after its worker died.
         self.done = max(self.done, done)
 
@@ -58,12 +56,12 @@ class Pace:
     def rate(self) -> float | None:
         """Images per second; None if it is too early to say."""
         worked = 0.0 if self._first is None else self._now - self._first
-        if worked < ESTIMATE_SECONDS or self._reports < ESTIMATE_REPORTS * self._workers:
+        if worked < ESTIMATE_SECONDS or self._batches < self._workers:
             return None
         return self.done / worked
 
     def __str__(self) -> str:
-        """Rate and time left."""
+        """Rate and time left, "" if they are unknown."""
         rate = self.rate
         if not rate:
             return ""
@@ -88,7 +86,7 @@ class RunProgress:
         self._clock = clock
         self._pace = Pace(0, 0, clock())
         self._finished = 0
-        self._next_line = 0.0
+        self._next_line = LINE_SECONDS
 
     def callbacks(self) -> Progress:
         """What the run calls."""
@@ -119,16 +117,17 @@ class RunProgress:
         self._finished += len(done.task.entries)
         self._note = self._note_of(done.sidecar)
 
-    def _advanced(self, images: float, reports: int) -> None:
+    def _advanced(self, images: float, batches: int) -> None:
         pace = self._pace
-        pace.advance(images, reports, self._clock())
+        known_before = pace.rate is not None
+        pace.advance(images, batches, self._clock())
         count = f"{int(pace.done)} of {pace.images} images"
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=pace.done, pace=str(pace), note=self._note)
         elif self._finished == pace.images:
             rate = f"{pace.images / pace.elapsed:.2f} images/s"
             self._print(f"{count} in {duration(pace.elapsed)}", rate, self._note)
-        elif pace.rate and pace.elapsed >= self._next_line:
+        elif pace.elapsed >= self._next_line or (pace.rate is not None and not known_before):
             self._print(count, str(pace), self._note)
             self._next_line = pace.elapsed + max(LINE_SECONDS, LINE_SHARE * pace.elapsed)
 

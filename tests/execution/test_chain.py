@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agg_pipeline.execution.chain import CpuStage, ModelStage, ShardTask, Times, part_of, run_batches, run_stages
+from agg_pipeline.execution.chain import (
+    Advance,
+    CpuStage,
+    ModelStage,
+    ShardTask,
+    Times,
+    part_of,
+    run_batches,
+    run_stages,
+)
 from agg_pipeline.proposals.pipeline import chain, shard_tables
 from schemas.resolve import override
 from tests.toy_run import Halver
@@ -32,23 +41,44 @@ def test_parts_by_hand():
     assert part_of([], 0, 2) == []
 
 
+class Tenfold:
+    def predict(self, numbers):
+        return [10 * number for number in numbers]
+
+
 STAGE = ModelStage(
-    "double",
+    "add",
     cut=lambda state: [state[:2], state[2:3], state[3:]],
-    run=lambda state, batch, model: [model * item + state[0] for item in batch],
+    run=lambda state, batch, model: [number + state[0] for number in model.predict(batch)],
     fill=lambda state, results: [*state, *results],
 )
 
 
-def test_a_model_stage_reports_the_share_of_the_whole_stage():
+def test_a_model_stage_tells_the_share_of_the_whole_stage():
     state = [1, 2, 3, 4, 5, 6]
-    shares = []
-    assert run_batches(STAGE, state, 10, done=shares.append) == [11, 21, 31, 41, 51, 61]
-    assert shares == [0, 2 / 6, 3 / 6, 1]
-    shares = []
-    assert run_batches(STAGE, state, 10, part=1, parts=2, done=shares.append) == [41, 51, 61]
-    assert shares == [0, 3 / 6]
-    assert run_stages([STAGE, CpuStage("sum", sum)], state, 10) == 21 + 216
+    told = []
+    assert run_batches(STAGE, state, Tenfold(), advanced=told.append) == [11, 21, 31, 41, 51, 61]
+    # At the beginning; after each prediction, which is the only one of its batch; and after each batch.
+    expected = [(0, 0), (2, 0), (2, 1), (3, 1), (3, 2), (6, 2), (6, 3)]
+    assert told == [Advance(items / 6, batches) for items, batches in expected]
+    told = []
+    assert run_batches(STAGE, state, Tenfold(), part=1, parts=2, advanced=told.append) == [41, 51, 61]
+    assert told == [Advance(items / 6, batches) for items, batches in [(0, 0), (3, 0), (3, 1)]]
+    assert run_stages([STAGE, CpuStage("sum", sum)], state, Tenfold()) == 21 + 216
+
+
+def test_within_a_batch_what_still_runs_may_need_all_predictions_that_are_left():
+    def run(_state, batch, model):
+        for running in (4, 4, 2, 1):
+            model.predict(batch[:running])
+        return batch
+
+    stage = ModelStage("loop", lambda state: [state], run, lambda state, _results: state, longest=8)
+    told = []
+    run_batches(stage, list("abcd"), Tenfold(), advanced=told.append)
+    # Of 8 predictions for 4 interactions, those are left that the running ones may still need.
+    assert [advance.share for advance in told] == [0, 1 - 28 / 32, 1 - 24 / 32, 1 - 10 / 32, 1 - 4 / 32, 1]
+    assert [advance.batches for advance in told] == [0, 0, 0, 0, 0, 1]
 
 
 def _rows(shard):

@@ -23,13 +23,13 @@ class Run:
         self.calls = self.shown.callbacks()
         self.calls.started(RunStart(missing + 10 * len(finished), finished, missing, workers))
 
-    def at(self, seconds, images, reports):
+    def at(self, seconds, images, batches):
         self.now = 1000.0 + seconds
-        self.calls.advanced(images, reports)
+        self.calls.advanced(images, batches)
 
     def finish(self, seconds, images, sidecar=None):
         self.calls.finished(Done(ShardTask(0, "toy", (None,) * 10, None, None), sidecar or {}, Times()))
-        self.at(seconds, images, 0)
+        self.at(seconds, images, 9)
 
 
 def lines(capsys):
@@ -39,38 +39,41 @@ def lines(capsys):
 def test_the_time_left_comes_from_the_first_finished_work(capsys):
     run = Run(20, 2)
     assert lines(capsys) == ["20 images to do with 2 workers"]
-    run.at(5, 0.0, 2)
+    run.at(5, 0.0, 0)
     run.at(7, 1.0, 2)
-    run.at(7.9, 1.5, 2)
-    assert lines(capsys) == [], "two seconds of work are too few"
-    run.at(9, 2.0, 0)
+    run.at(7.9, 1.5, 4)
+    assert lines(capsys) == [], "less than three seconds of work are too few"
+    run.at(9, 2.0, 4)
     assert lines(capsys) == ["2 of 20 images, 0.50 images/s, about 36 s left"]
-    run.at(18.9, 4.5, 2)
+    run.at(18.9, 4.5, 6)
     assert lines(capsys) == [], "ten seconds have not passed"
-    run.at(19, 7.0, 2)
+    run.at(19, 7.0, 8)
     assert lines(capsys) == ["7 of 20 images, 0.50 images/s, about 26 s left"]
 
 
-def test_one_report_of_each_worker_is_too_few_for_an_estimate(capsys):
+def test_before_each_worker_has_finished_a_batch_there_is_no_estimate(capsys):
     run = Run(20, 3)
     lines(capsys)
-    run.at(0, 0.0, 3)
-    run.at(60, 2.0, 5)
+    run.at(0, 0.0, 0)
+    run.at(9, 1.0, 0)
     assert lines(capsys) == []
-    run.at(80, 4.0, 1)
-    assert lines(capsys) == ["4 of 20 images, 0.05 images/s, about 5 min 20 s left"]
+    run.at(60, 2.0, 2)
+    assert lines(capsys) == ["2 of 20 images"]
+    run.at(64, 3.2, 3)
+    assert lines(capsys) == ["3 of 20 images, 0.05 images/s, about 5 min 36 s left"]
 
 
 def test_the_count_never_goes_back_and_the_last_line_says_how_long_it_took(capsys):
     run = Run(20, 1)
-    run.at(10, 0.0, 1)
+    run.at(10, 0.0, 0)
     run.at(20, 9.5, 2)
     # The shard's worker has died, and it is redone.
-    run.at(40, 0.5, 1)
+    run.at(40, 0.5, 2)
     run.finish(60, 10.5)
     run.finish(100, 20)
     assert lines(capsys) == [
         "20 images to do with 1 worker",
+        "0 of 20 images",
         "9 of 20 images, 0.95 images/s, about 11 s left",
         "9 of 20 images, 0.32 images/s, about 33 s left",
         "10 of 20 images, 0.21 images/s, about 45 s left",
