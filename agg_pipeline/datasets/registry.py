@@ -90,7 +90,7 @@ def root_of(name: str, root: str) -> Store:
         UserError: the name is unknown, or the set needs a root and none is given.
     """
     if not root and not known_dataset(name).built_in:
-        raise UserError(f"data set {name} needs its root folder (--data FOLDER)")
+        raise UserError(f"data set {name} needs its root folder")
     return Store(root).anchored() if root else Store("")
 
 

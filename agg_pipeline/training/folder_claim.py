@@ -57,7 +57,7 @@ def claim_folder(options: TrainingOptions, config: FinetuneConfig | PretrainConf
         UserError: as ``check_folder``, or the folder cannot be written.
     """
     check_folder(options, config)
-    LOG.info("configuration hash %s", identity["config"])
+    LOG.info("made of %s", json.dumps(identity))
     out = options.out
     try:
         out.mkdir(parents=True, exist_ok=True)

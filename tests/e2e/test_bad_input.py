@@ -78,7 +78,7 @@ def test_missing_data_root(refused, tmp_path):
         == f"data root {tmp_path}/nowhere does not exist; sbd is looked for there"
     )
     assert refused("--data", tmp_path) == f"{tmp_path} is not the root of sbd: expected img, inst, found nothing"
-    assert refused("--data", "") == "data set sbd needs its root folder (--data FOLDER)"
+    assert refused("--data", "") == "data set sbd needs its root folder"
 
 
 def test_missing_or_wrong_split_file(refused, finished, tmp_path):
