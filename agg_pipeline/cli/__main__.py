@@ -8,7 +8,7 @@ def run() -> None:
     refuse_foreign_packages()
     from agg_pipeline.cli.main import main
 
-    main()
+    main(prog_name="agg")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ class Groups(click.Group):
         """Run the chosen command."""
         try:
             return super().invoke(ctx)
-        except getattr(click.exceptions, "NoArgsIsHelpError", ()):  # since click 8.2; before it, help is no error
+        except click.exceptions.NoArgsIsHelpError:
             raise
         except (UserError, click.ClickException) as error:
             if ctx.params.get("debug"):
