@@ -18,7 +18,13 @@ from stages.evaluate import Start, Trace, best, evaluate, first_clicks
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """A target, its interactions, and which of them is reported."""
+    """The interactions with a mask.
+
+    Attributes:
+        target: the mask.
+        traces: its interactions, in the order of their starts.
+        chosen: index of the interaction that is reported.
+    """
 
     target: EvaluatedMask
     traces: tuple[Trace, ...]
@@ -27,7 +33,15 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class EvaluationShard:
-    """A shard on its way through the two stages. whole: whether no mask was left out because of the task's limit."""
+    """The state of a shard between its stages.
+
+    Attributes:
+        task: what the shard is made from.
+        targets: masks to evaluate; gone when they are evaluated.
+        rejects: images and masks that cannot be used.
+        whole: False if masks were left out because of the task's limit.
+        outcomes: interactions with each mask.
+    """
 
     task: ShardTask[EvaluationConfig]
     targets: tuple[EvaluatedMask, ...]
@@ -37,7 +51,7 @@ class EvaluationShard:
 
 
 def load(task: ShardTask[EvaluationConfig]) -> EvaluationShard:
-    """Read the shard's images; what cannot be used becomes a reject."""
+    """Read the masks of a shard. Images and masks that cannot be used become rejects."""
     targets: list[EvaluatedMask] = []
     rejects: list[Reject] = []
     for entry in task.entries:
@@ -64,7 +78,7 @@ def load(task: ShardTask[EvaluationConfig]) -> EvaluationShard:
 
 
 def cut_interactions(shard: EvaluationShard) -> list[Sequence[EvaluatedMask]]:
-    """The batches of a shard, of masks."""
+    """Batches of masks."""
     config = shard.task.config
     return list(batches(shard.targets, lambda target: _pixels(target, config), _masks_at_a_time(config)))
 
@@ -78,12 +92,12 @@ def run_interactions(shard: EvaluationShard, batch: Sequence[EvaluatedMask], mod
 
 
 def fill_interactions(shard: EvaluationShard, outcomes: Sequence[Outcome]) -> EvaluationShard:
-    """Take in the outcomes of all batches."""
+    """Add the outcomes of all batches."""
     return replace(shard, targets=(), outcomes=tuple(outcomes))
 
 
 def starts_of(target: EvaluatedMask, dataset: str, config: EvaluationConfig) -> list[Start]:
-    """How the interactions of a mask begin."""
+    """How the interactions of a mask begin, by the mode of the evaluation."""
     if config.mode == "none":
         return [Start()]
     if config.mode == "fixed":
@@ -99,18 +113,17 @@ def starts_of(target: EvaluatedMask, dataset: str, config: EvaluationConfig) -> 
     return [Start(granularity) for granularity in GRANULARITIES]
 
 
-def _interactions(config: EvaluationConfig) -> int:
-    """Of one mask."""
+def _interactions_per_mask(config: EvaluationConfig) -> int:
     return {"optimal": BINS, "curves": BINS, "best_of": config.attempts}.get(config.mode, 1)
 
 
 def _pixels(target: EvaluatedMask, config: EvaluationConfig) -> int:
-    return target.image.height * target.image.width * _interactions(config)
+    return target.image.height * target.image.width * _interactions_per_mask(config)
 
 
 def _masks_at_a_time(config: EvaluationConfig) -> BatchConfig:
-    """The batch counted in masks, where the configuration counts what the model sees."""
-    return replace(config.batch, batch_objects=max(1, config.batch.batch_objects // _interactions(config)))
+    """The configured batch, counted in masks instead of interactions."""
+    return replace(config.batch, batch_objects=max(1, config.batch.batch_objects // _interactions_per_mask(config)))
 
 
 def _outcome(target: EvaluatedMask, traces: Sequence[Trace], config: EvaluationConfig) -> Outcome:
@@ -123,5 +136,5 @@ INTERACTIONS = ModelStage("interactions", cut_interactions, run_interactions, fi
 
 def stages(config: EvaluationConfig) -> tuple[CpuStage, ModelStage]:
     """The stages of a shard."""
-    turns = _interactions(config) if config.clicks.carry_roi else 1
+    turns = _interactions_per_mask(config) if config.clicks.carry_roi else 1
     return LOAD, replace(INTERACTIONS, longest=turns * config.clicks.max_clicks)

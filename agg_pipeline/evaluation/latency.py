@@ -15,13 +15,20 @@ from schemas.records import Interaction, Prediction
 from stages.click_model import ClickModel
 from stages.evaluate import evaluate
 
-CLICKS, CLICKS_OF_EACH = 20, 4
-"""Clicks whose latency is measured, and how many of them in the same interaction."""
+CLICKS = 20
+"""Number of clicks whose latency is measured."""
+CLICKS_PER_MASK = 4
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Seconds from a click to its mask, one interaction at a time: median and 95th percentile of ``clicks`` clicks."""
+    """Seconds from a click to its mask, with one interaction at a time.
+
+    Attributes:
+        median: median over the clicks.
+        p95: their 95th percentile.
+        clicks: number of clicks.
+    """
 
     median: float
     p95: float
@@ -29,11 +36,11 @@ class Latency:
 
 
 def measure_latency(sample: ShardTask[EvaluationConfig], model: TimedModel) -> Latency | None:
-    """Latency of the clicks of one interaction after the other with the masks of a sample; None if it has none."""
+    """Latency of single clicks: interactions with the first masks of a sample; None if the sample has no masks."""
     clock = _Clock(model)
-    clicks = replace(sample.config.clicks, max_clicks=CLICKS_OF_EACH, early_stop=False)
-    # The first click of all pays for what later ones find ready.
-    for target in load(sample).targets[: 1 + CLICKS // CLICKS_OF_EACH]:
+    clicks = replace(sample.config.clicks, max_clicks=CLICKS_PER_MASK, early_stop=False)
+    # One more mask than is needed: the very first click is slow and does not count.
+    for target in load(sample).targets[: 1 + CLICKS // CLICKS_PER_MASK]:
         start = starts_of(target, sample.dataset, sample.config)[0]
         evaluate([target.subject], [[start]], clock, clicks)
     seconds = clock.seconds[1 : CLICKS + 1]
@@ -43,7 +50,7 @@ def measure_latency(sample: ShardTask[EvaluationConfig], model: TimedModel) -> L
 
 
 class _Clock:
-    """A model that notes how long each of its predictions takes."""
+    """A model that records the seconds of each prediction."""
 
     def __init__(self, model: ClickModel) -> None:
         self.model = model

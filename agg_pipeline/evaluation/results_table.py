@@ -1,4 +1,4 @@
-"""What evaluation shows on the terminal: the NoC so far, and a table in the end."""
+"""What an evaluation shows on the terminal: the NoC so far, and the table of results."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from schemas.tables import IMAGE_REASONS, REASONS
 
 
 class RunningNoc:
-    """Mean NoC over the shards whose sidecars it has been called with."""
+    """Mean NoC of the finished shards. Call it with the sidecar of each shard."""
 
     def __init__(self) -> None:
         self._masks: Counter[tuple[str, float]] = Counter()
         self._clicks: Counter[tuple[str, float]] = Counter()
 
     def __call__(self, sidecar: Json) -> str:
-        """Take in one more shard; the NoC so far in words."""
+        """Add a shard, and return the NoC so far in words."""
         for level, counted in sidecar["noc"].items():
             key = level, counted["target"]
             self._masks[key] += counted["masks"]

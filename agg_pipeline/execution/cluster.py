@@ -1,8 +1,7 @@
-"""Runs shards on a Dask cluster: the only module that knows Dask; what the tasks do is in their ``Chain``.
+"""A Dask cluster whose workers hold the model of a run, and the messages that its tasks send.
 
-Each shard is a chain of tasks. In every worker process two named executors take them: ``model`` (one thread, which owns
-the network) and ``cpu``, so that the model never waits for run lengths or Parquet. A chain stays in the process that
-loaded its images, because Dask runs a task where its input is, and arrays are passed on by reference.
+In every worker process, two named executors take a run's tasks: ``model`` (one thread, which owns the network) and
+``cpu`` (one thread), so that the model never waits for run lengths or Parquet.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import itertools
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
@@ -33,13 +32,16 @@ SHARDS_IN_FLIGHT = 2
 """Shards of one worker: one is in the model while another one loads or writes."""
 
 OpenModel = Callable[[], TimedModel]
-"""Makes the model in a worker process; must be picklable."""
+"""Makes the model in a worker process. Must be picklable."""
 
 
 class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typed
-    """Gives a worker its model and the two executors, also when Dask has just replaced a dead one.
+    """Gives every worker its model and the two executors, also a worker that replaces a dead one.
 
-    run: unique name of the run, so that several runs can share a cluster.
+    Args:
+        run: unique name of the run, so that several runs can share a cluster.
+        open_model: makes the model.
+        threads: number of torch threads of the model.
     """
 
     def __init__(self, run: str, open_model: OpenModel, threads: int) -> None:
@@ -57,7 +59,7 @@ class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
         self.model = model_thread.submit(self.open_model).result()
 
     def teardown(self, worker: Worker) -> None:
-        """Called by Dask when the run is over, or the worker."""
+        """Called by Dask at the end of the run or of the worker."""
         for kind in ("model", "cpu"):
             executor = worker.executors.pop(f"{kind}-{self.name}", None)
             if executor is not None:
@@ -118,63 +120,71 @@ _attempts = itertools.count()
 
 
 def default_workers(config: PredictorConfig) -> int:
-    """On the CPU as many processes as the cores that this process may use allow; on a GPU one."""
+    """Number of worker processes: on a CPU, as many as the available cores allow; on a GPU, one."""
     return 1 if config.device != "cpu" else max(1, CPU_COUNT // config.threads)
 
 
 @contextmanager
 def cluster(scheduler: str | None, workers: int, threads: int, open_model: OpenModel) -> Iterator[Workers]:
-    """An existing Dask cluster (``scheduler``: its address), or one of local worker processes, with the run's model."""
+    """A cluster for a run.
+
+    Args:
+        scheduler: address of an existing Dask cluster; None for local worker processes.
+        workers: number of local worker processes.
+        threads: number of torch threads of each model.
+        open_model: makes the model in a worker.
+
+    Raises:
+        UserError: no scheduler answers at the address.
+    """
     run = f"agg-{uuid.uuid4().hex}"
-    settings = {
+    with dask.config.set(_settings(threads)), ExitStack() as stack:
+        if scheduler is None:
+            local = _local_cluster(workers)
+            stack.callback(local.close, timeout=5)
+            client = Client(local)
+        else:
+            client = _connect(scheduler)
+        stack.callback(_leave, client, run)
+        client.register_plugin(ModelPlugin(run, open_model, threads))
+        yield Workers(client, run)
+
+
+def _settings(threads: int) -> dict[str, Any]:
+    """Dask's configuration for a run; most of it only matters to local workers."""
+    return {
         # Stealing would move a chain away from its arrays.
         "distributed.scheduler.work-stealing": False,
-        # Its profiler keeps the call stacks of an hour, tens of megabytes.
+        # The profiler keeps the call stacks of an hour, tens of megabytes.
         "distributed.worker.profile.enabled": False,
-        # One process imports torch and what else takes long; workers are its copies, and a new one is soon there.
+        # One process imports torch and other slow modules. Workers are copies of it and start quickly.
         "distributed.worker.multiprocessing-method": "forkserver",
-        # A worker that dies several times in a row is still to be replaced.
+        # A worker that dies several times in a row is still replaced.
         "distributed.deploy.lost-worker-timeout": "1000 days",
         "distributed.nanny.pre-spawn-environ": {
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
             "OPENBLAS_NUM_THREADS": 1,
-            # Dask's own setting gives memory back after every forward, and a forward then takes twice the time. The
-            # largest arrays get pages of their own, so that they leave no holes.
+            # Dask's own setting returns memory after every forward, which doubles the time of a forward. The largest
+            # arrays get pages of their own, so that they leave no holes.
             "MALLOC_TRIM_THRESHOLD_": 1 << 30,
             "MALLOC_MMAP_THRESHOLD_": 1 << 22,
         },
     }
-    with dask.config.set(settings):
-        if scheduler is not None:
-            client = _connect(scheduler)
-        else:
-            # Distributed would have its own choice of modules imported.
-            get_mp_context().set_forkserver_preload([__name__])
-            with interrupts_blocked():
-                local = LocalCluster(
-                    n_workers=workers,
-                    # Every thread holds one task.
-                    threads_per_worker=SHARDS_IN_FLIGHT,
-                    memory_limit=0,
-                    dashboard_address="127.0.0.1:0",
-                    silence_logs="CRITICAL",
-                )
-            client = Client(local)
-        try:
-            client.register_plugin(ModelPlugin(run, open_model, threads))
-            yield Workers(client, run)
-        finally:
-            _leave(client, run)
-            if scheduler is None:
-                local.close(timeout=5)
 
 
-def _leave(client: Client, run: str) -> None:
-    # A scheduler that is gone has nothing to clean up.
-    with suppress(CancelledError, CommClosedError, TimeoutError, OSError, ValueError):
-        client.unregister_worker_plugin(run)
-    client.close()
+def _local_cluster(workers: int) -> LocalCluster:
+    # Otherwise, distributed chooses the modules that the first process imports.
+    get_mp_context().set_forkserver_preload([__name__])
+    with interrupts_blocked():
+        return LocalCluster(
+            n_workers=workers,
+            # Every thread holds one task.
+            threads_per_worker=SHARDS_IN_FLIGHT,
+            memory_limit=0,
+            dashboard_address="127.0.0.1:0",
+            silence_logs="CRITICAL",
+        )
 
 
 def _connect(scheduler: str) -> Client:
@@ -182,3 +192,10 @@ def _connect(scheduler: str) -> Client:
         return Client(scheduler, timeout="10s")
     except (OSError, TimeoutError, ValueError) as error:
         raise UserError(f"no Dask scheduler answers at {scheduler}: {error}") from error
+
+
+def _leave(client: Client, run: str) -> None:
+    # There is nothing to clean up if the scheduler is gone.
+    with suppress(CancelledError, CommClosedError, TimeoutError, OSError, ValueError):
+        client.unregister_worker_plugin(run)
+    client.close()

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, a closed terminal: a run ends at the next chance, even if a library has swallowed the exception."""
+"""Ending a run by Ctrl-C, SIGTERM or a closed terminal, even if a library swallows the exception."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ _asked: list[str] = []
 
 
 def watch_interrupts() -> None:
-    """From now on these signals raise KeyboardInterrupt, at once and in ``check_interrupt``."""
+    """Let these signals raise KeyboardInterrupt: at once, and again in ``check_interrupt``."""
     _asked.clear()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _handle)
-    # Under nohup it is ignored.
+    # nohup ignores SIGHUP, and so does the run then.
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
         signal.signal(signal.SIGHUP, _handle)
 
 
 def check_interrupt() -> None:
-    """KeyboardInterrupt if one of the signals has come."""
+    """Raise KeyboardInterrupt if one of the signals has come."""
     if _asked:
         raise KeyboardInterrupt(_asked[0])
 

@@ -230,7 +230,7 @@ def images_of(tasks: Iterable[ShardTask[Any]]) -> int:
 
 
 def _check_arrived(store: Store, done: Done) -> None:
-    """UserError if a shard that a worker has written is not to be seen here."""
+    """Raise UserError if a shard that a worker has written cannot be seen from here."""
     path = sidecar_path(done.task.index)
     if not store.exists(path) or store.read_json(path) != done.sidecar:
         raise UserError(f"a worker wrote {path}, but it is not in {store.url}; do all workers see this folder?")

@@ -1,8 +1,9 @@
-"""Making shards on a cluster: two at a time per worker, one shared by several workers if there are too few, and what
-happens when a worker dies.
+"""Making shards on a cluster: which worker makes what, how far it is, and what happens when a worker dies.
 
-A shard is a chain of Dask tasks. Usually all of them run in the worker that has loaded its images, because Dask runs a
-task where its input is, and arrays are passed on by reference. A shared shard travels between workers.
+A shard is a chain of Dask tasks. Usually all of them run in the worker that has loaded the images, because Dask runs a
+task where its input is, and arrays are passed on by reference. Each worker has two shards at a time. With fewer shards
+than workers, several workers share a shard: each takes a part of the batches of every model stage, and the state of the
+shard is copied between them.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ def assigned(shards: Sequence[int], workers: Sequence[str]) -> list[tuple[str, .
         shards: number of images of each shard.
         workers: addresses of the workers.
     """
-    counts = [max(1, min(images, round(len(workers) * images / sum(shards)))) for images in shards]
+    all_images = sum(shards)
+    counts = [max(1, min(images, round(len(workers) * images / all_images))) for images in shards]
     if max(counts, default=1) == 1:
         return [()] * len(shards)
     turns = itertools.cycle(workers)

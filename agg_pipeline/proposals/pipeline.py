@@ -25,13 +25,23 @@ from stages.postprocess import postprocess, reject
 Start = tuple[Target, int]
 """An object and the number of one of its rounds, from 0."""
 ESTIMATES_PER_CANDIDATE = 1.3
-"""Time that the estimator takes per candidate of the mask engine, in units of the engine's time for it: measured with
-several models and sets, 0.8 to 1.7. A candidate gives up to two proposals, itself and its complement."""
+"""Time of the granularity estimator per candidate mask, relative to the time of the mask engine. Measured: 0.8 to 1.7,
+depending on model and data. A candidate gives at most two proposals: itself and its complement."""
 
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """A shard on its way through the stages; each stage fills the field that the next one reads."""
+    """The state of a shard between two stages. Each stage fills the field that the next one reads.
+
+    Attributes:
+        task: what the shard is made from.
+        images: images that could be read.
+        targets: objects whose proposals are wanted.
+        rejects: images and objects that cannot be used.
+        loops: simulated interactions, in the order of the targets; gone after post-processing.
+        proposals: proposals of each object that has been simulated.
+        estimates: granularities of all proposals.
+    """
 
     task: ShardTask[ProposalsConfig]
     images: tuple[ImageSummary, ...]
@@ -43,7 +53,7 @@ class Shard:
 
 
 def load(task: ShardTask[ProposalsConfig]) -> Shard:
-    """Read the shard's images; what cannot be used becomes a reject."""
+    """Read the images of a shard. Images and objects that cannot be used become rejects."""
     images: list[ImageSummary] = []
     targets: list[Target] = []
     rejects: list[Reject] = []
@@ -86,14 +96,14 @@ def _pixels(target: Target) -> int:
 
 
 def cut_mask_engine(shard: Shard) -> list[Sequence[Start]]:
-    """The batches of the mask engine: all objects, each with all its rounds."""
+    """Batches of the mask engine: all objects, each with all its rounds."""
     config = shard.task.config
     starts = [(target, round_) for target in shard.targets for round_ in range(config.loop.rounds)]
     return list(batches(starts, lambda start: _pixels(start[0]), config.batch))
 
 
 def run_mask_engine(shard: Shard, batch: Sequence[Start], model: ClickModel) -> list[Loop]:
-    """Multi-granularity loop simulation of a batch."""
+    """Simulate the loops of a batch (Section 3.2)."""
     config, dataset = shard.task.config, shard.task.dataset
     draw = random_click(config.seed, dataset, config.loop)
     lengths = [loop_length(config.seed, dataset, target, config.loop, round_) for target, round_ in batch]
@@ -102,21 +112,21 @@ def run_mask_engine(shard: Shard, batch: Sequence[Start], model: ClickModel) -> 
 
 
 def fill_mask_engine(shard: Shard, loops: Sequence[Loop]) -> Shard:
-    """Take in the loops of all batches."""
+    """Add the loops of all batches."""
     return replace(shard, loops=tuple(loops))
 
 
 def run_postprocess(shard: Shard) -> Shard:
-    """Clean and filter every object's candidates."""
+    """Clean and filter the candidates of every object."""
     config = shard.task.config
-    # By id: loops that other workers have simulated hold copies of their objects.
+    # Not by identity: loops that another worker has simulated hold copies of their objects.
     of_target = groupby(shard.loops, lambda loop: loop.target.key)
     done = tuple(postprocess([*loops], config.masks, config.seed, shard.task.dataset) for _, loops in of_target)
     return replace(shard, loops=(), proposals=done)
 
 
 def run_complement(shard: Shard) -> Shard:
-    """Add the complements."""
+    """Add the complements of the proposals."""
     config = shard.task.config
     done = tuple(
         add_complements(proposals, config.masks, config.seed, shard.task.dataset) for proposals in shard.proposals
@@ -125,20 +135,20 @@ def run_complement(shard: Shard) -> Shard:
 
 
 def cut_granularity(shard: Shard) -> list[Sequence[Query]]:
-    """The batches of the granularity estimator: all proposals, or all annotated parts."""
+    """Batches of the granularity estimator: all proposals, or all annotated parts."""
     config = shard.task.config
     queries = _annotated(shard.targets) if config.source == "gt" else _proposed(shard.proposals)
     return list(batches(queries, lambda query: _pixels(query.target), config.batch))
 
 
 def run_granularity(shard: Shard, batch: Sequence[Query], model: ClickModel) -> list[Estimate]:
-    """Estimate the granularities of a batch."""
+    """Estimate the granularities of a batch (Eq. 3-6)."""
     config = shard.task.config
     return estimate(batch, model, config.granularity, choose_click(config.granularity, config.seed, shard.task.dataset))
 
 
 def fill_granularity(shard: Shard, estimates: Sequence[Estimate]) -> Shard:
-    """Take in the granularities of all batches."""
+    """Add the granularities of all batches."""
     return replace(shard, estimates=tuple(estimates))
 
 
@@ -161,7 +171,7 @@ def shard_tables(shard: Shard) -> dict[str, pa.Table]:
 
 
 def write_shard(shard: Shard, store: Store, config_hash: str) -> Json:
-    """Write the tables of a finished shard into a database; returns its sidecar."""
+    """Write the tables of a finished shard into a database, and return its sidecar."""
     return write_proposals(store, shard.task.index, len(shard.task.entries), config_hash, shard_tables(shard))
 
 
@@ -173,7 +183,7 @@ GRANULARITY = ModelStage("granularity", cut_granularity, run_granularity, fill_g
 
 
 def chain(config: ProposalsConfig) -> Chain:
-    """The stages of a shard; annotated parts need no mask engine."""
+    """The stages of a shard. Annotated parts need no mask engine."""
     if config.source == "gt":
         return Chain((LOAD, GRANULARITY), write_shard)
     steps = 1 + (config.loop.min_negatives + config.loop.max_negatives) / 2

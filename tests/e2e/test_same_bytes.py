@@ -154,7 +154,6 @@ def test_extending_a_limited_run(one_worker, tmp_path):
 def test_an_image_that_kills_its_worker_is_found_and_recorded(one_worker, tmp_path):
     orders = tmp_path / "orders"
     orders.mkdir()
-    # The first image of the run, which the estimate of its time reads, too.
     culprit = open_proposals(str(one_worker)).plan["shards"][0][0]
     (orders / f"kill-always-{culprit}").touch()
     out = tmp_path / "out"
