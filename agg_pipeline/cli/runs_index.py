@@ -70,7 +70,7 @@ def find_runs(folder: Path) -> list[RunEntry]:
 
 
 def _described(path: Path, name: str) -> RunEntry | None:
-    """The entry of a run; None for a folder that is none. name: of the folder, in the index."""
+    """The entry of a run in the index, under this name; None if the folder holds no run."""
     for marker, describe in DESCRIBED.items():
         if (path / marker).is_file():
             try:

@@ -42,6 +42,11 @@ class Recall:
     best: float
     at: tuple[float, ...]
 
+    @property
+    def columns(self) -> tuple[float, ...]:
+        """The numbers of a row in a table: the covered shares, then the mean best IoU."""
+        return (*self.at, self.best)
+
 
 @dataclass(frozen=True)
 class Comparison:

@@ -7,7 +7,7 @@ from rich.console import Console
 from agg_pipeline.database.counts import by_kind_and_bin
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.database.status import Status
-from agg_pipeline.proposals.recall import THRESHOLDS, PartRecall, Recall
+from agg_pipeline.proposals.recall import THRESHOLDS, PartRecall
 from agg_pipeline.proposals.run import Summary
 from agg_pipeline.report.terminal import print_rows
 from schemas.numbers import BINS
@@ -67,7 +67,7 @@ def print_stats(database: ProposalDatabase, recall: PartRecall | None) -> None:
 def _print_recall(recall: PartRecall) -> None:
     levels = (*(f"IoU >= {level}" for level in THRESHOLDS), "mean best IoU")
     for compared in recall.by_size:
-        proposals, random = _numbers(compared.proposals), _numbers(compared.random)
+        proposals, random = compared.proposals.columns, compared.random.columns
         ratios = (f"{ours / chance:.2f}" if chance else "-" for ours, chance in zip(proposals, random, strict=True))
         rows = [
             ("proposals", *(f"{number:.3f}" for number in proposals)),
@@ -78,11 +78,7 @@ def _print_recall(recall: PartRecall) -> None:
         print_rows(f"{title}; {recall.objects} objects, {recall.masks} masks", ("masks", *levels), rows)
     rows = []
     for compared in recall.by_class:
-        pairs = zip(_numbers(compared.proposals), _numbers(compared.random), strict=True)
+        pairs = zip(compared.proposals.columns, compared.random.columns, strict=True)
         numbers = (f"{ours:.3f} / {chance:.3f}" for ours, chance in pairs)
         rows.append((compared.which, str(compared.proposals.parts), *numbers))
     print_rows("Recall by part class: proposals / random partitions", ("class", "parts", *levels), rows)
-
-
-def _numbers(recall: Recall) -> tuple[float, ...]:
-    return (*recall.at, recall.best)

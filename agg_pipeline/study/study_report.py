@@ -12,7 +12,7 @@ from agg_pipeline.datasets.parts import open_parts
 from agg_pipeline.evaluation.compare import comparison, same_masks
 from agg_pipeline.evaluation.results import SUMMARY, Results, open_results
 from agg_pipeline.evaluation.summary import Mask, figures
-from agg_pipeline.proposals.recall import THRESHOLDS, Recall, part_recall
+from agg_pipeline.proposals.recall import THRESHOLDS, part_recall
 from agg_pipeline.report.plots import new_figure, png
 from agg_pipeline.report.text_table import Table, markdown
 from agg_pipeline.study.run import read_steps
@@ -219,16 +219,12 @@ def _recall(config: StudyConfig, roots: Mapping[str, str], out: Path) -> list[st
     rows = []
     for each in recall.by_size:
         for title, numbers in (("proposals", each.proposals), ("random cells", each.random)):
-            rows.append((f"{each.which} ({numbers.parts})", title, *(f"{value:.3f}" for value in _numbers(numbers))))
-        pairs = zip(_numbers(each.proposals), _numbers(each.random), strict=True)
+            rows.append((f"{each.which} ({numbers.parts})", title, *(f"{value:.3f}" for value in numbers.columns)))
+        pairs = zip(each.proposals.columns, each.random.columns, strict=True)
         rows.append((each.which, "ratio", *(f"{ours / chance:.2f}" if chance else "-" for ours, chance in pairs)))
     head = ("annotated parts", "masks", *(f"IoU >= {level}" for level in THRESHOLDS), "mean best IoU")
     title = f"{recall.objects} objects with annotated parts, {recall.masks} proposals, as many random Voronoi cells"
     return [markdown([Table(title, head, tuple(rows))])]
-
-
-def _numbers(recall: Recall) -> tuple[float, ...]:
-    return (*recall.at, recall.best)
 
 
 def _seeds(found: _Results) -> list[str]:

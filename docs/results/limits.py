@@ -57,7 +57,7 @@ def reach(base: Path, adapted: Path) -> None:
 @click.argument("out", type=click.Path(path_type=Path))
 @click.argument("factor", type=int)
 def scale(source: Path, out: Path, factor: int) -> None:
-    """A set in PartImageNet's layout, its split val at so many times the size: bicubic, its masks nearest."""
+    """Enlarge the split val of a set in PartImageNet's layout: images bicubic, masks nearest."""
     ways = {"images": Image.Resampling.BICUBIC, "annotations": Image.Resampling.NEAREST}
     for folder, how in ways.items():
         (out / folder / "val").mkdir(parents=True)
