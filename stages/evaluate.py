@@ -249,7 +249,15 @@ def _centre(region: NDArray[np.bool_], clicks: Sequence[Click]) -> tuple[float, 
 
 
 def counted_iou(predicted: NDArray[np.bool_], truth: NDArray[np.bool_], counted: NDArray[np.bool_] | None) -> float:
-    """IoU of two (H, W) masks over the counted pixels (None for all); 0 if both are empty there."""
+    """IoU of two masks over the pixels that are not ignored.
+
+    Args:
+        predicted, truth: masks, (H, W).
+        counted: pixels that are not ignored, (H, W); None for all.
+
+    Returns:
+        A number in [0, 1]; 0 if both masks are empty there.
+    """
     if counted is not None:
         predicted, truth = predicted & counted, truth & counted
     union = int(np.count_nonzero(predicted | truth))
@@ -257,7 +265,13 @@ def counted_iou(predicted: NDArray[np.bool_], truth: NDArray[np.bool_], counted:
 
 
 def noc(ious: Sequence[float], target: float, max_clicks: int) -> int:
-    """NoC@target: number of the first click after which the IoU is at least ``target``, else ``max_clicks``."""
+    """NoC@target: number of the first click after which the IoU is at least the target (protocol, section 3).
+
+    Args:
+        ious: IoU after each click.
+        target: IoU to reach.
+        max_clicks: returned if no click reaches the target.
+    """
     return next((n for n, iou in enumerate(ious, start=1) if iou >= target), max_clicks)
 
 

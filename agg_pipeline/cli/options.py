@@ -122,7 +122,16 @@ class Data:
 
 
 def check_root(name: str, root: str, option: str) -> None:
-    """UserError if a data set that is built in is given a root folder."""
+    """Refuse a root folder for a data set that is built in.
+
+    Args:
+        name: name of the data set.
+        root: its root folder, "" for none.
+        option: option or argument that gave the root, for the message.
+
+    Raises:
+        UserError: the set is built in and a root is given, or no set has the name.
+    """
     from agg_pipeline.datasets.registry import known_dataset
 
     if root and known_dataset(name).built_in:

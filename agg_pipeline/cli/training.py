@@ -87,7 +87,17 @@ def own_folder(out: str) -> Iterator[Path]:
 def run_prepared(
     config: FinetuneConfig | PretrainConfig, options: TrainingOptions, prepared: Prepared, look_minutes: float
 ) -> None:
-    """Run a training, and say what it leaves; exits with 130 when it is interrupted."""
+    """Run a training and print where its results are. Exits with code 130 when it is interrupted.
+
+    Args:
+        config: configuration of the training.
+        options: output folder and limits.
+        prepared: the training, ready to run.
+        look_minutes: time between validation steps.
+
+    Raises:
+        UserError: the output folder cannot be written.
+    """
     from agg_pipeline.cli.runs_index import closing_line
     from agg_pipeline.report.printed import say
     from agg_pipeline.training.run import run_training

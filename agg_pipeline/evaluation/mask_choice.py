@@ -31,12 +31,18 @@ class ImageMasks:
 
 
 def sampled(dataset: Dataset, tasks: Tasks, config: EvaluationConfig) -> list[ShardTask[EvaluationConfig]]:
-    """Draw ``config.sample`` masks of each level; all images are read to find their masks.
+    """Draw ``config.sample`` masks per level; all images are read to find their masks.
 
     A mask's draw depends on its id alone, so that a larger sample holds the smaller one.
 
+    Args:
+        dataset: the data set.
+        tasks: the shards of all images.
+        config: configuration of the evaluation.
+
     Returns:
-        The tasks of the drawn masks, without the images that have none.
+        The tasks of the drawn masks. Images without a drawn mask are left out, but those that cannot be used are kept,
+        so that they are recorded.
 
     Raises:
         UserError: there is no mask.

@@ -1,4 +1,4 @@
-"""``agg eval run``: from a data set and a model to the figures of section 4, resumable at every shard."""
+"""``agg eval run``: from a data set and a model to its metrics (protocol, section 3), resumable at every shard."""
 
 from __future__ import annotations
 
@@ -52,7 +52,17 @@ def check_lost_images(evaluation: Evaluation, most: float) -> None:
 def prepare(
     dataset: Dataset, checkpoint: str, adapter: str, config: EvaluationConfig, options: RunOptions
 ) -> tuple[Store, Job]:
-    """What an evaluation makes, over all masks, and the folder of its shards; nothing is written.
+    """Describe an evaluation over all masks; nothing is written.
+
+    Args:
+        dataset: the data set.
+        checkpoint: path of the click model.
+        adapter: path of its adapter, "" for none.
+        config: configuration of the evaluation.
+        options: output folder, limits and workers.
+
+    Returns:
+        The folder of the shards, and the job that makes them.
 
     Raises:
         UserError: device, level, model or output folder cannot be used.

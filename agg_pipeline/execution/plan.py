@@ -38,8 +38,15 @@ class _Config(Protocol):
 def make_plan(layout: Layout, dataset: Dataset, model: Json, environment: Json, config: _Config) -> Json:
     """The plan of a run: everything that decides the content of the folder, and the images of every shard.
 
-    model: architecture, input_size, sha256. environment: what else changes a bit (device kind, torch version).
-    config: a dataclass.
+    Args:
+        layout: layout of the folder.
+        dataset: the data set.
+        model: architecture, input size and sha256 of the model.
+        environment: kind of device and torch version.
+        config: configuration of the run, a dataclass.
+
+    Returns:
+        The plan with its hash, as it is read back from ``plan.json``.
     """
     configured: Json = asdict(config)  # type: ignore[call-overload]  # a Protocol cannot say that it is a dataclass
     configured["predictor"]["device"] = device_kind(config.predictor.device)

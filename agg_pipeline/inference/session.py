@@ -34,6 +34,11 @@ class Session:
       the whole interaction, so another one replays all clicks.
 
     A session may be used from several threads; they take turns.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        model: predicts for the interactions.
+        has_granularity: whether the model has a granularity table.
     """
 
     def __init__(self, image: NDArray[np.uint8], model: ClickModel, has_granularity: bool) -> None:

@@ -55,7 +55,20 @@ def describe_model(
 def open_model(
     checkpoint: str | Path, adapter: str | Path, input_size: int | None
 ) -> tuple[SimpleClick, ModelFiles, dict[str, Any]]:
-    """Load a model and describe its files; ``describe_model`` has the arguments and the errors."""
+    """Load a model and describe its files.
+
+    Args:
+        checkpoint: path of the click model; ``~`` is the home folder.
+        adapter: path of the adapter, "" for none.
+        input_size: side of the network's input, in pixels. Defaults to the side that the adapter was trained at, or
+            that of the checkpoint.
+
+    Returns:
+        The network on the CPU, the files, and what a plan says of the model.
+
+    Raises:
+        UserError: a file cannot be used, or they do not fit together.
+    """
     path, sha256, adapted = "", "", None
     if adapter:
         loaded, adapted = load_adapter(adapter)

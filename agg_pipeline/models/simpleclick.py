@@ -177,7 +177,19 @@ class SimpleClick(nn.Module):
         return F.interpolate(logits, size=image.shape[2:], mode="bilinear", align_corners=True)
 
     def embed(self, image: Tensor, coords: Tensor, bins: Tensor | None) -> Tensor:
-        """Patch tokens with positions, (B, grid * grid, dim), row-major."""
+        """Turn the input into patch tokens with positions and granularity.
+
+        Args:
+            image: (B, 3, S, S) float, RGB in [0, 1]; S is ``input_size``.
+            coords: (B, 3, S, S) float: previous mask (probability), positive disks, negative disks.
+            bins: (B,) int64, rows of the granularity table; -1 for no granularity. None: none at all.
+
+        Returns:
+            (B, grid * grid, dim), row-major.
+
+        Raises:
+            ValueError: there are granularities but no granularity table.
+        """
         patches = self.backbone.patch_embed((image - self.mean) / self.std) + self.patch_embed_coords(coords)
         tokens: Tensor = patches.flatten(2).transpose(1, 2).contiguous() + self.backbone.pos_embed[:, 1:]
         if bins is None:
