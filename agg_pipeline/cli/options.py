@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agg_pipeline.cli.option_groups import given, options_of
+from agg_pipeline.storage.user_path import user_path
 from schemas.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,11 +20,15 @@ if TYPE_CHECKING:
 
 
 def expanded(text: str) -> str:
-    """A path, URL, or NAME:PATH with the home folder in the place of ``~``."""
+    """A path, URL, or NAME:PATH with the home folder in the place of ``~``; other text stays as it is.
+
+    Raises:
+        UserError: ``~name`` names nobody.
+    """
     name, _, path = text.partition(":")
     if path.startswith("~"):
-        return f"{name}:{Path(path).expanduser()}"
-    return str(Path(text).expanduser()) if text.startswith("~") else text
+        return f"{name}:{user_path(path)}"
+    return str(user_path(text)) if text.startswith("~") else text
 
 
 class Place(click.Path):

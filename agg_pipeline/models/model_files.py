@@ -8,7 +8,7 @@ from typing import Any
 
 from agg_pipeline.models.checkpoints import AdapterInfo, load_adapter, load_click_model
 from agg_pipeline.models.simpleclick import SimpleClick, attach_adapter
-from agg_pipeline.models.tensor_files import user_path
+from agg_pipeline.storage.user_path import user_path
 from schemas.errors import UserError
 
 
