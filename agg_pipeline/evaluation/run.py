@@ -41,6 +41,7 @@ from schemas.errors import UserError
 LARGER_INPUTS = {("davis", 448): 672}
 """Side of the input for a set and a checkpoint's own side, where the field takes another one (protocol, section 2)."""
 SAMPLED_IMAGES = 8
+"""Images from which the masks of the latency are taken."""
 
 
 def check_lost_images(evaluation: Evaluation, most: float) -> None:

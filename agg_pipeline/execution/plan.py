@@ -22,6 +22,7 @@ ORDER = (
 )
 """Beginnings of the keys of a plan, by how much they tell a user; all others follow."""
 HASHES = ("fingerprint", "sha256")
+"""Ends of the keys whose values are hashes: they tell a user least, and go last in a message."""
 
 
 class _Config(Protocol):
@@ -118,7 +119,7 @@ def _told(changed: Sequence[str]) -> str:
 
 
 def _rank(line: str) -> int:
-    """Place of a difference in a message: hashes say least, and go last."""
+    """Place of a difference in a message."""
     key = line.partition(":")[0]
     if key.endswith(HASHES):
         return len(ORDER) + 1

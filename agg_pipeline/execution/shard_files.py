@@ -18,12 +18,14 @@ from schemas.canonical import Json
 from schemas.errors import UserError
 
 PLAN = "plan.json"
-SIDECAR, TABLE = re.compile(r"shards/part-\d{5,}\.json"), re.compile(r"part-\d{5,}\.parquet")
+SIDECAR = re.compile(r"shards/part-\d{5,}\.json")
+"""Paths of sidecars."""
+TABLE = re.compile(r"part-\d{5,}\.parquet")
+"""Names of Parquet files."""
 FILTERED = ("image_id", "kind", "granularity", "bin", "reason")
 """Columns that queries filter by; statistics of the others would only make small files larger."""
-
-
 ADVICE = "delete it, and its shard is made again"
+"""End of the messages about a broken sidecar."""
 
 
 @dataclass(frozen=True)

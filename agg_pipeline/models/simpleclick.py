@@ -21,9 +21,11 @@ from agg_pipeline.models.layers import Block, ConvReLU, MapNorm, Merge, PatchEmb
 from schemas.errors import UserError
 
 CLICK_RADIUS = 5
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-CHUNK = 400  # tokens whose pyramid is built at a time on a CPU
+"""Radius of the disk of a click, in pixels of the input."""
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet's colours, RGB in [0, 1]; the input is normalised with them."""
+CHUNK = 400
+"""Tokens whose pyramid is built at a time on a CPU."""
 
 
 def draw_disks(maps: NDArray[np.float32], clicks: Sequence[tuple[float, float, bool]]) -> None:

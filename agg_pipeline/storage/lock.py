@@ -20,8 +20,11 @@ from schemas.errors import StorageError, UserError
 
 LOCK = "lock.json"
 HEARTBEAT_SECONDS = 20.0
+"""Time between two signs of life that a run writes into its lock."""
 DEAD_AFTER_SECONDS = 180.0
+"""A lock of another host without a sign of life for this time is taken over."""
 SETTLE_SECONDS = 0.5
+"""After taking over the lock of a dead run, a run waits so long and then checks that no other run took it over, too."""
 CONTENT = {"run": str, "host": str, "pid": int, "process_started": float, "heartbeat": float}
 """Keys of the lock file, and the types of their values."""
 
