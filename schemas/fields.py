@@ -128,7 +128,12 @@ class Key:
 
 
 def keys_of(config: Any, where: str = "") -> Iterator[Key]:
-    """All keys of a (nested) configuration, in their order. where: prefix of their names."""
+    """All keys of a (nested) configuration, in their order.
+
+    Args:
+        config: the configuration, a dataclass.
+        where: prefix of the keys' names.
+    """
     hints = get_type_hints(type(config))
     for each in dataclasses.fields(config):
         value, name = getattr(config, each.name), f"{where}{each.name}"

@@ -128,7 +128,11 @@ def check_machine() -> list[Check]:
 
 
 def check_memory(available: int) -> Check:
-    """Check the free memory. available: bytes."""
+    """Check the free memory.
+
+    Args:
+        available: free memory, in bytes.
+    """
     problem = f"only {_gib(available)} of memory are free; end other programs, or use --workers 1"
     return Check(
         "free memory", _gib(available), f">= {_gib(LEAST_MEMORY)}", problem if available < LEAST_MEMORY else ""

@@ -117,7 +117,14 @@ class Data:
     )
 
     def open(self, split: str | None = None) -> Dataset:
-        """List the chosen images. split: taken in the place of --split; UserError if there is no such set or split."""
+        """List the chosen images.
+
+        Args:
+            split: taken in the place of --split if it is given.
+
+        Raises:
+            UserError: there is no such data set or split, or it cannot be read.
+        """
         from agg_pipeline.datasets.registry import open_dataset
         from agg_pipeline.datasets.selection import Selection, select
 
@@ -208,7 +215,12 @@ class Run:
         return self.into(self.out)
 
     def into(self, out: str, limit: bool = True) -> RunOptions:
-        """The options of a run into another folder. limit: whether --limit-images holds for it."""
+        """The options of a run into another folder.
+
+        Args:
+            out: the folder.
+            limit: whether --limit-images holds for the run.
+        """
         from agg_pipeline.execution.job import RunOptions
 
         images = self.limit_images if limit else None

@@ -63,7 +63,11 @@ class TrainingRun:
     overwrite: bool = given("--overwrite", is_flag=True, help="Delete another training's files in the folder first.")
 
     def options(self, folder: Path) -> TrainingOptions:
-        """What the training itself takes. folder: the output folder, owned."""
+        """What the training itself takes.
+
+        Args:
+            folder: the output folder, which the command owns.
+        """
         return TrainingOptions(
             folder, self.resume, self.overwrite, self.max_minutes, self.checkpoint_minutes, self.validation_masks
         )

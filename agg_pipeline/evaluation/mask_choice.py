@@ -86,7 +86,12 @@ def limited(tasks: Tasks, masks: int) -> list[ShardTask[EvaluationConfig]]:
 
 
 def nothing_to_evaluate(dataset: Dataset, rejects: Sequence[Row]) -> UserError:
-    """The error for a data set without a mask that can be evaluated. rejects: rows of the table ``rejects``."""
+    """The error for a data set without a mask that can be evaluated.
+
+    Args:
+        dataset: the data set.
+        rejects: rows of the table ``rejects``.
+    """
     why = f": {reasons_in_words(rejects)}" if rejects else ""
     classes = f"; its classes: {', '.join(dataset.classes)}" if dataset.selection else ""
     return UserError(f"{dataset.name} has no mask to evaluate there{why}{classes}")

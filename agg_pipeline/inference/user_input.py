@@ -56,7 +56,15 @@ def _sign(positive: object) -> bool:
 
 
 def granularity_in(granularity: float | None, has_table: bool) -> float | None:
-    """The granularity, in [0, 1], or None; ``has_table``: whether the model has a granularity table."""
+    """Check a granularity.
+
+    Args:
+        granularity: in [0, 1], or None.
+        has_table: whether the model has a granularity table.
+
+    Raises:
+        UserError: it is out of range, or the model has no table for it.
+    """
     if granularity is None:
         return None
     if not has_table:

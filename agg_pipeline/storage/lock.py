@@ -31,9 +31,11 @@ CONTENT = {"run": str, "host": str, "pid": int, "process_started": float, "heart
 
 @dataclass(frozen=True)
 class Ownership:
-    """What a run has of a folder that it owns. Can be sent to the processes that write there for it.
+    """What a run has of a folder that it owns. It can be sent to the processes that write there for the run.
 
-    store: the folder. run: the id of the run in the lock file.
+    Attributes:
+        store: the folder.
+        run: id of the run in the lock file.
     """
 
     store: Store
