@@ -25,7 +25,7 @@ class Results:
     """What a folder of results holds.
 
     Attributes:
-        name: path of the folder, its name in tables.
+        name: its name in tables; defaults to the path of the folder.
         dataset: name of the data set.
         protocol: what the metrics depend on.
         masks: evaluated masks with their interactions.
