@@ -1,6 +1,6 @@
 """The README's picture: one photograph, one click, granularity 0.1 to 1.0.
 
-``.venv/bin/python docs/picture.py`` (it needs the packages of ``make setup-dev``).
+``.venv-dev/bin/python docs/picture.py``; ``make setup-dev`` makes this environment, which has scikit-image.
 """
 
 from __future__ import annotations

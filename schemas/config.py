@@ -71,9 +71,13 @@ class MaskConfig:
     opening: int = number(
         3, 1, unit="pixels", help="Side of the square that opens complements. It is odd. 1: no opening."
     )
-    min_area: int = number(400, 1, unit="pixels", help="Smaller masks are dropped.")
+    min_area: int = number(400, 1, unit="pixels", help="Masks with fewer pixels are dropped; but see min_area_share.")
     min_area_share: float = number(
-        0.01, 0, 1, unit="share", help="The limit of min_area is at most this share of the object's area."
+        0.01,
+        0,
+        1,
+        unit="share",
+        help="A mask that covers at least this share of its object may have fewer pixels than min_area.",
     )
     max_object_iou: float = number(
         0.98, 0, 1, unit="IoU", help="A mask whose IoU with its object is larger is dropped: it repeats the object."

@@ -175,7 +175,12 @@ def intersection(a: MaskCrop, b: MaskCrop) -> int:
 
 
 def iou_above(a: MaskCrop, b: MaskCrop, level: float) -> bool:
-    """Whether the IoU of two masks of the same frame is larger than ``level``."""
+    """Whether the IoU of two masks is larger than a level.
+
+    Args:
+        a, b: masks of the same frame.
+        level: IoU, in [0, 1].
+    """
     # The IoU is at most the ratio of the areas, which often decides.
     small, large = sorted((area(a), area(b)))
     return small > level * large and iou(a, b) > level

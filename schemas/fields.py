@@ -41,22 +41,43 @@ class Setting:
 def number(
     default: float, low: float, high: float = INFINITY, *, help: str, unit: str = "", option: bool | str = False
 ) -> Any:
-    """A field for a number between low and high (both included)."""
+    """A field for a number.
+
+    Args:
+        default: default value.
+        low, high: smallest and largest value, both included.
+        help, unit, option: see ``Setting``.
+    """
     return _field(default, Setting(help, unit, low, high, option=option))
 
 
 def choice(default: str, *, help: str, option: bool | str = False, words: tuple[str, ...] = ()) -> Any:
-    """A field for one of the values that its annotation, a Literal, lists."""
+    """A field for one of the values that its annotation, a Literal, lists.
+
+    Args:
+        default: default value.
+        help, option, words: see ``Setting``.
+    """
     return _field(default, Setting(help, option=option, words=words))
 
 
 def flag(default: bool, *, help: str, option: bool | str = False) -> Any:
-    """A field that is true or false."""
+    """A field that is true or false.
+
+    Args:
+        default: default value.
+        help, option: see ``Setting``.
+    """
     return _field(default, Setting(help, option=option))
 
 
 def text(default: str, *, help: str, option: bool | str = False, unit: str = "") -> Any:
-    """A field for any text."""
+    """A field for any text.
+
+    Args:
+        default: default value.
+        help, option, unit: see ``Setting``.
+    """
     return _field(default, Setting(help, unit, option=option))
 
 
@@ -90,6 +111,7 @@ class Key:
         name: dotted, as in "loop.rounds".
         value: its value there.
         hint: the type that it is annotated with.
+        setting: what its field says of it.
     """
 
     name: str
@@ -106,7 +128,12 @@ class Key:
 
 
 def keys_of(config: Any, where: str = "") -> Iterator[Key]:
-    """All keys of a (nested) configuration, in their order. where: prefix of their names."""
+    """All keys of a (nested) configuration, in their order.
+
+    Args:
+        config: the configuration, a dataclass.
+        where: prefix of the keys' names.
+    """
     hints = get_type_hints(type(config))
     for each in dataclasses.fields(config):
         value, name = getattr(config, each.name), f"{where}{each.name}"

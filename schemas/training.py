@@ -74,7 +74,11 @@ class TrainingConfig:
     epochs: int = number(55, 1, option=True, unit="epochs", help="Length of the training.")
     batch: int = number(32, 1, option=True, unit="samples", help="Samples per step.")
     accumulate: int = number(
-        1, 1, option=True, help="Parts in which a batch goes through the network; more parts take less memory."
+        1,
+        1,
+        option=True,
+        help="Split each batch into this many pieces, add up their gradients, and make one step. More pieces need less "
+        "memory.",
     )
     click_decay: float = number(
         0.8, 0.01, 1, unit="factor", help="Each further initial click is this many times as likely as the one before."

@@ -82,17 +82,44 @@ def _rotation(degrees: float) -> Matrix:
 
 
 def warp_pixels(pixels: Pixels, matrix: Matrix, size: int) -> Pixels:
-    """Map an (H, W, 3) uint8 image to the crop, (size, size, 3), bilinear; black outside of the image."""
+    """Map an image to the crop, bilinear; black outside of the image.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        matrix: (2, 3) float64, of ``draw_map``.
+        size: side of the crop, in pixels.
+
+    Returns:
+        (size, size, 3) uint8.
+    """
     return np.asarray(cv2.warpAffine(pixels, matrix, (size, size), flags=cv2.INTER_LINEAR), np.uint8)
 
 
 def warp_mask(mask: Mask, matrix: Matrix, size: int) -> Mask:
-    """Map an (H, W) mask to the crop, (size, size), nearest neighbour; False outside of the image."""
+    """Map a mask to the crop, nearest neighbour; False outside of the image.
+
+    Args:
+        mask: (H, W) bool.
+        matrix: (2, 3) float64, of ``draw_map``.
+        size: side of the crop, in pixels.
+
+    Returns:
+        (size, size) bool.
+    """
     return np.asarray(cv2.warpAffine(mask.view(np.uint8), matrix, (size, size), flags=cv2.INTER_NEAREST), np.bool_)
 
 
 def change_colours(pixels: Pixels, config: AugmentConfig, rng: np.random.Generator) -> Pixels:
-    """Change brightness and contrast, then R, G and B, at random; (H, W, 3) uint8 to the same."""
+    """Change brightness and contrast at random, then the three colours (protocol, section 5).
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+        config: probabilities and largest changes.
+        rng: of the draws.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
     levels = np.repeat(np.arange(256.0)[:, None], 3, axis=1)
     if rng.random() < config.brightness_and_contrast:
         contrast = 1 + rng.uniform(config.min_contrast, config.max_contrast)

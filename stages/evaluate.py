@@ -78,7 +78,15 @@ class Trace:
 
 
 class _Scene:
-    """What the interactions of one subject share."""
+    """What the interactions with one subject share.
+
+    Attributes:
+        truth: the mask to reach, (H, W) bool.
+        counted: pixels that are not ignored, (H, W) bool; None for all.
+        nothing: the mask before the first click, (H, W) bool, all False.
+        centre: the first click of interactions that begin in the centre of the mask.
+        fewest: clicks of the best interaction so far that has reached the target; ``max_clicks`` as long as none has.
+    """
 
     def __init__(self, subject: Subject, config: ClicksConfig) -> None:
         self.subject = subject
@@ -86,15 +94,19 @@ class _Scene:
         self.counted = None if subject.ignore is None else ~subject.ignore.full()
         self.nothing = np.zeros_like(self.truth)
         self.centre = next_click(self.nothing, self.truth, self.counted, ())
-        # Fewest clicks with which one of the interactions has succeeded so far.
-        self.best = config.max_clicks
+        self.fewest = config.max_clicks
 
 
 class _Running:
-    """An interaction that is being simulated."""
+    """An interaction that is being simulated.
 
-    def __init__(self, scene: _Scene, start: Start, before: _Running | None) -> None:
-        """before: an interaction that has ended, whose region of interest is carried over; None for a fresh start."""
+    Args:
+        scene: what it shares with the other interactions with its subject.
+        start: how it begins.
+        before: an interaction that has ended, whose region of interest it takes over; None for no region.
+    """
+
+    def __init__(self, scene: _Scene, start: Start, before: _Running | None = None) -> None:
         self.scene = scene
         self.start = start
         self.predicted = scene.nothing
@@ -105,7 +117,7 @@ class _Running:
             self.state = replace(self.state, focus=before.state.focus, roi=before.state.roi)
 
     def click(self) -> None:
-        """Add the next click."""
+        """Make the next click."""
         scene, clicks = self.scene, self.state.clicks
         if clicks:
             click = next_click(self.predicted, scene.truth, scene.counted, clicks)
@@ -121,18 +133,26 @@ class _Running:
         iou = counted_iou(self.predicted, self.scene.truth, self.scene.counted)
         self.steps.append(Step(self.state.clicks[-1], iou, int(np.count_nonzero(self.predicted))))
         if iou >= self.scene.subject.target:
-            self.scene.best = min(self.scene.best, len(self.steps))
+            self.scene.fewest = min(self.scene.fewest, len(self.steps))
         self.state = after_prediction(self.state, prediction)
 
-    def goes_on(self, config: ClicksConfig) -> bool:
-        """Whether another click follows; with ``early_stop``, an interaction that lost against another one ends."""
-        done = len(self.steps)
-        if done == config.max_clicks or not config.early_stop:
-            return done < config.max_clicks
-        # Where regions of interest are carried over, an interaction also makes the click with which it loses, as in the
-        # authors' program: the next interaction starts with the region after that click.
-        lost = done > self.scene.best if config.carry_roi else done >= self.scene.best
-        return not lost and self.steps[-1].iou < self.scene.subject.target
+    def needs_click(self, config: ClicksConfig) -> bool:
+        """Whether another click follows.
+
+        With ``early_stop`` an interaction ends when it reaches the target, or when it can no longer win: another one
+        with the same subject has reached the target with no more clicks than this one has made.
+        """
+        clicks = len(self.steps)
+        if clicks == config.max_clicks:
+            return False
+        if not config.early_stop:
+            return True
+        if self.steps[-1].iou >= self.scene.subject.target:
+            return False
+        # The authors' program ends it one click later. That click moves the region of interest that the next
+        # interaction takes over, so with carry_roi it is made, too.
+        allowed = self.scene.fewest + 1 if config.carry_roi else self.scene.fewest
+        return clicks < allowed
 
     def trace(self) -> Trace:
         """The interaction as it ended."""
@@ -144,45 +164,55 @@ class _Running:
 def evaluate(
     subjects: Sequence[Subject], starts: Sequence[Sequence[Start]], model: ClickModel, config: ClicksConfig
 ) -> list[list[Trace]]:
-    """Simulate interactions with a batch of subjects, with one forward per click for all that have not ended.
+    """Simulate interactions with a batch of subjects.
 
-    The interactions of a subject advance side by side. With ``carry_roi`` they run one after another, and only those of
-    different subjects side by side. Which interactions share a forward depends on the clicks of the batch alone.
+    Interactions run side by side: one forward of the model predicts the next click of all that have not ended. With
+    ``carry_roi`` the interactions with one subject run one after another, and only those with different subjects side
+    by side. Which interactions share a forward depends on the batch alone.
 
     Args:
         subjects: the masks to reach.
         starts: per subject, how its interactions begin.
         model: what is evaluated.
-        config: of the clicks.
+        config: configuration of the clicks.
 
     Returns:
         Per subject, the traces of its interactions, in the order of ``starts``.
     """
     scenes = [_Scene(subject, config) for subject in subjects]
-    pairs = list(zip(scenes, starts, strict=True))
-    if not config.carry_roi:
-        running = [[_Running(scene, start, None) for start in own] for scene, own in pairs]
-        _advance([one for own in running for one in own], model, config)
-        return [[one.trace() for one in own] for own in running]
-    before: dict[_Scene, _Running] = {}
-    traces: dict[_Scene, list[Trace]] = {scene: [] for scene in scenes}
+    if config.carry_roi:
+        return _one_after_another(scenes, starts, model, config)
+    running = [[_Running(scene, start) for start in own] for scene, own in zip(scenes, starts, strict=True)]
+    _run_to_end([one for own in running for one in own], model, config)
+    return [[one.trace() for one in own] for own in running]
+
+
+def _one_after_another(
+    scenes: Sequence[_Scene], starts: Sequence[Sequence[Start]], model: ClickModel, config: ClicksConfig
+) -> list[list[Trace]]:
+    """As ``evaluate``; each interaction takes over the region of interest of the one before it."""
+    traces: list[list[Trace]] = [[] for _ in scenes]
+    before: list[_Running | None] = [None] * len(scenes)
     for turn in range(max(map(len, starts), default=0)):
-        now = {scene: _Running(scene, own[turn], before.get(scene)) for scene, own in pairs if turn < len(own)}
-        _advance(list(now.values()), model, config)
-        for scene, one in now.items():
-            traces[scene].append(one.trace())
-        before = now
-    return [traces[scene] for scene in scenes]
+        now = {}
+        for number, (scene, own) in enumerate(zip(scenes, starts, strict=True)):
+            if turn < len(own):
+                now[number] = before[number] = _Running(scene, own[turn], before[number])
+        _run_to_end(list(now.values()), model, config)
+        for number, one in now.items():
+            traces[number].append(one.trace())
+    return traces
 
 
-def _advance(active: list[_Running], model: ClickModel, config: ClicksConfig) -> None:
+def _run_to_end(active: list[_Running], model: ClickModel, config: ClicksConfig) -> None:
+    """Make clicks and predictions until all interactions have ended, with one forward per click for all that run."""
     while active:
         for one in active:
             one.click()
         predictions = model.predict([one.state for one in active])
         for one, prediction in zip(active, predictions, strict=True):
             one.record(prediction, config.threshold)
-        active = [one for one in active if one.goes_on(config)]
+        active = [one for one in active if one.needs_click(config)]
 
 
 def first_clicks(truth: MaskCrop, ignore: MaskCrop | None, uniforms: NDArray[np.float64]) -> list[Click]:
@@ -249,7 +279,15 @@ def _centre(region: NDArray[np.bool_], clicks: Sequence[Click]) -> tuple[float, 
 
 
 def counted_iou(predicted: NDArray[np.bool_], truth: NDArray[np.bool_], counted: NDArray[np.bool_] | None) -> float:
-    """IoU of two (H, W) masks over the counted pixels (None for all); 0 if both are empty there."""
+    """IoU of two masks over the pixels that are not ignored.
+
+    Args:
+        predicted, truth: masks, (H, W).
+        counted: pixels that are not ignored, (H, W); None for all.
+
+    Returns:
+        A number in [0, 1]; 0 if both masks are empty there.
+    """
     if counted is not None:
         predicted, truth = predicted & counted, truth & counted
     union = int(np.count_nonzero(predicted | truth))
@@ -257,7 +295,13 @@ def counted_iou(predicted: NDArray[np.bool_], truth: NDArray[np.bool_], counted:
 
 
 def noc(ious: Sequence[float], target: float, max_clicks: int) -> int:
-    """NoC@target: number of the first click after which the IoU is at least ``target``, else ``max_clicks``."""
+    """NoC@target: number of the first click after which the IoU is at least the target (protocol, section 3).
+
+    Args:
+        ious: IoU after each click.
+        target: IoU to reach.
+        max_clicks: returned if no click reaches the target.
+    """
     return next((n for n, iou in enumerate(ious, start=1) if iou >= target), max_clicks)
 
 

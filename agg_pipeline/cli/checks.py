@@ -128,7 +128,11 @@ def check_machine() -> list[Check]:
 
 
 def check_memory(available: int) -> Check:
-    """Check the free memory. available: bytes."""
+    """Check the free memory.
+
+    Args:
+        available: free memory, in bytes.
+    """
     problem = f"only {_gib(available)} of memory are free; end other programs, or use --workers 1"
     return Check(
         "free memory", _gib(available), f">= {_gib(LEAST_MEMORY)}", problem if available < LEAST_MEMORY else ""
@@ -195,7 +199,16 @@ def check_model(device: str) -> Check:
 
 
 def judge_model(device: str, iou: float, seconds: float) -> Check:
-    """Judge the IoU of one click, in [0, 1]."""
+    """Judge the result of one click.
+
+    Args:
+        device: device of the model, as torch names it.
+        iou: IoU after the click, in [0, 1].
+        seconds: time that it took.
+
+    Returns:
+        The row of the check; it has a problem if the IoU is below ``LEAST_IOU``.
+    """
     problem = (
         f"one click on {device} gives IoU {iou:.2f} instead of {IOU}: the model computes something else here; "
         "reinstall torch, and report it with the output of agg doctor"

@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 INSTALLATION = Path(__file__).resolve().parents[2]
+"""Folder that holds ``agg_pipeline`` and the packages beside it."""
 NAMES = ("schemas", "stages")
+"""Packages of this project whose names another project may have, too."""
 
 
 def foreign_packages() -> dict[str, str]:

@@ -40,7 +40,7 @@ Shell completion: add the line of your shell to its start-up file.
   zsh   eval "$(_AGG_COMPLETE=zsh_source agg)"
   fish  _AGG_COMPLETE=fish_source agg | source
 """
-
+"""End of the help of ``agg``."""
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
 

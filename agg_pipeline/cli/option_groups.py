@@ -1,4 +1,18 @@
-"""Groups of options: each group is a small dataclass and reaches the command as one argument."""
+"""Groups of options: each group is a small dataclass and reaches the command as one argument.
+
+::
+
+    @dataclass(frozen=True)
+    class Place:
+        out: str = given("--out", required=True, help="Output folder.")
+        overwrite: bool = given("--overwrite", is_flag=True, help="Replace it.")
+
+
+    @cloup.command("paint")
+    @cloup.option_group("Place", *options_of(Place))
+    @gathered(place=Place)
+    def paint_command(place: Place) -> None: ...
+"""
 
 from __future__ import annotations
 
@@ -18,10 +32,10 @@ Decorator = Callable[[Command], Command]
 
 
 class Option(cloup.Option):
-    """An option whose default may be put in words; click would put these in parentheses."""
+    """An option whose default may be given in words (``show_default``); click would print these in parentheses."""
 
     def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
-        """What stands in brackets after the help."""
+        """What the help prints in brackets behind an option."""
         extra = super().get_help_extra(ctx)
         if isinstance(self.show_default, str):
             extra["default"] = self.show_default
@@ -29,17 +43,28 @@ class Option(cloup.Option):
 
 
 def option(*names: str, cls: type[Option] = Option, **attributes: Any) -> Decorator:
-    """As ``click.option``."""
+    """As ``cloup.option``, for an ``Option``.
+
+    Args:
+        names: names of the option, and of the argument that it becomes.
+        cls: class of the option.
+        attributes: as for ``click.Option``.
+    """
     return cloup.option(*names, cls=cls, **attributes)
 
 
 def given(*names: str, **attributes: Any) -> Any:
-    """A field of a group of options: the names and attributes of its ``option``."""
+    """A field of a group. It takes the arguments of ``option``; the field's name becomes the name of the argument."""
     return field(metadata={"option": (names, attributes)})
 
 
 def options_of(kind: type, *chosen: str) -> list[Decorator]:
-    """The options of a group, in the order of its fields. chosen: names of fields; none for all."""
+    """The options of a group, in the order of its fields.
+
+    Args:
+        kind: the dataclass of the group.
+        chosen: names of the fields whose options are wanted; none for all.
+    """
     made = []
     for each in fields(kind):
         if not chosen or each.name in chosen:
@@ -48,16 +73,20 @@ def options_of(kind: type, *chosen: str) -> list[Decorator]:
     return made
 
 
-def gathered(**groups: type) -> Callable[[Command], Command]:
-    """A decorator: the options of each group reach the command as one argument of this name."""
+def gathered(**groups: type) -> Decorator:
+    """A decorator that hands the options of each group to a command as one argument.
+
+    Args:
+        groups: the dataclass of each group, by the name of the argument.
+    """
 
     def decorated(command: Command) -> Command:
         @wraps(command)
         def called(**values: Any) -> None:
-            made = {
-                name: kind(**{each.name: values.pop(each.name) for each in fields(kind)})
-                for name, kind in groups.items()
-            }
+            # Apart from the values, because a group may have the name of an option ("data").
+            made = {}
+            for name, kind in groups.items():
+                made[name] = kind(**{each.name: values.pop(each.name) for each in fields(kind)})
             command(**values, **made)
 
         return called
@@ -66,5 +95,5 @@ def gathered(**groups: type) -> Callable[[Command], Command]:
 
 
 def examples(*commands: str) -> str:
-    """The end of a command's help."""
+    """The end of a command's help, with a line per example."""
     return "\n".join(("\b", "Examples:", *(f"  {command}" for command in commands)))

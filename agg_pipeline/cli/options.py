@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agg_pipeline.cli.option_groups import given, options_of
+from agg_pipeline.storage.user_path import user_path
 from schemas.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,11 +20,15 @@ if TYPE_CHECKING:
 
 
 def expanded(text: str) -> str:
-    """A path, URL, or NAME:PATH with the home folder in the place of ``~``."""
+    """A path, URL, or NAME:PATH with the home folder in the place of ``~``; other text stays as it is.
+
+    Raises:
+        UserError: ``~name`` names nobody.
+    """
     name, _, path = text.partition(":")
     if path.startswith("~"):
-        return f"{name}:{Path(path).expanduser()}"
-    return str(Path(text).expanduser()) if text.startswith("~") else text
+        return f"{name}:{user_path(path)}"
+    return str(user_path(text)) if text.startswith("~") else text
 
 
 class Place(click.Path):
@@ -112,7 +117,14 @@ class Data:
     )
 
     def open(self, split: str | None = None) -> Dataset:
-        """List the chosen images. split: taken in the place of --split; UserError if there is no such set or split."""
+        """List the chosen images.
+
+        Args:
+            split: taken in the place of --split if it is given.
+
+        Raises:
+            UserError: there is no such data set or split, or it cannot be read.
+        """
         from agg_pipeline.datasets.registry import open_dataset
         from agg_pipeline.datasets.selection import Selection, select
 
@@ -122,7 +134,16 @@ class Data:
 
 
 def check_root(name: str, root: str, option: str) -> None:
-    """UserError if a data set that is built in is given a root folder."""
+    """Refuse a root folder for a data set that is built in.
+
+    Args:
+        name: name of the data set.
+        root: its root folder, "" for none.
+        option: option or argument that gave the root, for the message.
+
+    Raises:
+        UserError: the set is built in and a root is given, or no set has the name.
+    """
     from agg_pipeline.datasets.registry import known_dataset
 
     if root and known_dataset(name).built_in:
@@ -194,7 +215,12 @@ class Run:
         return self.into(self.out)
 
     def into(self, out: str, limit: bool = True) -> RunOptions:
-        """The options of a run into another folder. limit: whether --limit-images holds for it."""
+        """The options of a run into another folder.
+
+        Args:
+            out: the folder.
+            limit: whether --limit-images holds for the run.
+        """
         from agg_pipeline.execution.job import RunOptions
 
         images = self.limit_images if limit else None

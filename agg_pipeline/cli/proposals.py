@@ -219,9 +219,10 @@ def validate_command(path: str) -> None:
     help="Folder of page and picture.",
 )
 def stats_command(path: str, parts: str | None, limit_objects: int | None, seed: int, out: str | None) -> None:
-    """Show counts and histograms of a database.
+    """Show what a database contains, in numbers and histograms.
 
-    They are by kind of mask. With --parts also the recall of annotated parts, against random partitions of the objects.
+    Masks are counted per kind and granularity, rejects per reason. With --parts, the recall is measured too: the share
+    of annotated parts that the proposals cover, beside the share that random partitions of the objects cover.
     """
     from agg_pipeline.database.reader import open_proposals
     from agg_pipeline.datasets.parts import open_parts

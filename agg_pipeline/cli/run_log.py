@@ -143,11 +143,11 @@ def _ending(error: BaseException) -> str:
 
 
 def logged(progress: Progress, log: RunLog) -> Progress:
-    """The same callbacks, of which the first also begins the log: the run then owns its folder.
+    """Add the log to a run's callbacks: it begins when the work begins, because the run owns its folder then.
 
     Args:
-        progress: what shows the progress to a person.
-        log: of the run.
+        progress: shows the progress to a person.
+        log: log of the run.
     """
 
     def started(start: RunStart) -> None:

@@ -39,7 +39,14 @@ def recorded(out: str, overwrite: bool) -> Iterator[RunLog]:
 
 @contextmanager
 def resumable(overwrite: bool) -> Iterator[None]:
-    """Says how to resume when a run is stopped or cannot write. overwrite: whether it ran with --overwrite."""
+    """Print how to resume when a run is stopped or cannot write.
+
+    Args:
+        overwrite: whether the run has the option --overwrite, which must be left out then.
+
+    Raises:
+        UserError: the run cannot write.
+    """
     without = " without --overwrite" if overwrite else ""
     how = f"finished shards are kept; run the same command again{without} to resume"
     try:

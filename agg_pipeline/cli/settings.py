@@ -1,9 +1,14 @@
 """Options generated from a configuration, and how it is resolved: preset or recipe < TOML file < command line.
 
-A field of a configuration says by itself what it means, which values it may have and what its option is called
-(``schemas.fields``); a new field is written there and nowhere else. Libraries for this bring a parser of their own
-(tyro, cyclopts, simple-parsing) or another kind of class (pydantic-settings), and know neither a default per preset nor
-one option for two fields. Here the options are click's, as all others of the commands.
+A field of a configuration says what it means, which values it may have and what its option is called
+(``schemas.fields``), so a new field is written there and nowhere else:
+
+1. ``config_options`` makes click options from the fields, and ``configured`` hands those that were given to the command
+   as one dict, ``settings``.
+2. ``resolve`` or ``resolve_recipe`` puts them over the file and the preset, and gives the configuration.
+
+Libraries for this (tyro, cyclopts, simple-parsing, pydantic-settings) replace click or the dataclasses, and have
+neither a default per preset nor one option for two fields.
 """
 
 from __future__ import annotations
@@ -33,18 +38,18 @@ RECIPES = files("agg_pipeline") / "recipes"
 
 
 class ConfigOption(Option):
-    """An option of the configuration. Its default is that of the preset or recipe: None means that it is not given."""
+    """An option made from a configuration. It is None if it is not given; the preset or recipe then decides."""
 
 
 def config_options(configs: Mapping[str, Any], *names: str) -> list[Decorator]:
-    """Options for keys of a configuration.
+    """Options for keys of a configuration. Keys whose options have the same name share one option.
 
     Args:
         configs: the configuration by preset or recipe; the help shows their defaults.
         names: dotted keys, and tables, of which all keys that have an option are taken.
     """
     tables = tuple(f"{name}." for name in names)
-    found: dict[str, list[Key]] = {}
+    found: dict[str, list[Key]] = {}  # by the name of their option
     for key in keys_of(next(iter(configs.values()))):
         if key.option and (key.name in names or key.name.startswith(tables)):
             found.setdefault(key.option, []).append(key)
@@ -73,24 +78,28 @@ def recipe_option(command: str, default: str) -> Decorator:
 
 
 def _option(name: str, keys: Sequence[Key], configs: Mapping[str, Any]) -> Decorator:
-    """The option of a key, or of several that are set together."""
-    key, texts = keys[0], [default_text(each, configs) for each in keys]
-    attributes = _kind(key)
-    if len(set(texts)) > 1:
-        texts = [f"{text} as {each.name.rpartition('.')[2]}" for each, text in zip(keys, texts, strict=True)]
+    """The option of a key, or of several keys of one type that are set together."""
     return option(
-        f"--{name}/--no-{name}" if isinstance(key.value, bool) else f"--{name}",
+        f"--{name}/--no-{name}" if isinstance(keys[0].value, bool) else f"--{name}",
         name.replace("-", "_"),
         cls=ConfigOption,
         default=None,
-        show_default="; ".join(dict.fromkeys(texts)),
-        help=" ".join(each.setting.help for each in keys),
-        **attributes,
+        show_default=_default(keys, configs),
+        help=" ".join(key.setting.help for key in keys),
+        **_type(keys[0]),
     )
 
 
-def _kind(key: Key) -> dict[str, Any]:
-    """The type of an option, and what its values are called in the help."""
+def _default(keys: Sequence[Key], configs: Mapping[str, Any]) -> str:
+    """The default of an option in words; where its keys differ, as "0.9 as object_target; 0.85 as part_target"."""
+    texts = [default_text(key, configs) for key in keys]
+    if len(set(texts)) == 1:
+        return texts[0]
+    return "; ".join(f"{text} as {key.name.rpartition('.')[2]}" for key, text in zip(keys, texts, strict=True))
+
+
+def _type(key: Key) -> dict[str, Any]:
+    """Attributes of an option: its type, checks, and the name of its values in the help."""
     setting = key.setting
     if isinstance(key.value, bool):
         return {}
@@ -107,7 +116,7 @@ def _kind(key: Key) -> dict[str, Any]:
 
 
 def default_text(key: Key, configs: Mapping[str, Any], toml: bool = False) -> str:
-    """The default of a key in words: one value or, where they differ, each with its presets or recipes.
+    """The default of a key in words: one value or, where presets or recipes differ, each value with their names.
 
     Args:
         key: the key.
@@ -124,6 +133,7 @@ def default_text(key: Key, configs: Mapping[str, Any], toml: bool = False) -> st
 
 
 def _shown(key: Key, value: Any, toml: bool) -> str:
+    """A value of a key, as in TOML or as on the command line."""
     if isinstance(value, bool):
         return str(value).lower() if toml else ("yes" if value else "no")
     if isinstance(value, tuple):
@@ -134,16 +144,20 @@ def _shown(key: Key, value: Any, toml: bool) -> str:
 
 
 def configured(command: Command) -> Command:
-    """A decorator: the options of the configuration that were given reach the command as one argument, ``settings``.
+    """A decorator that hands the options of the configuration to a command as one argument, ``settings``.
 
-    It is a dict of their values by the name of the option.
+    It is a dict of the values that were given, by the name of the option.
     """
 
     @wraps(command)
     def called(**values: Any) -> None:
-        options = [each for each in click.get_current_context().command.params if isinstance(each, ConfigOption)]
-        given = {str(each.name).replace("_", "-"): values.pop(str(each.name)) for each in options}
-        command(**values, settings={name: value for name, value in given.items() if value is not None})
+        settings = {}
+        for each in click.get_current_context().command.params:
+            if isinstance(each, ConfigOption):
+                value = values.pop(str(each.name))
+                if value is not None:
+                    settings[str(each.name).replace("_", "-")] = value
+        command(**values, settings=settings)
 
     return called
 
@@ -155,14 +169,14 @@ def resolve(
     settings: Mapping[str, Any],
     changes: Mapping[str, Any] | None = None,
 ) -> Config:
-    """Preset < TOML file < command line.
+    """Make a configuration from preset, TOML file and command line; the later one wins.
 
     Args:
         presets: the configuration by the name of the preset.
-        preset: the name that was given, None for the file's or "paper".
-        path: TOML file, None for none.
+        preset: name of the preset; None for the one that the file names, or "paper".
+        path: TOML file; None for none.
         settings: values by the name of their option.
-        changes: what other options say, nested as in TOML.
+        changes: what other options of the command line change, nested as in TOML.
 
     Raises:
         UserError: the preset, a key or a value is not possible.
@@ -204,12 +218,12 @@ def recipe_names(command: str) -> list[str]:
 
 
 def resolve_recipe(default: Config, command: str, recipe: str, settings: Mapping[str, Any]) -> Config:
-    """Recipe (a name, or a TOML file) < command line.
+    """Make a configuration from recipe and command line; the later one wins.
 
     Args:
         default: the configuration that the recipe changes.
-        command: whose recipe it is.
-        recipe: its name or file.
+        command: command whose recipe it is.
+        recipe: name of a built-in recipe, or a TOML file.
         settings: values by the name of their option.
 
     Raises:

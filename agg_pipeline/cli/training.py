@@ -63,7 +63,11 @@ class TrainingRun:
     overwrite: bool = given("--overwrite", is_flag=True, help="Delete another training's files in the folder first.")
 
     def options(self, folder: Path) -> TrainingOptions:
-        """What the training itself takes. folder: the output folder, owned."""
+        """What the training itself takes.
+
+        Args:
+            folder: the output folder, which the command owns.
+        """
         return TrainingOptions(
             folder, self.resume, self.overwrite, self.max_minutes, self.checkpoint_minutes, self.validation_masks
         )
@@ -87,7 +91,17 @@ def own_folder(out: str) -> Iterator[Path]:
 def run_prepared(
     config: FinetuneConfig | PretrainConfig, options: TrainingOptions, prepared: Prepared, look_minutes: float
 ) -> None:
-    """Run a training, and say what it leaves; exits with 130 when it is interrupted."""
+    """Run a training and print where its results are. Exits with code 130 when it is interrupted.
+
+    Args:
+        config: configuration of the training.
+        options: output folder and limits.
+        prepared: the training, ready to run.
+        look_minutes: time between validation steps.
+
+    Raises:
+        UserError: the output folder cannot be written.
+    """
     from agg_pipeline.cli.runs_index import closing_line
     from agg_pipeline.report.printed import say
     from agg_pipeline.training.run import run_training

@@ -5,14 +5,12 @@ from __future__ import annotations
 from agg_pipeline.execution.shard_files import Layout
 from schemas.tables import FILES, FORMAT_VERSION
 
+DATABASE = "database"
+"""Folder of the database, below the output folder of a run."""
 MANIFEST = "manifest.json"
-
-
 SAMPLING_FILE = "sampling.parquet"
-
-
 CARD = "README.md"
-
+"""The dataset card."""
 
 DATABASE_LAYOUT = Layout(
     what="a proposal database",
@@ -22,6 +20,3 @@ DATABASE_LAYOUT = Layout(
     counts=("kinds", "rejects"),
     summaries=(MANIFEST, SAMPLING_FILE, CARD),
 )
-
-
-DATABASE = "database"

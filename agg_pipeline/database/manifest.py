@@ -47,7 +47,16 @@ def make_manifest(plan: Json, found: Mapping[int, Json]) -> Json:
 
 
 def finish(store: Store, plan: Json, found: Mapping[int, Json]) -> Json:
-    """Write sampling weights, dataset card and manifest of the shards with these sidecars; returns the manifest."""
+    """Write the files that are true only of a finished run: sampling weights, dataset card and manifest.
+
+    Args:
+        store: the database.
+        plan: its plan.
+        found: sidecars of the finished shards, by shard.
+
+    Returns:
+        The manifest.
+    """
     manifest = make_manifest(plan, found)
     write_sampling(store, found)
     store.write(CARD, dataset_card(manifest).encode())
@@ -57,9 +66,17 @@ def finish(store: Store, plan: Json, found: Mapping[int, Json]) -> Json:
 
 
 def finished(store: Store, plan: Json, found: Mapping[int, Json]) -> Json | None:
-    """The manifest, if a run has finished with just these shards; None if its summaries must be written (again).
+    """Read the manifest, if it belongs to the shards that are there.
 
-    A run deletes the summaries before it makes a shard, and writes them when all that was asked for is there.
+    A run deletes manifest, card and sampling weights before it makes a shard, and writes them again at its end.
+
+    Args:
+        store: the database.
+        plan: its plan.
+        found: sidecars of the finished shards, by shard.
+
+    Returns:
+        The manifest; None if the files must be written: one is missing, or the manifest is of other shards.
     """
     there = store.sizes(DATABASE_LAYOUT.summaries)
     if len(there) < len(DATABASE_LAYOUT.summaries):

@@ -19,7 +19,14 @@ from schemas.tables import IMAGES, KINDS, PROPOSALS, REJECTS
 
 
 def proposal_id(image_id: str, instance_id: int, kind: str, step: int | str) -> str:
-    """Unique id of a mask: image : object : kind : step or part id (0 for the object itself)."""
+    """The unique id of a mask, ``image:object:kind:step``.
+
+    Args:
+        image_id: id of the image.
+        instance_id: id of the object in its image.
+        kind: one of ``KINDS``.
+        step: t of the mask Y_t, the id of an annotated part, or 0 for the object itself.
+    """
     return f"{image_id}:{instance_id}:{kind}:{step}"
 
 
@@ -29,7 +36,17 @@ def tables(
     estimates: Sequence[Estimate],
     rejects: Sequence[Reject],
 ) -> dict[str, pa.Table]:
-    """The three tables of a shard, rows in the order of its images and objects."""
+    """Make the tables of a shard.
+
+    Args:
+        images: images that could be read.
+        targets: objects, in the order of their rows.
+        estimates: the granularities of their masks; those of one object in the order of their rows.
+        rejects: what was dropped.
+
+    Returns:
+        The Arrow tables ``proposals``, ``images`` and ``rejects``, by name.
+    """
     of_target: dict[tuple[str, int], list[Estimate]] = {}
     for estimate in estimates:
         of_target.setdefault(estimate.query.target.key, []).append(estimate)
@@ -102,7 +119,18 @@ def reject_row(reject: Reject) -> Row:
 
 
 def write_proposals(store: Store, index: int, images: int, config_hash: str, tables: Mapping[str, pa.Table]) -> Json:
-    """Write a shard's files, its sidecar last, and return the sidecar; images: of the plan that it covers."""
+    """Write a shard's files, its sidecar last.
+
+    Args:
+        store: the database.
+        index: number of the shard.
+        images: number of images of the plan that the shard covers.
+        config_hash: hash of the plan.
+        tables: the tables of the shard, by name.
+
+    Returns:
+        The sidecar.
+    """
     counts = {
         "kinds": _counted(tables["proposals"]["kind"], KINDS),
         "rejects": _counted(tables["rejects"]["reason"], ()),

@@ -57,8 +57,10 @@ def open_proposals(path: str) -> ProposalDatabase:
 class ProposalDatabase:
     """The finished shards of a database; tables are read when they are asked for, and masks decoded one by one.
 
-    store: the folder. plan: data set, model, configuration and the images of every shard. sidecars: of the finished
-    shards, by shard.
+    Attributes:
+        store: folder of the database.
+        plan: data set, model, configuration and the images of every shard.
+        sidecars: sidecars of the finished shards, by shard.
     """
 
     store: Store
@@ -66,9 +68,15 @@ class ProposalDatabase:
     sidecars: Mapping[int, Json] = field(repr=False)
 
     def table(self, name: str, columns: Sequence[str] | None = None, shards: Sequence[int] | None = None) -> pa.Table:
-        """``proposals``, ``images`` or ``rejects`` as one Arrow table, in the order of the plan.
+        """Read a table of the database, with its rows in the order of the plan.
 
-        columns: all by default. shards: the finished ones by default; KeyError for a shard that is not finished.
+        Args:
+            name: ``proposals``, ``images`` or ``rejects``.
+            columns: columns to read; defaults to all.
+            shards: numbers of the shards to read; defaults to all that are finished.
+
+        Raises:
+            KeyError: the table or a column is unknown, or a shard is not finished.
         """
         schema = FILES[name]
         if columns is not None:

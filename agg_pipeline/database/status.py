@@ -13,8 +13,14 @@ from agg_pipeline.storage.lock import owner
 class Status:
     """How far the run of a database is.
 
-    dataset: name and split. state: in words, and what to do. shards, finished: planned and finished shards.
-    planned, images: planned images, and those of finished shards. proposals: rows.
+    Attributes:
+        dataset: name and split.
+        state: in words, and what to do.
+        shards: number of planned shards.
+        finished: number of finished shards.
+        planned: number of planned images.
+        images: number of images in finished shards.
+        proposals: number of rows.
     """
 
     dataset: str

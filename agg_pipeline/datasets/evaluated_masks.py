@@ -105,5 +105,14 @@ def sample(masks: Sequence[EvaluatedMask], dataset: str, size: int, seed: int) -
 
 
 def sample_draw(seed: int, dataset: str, target_id: str) -> float:
-    """The random number of a mask, in [0, 1); the masks with the smallest numbers form the sample."""
+    """Draw the number that decides whether a mask is sampled: the masks with the smallest numbers are.
+
+    Args:
+        seed: seed of the configuration.
+        dataset: name of the data set.
+        target_id: id of the mask.
+
+    Returns:
+        A number in [0, 1).
+    """
     return float(uniforms(seed, dataset, target_id, 0, "sample", 0, 1)[0])

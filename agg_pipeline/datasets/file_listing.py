@@ -224,7 +224,16 @@ def stems_of_split(stems: Iterable[str], split: str, where: str) -> list[str]:
 
 
 def stray_stems(store: Store, annotations: str, images: str) -> Sequence[str]:
-    """One line per annotation file without an image of the same stem; both arguments are folders."""
+    """List the annotation files that belong to no image.
+
+    Args:
+        store: root of the data set.
+        annotations: folder of the annotations.
+        images: folder of the images.
+
+    Returns:
+        One line per annotation file without an image of the same stem.
+    """
     known = {_stem(name) for name, _ in store.listing(images)}
     return tuple(
         f"{annotations}/{name} belongs to no image in {images}"

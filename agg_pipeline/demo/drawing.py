@@ -53,7 +53,12 @@ def hsv(hue: float, saturation: float, value: float) -> Colour:
 
 
 def mixed(a: Colour, b: Colour, share: float) -> Colour:
-    """The colour between ``a`` (share 0) and ``b`` (share 1)."""
+    """Blend two colours.
+
+    Args:
+        a, b: RGB in 0..255.
+        share: share of ``b``, in [0, 1].
+    """
     keep = 1 - share
     return a[0] * keep + b[0] * share, a[1] * keep + b[1] * share, a[2] * keep + b[2] * share
 

@@ -21,7 +21,13 @@ def cloth(rng: np.random.Generator) -> Material:
 
 
 def back_hair(frame: Frame, s: float, hair: Material) -> Shape:
-    """Long hair that falls behind the shoulders of a head of radius ``s``, placed by ``frame``."""
+    """Long hair that falls behind the shoulders.
+
+    Args:
+        frame: place of the head.
+        s: radius of the head.
+        hair: material of the hair.
+    """
     locks = closed(
         (-0.95 * s, -0.6 * s),
         (0, -1.15 * s),

@@ -76,7 +76,15 @@ def ellipse(x: float, y: float, rx: float, ry: float, angle: float = 0.0, count:
 
 
 def box(left: float, top: float, right: float, bottom: float) -> Points:
-    """An upright rectangle."""
+    """An upright rectangle.
+
+    Args:
+        left, right: x of its sides.
+        top, bottom: y of its sides.
+
+    Returns:
+        Its four corners, (4, 2).
+    """
     return points((left, top), (right, top), (right, bottom), (left, bottom))
 
 

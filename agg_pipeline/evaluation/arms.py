@@ -21,7 +21,6 @@ TABLES = "comparison.md"
 CURVES = "curves"
 """Folder of the results by which the granularity of each class is chosen."""
 
-
 Evaluate = Callable[[Dataset, bool, EvaluationConfig, str], None]
 """(data set, whether to use the adapter, configuration, folder) -> evaluates into a folder of results."""
 

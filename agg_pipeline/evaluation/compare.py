@@ -145,7 +145,17 @@ def _level(level: str, results: Sequence[Results], with_published: bool) -> Tabl
 
 
 def published_rows(dataset: str, level: str, metrics: Sequence[str], width: int) -> list[tuple[str, ...]]:
-    """Rows of the paper for a set and a level, marked as published; "-" where the paper has no number."""
+    """Rows with the paper's numbers, marked as published.
+
+    Args:
+        dataset: name of the data set.
+        level: "object" or "part".
+        metrics: names of the metrics, such as "NoC@90", in the order of the columns.
+        width: number of columns after the label; those after the metrics get "-".
+
+    Returns:
+        Label and cells of each row, "-" where the paper has no number; no row if it has none for the set and level.
+    """
     of_level, found = published(dataset)
     if of_level != level:
         return []

@@ -84,7 +84,16 @@ def cut_interactions(shard: EvaluationShard) -> list[Sequence[EvaluatedMask]]:
 
 
 def run_interactions(shard: EvaluationShard, batch: Sequence[EvaluatedMask], model: ClickModel) -> list[Outcome]:
-    """Simulate the interactions of a batch of masks."""
+    """Simulate the interactions of a batch of masks.
+
+    Args:
+        shard: state of the shard.
+        batch: one of the batches of ``cut_interactions``.
+        model: the model to evaluate.
+
+    Returns:
+        One outcome per mask, in order.
+    """
     config = shard.task.config
     starts = [starts_of(target, shard.task.dataset, config) for target in batch]
     found = evaluate([target.subject for target in batch], starts, model, config.clicks)
@@ -97,7 +106,16 @@ def fill_interactions(shard: EvaluationShard, outcomes: Sequence[Outcome]) -> Ev
 
 
 def starts_of(target: EvaluatedMask, dataset: str, config: EvaluationConfig) -> list[Start]:
-    """How the interactions of a mask begin, by the mode of the evaluation."""
+    """How the interactions of a mask begin, by the mode of the evaluation.
+
+    Args:
+        target: the mask.
+        dataset: name of the data set; the first clicks of the mode best_of depend on it.
+        config: configuration of the evaluation.
+
+    Returns:
+        One start per interaction, at least one.
+    """
     if config.mode == "none":
         return [Start()]
     if config.mode == "fixed":

@@ -18,6 +18,7 @@ from stages.evaluate import evaluate
 CLICKS = 20
 """Number of clicks whose latency is measured."""
 CLICKS_PER_MASK = 4
+"""Clicks on one mask; then the next mask is taken."""
 
 
 @dataclass(frozen=True)

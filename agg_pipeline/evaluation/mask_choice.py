@@ -31,12 +31,18 @@ class ImageMasks:
 
 
 def sampled(dataset: Dataset, tasks: Tasks, config: EvaluationConfig) -> list[ShardTask[EvaluationConfig]]:
-    """Draw ``config.sample`` masks of each level; all images are read to find their masks.
+    """Draw ``config.sample`` masks per level; all images are read to find their masks.
 
     A mask's draw depends on its id alone, so that a larger sample holds the smaller one.
 
+    Args:
+        dataset: the data set.
+        tasks: the shards of all images.
+        config: configuration of the evaluation.
+
     Returns:
-        The tasks of the drawn masks, without the images that have none.
+        The tasks of the drawn masks. Images without a drawn mask are left out, but those that cannot be used are kept,
+        so that they are recorded.
 
     Raises:
         UserError: there is no mask.
@@ -80,7 +86,12 @@ def limited(tasks: Tasks, masks: int) -> list[ShardTask[EvaluationConfig]]:
 
 
 def nothing_to_evaluate(dataset: Dataset, rejects: Sequence[Row]) -> UserError:
-    """The error for a data set without a mask that can be evaluated. rejects: rows of the table ``rejects``."""
+    """The error for a data set without a mask that can be evaluated.
+
+    Args:
+        dataset: the data set.
+        rejects: rows of the table ``rejects``.
+    """
     why = f": {reasons_in_words(rejects)}" if rejects else ""
     classes = f"; its classes: {', '.join(dataset.classes)}" if dataset.selection else ""
     return UserError(f"{dataset.name} has no mask to evaluate there{why}{classes}")

@@ -27,7 +27,16 @@ EVALUATION_LAYOUT = Layout(
 
 
 def write(shard: EvaluationShard, store: Store, config_hash: str) -> Json:
-    """Write the tables of a finished shard; returns its sidecar."""
+    """Write the tables of a finished shard.
+
+    Args:
+        shard: its last state.
+        store: folder of the shards.
+        config_hash: hash of the plan.
+
+    Returns:
+        The sidecar.
+    """
     counts = {"masks": len(shard.outcomes), "whole": shard.whole, "noc": _noc_so_far(shard)}
     task = shard.task
     return write_shard(store, EVALUATION_LAYOUT, task.index, len(task.entries), config_hash, tables(shard), counts)

@@ -22,7 +22,15 @@ Tables = dict[str, pa.Table]
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """A results folder. name: in tables; facts: of each mask, the sha256 of its image and its run lengths."""
+    """What a folder of results holds.
+
+    Attributes:
+        name: its name in tables; defaults to the path of the folder.
+        dataset: name of the data set.
+        protocol: what the metrics depend on.
+        masks: evaluated masks with their interactions.
+        facts: sha256 of the image and compressed run lengths, by the id of the mask.
+    """
 
     name: str
     dataset: str
@@ -63,7 +71,15 @@ def open_results(path: str) -> Results:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a run leaves: the folder of results, its tables, its summary, and the images that were looked at."""
+    """What a run leaves.
+
+    Attributes:
+        store: folder of the results.
+        tables: Arrow tables, by the names of ``EVALUATION_FILES``.
+        summary: the metrics, as in ``summary.json``.
+        timings: duration and latency, as in ``timings.json``; None if they are unknown.
+        images: number of images that were read.
+    """
 
     store: Store
     tables: Tables

@@ -33,7 +33,13 @@ class RunningNoc:
 
 
 def interval(estimate: Json, images: int, digits: int = 2) -> str:
-    """A mean of the summary as a cell. images: that it was measured on."""
+    """Write a mean of the summary as a cell of a table.
+
+    Args:
+        estimate: the mean with the ends of its interval, from the summary.
+        images: number of images that it was measured on.
+        digits: number of decimals.
+    """
     return mean_cell(estimate["mean"], estimate["low"], estimate["high"], images, f".{digits}f")
 
 

@@ -1,4 +1,4 @@
-"""``agg eval run``: from a data set and a model to the figures of section 4, resumable at every shard."""
+"""``agg eval run``: from a data set and a model to its metrics (protocol, section 3), resumable at every shard."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ from schemas.errors import UserError
 LARGER_INPUTS = {("davis", 448): 672}
 """Side of the input for a set and a checkpoint's own side, where the field takes another one (protocol, section 2)."""
 SAMPLED_IMAGES = 8
+"""Images from which the masks of the latency are taken."""
 
 
 def check_lost_images(evaluation: Evaluation, most: float) -> None:
@@ -52,7 +53,17 @@ def check_lost_images(evaluation: Evaluation, most: float) -> None:
 def prepare(
     dataset: Dataset, checkpoint: str, adapter: str, config: EvaluationConfig, options: RunOptions
 ) -> tuple[Store, Job]:
-    """What an evaluation makes, over all masks, and the folder of its shards; nothing is written.
+    """Describe an evaluation over all masks; nothing is written.
+
+    Args:
+        dataset: the data set.
+        checkpoint: path of the click model.
+        adapter: path of its adapter, "" for none.
+        config: configuration of the evaluation.
+        options: output folder, limits and workers.
+
+    Returns:
+        The folder of the shards, and the job that makes them.
 
     Raises:
         UserError: device, level, model or output folder cannot be used.

@@ -183,7 +183,16 @@ class _WatchedModel:
 
 
 def part_of(batches: Sequence[Sequence[Any]], part: int, parts: int) -> list[Sequence[Any]]:
-    """One of several consecutive parts of a list of batches, with about the same number of items in each part."""
+    """Choose one of several consecutive parts of a list of batches; all parts have about the same number of items.
+
+    Args:
+        batches: all batches, in order.
+        part: number of the part, from 0.
+        parts: number of parts.
+
+    Returns:
+        The batches of the part, in order; there may be none.
+    """
     items = sum(map(len, batches))
     chosen, before = [], 0
     for batch in batches:
@@ -195,7 +204,16 @@ def part_of(batches: Sequence[Sequence[Any]], part: int, parts: int) -> list[Seq
 
 
 def run_stages(stages: Sequence[CpuStage | ModelStage], state: Any, model: Any) -> Any:
-    """Run stages one after the other in this process, and return the last state."""
+    """Run stages one after the other in this process.
+
+    Args:
+        stages: the stages, in order.
+        state: state before the first stage.
+        model: the click model of the model stages.
+
+    Returns:
+        The state after the last stage.
+    """
     for stage in stages:
         if isinstance(stage, ModelStage):
             state = stage.fill(state, run_batches(stage, state, model))
@@ -219,7 +237,13 @@ class Times:
 
 @dataclass(frozen=True)
 class Done:
-    """A finished shard."""
+    """A finished shard.
+
+    Attributes:
+        task: what it was made from.
+        sidecar: its sidecar.
+        times: busy seconds of the workers that made it.
+    """
 
     task: ShardTask[Any]
     sidecar: Json

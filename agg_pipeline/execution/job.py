@@ -32,9 +32,15 @@ C = TypeVar("C")
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What does not change the result: where it goes, how much of it, and who does the work.
+    """What does not change the result: where it goes, how much of it is made, and who does the work.
 
-    overwrite: delete what another run left. verify: compare the checksums of finished shards, and not only sizes.
+    Attributes:
+        out: output folder, a path or URL.
+        limit_images: make only the first so many images of the plan; None for all.
+        workers: number of worker processes; None for the default.
+        scheduler: address of an existing Dask cluster; None for local workers.
+        overwrite: whether to delete another run's files first.
+        verify: whether to compare the checksums of finished shards, not only their sizes.
     """
 
     out: str
@@ -153,7 +159,14 @@ def check_device(device: str, options: RunOptions) -> None:
 
 
 def tasks_of(dataset: Dataset, config: C, images_per_shard: int, limit_images: int | None) -> list[ShardTask[C]]:
-    """The shards of the first ``limit_images`` images; the last one may be cut."""
+    """Cut a data set into shards.
+
+    Args:
+        dataset: the data set.
+        config: configuration, passed on to every task.
+        images_per_shard: number of images of a shard.
+        limit_images: take only the first so many images, so that the last shard may be cut; None for all.
+    """
     wanted = len(dataset.entries) if limit_images is None else min(limit_images, len(dataset.entries))
     return [
         ShardTask(n, dataset.name, dataset.entries[first : min(first + images_per_shard, wanted)], dataset.read, config)
@@ -164,7 +177,21 @@ def tasks_of(dataset: Dataset, config: C, images_per_shard: int, limit_images: i
 def resume(
     ownership: Ownership, layout: Layout, plan: Json, options: RunOptions, progress: Progress
 ) -> dict[int, Json]:
-    """Make a folder the place of a plan; the sidecars of its finished shards, by shard. See ``claim``."""
+    """Make a folder the place of a plan, and find the shards that are finished.
+
+    Args:
+        ownership: the folder, which this run owns.
+        layout: what lies in it.
+        plan: the plan of this run.
+        options: whether to overwrite and to verify.
+        progress: told when checksums are compared.
+
+    Returns:
+        The sidecars of the finished shards, by shard.
+
+    Raises:
+        UserError: the folder is somebody else's, or holds another run (see ``claim``).
+    """
     LOG.info("configuration hash %s, data fingerprint %s", plan["config_hash"], plan["dataset"]["fingerprint"])
     if options.verify:
         progress.say("comparing the checksums of what is finished")

@@ -22,6 +22,7 @@ ORDER = (
 )
 """Beginnings of the keys of a plan, by how much they tell a user; all others follow."""
 HASHES = ("fingerprint", "sha256")
+"""Ends of the keys whose values are hashes: they tell a user least, and go last in a message."""
 
 
 class _Config(Protocol):
@@ -38,8 +39,15 @@ class _Config(Protocol):
 def make_plan(layout: Layout, dataset: Dataset, model: Json, environment: Json, config: _Config) -> Json:
     """The plan of a run: everything that decides the content of the folder, and the images of every shard.
 
-    model: architecture, input_size, sha256. environment: what else changes a bit (device kind, torch version).
-    config: a dataclass.
+    Args:
+        layout: layout of the folder.
+        dataset: the data set.
+        model: architecture, input size and sha256 of the model.
+        environment: kind of device and torch version.
+        config: configuration of the run, a dataclass.
+
+    Returns:
+        The plan with its hash, as it is read back from ``plan.json``.
     """
     configured: Json = asdict(config)  # type: ignore[call-overload]  # a Protocol cannot say that it is a dataclass
     configured["predictor"]["device"] = device_kind(config.predictor.device)
@@ -111,7 +119,7 @@ def _told(changed: Sequence[str]) -> str:
 
 
 def _rank(line: str) -> int:
-    """Place of a difference in a message: hashes say least, and go last."""
+    """Place of a difference in a message."""
     key = line.partition(":")[0]
     if key.endswith(HASHES):
         return len(ORDER) + 1

@@ -91,16 +91,29 @@ def damaged(
 
 
 def remove_leftovers(store: Store, layout: Layout, found: Mapping[int, Json], files: Iterable[str]) -> None:
-    """Delete what killed runs left: temporary files, and files of shards that have no sidecar."""
+    """Delete what killed runs left: temporary files, and files of shards that have no sidecar.
+
+    Args:
+        store: the folder.
+        layout: what lies in it.
+        found: sidecars of the finished shards, by shard.
+        files: paths of all files in the folder.
+    """
     kept = {path for index, sidecar in found.items() for path in (sidecar_path(index), *sidecar["files"])}
     kept |= {PLAN, LOCK, *layout.summaries}
     store.remove_all(path for path in files if path not in kept and layout.owns(path))
 
 
 def delete(store: Store, layout: Layout, files: Iterable[str]) -> None:
-    """Delete the layout's files but the lock: sidecars first, so that no shard looks finished that lacks a file.
+    """Delete a run's files, except the lock.
 
-    The plan goes last: without it, what a kill leaves here would look like somebody else's.
+    Sidecars go first, so that no shard without all its files looks finished. The plan goes last: should the deletion be
+    interrupted, a folder without a plan would look like somebody else's.
+
+    Args:
+        store: the folder.
+        layout: what lies in it; other files stay.
+        files: paths of all files in the folder.
     """
     own = [path for path in files if path not in (LOCK, PLAN) and layout.owns(path)]
     store.remove_all(sorted(own, key=lambda path: not path.startswith("shards/")))

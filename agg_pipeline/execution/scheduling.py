@@ -1,9 +1,13 @@
 """Making shards on a cluster: which worker makes what, how far it is, and what happens when a worker dies.
 
-A shard is a chain of Dask tasks. Usually all of them run in the worker that has loaded the images, because Dask runs a
-task where its input is, and arrays are passed on by reference. Each worker has two shards at a time. With fewer shards
-than workers, several workers share a shard: each takes a part of the batches of every model stage, and the state of the
-shard is copied between them.
+A shard is a chain of Dask tasks (``worker_tasks``), each with the result of the one before it as its input::
+
+    load -> mask_engine-0 -> mask_engine-join -> postprocess -> ... -> write
+
+Usually all of them run in the worker that has loaded the images, because Dask runs a task where its input is, and
+arrays are passed on by reference. Each worker has two shards at a time. With fewer shards than workers, several workers
+share a shard: each takes a part of the batches of every model stage (``mask_engine-0``, ``mask_engine-1``, ...), and
+the state of the shard is copied between them.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from distributed import Future, wait
@@ -28,7 +32,9 @@ from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
 
 POLL_SECONDS = 0.5
+"""Time between two checks for interrupts and reports while shards are made."""
 NO_WORKER_SECONDS = 120.0
+"""A run ends if the cluster has no worker for this time."""
 
 
 def run_shards(
@@ -51,13 +57,17 @@ def run_shards(
         store: where the shards go.
         config_hash: written into every sidecar.
         advanced: see ``Progress``.
+
+    Raises:
+        UserError: the cluster is gone, or a shard kills its worker although none of its images does.
     """
+    shards = _Shards(workers, chain, store, config_hash)
     places = assigned([len(task.entries) for task in tasks], workers.addresses())
     waiting = deque(zip(tasks, places, strict=True))
     in_flight: dict[Future, ShardTask[Any]] = {}
     suspects: list[ShardTask[Any]] = []
     reported = _Reported(workers)
-    finished = 0
+    finished = 0  # images of the finished shards
 
     def tell() -> None:
         advanced(finished + reported.images(in_flight.values()), reported.batches)
@@ -69,7 +79,7 @@ def run_shards(
     while waiting or in_flight:
         while waiting and len(in_flight) < SHARDS_IN_FLIGHT * max(1, workers.count()):
             task, place = waiting.popleft()
-            in_flight[_submit(workers, chain, task, store, config_hash, place)] = task
+            in_flight[shards.submit(task, place)] = task
         for future in _first_done(workers, list(in_flight), check_reports):
             task = in_flight.pop(future)
             try:
@@ -81,7 +91,7 @@ def run_shards(
             yield done
             tell()
     for task in suspects:
-        yield _without_culprits(workers, chain, task, store, config_hash)
+        yield _without_culprits(shards, task)
         finished += len(task.entries)
         tell()
 
@@ -102,7 +112,7 @@ def assigned(shards: Sequence[int], workers: Sequence[str]) -> list[tuple[str, .
 
 
 class _Reported:
-    """How far the shards are, as their tasks report it.
+    """How far the shards are, as their tasks report it (``worker_tasks.Report``).
 
     Attributes:
         batches: number of batches that are finished.
@@ -111,6 +121,7 @@ class _Reported:
     def __init__(self, workers: Workers) -> None:
         self.batches = 0
         self._reports = workers.listen()
+        # By shard and part: share of the shard that the part has done, and its finished batches.
         self._parts: dict[int, dict[str, tuple[float, int]]] = {}
 
     def update(self) -> bool:
@@ -133,7 +144,11 @@ class _Reported:
 
 
 def ask(workers: Workers, question: Callable[[TimedModel], Any]) -> Any:
-    """What a function of the model returns in some worker.
+    """Call a function with the model of some worker, and return what it returns.
+
+    Args:
+        workers: the cluster.
+        question: the function; it is called in the worker.
 
     Raises:
         UserError: the worker died several times.
@@ -146,38 +161,62 @@ def ask(workers: Workers, question: Callable[[TimedModel], Any]) -> Any:
         ) from None
 
 
-def _submit(
-    workers: Workers,
-    chain: Chain,
-    task: ShardTask[Any],
-    store: Store,
-    config_hash: str,
-    places: Sequence[str] = (),
-    write: bool = True,
-) -> Future:
-    """Submit a shard's chain; the future of its last task. places: see ``assigned``. write: False leaves no trace."""
-    state: worker_tasks.Timed | Future = (task, Times())
-    for stage in chain.stages:
-        if isinstance(stage, CpuStage):
-            state = workers.submit(stage.name, "cpu", worker_tasks.run_cpu_stage, stage, state)
-        else:
-            parts = _submit_parts(workers, stage, stage.weight / chain.weight, task.index, places, state)
-            state = workers.submit(f"{stage.name}-join", "cpu", worker_tasks.join_parts, stage, state, *parts)
-    if write:
-        return workers.submit("write", "cpu", worker_tasks.write, chain, store, config_hash, state)
-    return workers.submit("forget", "cpu", worker_tasks.forget, state)
+@dataclass(frozen=True)
+class _Shards:
+    """Submits shards to a cluster.
 
+    Attributes:
+        workers: the cluster.
+        chain: the stages of every shard.
+        store: where the shards go.
+        config_hash: written into every sidecar.
+    """
 
-def _submit_parts(
-    workers: Workers, stage: ModelStage, weight: float, shard: int, places: Sequence[str], state: Any
-) -> list[Future]:
-    parts = []
-    for part, place in enumerate(places or (None,)):
-        name = f"{stage.name}-{part}"
-        report = worker_tasks.Report(workers.run, shard, name, weight)
-        arguments = workers.run, stage, part, len(places) or 1, report, state
-        parts.append(workers.submit(name, "model", worker_tasks.run_part, *arguments, place=place))
-    return parts
+    workers: Workers
+    chain: Chain
+    store: Store
+    config_hash: str
+
+    def submit(self, task: ShardTask[Any], places: Sequence[str] = ()) -> Future:
+        """Make a shard and write it.
+
+        Args:
+            task: the shard.
+            places: addresses of the workers that share it; empty if it is left to any one worker.
+
+        Returns:
+            The future of its sidecar and times.
+        """
+        last = self._stages(task, places)
+        return self.workers.submit("write", "cpu", worker_tasks.write, self.chain, self.store, self.config_hash, last)
+
+    def submit_trial(self, task: ShardTask[Any]) -> Future:
+        """Make a shard without writing it, to see whether a worker survives it."""
+        return self.workers.submit("forget", "cpu", worker_tasks.forget, self._stages(task, ()))
+
+    def _stages(self, task: ShardTask[Any], places: Sequence[str]) -> Future | worker_tasks.Timed:
+        """The state of a shard after its last stage."""
+        state: Future | worker_tasks.Timed = (task, Times())
+        for stage in self.chain.stages:
+            if isinstance(stage, CpuStage):
+                state = self.workers.submit(stage.name, "cpu", worker_tasks.run_cpu_stage, stage, state)
+            else:
+                parts = self._parts(stage, task.index, places, state)
+                state = self.workers.submit(f"{stage.name}-join", "cpu", worker_tasks.join_parts, stage, state, *parts)
+        return state
+
+    def _parts(
+        self, stage: ModelStage, shard: int, places: Sequence[str], state: Future | worker_tasks.Timed
+    ) -> list[Future]:
+        """The results of a model stage: one part per place, or one part for any worker."""
+        weight = stage.weight / self.chain.weight
+        parts = []
+        for part, place in enumerate(places or (None,)):
+            name = f"{stage.name}-{part}"
+            report = worker_tasks.Report(self.workers.run, shard, name, weight)
+            arguments = (self.workers.run, stage, part, len(places) or 1, report, state)
+            parts.append(self.workers.submit(name, "model", worker_tasks.run_part, *arguments, place=place))
+        return parts
 
 
 def _first_done(
@@ -212,21 +251,23 @@ def _first_done(
 
 
 def _result(workers: Workers, future: Future) -> Any:
+    """Wait for a future, and return its result."""
     _first_done(workers, [future])
     return future.result()
 
 
-def _without_culprits(workers: Workers, chain: Chain, task: ShardTask[Any], store: Store, config_hash: str) -> Done:
-    """Make a shard without the images that kill their worker."""
+def _without_culprits(shards: _Shards, task: ShardTask[Any]) -> Done:
+    """Make a shard without the images that kill their worker; these are found by trying each image alone."""
+    workers = shards.workers
     culprits = set()
     for entry in task.entries:
         try:
-            _result(workers, _submit(workers, chain, replace(task, entries=(entry,)), store, config_hash, write=False))
+            _result(workers, shards.submit_trial(replace(task, entries=(entry,))))
         except KilledWorker:
             culprits.add(entry.image_id)
     task = replace(task, excluded=frozenset(culprits))
     try:
-        return Done(task, *_result(workers, _submit(workers, chain, task, store, config_hash)))
+        return Done(task, *_result(workers, shards.submit(task)))
     except KilledWorker:
         raise UserError(
             f"the worker of shard {task.index} died several times, though each of its images passes alone; "

@@ -18,12 +18,14 @@ from schemas.canonical import Json
 from schemas.errors import UserError
 
 PLAN = "plan.json"
-SIDECAR, TABLE = re.compile(r"shards/part-\d{5,}\.json"), re.compile(r"part-\d{5,}\.parquet")
+SIDECAR = re.compile(r"shards/part-\d{5,}\.json")
+"""Paths of sidecars."""
+TABLE = re.compile(r"part-\d{5,}\.parquet")
+"""Names of Parquet files."""
 FILTERED = ("image_id", "kind", "granularity", "bin", "reason")
 """Columns that queries filter by; statistics of the others would only make small files larger."""
-
-
 ADVICE = "delete it, and its shard is made again"
+"""End of the messages about a broken sidecar."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,17 @@ def parquet_bytes(table: pa.Table) -> bytes:
 
 
 def read_table(store: Store, path: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """A Parquet file, or some of its columns; FileNotFoundError, or an Arrow exception if it is broken."""
+    """Read a Parquet file.
+
+    Args:
+        store: the folder.
+        path: path of the file in it.
+        columns: columns to read, in order; None for all.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        OSError, ValueError: the file is broken; Arrow raises one or the other.
+    """
     with store.open(path) as file:
         # pq.read_table takes three times as long for a small file. Threads that Arrow reads with, or reads ahead with
         # (18 to 23), sometimes abort the interpreter at its end (apache/arrow#34314).
@@ -114,9 +126,19 @@ def write_shard(
     tables: Mapping[str, pa.Table],
     counts: Json,
 ) -> Json:
-    """Write a shard's files, its sidecar last, and return the sidecar.
+    """Write a shard's files, its sidecar last.
 
-    images: of the plan that it covers. counts: the sidecar's further keys.
+    Args:
+        store: folder of the shards.
+        layout: what lies in it.
+        index: number of the shard.
+        images: number of images of the plan that the shard covers.
+        config_hash: hash of the plan.
+        tables: one table per folder of the layout, by name.
+        counts: the layout's own keys of the sidecar.
+
+    Returns:
+        The sidecar.
     """
     files = {}
     for folder in layout.folders:
@@ -154,7 +176,19 @@ def sidecars(store: Store, layout: Layout) -> dict[int, Json]:
 
 
 def read_sidecars(store: Store, layout: Layout, paths: Iterable[str]) -> dict[int, Json]:
-    """The sidecars among the files of a folder, by shard; see ``sidecars``."""
+    """Read the sidecars among the files of a folder.
+
+    Args:
+        store: the folder.
+        layout: what lies in it.
+        paths: paths of files in the folder; others than sidecars are skipped.
+
+    Returns:
+        The sidecars, by shard.
+
+    Raises:
+        UserError: a file with the name of a sidecar does not hold one.
+    """
     named = [path for path in paths if SIDECAR.fullmatch(path)]
     found = {}
     for path, content in zip(named, store.read_all(named), strict=True):

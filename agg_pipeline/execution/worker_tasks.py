@@ -1,4 +1,8 @@
-"""What workers run: the Dask tasks of a shard, each around a stage of its chain. They measure, and report progress."""
+"""What workers run: the Dask tasks of a shard, which ``scheduling`` submits.
+
+Each runs a stage of the shard's chain and measures its time; those with the model also report how far they are. A task
+takes what the task before it returned (``Timed``), so that the seconds of a shard travel with its state.
+"""
 
 from __future__ import annotations
 
@@ -13,32 +17,55 @@ from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 
 REPORT_SECONDS = 0.5
+"""Time between two reports of a task."""
 
 Timed = tuple[Any, Times]
-"""A state of a shard and the busy seconds up to it, or results of a model stage and the seconds that they took."""
+"""What a task returns: the state of the shard with the busy seconds of all tasks so far; of a part of a model stage,
+its results with the busy seconds of this part alone."""
 
 
 def run_cpu_stage(stage: CpuStage, before: Timed) -> Timed:
-    """The state after a stage."""
+    """Run a stage without the model, and return the state after it."""
     state, times = before
-    with _Task() as task:
+    with _Measured() as task:
         state = stage.run(state)
     return state, times.plus(Times({stage.name: task.seconds}))
 
 
 def run_part(run: str, stage: ModelStage, part: int, parts: int, report: Report, before: Timed) -> Timed:
-    """The results of one of several parts of a model stage; see ``run_batches``."""
+    """Run one of several parts of a model stage.
+
+    Args:
+        run: name of the run, by which the worker finds the model.
+        stage: the stage.
+        part: number of the part, from 0.
+        parts: number of parts.
+        report: told how far the part is.
+        before: state before the stage.
+
+    Returns:
+        The results of the part's batches, in order.
+    """
     state, _ = before
     model = model_of(run)
     forwards = model.forward_seconds
-    with _Task() as task:
+    with _Measured() as task:
         results = run_batches(stage, state, model, part, parts, report.update)
         report.send()
     return results, Times({stage.name: task.seconds}, model.forward_seconds - forwards)
 
 
 def join_parts(stage: ModelStage, before: Timed, *parts: Timed) -> Timed:
-    """The state after a model stage, from the state before it and the results of all parts in order."""
+    """Put the results of a model stage into the state.
+
+    Args:
+        stage: the stage.
+        before: state before the stage.
+        parts: results of all its parts, in order.
+
+    Returns:
+        The state after the stage.
+    """
     state, times = before
     for _, seconds in parts:
         times = times.plus(seconds)
@@ -46,33 +73,43 @@ def join_parts(stage: ModelStage, before: Timed, *parts: Timed) -> Timed:
 
 
 def write(chain: Chain, store: Store, config_hash: str, last: Timed) -> tuple[Json, Times]:
-    """Write a shard; its sidecar and its times."""
+    """Write a shard.
+
+    Args:
+        chain: knows how to write it.
+        store: where it goes.
+        config_hash: written into its sidecar.
+        last: state after the last stage.
+
+    Returns:
+        Its sidecar, and the busy seconds of all its tasks.
+    """
     state, times = last
-    with _Task() as task:
+    with _Measured() as task:
         sidecar = chain.write(state, store, config_hash)
     return sidecar, times.plus(Times({"write": task.seconds}))
 
 
 def forget(last: Timed) -> None:
-    """The end of a chain that leaves no trace."""
+    """End a trial of a shard: without a result, its last state is not sent to the process that started the run."""
     del last
 
 
 def ask(run: str, question: Callable[[TimedModel], Any]) -> Any:
-    """What a function of the worker's model returns."""
+    """Call a function with the worker's model, and return what it returns."""
     return question(model_of(run))
 
 
 class Report:
-    """Reports how far a part of a model stage is, at most every half second and when it is asked to.
+    """Reports how far a part of a model stage is, at most every half second and when ``send`` is called.
 
-    A report is a tuple: shard, part, share of the shard that the part has done, and the number of batches.
+    A report is a tuple: shard, part, share of the shard that the part has done, and number of finished batches.
 
     Args:
         run: name of the run.
-        shard: index of the shard.
-        part: unique name of stage and part within the shard.
-        weight: share of the shard's work in the whole stage.
+        shard: number of the shard.
+        part: name of stage and part, unique within the shard.
+        weight: share of the shard's work that the whole stage is.
     """
 
     def __init__(self, run: str, shard: int, part: str, weight: float) -> None:
@@ -93,8 +130,8 @@ class Report:
         send(self._run, (self._shard, self._part, share, self._advance.batches))
 
 
-class _Task:
-    """A task's bookkeeping: its seconds; and at its end, free memory goes back to the system."""
+class _Measured:
+    """Measures the seconds of a task. At its end, freed memory goes back to the system."""
 
     def __enter__(self) -> Self:
         self._started = time.perf_counter()

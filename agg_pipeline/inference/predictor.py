@@ -25,7 +25,7 @@ from schemas.crop import Box, Crop, common
 from schemas.records import Interaction, Prediction
 
 KEPT_BYTES = 128 << 20
-"""Of resized regions and the images that they were cut from, in a worker."""
+"""Memory for the resized regions, and the images that they were cut from, that a worker keeps."""
 
 InputClick = tuple[float, float, bool]
 """(row, col, positive), in pixels of the network's input."""

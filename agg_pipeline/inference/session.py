@@ -14,8 +14,9 @@ from schemas.records import Click, Interaction
 from stages.click_model import ClickModel, after_prediction
 
 REGIONS_BYTES = 16 << 20
+"""Memory for the resized regions that the predictor of a session keeps."""
 STATES_BYTES = 32 << 20
-"""Of the states of interactions that a session keeps; of an image of 500x375, some forty clicks."""
+"""Memory for the states of interactions that a session keeps: about forty clicks on an image of 500 x 375."""
 
 State = tuple[float | None, tuple[Click, ...]]
 """What a state of an interaction depends on besides the image: the granularity and the clicks so far."""
@@ -34,6 +35,11 @@ class Session:
       the whole interaction, so another one replays all clicks.
 
     A session may be used from several threads; they take turns.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        model: predicts for the interactions.
+        has_granularity: whether the model has a granularity table.
     """
 
     def __init__(self, image: NDArray[np.uint8], model: ClickModel, has_granularity: bool) -> None:

@@ -24,7 +24,18 @@ def rgb_image(image: object) -> NDArray[np.uint8]:
 
 
 def clicks_in(clicks: Clicks, height: int, width: int) -> tuple[Click, ...]:
-    """The clicks on an image of this size, at least one; fractions of pixels stay."""
+    """Check the clicks on an image.
+
+    Args:
+        clicks: (row, col, positive) each, in pixels; fractions stay.
+        height, width: size of the image, in pixels.
+
+    Returns:
+        The clicks, in order.
+
+    Raises:
+        UserError: there is no click, or one is malformed or lies outside of the image.
+    """
     try:
         made = tuple(Click(float(row), float(col), _sign(sign)) for row, col, sign in clicks)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
@@ -45,7 +56,15 @@ def _sign(positive: object) -> bool:
 
 
 def granularity_in(granularity: float | None, has_table: bool) -> float | None:
-    """The granularity, in [0, 1], or None; ``has_table``: whether the model has a granularity table."""
+    """Check a granularity.
+
+    Args:
+        granularity: in [0, 1], or None.
+        has_table: whether the model has a granularity table.
+
+    Raises:
+        UserError: it is out of range, or the model has no table for it.
+    """
     if granularity is None:
         return None
     if not has_table:
@@ -56,7 +75,18 @@ def granularity_in(granularity: float | None, has_table: bool) -> float | None:
 
 
 def probabilities(mask: object, height: int, width: int) -> NDArray[np.float32]:
-    """A copy of a previous mask, (height, width) float32 in [0, 1]."""
+    """Check a previous mask.
+
+    Args:
+        mask: (height, width), boolean or probabilities in [0, 1].
+        height, width: size of the image, in pixels.
+
+    Returns:
+        A copy, (height, width) float32 in [0, 1].
+
+    Raises:
+        UserError: the mask has another shape, or other values.
+    """
     try:
         values = np.array(mask)
     except ValueError as error:

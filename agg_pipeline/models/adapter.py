@@ -13,7 +13,9 @@ from schemas.errors import UserError
 from schemas.numbers import BINS, granularity_bin
 
 ALPHA = 1.0
+"""Factor of LoRA's updates, which are also divided by the rank."""
 TABLE_KEY = "backbone.gra_embed.weight"
+"""Name of the granularity table in a file."""
 # The files released in 2025 also hold a second branch, for text phrases; clicks do not use it.
 PHRASE_KEY = re.compile(r"backbone\.blocks\.\d+\.attn\.qkv\.lora_[AB]2|phrase_encoder\.phrase2gra_proj\.(weight|bias)")
 

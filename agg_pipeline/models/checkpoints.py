@@ -23,7 +23,8 @@ from agg_pipeline.models.adapter import (
 from agg_pipeline.models.architecture import ARCHITECTURES, Architecture
 from agg_pipeline.models.positions import resize_positions, wave_positions
 from agg_pipeline.models.simpleclick import SimpleClick, attach_adapter, merge_lora
-from agg_pipeline.models.tensor_files import TensorFile, read_tensors, user_path, write_tensors
+from agg_pipeline.models.tensor_files import TensorFile, read_tensors, write_tensors
+from agg_pipeline.storage.user_path import user_path
 from schemas.errors import UserError
 
 UNUSED = ("backbone.cls_token", "backbone.fc_norm.", "backbone.head.", "head.up_conv1.", "head.up_conv2.")

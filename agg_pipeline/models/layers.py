@@ -111,11 +111,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block: (B, N, dim) to the same shape.
-
-    ``forward`` cuts the tokens into ``windows`` runs of equal length, and attention stays within each run. ``update``
-    is that of ``Attention``.
-    """
+    """Pre-norm transformer block: (B, N, dim) to the same shape."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -125,6 +121,16 @@ class Block(nn.Module):
         self.mlp = Mlp(dim)
 
     def forward(self, x: Tensor, windows: int, update: Tensor | None) -> Tensor:
+        """Run the block.
+
+        Args:
+            x: tokens, (B, N, dim).
+            windows: number of runs of equal length that the tokens are cut into; attention stays within each run.
+            update: added to the fused qkv weight, (3 dim, dim); None for nothing.
+
+        Returns:
+            Tokens, (B, N, dim).
+        """
         batch, tokens, dim = x.shape
         inner = self.norm1(x).view(batch * windows, tokens // windows, dim)
         x = x + self.attn(inner, update).view(batch, tokens, dim)

@@ -8,7 +8,7 @@ from typing import Any
 
 from agg_pipeline.models.checkpoints import AdapterInfo, load_adapter, load_click_model
 from agg_pipeline.models.simpleclick import SimpleClick, attach_adapter
-from agg_pipeline.models.tensor_files import user_path
+from agg_pipeline.storage.user_path import user_path
 from schemas.errors import UserError
 
 
@@ -55,7 +55,20 @@ def describe_model(
 def open_model(
     checkpoint: str | Path, adapter: str | Path, input_size: int | None
 ) -> tuple[SimpleClick, ModelFiles, dict[str, Any]]:
-    """Load a model and describe its files; ``describe_model`` has the arguments and the errors."""
+    """Load a model and describe its files.
+
+    Args:
+        checkpoint: path of the click model; ``~`` is the home folder.
+        adapter: path of the adapter, "" for none.
+        input_size: side of the network's input, in pixels. Defaults to the side that the adapter was trained at, or
+            that of the checkpoint.
+
+    Returns:
+        The network on the CPU, the files, and what a plan says of the model.
+
+    Raises:
+        UserError: a file cannot be used, or they do not fit together.
+    """
     path, sha256, adapted = "", "", None
     if adapter:
         loaded, adapted = load_adapter(adapter)

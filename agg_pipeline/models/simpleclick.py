@@ -21,9 +21,11 @@ from agg_pipeline.models.layers import Block, ConvReLU, MapNorm, Merge, PatchEmb
 from schemas.errors import UserError
 
 CLICK_RADIUS = 5
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-CHUNK = 400  # tokens whose pyramid is built at a time on a CPU
+"""Radius of the disk of a click, in pixels of the input."""
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet's colours, RGB in [0, 1]; the input is normalised with them."""
+CHUNK = 400
+"""Tokens whose pyramid is built at a time on a CPU."""
 
 
 def draw_disks(maps: NDArray[np.float32], clicks: Sequence[tuple[float, float, bool]]) -> None:
@@ -177,7 +179,19 @@ class SimpleClick(nn.Module):
         return F.interpolate(logits, size=image.shape[2:], mode="bilinear", align_corners=True)
 
     def embed(self, image: Tensor, coords: Tensor, bins: Tensor | None) -> Tensor:
-        """Patch tokens with positions, (B, grid * grid, dim), row-major."""
+        """Turn the input into patch tokens with positions and granularity.
+
+        Args:
+            image: (B, 3, S, S) float, RGB in [0, 1]; S is ``input_size``.
+            coords: (B, 3, S, S) float: previous mask (probability), positive disks, negative disks.
+            bins: (B,) int64, rows of the granularity table; -1 for no granularity. None: none at all.
+
+        Returns:
+            (B, grid * grid, dim), row-major.
+
+        Raises:
+            ValueError: there are granularities but no granularity table.
+        """
         patches = self.backbone.patch_embed((image - self.mean) / self.std) + self.patch_embed_coords(coords)
         tokens: Tensor = patches.flatten(2).transpose(1, 2).contiguous() + self.backbone.pos_embed[:, 1:]
         if bins is None:

@@ -39,18 +39,6 @@ class TensorFile:
     sha256: str
 
 
-def user_path(path: str | Path) -> Path:
-    """A path as a person writes it, with ``~`` for the home folder.
-
-    Raises:
-        UserError: ``~name`` names nobody.
-    """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise UserError(f"{path} is in the home folder of an unknown user") from None
-
-
 def read_tensors(path: Path) -> TensorFile:
     """Read a released ``.pth`` or safetensors; the content decides which it is, not the name.
 

@@ -103,7 +103,16 @@ def cut_mask_engine(shard: Shard) -> list[Sequence[Start]]:
 
 
 def run_mask_engine(shard: Shard, batch: Sequence[Start], model: ClickModel) -> list[Loop]:
-    """Simulate the loops of a batch (Section 3.2)."""
+    """Simulate the loops of a batch (Section 3.2).
+
+    Args:
+        shard: state of the shard.
+        batch: one of the batches of ``cut_mask_engine``.
+        model: the click model.
+
+    Returns:
+        One loop per start, in order.
+    """
     config, dataset = shard.task.config, shard.task.dataset
     draw = random_click(config.seed, dataset, config.loop)
     lengths = [loop_length(config.seed, dataset, target, config.loop, round_) for target, round_ in batch]
@@ -142,7 +151,16 @@ def cut_granularity(shard: Shard) -> list[Sequence[Query]]:
 
 
 def run_granularity(shard: Shard, batch: Sequence[Query], model: ClickModel) -> list[Estimate]:
-    """Estimate the granularities of a batch (Eq. 3-6)."""
+    """Estimate the granularities of a batch (Eq. 3-6).
+
+    Args:
+        shard: state of the shard.
+        batch: one of the batches of ``cut_granularity``.
+        model: the click model.
+
+    Returns:
+        One estimate per query, in order.
+    """
     config = shard.task.config
     return estimate(batch, model, config.granularity, choose_click(config.granularity, config.seed, shard.task.dataset))
 
@@ -171,7 +189,16 @@ def shard_tables(shard: Shard) -> dict[str, pa.Table]:
 
 
 def write_shard(shard: Shard, store: Store, config_hash: str) -> Json:
-    """Write the tables of a finished shard into a database, and return its sidecar."""
+    """Write the tables of a finished shard into a database.
+
+    Args:
+        shard: its last state.
+        store: the database.
+        config_hash: hash of the plan.
+
+    Returns:
+        The sidecar.
+    """
     return write_proposals(store, shard.task.index, len(shard.task.entries), config_hash, shard_tables(shard))
 
 

@@ -37,7 +37,15 @@ from schemas.tables import IMAGE_REASONS
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run leaves. times: of the shards that this run made."""
+    """What a run leaves.
+
+    Attributes:
+        database: the database.
+        manifest: its manifest.
+        images_done: number of images that this run has worked on.
+        seconds: duration of the run.
+        times: busy seconds of the workers, for the shards that this run made.
+    """
 
     database: ProposalDatabase
     manifest: Json
@@ -67,7 +75,16 @@ def _lost_images(sidecar: Json) -> int:
 
 
 def prepare(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: RunOptions) -> tuple[Store, Job]:
-    """What a run makes, and the folder of its database; nothing is written.
+    """Describe a run; nothing is written.
+
+    Args:
+        dataset: the data set.
+        checkpoint: path of the click model.
+        config: configuration of the proposals.
+        options: output folder, limits and workers.
+
+    Returns:
+        The folder of the database, and the job that makes its shards.
 
     Raises:
         UserError: device, model or output folder cannot be used.
@@ -94,6 +111,13 @@ def prepare(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options:
 
 def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: RunOptions, progress: Progress) -> Summary:
     """Make what is missing of the database below ``options.out``, and finish it (manifest, sampling weights, card).
+
+    Args:
+        dataset: the data set.
+        checkpoint: path of the click model.
+        config: configuration of the proposals.
+        options: output folder, limits and workers.
+        progress: called while the run works.
 
     Raises:
         UserError: for everything that a user can mend. Finished shards stay, and the same call resumes.

@@ -39,7 +39,13 @@ class Pace:
         self._first: float | None = None
 
     def advance(self, done: float, batches: int, now: float) -> None:
-        """Take in the numbers of images and of batches that are finished."""
+        """Take in how far the run is.
+
+        Args:
+            done: number of finished images; half an image's work counts half.
+            batches: number of finished batches.
+            now: time of the report.
+        """
         # With the first report, workers say that they begin. The loading before it is left out of the rate.
         self._first = now if self._first is None else self._first
         self._now = now

@@ -20,17 +20,22 @@ from schemas.errors import StorageError, UserError
 
 LOCK = "lock.json"
 HEARTBEAT_SECONDS = 20.0
+"""Time between two signs of life that a run writes into its lock."""
 DEAD_AFTER_SECONDS = 180.0
+"""A lock of another host without a sign of life for this time is taken over."""
 SETTLE_SECONDS = 0.5
+"""After taking over the lock of a dead run, a run waits so long and then checks that no other run took it over, too."""
 CONTENT = {"run": str, "host": str, "pid": int, "process_started": float, "heartbeat": float}
 """Keys of the lock file, and the types of their values."""
 
 
 @dataclass(frozen=True)
 class Ownership:
-    """What a run has of a folder that it owns. Can be sent to the processes that write there for it.
+    """What a run has of a folder that it owns. It can be sent to the processes that write there for the run.
 
-    store: the folder. run: the id of the run in the lock file.
+    Attributes:
+        store: the folder.
+        run: id of the run in the lock file.
     """
 
     store: Store

@@ -10,7 +10,7 @@ from schemas.fields import choice, listed, number, text
 
 PAPER = "paper's clicks"
 RATE = ("--lr", "3e-4")
-"""Of trainings of all weights, which need a lower one."""
+"""Learning rate of trainings of all weights, which need a lower one than LoRA."""
 VARIANTS: dict[str, tuple[str, ...]] = {
     "AGG": ("--source", "agg"),
     "GT": ("--source", "gt"),

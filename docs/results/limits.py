@@ -1,6 +1,6 @@
-"""What keeps parts from being reached (docs/results/findings.md): ``.venv/bin/python docs/results/limits.py --help``.
+"""What keeps parts from being reached (docs/results/findings.md).
 
-It needs the packages of ``make setup-dev``.
+``.venv-dev/bin/python docs/results/limits.py --help``; ``make setup-dev`` makes this environment, which has pandas.
 """
 
 from __future__ import annotations

@@ -158,6 +158,13 @@ def test_paths_that_are_not_expanded_are_as_they_were():
         assert Place().convert(text, None, None) == text
 
 
+@pytest.mark.parametrize("place", ["~nobody-of-that-name/a", "sbd:~nobody-of-that-name/a"])
+def test_the_home_folder_of_nobody_is_a_message(place):
+    problem = "~nobody-of-that-name/a is in the home folder of an unknown user"
+    assert error_of(invoke("proposals", "status", place)) == problem
+    assert error_of(invoke("finetune", "--proposals", "a", "--out", "b", "--recipe", place)) == problem
+
+
 def test_the_home_folder_reaches_the_command(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert error_of(invoke("proposals", "status", "~/runs")).startswith(f"{tmp_path}/runs is no proposal database")
