@@ -36,7 +36,7 @@ def read_released(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             refused = sorted(name for name in foreign if not name.startswith(FOREIGN))
             if refused:
                 raise UserError(f"{path} is refused: it names {refused[0]}, which is no part of a model")
-            with safe_globals([(_stand_in(name), name) for name in foreign]):
+            with safe_globals([_stand_in(name) for name in foreign]):
                 content = torch.load(path, map_location="cpu", weights_only=True)
         except UserError:
             raise
@@ -73,7 +73,8 @@ def _stand_in(name: str) -> type:
     def ignore(self: object, *_: object) -> None:
         pass
 
-    return type(name.rpartition(".")[2], (), {"__init__": ignore, "__setstate__": ignore})
+    module, _, own = name.rpartition(".")
+    return type(own, (), {"__module__": module, "__init__": ignore, "__setstate__": ignore})
 
 
 def _settings(config: Any) -> dict[str, Any]:
