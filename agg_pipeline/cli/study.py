@@ -130,7 +130,7 @@ def facts(config: StudyConfig, roots: Mapping[str, str], checkpoint: str) -> dic
     """
     from agg_pipeline.datasets.registry import known_dataset, open_dataset
     from agg_pipeline.models.model_files import describe_model
-    from agg_pipeline.training.training_identity import comparable
+    from agg_pipeline.training.training_folder import comparable
 
     _, model = describe_model(checkpoint, "", None)
     training = resolve_recipe(FinetuneConfig(), "finetune", config.recipe, {})

@@ -14,13 +14,13 @@ import click
 from agg_pipeline.cli.option_groups import given
 from agg_pipeline.cli.options import PLACE, finite
 from agg_pipeline.cli.runs import check_start
-from agg_pipeline.training.training_options import TrainingOptions
+from agg_pipeline.training.training_folder import TrainingOptions
 from schemas.config import PredictorConfig
 from schemas.errors import UserError
 from schemas.training import FinetuneConfig, PretrainConfig
 
 if TYPE_CHECKING:
-    from agg_pipeline.training.run import Prepared
+    from agg_pipeline.training.train_and_save import Prepared
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ def run_prepared(
     """Run a training, and say what it leaves; exits with 130 when it is interrupted."""
     from agg_pipeline.cli.runs_index import closing_line
     from agg_pipeline.report.printed import say
-    from agg_pipeline.training.run import run_training
+    from agg_pipeline.training.train_and_save import train_and_save
+    from agg_pipeline.training.training_errors import HOW_TO_RESUME
     from agg_pipeline.training.training_folder import CHECKPOINT, PAGE
     from agg_pipeline.training.training_monitor import Monitor
 
@@ -99,14 +100,10 @@ def run_prepared(
     predictor = PredictorConfig(device=config.training.device, threads=config.training.threads)
     monitor = Monitor(options.out, prepared.validation, predictor, look_minutes)
     try:
-        done, path = run_training(prepared, monitor, monitor.validate)
+        done, path = train_and_save(prepared, monitor, monitor.validate)
     except KeyboardInterrupt:
         there = (options.out / CHECKPOINT).exists()
-        how = (
-            "run the same command with --resume to resume from the last checkpoint"
-            if there
-            else "the same command starts again: there was no checkpoint yet"
-        )
+        how = HOW_TO_RESUME if there else "the same command starts again: there was no checkpoint yet"
         click.echo(f"stopped; {how}", err=True)
         sys.exit(130)
     except OSError as error:

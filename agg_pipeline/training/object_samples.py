@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from agg_pipeline.training.dataset_mixture import DatasetMixture
+from agg_pipeline.training.training_datasets import DatasetMixture
 from agg_pipeline.training.training_sample import DrawnMask, Sample, make_sample
 from schemas.crop import tight_box
 from schemas.numbers import BINS

@@ -17,11 +17,11 @@ from torch.utils.data import Dataset
 
 from agg_pipeline.models.backend import set_backend_flags
 from agg_pipeline.models.simpleclick import SimpleClick
-from agg_pipeline.training.batch_loader import load_batches, next_batch
-from agg_pipeline.training.batch_order import BatchOrder
-from agg_pipeline.training.training_checkpoint import diverged, restore_checkpoint, save_checkpoint
+from agg_pipeline.training.training_batches import BatchOrder, load_batches, next_batch
+from agg_pipeline.training.training_checkpoint import restore_checkpoint, save_checkpoint
+from agg_pipeline.training.training_errors import diverged
+from agg_pipeline.training.training_folder import TrainingOptions
 from agg_pipeline.training.training_methods import Method
-from agg_pipeline.training.training_options import TrainingOptions
 from agg_pipeline.training.training_sample import Sample
 from agg_pipeline.training.training_step import update
 from schemas.training import TrainingConfig

@@ -6,11 +6,10 @@ import torch
 
 from agg_pipeline.models.checkpoints import default_checkpoint, load_adapter, load_click_model
 from agg_pipeline.training import training_step
-from agg_pipeline.training.run import run_training
+from agg_pipeline.training.train_and_save import train_and_save
 from agg_pipeline.training.training_folder import CHECKPOINT
 from agg_pipeline.training.training_processes import train
-from agg_pipeline.training.validation_masks import masks_of_evaluation_split
-from agg_pipeline.training.validation_step import validate
+from agg_pipeline.training.training_validation import masks_of_evaluation_split, validate
 from schemas.config import PredictorConfig
 from schemas.errors import UserError
 from tests.training.conftest import Steps
@@ -51,12 +50,12 @@ def test_everything_that_is_trained_has_a_gradient_by_the_second_step(prepared):
 
 def test_interrupted_and_resumed_equals_uninterrupted(prepared):
     whole = Steps()
-    _, path = run_training(prepared("whole", checkpoint_minutes=0.0), whole)
+    _, path = train_and_save(prepared("whole", checkpoint_minutes=0.0), whole)
     first = Steps(stop_at=4)
     with pytest.raises(KeyboardInterrupt):
-        run_training(prepared("cut", checkpoint_minutes=0.0), first)
+        train_and_save(prepared("cut", checkpoint_minutes=0.0), first)
     second = Steps()
-    _, resumed = run_training(prepared("cut", checkpoint_minutes=0.0, resume=True), second)
+    _, resumed = train_and_save(prepared("cut", checkpoint_minutes=0.0, resume=True), second)
     # Its checkpoint was not written yet: the fourth step is made again.
     assert first.losses[:3] + second.losses == whole.losses
     ours, theirs = weights(resumed), weights(path)
@@ -66,29 +65,29 @@ def test_interrupted_and_resumed_equals_uninterrupted(prepared):
 
 def test_time_limit_ends_cleanly_and_can_be_resumed(prepared):
     watch = Steps()
-    done, path = run_training(prepared("cut", max_minutes=0.0), watch)
+    done, path = train_and_save(prepared("cut", max_minutes=0.0), watch)
     assert (done.step, done.steps) == (1, 6)
     assert path.exists()
     rest = Steps()
-    done, path = run_training(prepared("cut", resume=True), rest)
+    done, path = train_and_save(prepared("cut", resume=True), rest)
     assert done.step == 6
     whole = Steps()
-    _, other = run_training(prepared("whole"), whole)
+    _, other = train_and_save(prepared("whole"), whole)
     assert watch.losses + rest.losses == whole.losses
     assert path.read_bytes() == other.read_bytes()
 
 
 def test_resuming_another_training_is_refused(prepared):
-    run_training(prepared("out", changes={"training": {"epochs": 1}}), Steps())
+    train_and_save(prepared("out", changes={"training": {"epochs": 1}}), Steps())
     with pytest.raises(UserError, match=r"another configuration: training.lr: 0.001 -> 0.5"):
-        run_training(prepared("out", changes={"training": {"epochs": 1, "lr": 0.5}}, resume=True), Steps())
+        train_and_save(prepared("out", changes={"training": {"epochs": 1, "lr": 0.5}}, resume=True), Steps())
     with pytest.raises(UserError, match="use --resume to resume it"):
         prepared("out")
     with pytest.raises(UserError, match="no checkpoint to resume"):
-        run_training(prepared("empty", resume=True), Steps())
+        train_and_save(prepared("empty", resume=True), Steps())
     (prepared("out", overwrite=True).training.options.out / CHECKPOINT).write_bytes(b"junk")
     with pytest.raises(UserError, match="damaged"):
-        run_training(prepared("out", resume=True), Steps())
+        train_and_save(prepared("out", resume=True), Steps())
 
 
 def test_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(prepared, monkeypatch):
@@ -102,7 +101,7 @@ def test_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(prepared, m
     seen = Steps()
     made = prepared(checkpoint_minutes=0.0)
     with pytest.raises(UserError, match=r"the loss is nan at step 5; the last good checkpoint is .*checkpoint\.pt"):
-        run_training(made, seen)
+        train_and_save(made, seen)
     assert torch.load(made.training.options.out / CHECKPOINT, weights_only=True)["step"] == 4
 
 
@@ -116,7 +115,7 @@ def test_weights_that_are_not_finite_are_not_kept(prepared):
 
     made = prepared(checkpoint_minutes=0.0)
     with pytest.raises(UserError, match=r"weights are not finite after step 3; the last good checkpoint"):
-        run_training(made, Breaker())
+        train_and_save(made, Breaker())
     assert torch.load(made.training.options.out / CHECKPOINT, weights_only=True)["step"] == 2
 
 
@@ -126,14 +125,14 @@ def test_too_little_memory_says_how_to_go_on(prepared, monkeypatch):
 
     monkeypatch.setattr(training_step, "batch_loss", too_large)
     with pytest.raises(UserError, match=r"batch of 2 in 1 part.*accumulate.*Tried to allocate 2\.00 GiB"):
-        run_training(prepared(), Steps())
+        train_and_save(prepared(), Steps())
 
 
 def test_parts_of_a_batch_add_up(prepared):
     whole, parts = Steps(), Steps()
     for name, watch, accumulate in (("whole", whole, 1), ("parts", parts, 2)):
         changes = {"epochs": 2, "batch": 4, "accumulate": accumulate, "max_rounds": 0}
-        run_training(without_dropout(prepared(name, changes={"training": changes})), watch)
+        train_and_save(without_dropout(prepared(name, changes={"training": changes})), watch)
     assert len(whole.losses) == 4
     assert parts.losses == pytest.approx(whole.losses, rel=1e-4)
 
@@ -148,7 +147,7 @@ def test_parts_of_a_batch_add_up(prepared):
     ],
 )
 def test_ablations(prepared, changes, table, lora):
-    done, path = run_training(prepared(changes={"training": {"epochs": 1}, **changes}), Steps())
+    done, path = train_and_save(prepared(changes={"training": {"epochs": 1}, **changes}), Steps())
     if lora:
         adapter, info = load_adapter(path)
         assert (info.granularity, adapter.rank, adapter.projections) == (
@@ -170,7 +169,7 @@ def test_two_processes_train(prepared):
     for devices in (1, 2):
         changes = {"devices": devices, "epochs": 1, "batch": 4, "max_rounds": 0}
         made = without_dropout(prepared(f"{devices}", changes={"training": changes}))
-        done, path = run_training(made, Steps())
+        done, path = train_and_save(made, Steps())
         assert done.step == done.steps == 2
         learnt.append(weights(path))
     # Adam's steps do not depend on a gradient's length: the smallest may turn with the order of a sum.
@@ -183,7 +182,7 @@ def test_granularity_vectors_have_their_own_rate(prepared):
     moved = {}
     for rate in (0.0, 1e-2):
         changes = {"table_std": 0.0, "table_lr": rate, "training": {"epochs": 1, "batch": 8}}
-        done, path = run_training(prepared(f"{rate}", changes=changes), Steps())
+        done, path = train_and_save(prepared(f"{rate}", changes=changes), Steps())
         assert done.steps == 1
         learnt = weights(path)
         moved[rate] = {name: value.abs().max() for name, value in learnt.items() if name.endswith(("weight", "lora_B"))}
@@ -194,7 +193,7 @@ def test_granularity_vectors_have_their_own_rate(prepared):
 
 
 def test_adapter_says_what_it_was_made_of(prepared):
-    _, path = run_training(prepared(changes={"training": {"epochs": 1}}), Steps())
+    _, path = train_and_save(prepared(changes={"training": {"epochs": 1}}), Steps())
     _, info = load_adapter(path)
     _, base = load_click_model(default_checkpoint())
     assert info.origin.base_sha256 == base.sha256
@@ -208,8 +207,8 @@ def test_validation_changes_no_weights(prepared):
     changes = {"augment": {"size": 96}, "training": {"max_rounds": 3, "epochs": 4}}
     plain, validated = Steps(), Steps()
     cv2.ipp.setUseIPP(True)  # as when a process starts
-    _, path = run_training(prepared("plain", changes=changes), plain)
-    _, other = run_training(
+    _, path = train_and_save(prepared("plain", changes=changes), plain)
+    _, other = train_and_save(
         prepared("validated", changes=changes),
         validated,
         lambda _step, network: validate(network, masks, PredictorConfig()),

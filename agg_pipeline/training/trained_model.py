@@ -1,16 +1,26 @@
-"""The model that a training starts from, and the parameters that fine-tuning adds to it."""
+"""The model of a training: what it starts from, the parameters that fine-tuning adds, and the file of the result."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.models.adapter import Adapter
 from agg_pipeline.models.architecture import ARCHITECTURES
-from agg_pipeline.models.checkpoints import CheckpointInfo, default_checkpoint, load_click_model, new_click_model
+from agg_pipeline.models.checkpoints import (
+    CheckpointInfo,
+    Origin,
+    default_checkpoint,
+    load_click_model,
+    new_click_model,
+    save_adapter,
+    save_click_model,
+)
 from agg_pipeline.models.simpleclick import SimpleClick, attach_adapter
+from agg_pipeline.training.training_folder import ADAPTER, MODEL
 from schemas.errors import UserError
 from schemas.training import FinetuneConfig, PretrainConfig
 from stages.draws import generator
@@ -88,3 +98,27 @@ def add_adapter(network: SimpleClick, config: FinetuneConfig) -> frozenset[str]:
 def parameter_names(network: SimpleClick) -> frozenset[str]:
     """Names of all parameters of a network."""
     return frozenset(name for name, _ in network.named_parameters())
+
+
+def save_finetuned(out: Path, origin: Origin, network: SimpleClick) -> Path:
+    """Write a fine-tuned model and return the file: an adapter if it has LoRA, else a model with granularity table.
+
+    Args:
+        out: output folder.
+        origin: what it was trained on, which is kept in the file.
+        network: the model with its adapter.
+    """
+    if network.adapter is not None and network.adapter.rank:
+        path = out / ADAPTER
+        save_adapter(path, network.adapter, origin)
+    else:
+        path = out / MODEL
+        save_click_model(path, network, half=False, origin=origin)
+    return path
+
+
+def save_pretrained(out: Path, network: SimpleClick) -> Path:
+    """Write a pre-trained model in half precision and return the file."""
+    path = out / MODEL
+    save_click_model(path, network)
+    return path

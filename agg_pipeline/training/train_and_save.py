@@ -45,7 +45,7 @@ def _no_validation(_step: int, _network: SimpleClick) -> None:
     pass
 
 
-def run_training(
+def train_and_save(
     prepared: Prepared, watch: Watch, validate: Callable[[int, SimpleClick], None] = _no_validation
 ) -> tuple[Trained, Path]:
     """Train, save the result and write the page.

@@ -10,7 +10,7 @@ from agg_pipeline.database.contents import SAMPLING_FILE
 from agg_pipeline.database.reader import ProposalDatabase, open_proposals
 from agg_pipeline.database.sampling import write_sampling
 from agg_pipeline.execution.shard_files import damage
-from agg_pipeline.training.dataset_choice import DatasetChoice
+from agg_pipeline.training.training_datasets import DatasetChoice
 from schemas.canonical import Json, content_hash
 from schemas.errors import StorageError, UserError
 
