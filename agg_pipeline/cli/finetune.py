@@ -68,8 +68,8 @@ def group(
     if len(roots) < len(data):
         raise UserError("--data is given twice for the same data set; name each as NAME:ROOT")
     inputs = FinetuneInputs(proposals, roots, checkpoint or "")
-    with own_folder(run.out) as folder, run_log(str(folder)) as log:
-        options = run.options(folder)
+    with own_folder(run.out) as ownership, run_log(ownership.store.url) as log:
+        options = run.options(ownership)
         prepared = prepare(config, inputs, options, say)
         log.begin()
         run_prepared(config, options, prepared, run.look_minutes)

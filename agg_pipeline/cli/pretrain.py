@@ -110,8 +110,8 @@ def group(mixture: Mixture, checkpoint: str, recipe: str, run: TrainingRun, sett
         raise UserError("--architecture is for a model that is trained from scratch; leave it or --checkpoint out")
     config = resolve_recipe(PretrainConfig(), "pretrain", recipe, settings)
     inputs = mixture.inputs(checkpoint)
-    with own_folder(run.out) as folder, run_log(str(folder)) as log:
-        options = run.options(folder)
+    with own_folder(run.out) as ownership, run_log(ownership.store.url) as log:
+        options = run.options(ownership)
         prepared = prepare(config, inputs, options)
         log.begin()
         run_prepared(config, options, prepared, run.look_minutes)

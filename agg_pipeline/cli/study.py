@@ -103,7 +103,8 @@ def group(
             f"--report {report}: name a file with an ending, as report.md; its figures lie in a folder beside it"
         )
     model = str(Path(model_file(checkpoint)).resolve())
-    with own_folder(out) as place, run_log(str(place)) as log:
+    with own_folder(out) as ownership, run_log(ownership.store.url) as log:
+        place = Path(ownership.store.url)
         if not report.absolute().parent.is_dir():
             raise UserError(f"--report {report}: there is no folder {report.parent}")
         made = steps(config, roots, model, place)

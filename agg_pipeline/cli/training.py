@@ -20,6 +20,7 @@ from schemas.errors import UserError
 from schemas.training import FinetuneConfig, PretrainConfig
 
 if TYPE_CHECKING:
+    from agg_pipeline.storage.lock import Ownership
     from agg_pipeline.training.train_and_save import Prepared
 
 
@@ -62,16 +63,22 @@ class TrainingRun:
     resume: bool = given("--resume", is_flag=True, help="Resume the training in the folder from its last checkpoint.")
     overwrite: bool = given("--overwrite", is_flag=True, help="Delete another training's files in the folder first.")
 
-    def options(self, folder: Path) -> TrainingOptions:
-        """What the training itself takes. folder: the output folder, owned."""
+    def options(self, ownership: Ownership) -> TrainingOptions:
+        """What the training itself takes, for the output folder that it owns."""
         return TrainingOptions(
-            folder, self.resume, self.overwrite, self.max_minutes, self.checkpoint_minutes, self.validation_masks
+            Path(ownership.store.url),
+            self.resume,
+            self.overwrite,
+            self.max_minutes,
+            self.checkpoint_minutes,
+            self.validation_masks,
+            ownership.check,
         )
 
 
 @contextmanager
-def own_folder(out: str) -> Iterator[Path]:
-    """A local output folder, owned until the run ends; UserError if it cannot be, or another run owns it."""
+def own_folder(out: str) -> Iterator[Ownership]:
+    """Own a local output folder until the run ends; UserError if it cannot be, or another run owns it."""
     from agg_pipeline.storage.lock import owned
     from agg_pipeline.storage.store import Store
 
@@ -79,9 +86,8 @@ def own_folder(out: str) -> Iterator[Path]:
     store = Store(out)
     if not store.is_local():
         raise UserError(f"--out {out}: this command writes to a folder of this machine")
-    folder = Path(store.anchored().url).resolve()
-    with owned(Store(str(folder))):
-        yield folder
+    with owned(Store(str(Path(store.anchored().url).resolve()))) as ownership:
+        yield ownership
 
 
 def run_prepared(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -25,6 +25,10 @@ NAMED = 3
 """Differences that a message names."""
 
 
+def _not_locked() -> None:
+    """The check of a folder that no other run can take over."""
+
+
 @dataclass(frozen=True)
 class TrainingOptions:
     """Options of a training that do not change its weights.
@@ -36,6 +40,8 @@ class TrainingOptions:
         max_minutes: end cleanly after this time; None for no limit.
         checkpoint_minutes: time between checkpoints.
         validation_masks: masks per level for the validation steps; 0 for no validation.
+        check_owner: called before anything is written to ``out``; raises UserError if another run owns the folder now.
+            Is pickled to the processes of a training on several devices.
     """
 
     out: Path
@@ -44,6 +50,7 @@ class TrainingOptions:
     max_minutes: float | None = None
     checkpoint_minutes: float = 5.0
     validation_masks: int = 8
+    check_owner: Callable[[], None] = _not_locked
 
 
 def comparable(config: FinetuneConfig | PretrainConfig) -> Json:

@@ -113,7 +113,8 @@ def run_steps(fabric: Fabric, training: Training, watch: Watch) -> Trained:
         watch: called in the first process.
 
     Raises:
-        UserError: the checkpoint cannot be resumed, a sample cannot be made, or loss or weights are not finite.
+        UserError: the checkpoint cannot be resumed, a sample cannot be made, loss or weights are not finite, or another
+            run owns the output folder now; nothing more is written then.
         StorageError: a checkpoint cannot be written.
     """
     config, options, method, network = training.config, training.options, training.method, training.network
@@ -143,6 +144,7 @@ def run_steps(fabric: Fabric, training: Training, watch: Watch) -> Trained:
         now = time.monotonic()
         busy += now - asked
         if fabric.is_global_zero:
+            options.check_owner()
             lr = optimizer.param_groups[0]["lr"]
             watch(StepDone(step, order.steps, order.epoch_of(step - 1) + 1, loss, lr, samples, busy, waited), network)
         # All processes stop at the same step: the clock of the first process decides.
@@ -165,10 +167,11 @@ def _freeze_others(network: nn.Module, trained: frozenset[str]) -> dict[str, nn.
 
 
 def _save(training: Training, step: int, learning: Mapping[str, Tensor], optimizer: Any) -> None:
-    """Save a checkpoint; UserError if the weights are not finite, and the last checkpoint stays."""
+    """Save a checkpoint; UserError if the weights are not finite or the folder is lost, and the last one stays."""
     out = training.options.out
     if not all(bool(value.isfinite().all()) for value in learning.values()):
         raise diverged(out, f"weights are not finite after step {step}")
+    training.options.check_owner()
     save_checkpoint(out, training.identity, step, learning, optimizer)
 
 
