@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agg_pipeline.database.contents import MANIFEST
 from agg_pipeline.datasets.registry import known_dataset
-from agg_pipeline.evaluation.results import SUMMARY
+from agg_pipeline.evaluation.results_folder import SUMMARY
 from agg_pipeline.study.study_config import PAPER, SOURCES, VARIANTS, StudyConfig
 from agg_pipeline.training.training_folder import ADAPTER, MODEL
 from schemas.errors import UserError

@@ -10,8 +10,9 @@ from pathlib import Path
 from agg_pipeline.database.reader import open_proposals
 from agg_pipeline.datasets.parts import open_parts
 from agg_pipeline.evaluation.compare import comparison, same_masks
-from agg_pipeline.evaluation.results import SUMMARY, Results, open_results
-from agg_pipeline.evaluation.summary import Mask, figures
+from agg_pipeline.evaluation.mask_results import MaskResult
+from agg_pipeline.evaluation.results_folder import SUMMARY, Results, open_results
+from agg_pipeline.evaluation.summary import figures
 from agg_pipeline.proposals.recall import THRESHOLDS, part_recall
 from agg_pipeline.report.plots import new_figure, png
 from agg_pipeline.report.text_table import Table, markdown
@@ -80,13 +81,13 @@ class _Results:
         self.left_out |= {mask.image_id for mask in results.masks} & set(self.config.leave_out)
         return replace(results, masks=tuple(mask for mask in results.masks if self._counts(mask, level)))
 
-    def _counts(self, mask: Mask, level: str) -> bool:
+    def _counts(self, mask: MaskResult, level: str) -> bool:
         return mask.level == level and mask.image_id not in self.config.leave_out
 
     def summary(self, name: str, training: str, mode: str, level: str) -> Json | None:
         """Figures over all masks of a level; None if there are no results."""
         results = self._open(name, training, mode, level)
-        return figures(results.masks, results.protocol) if results is not None and results.masks else None
+        return figures(results.masks, results.settings) if results is not None and results.masks else None
 
     def compared(self, name: str, level: str, rows: Sequence[tuple[str, str, str]]) -> list[Table]:
         """One table with a row per (title, training, mode) that has results; none for fewer than two rows."""

@@ -146,7 +146,7 @@ def run_command(
     from agg_pipeline.cli.runs_index import closing_line
     from agg_pipeline.datasets.registry import known_dataset
     from agg_pipeline.evaluation.published import published
-    from agg_pipeline.evaluation.results import REPORT
+    from agg_pipeline.evaluation.results_folder import REPORT
     from agg_pipeline.evaluation.run import check_lost_images, prepare
     from agg_pipeline.report.printed import say
 
