@@ -88,9 +88,9 @@ def group(
     """
     from agg_pipeline.cli.runs_index import closing_line
     from agg_pipeline.report.printed import say
-    from agg_pipeline.study.run import run_steps
-    from agg_pipeline.study.steps import steps
+    from agg_pipeline.study.run import run_study
     from agg_pipeline.study.study_report import write_study
+    from agg_pipeline.study.study_steps import study_steps
 
     config = read_config(recipe, settings)
     roots = dict(named_root(each) for each in data)
@@ -107,10 +107,10 @@ def group(
         place = Path(ownership.store.url)
         if not report.absolute().parent.is_dir():
             raise UserError(f"--report {report}: there is no folder {report.parent}")
-        made = steps(config, roots, model, place)
+        made = study_steps(config, roots, model, place)
         log.begin()
         try:
-            run_steps(made, facts(config, roots, model), place, say)
+            run_study(made, facts(config, roots, model), place, say)
         except KeyboardInterrupt:
             click.echo("stopped; run the same command again to resume", err=True)
             sys.exit(130)

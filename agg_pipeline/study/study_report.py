@@ -16,9 +16,9 @@ from agg_pipeline.evaluation.summary import figures
 from agg_pipeline.proposals.recall import THRESHOLDS, part_recall
 from agg_pipeline.report.plots import new_figure, png
 from agg_pipeline.report.text_table import Table, markdown
-from agg_pipeline.study.run import read_steps
-from agg_pipeline.study.steps import has_table, trained_name, trainings
+from agg_pipeline.study.run import begun_steps
 from agg_pipeline.study.study_config import PAPER, SOURCES, StudyConfig
+from agg_pipeline.study.study_steps import has_table, trained_name, trainings
 from agg_pipeline.training.training_folder import PLAN, STEPS
 from agg_pipeline.training.training_log import read_log
 from schemas.canonical import Json, flatten
@@ -256,7 +256,7 @@ def _trainings(config: StudyConfig, out: Path) -> list[str]:
 
 def _cost(config: StudyConfig, roots: Mapping[str, str], out: Path) -> list[str]:
     plan = json.loads((out / "proposals" / "database" / "plan.json").read_text())
-    seconds = {name: each["seconds"] for name, each in read_steps(out).items()}
+    seconds = {name: each["seconds"] for name, each in begun_steps(out).items()}
     rows = [(name, f"{each / 60:.1f}") for name, each in seconds.items()]
     steps = Table("Minutes of each step", ("step", "minutes"), (*rows, ("all", f"{sum(seconds.values()) / 60:.0f}")))
     model = plan["model"]
