@@ -72,4 +72,4 @@ def group(
         options = run.options(ownership)
         prepared = prepare(config, inputs, options, say)
         log.begin()
-        run_prepared(config, options, prepared, run.look_minutes)
+        run_prepared(config, options, prepared, run.minutes_between_validations())

@@ -114,4 +114,4 @@ def group(mixture: Mixture, checkpoint: str, recipe: str, run: TrainingRun, sett
         options = run.options(ownership)
         prepared = prepare(config, inputs, options)
         log.begin()
-        run_prepared(config, options, prepared, run.look_minutes)
+        run_prepared(config, options, prepared, run.minutes_between_validations())

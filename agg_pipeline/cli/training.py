@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """Where a training goes, how long it takes and how often it is looked at; nothing of it changes the weights."""
+    """Where a training goes, how long it takes and how often it is validated; nothing of it changes the weights."""
 
     out: str = given("--out", type=PLACE, required=True, help="Output folder, on this machine.")
     max_minutes: float | None = given(
@@ -45,13 +45,20 @@ class TrainingRun:
         callback=finite,
         help="Time between checkpoints.",
     )
-    look_minutes: float = given(
-        "--look-minutes",
+    validation_minutes: float = given(
+        "--validation-minutes",
         type=click.FloatRange(min=0),
         metavar="MINUTES",
         default=2.0,
         callback=finite,
         help="Time between validation steps.",
+    )
+    look_minutes: float | None = given(
+        "--look-minutes",
+        type=click.FloatRange(min=0),
+        callback=finite,
+        hidden=True,
+        help="Former name of --validation-minutes.",
     )
     validation_masks: int = given(
         "--validation-masks",
@@ -62,6 +69,10 @@ class TrainingRun:
     )
     resume: bool = given("--resume", is_flag=True, help="Resume the training in the folder from its last checkpoint.")
     overwrite: bool = given("--overwrite", is_flag=True, help="Delete another training's files in the folder first.")
+
+    def minutes_between_validations(self) -> float:
+        """In minutes, under the option's present or former name."""
+        return self.validation_minutes if self.look_minutes is None else self.look_minutes
 
     def options(self, ownership: Ownership) -> TrainingOptions:
         """What the training itself takes, for the output folder that it owns."""
@@ -91,7 +102,7 @@ def own_folder(out: str) -> Iterator[Ownership]:
 
 
 def run_prepared(
-    config: FinetuneConfig | PretrainConfig, options: TrainingOptions, prepared: Prepared, look_minutes: float
+    config: FinetuneConfig | PretrainConfig, options: TrainingOptions, prepared: Prepared, validation_minutes: float
 ) -> None:
     """Run a training, and say what it leaves; exits with 130 when it is interrupted."""
     from agg_pipeline.cli.runs_index import closing_line
@@ -104,7 +115,7 @@ def run_prepared(
     for note in prepared.notes:
         say(f"note: {note}")
     predictor = PredictorConfig(device=config.training.device, threads=config.training.threads)
-    monitor = Monitor(options.out, prepared.validation, predictor, look_minutes)
+    monitor = Monitor(options.out, prepared.validation, predictor, validation_minutes)
     try:
         done, path = train_and_save(prepared, monitor, monitor.validate)
     except KeyboardInterrupt:
