@@ -66,6 +66,9 @@ def study_steps(config: StudyConfig, roots: Mapping[str, str], checkpoint: str, 
         checkpoint: file of the click model.
         out: output folder of the study.
 
+    Returns:
+        The steps; later ones read what earlier ones write.
+
     Raises:
         UserError: a data set is unknown, or its root is missing.
     """

@@ -56,6 +56,9 @@ def prepare(
         options: output folder, resuming and validation.
         say: told before a step that takes long.
 
+    Returns:
+        The training, ready to start.
+
     Raises:
         UserError: something is missing or does not fit; the output folder is unchanged then.
     """

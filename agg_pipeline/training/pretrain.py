@@ -45,6 +45,9 @@ def prepare(config: PretrainConfig, inputs: PretrainInputs, options: TrainingOpt
         inputs: data sets and model.
         options: output folder, resuming and validation.
 
+    Returns:
+        The training, ready to start.
+
     Raises:
         UserError: something is missing or does not fit; the output folder is unchanged then.
     """

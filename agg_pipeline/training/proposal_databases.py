@@ -22,6 +22,9 @@ def open_databases(paths: Sequence[str], roots: Mapping[str, str]) -> list[Propo
         paths: a path per database: of the database, or of a run's output folder.
         roots: roots of data sets by name; "" for the root without a name.
 
+    Returns:
+        The databases, in the order of the paths.
+
     Raises:
         UserError: a database is missing, damaged or given twice, or a root belongs to none of them.
     """

@@ -94,7 +94,12 @@ def _read_shard(database: ProposalDatabase, number: int) -> _Shard:
 
 
 class ProposalSamples(Dataset[Sample]):
-    """The samples of fine-tuning by (epoch, image); each depends on these and the seed alone."""
+    """The samples of fine-tuning by (epoch, image); each depends on these and the seed alone.
+
+    Args:
+        masks: the masks that can be drawn.
+        config: how masks are drawn, augmentation, clicks and seed.
+    """
 
     def __init__(self, masks: ProposalMasks, config: FinetuneConfig) -> None:
         self.masks = masks

@@ -33,6 +33,9 @@ def load_base_model(checkpoint: str, size: int) -> tuple[SimpleClick, Checkpoint
         checkpoint: its file; "" for the built-in model.
         size: side of the input, in pixels.
 
+    Returns:
+        The model, and what its file holds.
+
     Raises:
         UserError: the file cannot be used, or the model has a granularity table.
     """
@@ -60,6 +63,9 @@ def base_model_notes(databases: Sequence[ProposalDatabase], checkpoint: str, inf
         databases: the proposal databases.
         checkpoint: file of the model that is fine-tuned; "" for the built-in model.
         info: what that file holds.
+
+    Returns:
+        The notes; none if all databases were made with the model itself.
     """
     start = checkpoint or f"the built-in {info.architecture}"
     advice = "" if checkpoint else "; to fine-tune the database's own model, give its file with --checkpoint"
@@ -101,12 +107,15 @@ def parameter_names(network: SimpleClick) -> frozenset[str]:
 
 
 def save_finetuned(out: Path, origin: Origin, network: SimpleClick) -> Path:
-    """Write a fine-tuned model and return the file: an adapter if it has LoRA, else a model with granularity table.
+    """Write a fine-tuned model: an adapter if it has LoRA, else a model with granularity table.
 
     Args:
         out: output folder.
         origin: what it was trained on, which is kept in the file.
         network: the model with its adapter.
+
+    Returns:
+        The file.
     """
     if network.adapter is not None and network.adapter.rank:
         path = out / ADAPTER

@@ -72,12 +72,19 @@ def training_identity(
         base: sha256 of the file with the first weights; "" for random weights.
         data: name and hash of the data.
         torch_version: version of torch.
+
+    Returns:
+        A flat mapping; two trainings with the same one learn the same weights on the same kind of machine.
     """
     return {"config": content_hash(comparable(config)), "base": base, **data, "torch": torch_version}
 
 
 def check_folder(options: TrainingOptions, config: FinetuneConfig | PretrainConfig) -> None:
     """Check that a training may use its output folder; nothing is changed there.
+
+    Args:
+        options: the folder, and whether the training resumes or overwrites.
+        config: configuration.
 
     Raises:
         UserError: the folder holds a training and neither ``resume`` nor ``overwrite`` is set, or that training has
@@ -98,6 +105,11 @@ def check_folder(options: TrainingOptions, config: FinetuneConfig | PretrainConf
 
 def claim_folder(options: TrainingOptions, config: FinetuneConfig | PretrainConfig, identity: Json) -> None:
     """Make the folder this training's: unless it resumes, delete the files of another one and write ``training.json``.
+
+    Args:
+        options: the folder, and whether the training resumes or overwrites.
+        config: configuration.
+        identity: of the training (``training_identity``).
 
     Raises:
         UserError: as ``check_folder``, or the folder cannot be written.

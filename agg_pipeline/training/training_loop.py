@@ -112,6 +112,9 @@ def run_steps(fabric: Fabric, training: Training, watch: Watch) -> Trained:
         training: what is trained; its network is changed in place.
         watch: called in the first process.
 
+    Returns:
+        How the training ended.
+
     Raises:
         UserError: the checkpoint cannot be resumed, a sample cannot be made, loss or weights are not finite, or another
             run owns the output folder now; nothing more is written then.

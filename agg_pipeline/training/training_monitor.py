@@ -53,6 +53,9 @@ def step_line(first: StepDone, last: StepDone, loss: float) -> str:
         first: the first step of this run.
         last: the last step.
         loss: mean loss of the last steps.
+
+    Returns:
+        One line.
     """
     seconds, waited = last.seconds - first.waited, last.waited - first.waited
     left = seconds / (last.step - first.step + 1) * (last.steps - last.step)
@@ -69,6 +72,9 @@ def validation_lines(step: int, granularities: Sequence[float | None], levels: S
         step: step of the training.
         granularities: granularities of the columns; (None,) for a model without granularity, which gives one line.
         levels: a row each.
+
+    Returns:
+        One line, or a title and the lines of the table.
     """
     title = f"validation at step {step}, mean IoU after 1 click"
     if granularities == (None,):

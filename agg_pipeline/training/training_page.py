@@ -32,7 +32,17 @@ SMOOTHED = 25
 def finetuning_facts(
     databases: Sequence[ProposalDatabase], rows: MaskRows, info: CheckpointInfo, config: FinetuneConfig
 ) -> Json:
-    """Facts of a fine-tuning: ``data`` and ``how`` in words, and ``config`` by key."""
+    """Describe a fine-tuning for its page.
+
+    Args:
+        databases: the proposal databases.
+        rows: the masks that are drawn from them.
+        info: the base model.
+        config: configuration.
+
+    Returns:
+        ``data`` and ``how`` in words, and ``config`` by key.
+    """
     names = (f"{each.plan['dataset']['name']} ({each.plan['dataset']['split']})" for each in databases)
     return {
         "data": ", ".join(names),
@@ -42,7 +52,17 @@ def finetuning_facts(
 
 
 def pretraining_facts(mixture: DatasetMixture, network: SimpleClick, base: str, config: PretrainConfig) -> Json:
-    """Facts of a pre-training, with the same keys; ``base`` is the sha256 of the first model, "" for none."""
+    """Describe a pre-training for its page.
+
+    Args:
+        mixture: the data sets.
+        network: the model.
+        base: sha256 of the file with the first weights; "" for random weights.
+        config: configuration.
+
+    Returns:
+        The keys of ``finetuning_facts``.
+    """
     shares = [weight / sum(mixture.weights) for weight in mixture.weights]
     sets = (f"{each.name} ({each.split}), {share:.0%}" for each, share in zip(mixture.datasets, shares, strict=True))
     images = sum(len(each.entries) for each in mixture.datasets)

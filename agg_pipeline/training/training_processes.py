@@ -37,6 +37,9 @@ def train(training: Training, watch: Watch) -> Trained:
         training: what is trained; on one device its network is changed in place, on several it stays as it is.
         watch: called after every step in the first of the training's processes, to which it is pickled.
 
+    Returns:
+        How the training ended.
+
     Raises:
         UserError: the training cannot start, resume or continue.
     """

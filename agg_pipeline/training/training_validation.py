@@ -51,6 +51,9 @@ def masks_of_evaluation_split(choice: DatasetChoice, seed: int, masks: int) -> t
         seed: of the draw.
         masks: masks per level.
 
+    Returns:
+        The masks.
+
     Raises:
         UserError: the split for evaluation is trained on, or cannot be read.
     """
@@ -71,6 +74,9 @@ def objects_of_other_images(
         datasets: their splits that are trained on, opened.
         seed: of the draw.
         masks: objects per data set.
+
+    Returns:
+        The objects.
 
     Raises:
         UserError: all images of the evaluation splits are trained on, or a split cannot be read.
@@ -98,6 +104,9 @@ def draw_masks(dataset: Dataset, seed: int, masks: int) -> tuple[EvaluatedMask, 
         dataset: the split.
         seed: of the draw.
         masks: masks per level.
+
+    Returns:
+        The masks; fewer if these images have fewer.
 
     Raises:
         UserError: these images have no mask that can be evaluated.
@@ -127,6 +136,9 @@ def validate(network: SimpleClick, targets: Sequence[EvaluatedMask], config: Pre
         network: the model, with or without a granularity table.
         targets: the validation masks.
         config: device, threads and arithmetic; the input size is the network's.
+
+    Returns:
+        The predictions and their IoU.
     """
     has_granularity = network.adapter is not None and network.adapter.table is not None
     granularities: tuple[float | None, ...] = GRANULARITIES if has_granularity else (None,)
