@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agg_pipeline.cli.settings import resolve_recipe
+from agg_pipeline.cli.config_options import resolve_recipe
 from agg_pipeline.database.reader import open_proposals
 from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.execution.job import Progress, RunOptions

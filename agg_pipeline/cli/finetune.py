@@ -6,10 +6,10 @@ from typing import Any
 
 import cloup
 
+from agg_pipeline.cli.config_options import config_options, configured, recipe_option, recipes, resolve_recipe
 from agg_pipeline.cli.option_groups import examples, gathered, option, options_of
 from agg_pipeline.cli.options import CHECKPOINT, PLACE, named_root
 from agg_pipeline.cli.run_log import run_log
-from agg_pipeline.cli.settings import config_options, configured, recipe_option, recipes, resolve_recipe
 from agg_pipeline.cli.training import TrainingRun, own_folder, run_prepared
 from schemas.errors import UserError
 from schemas.training import FinetuneConfig

@@ -10,10 +10,7 @@ from typing import Any
 import click
 import cloup
 
-from agg_pipeline.cli.option_groups import examples, option
-from agg_pipeline.cli.options import CHECKPOINT, LOCAL_FILE, PLACE, check_root, model_file, named_root
-from agg_pipeline.cli.run_log import run_log
-from agg_pipeline.cli.settings import (
+from agg_pipeline.cli.config_options import (
     config_options,
     configured,
     read_toml,
@@ -22,6 +19,9 @@ from agg_pipeline.cli.settings import (
     recipe_path,
     resolve_recipe,
 )
+from agg_pipeline.cli.option_groups import examples, option
+from agg_pipeline.cli.options import CHECKPOINT, LOCAL_FILE, PLACE, check_root, model_file, named_root
+from agg_pipeline.cli.run_log import run_log
 from agg_pipeline.cli.training import own_folder
 from agg_pipeline.study.study_config import StudyConfig
 from schemas.canonical import content_hash

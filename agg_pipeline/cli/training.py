@@ -13,7 +13,7 @@ import click
 
 from agg_pipeline.cli.option_groups import given
 from agg_pipeline.cli.options import PLACE, finite
-from agg_pipeline.cli.runs import check_start
+from agg_pipeline.cli.start_and_stop import check_start
 from agg_pipeline.training.training_folder import TrainingOptions
 from schemas.config import PredictorConfig
 from schemas.errors import UserError

@@ -10,9 +10,9 @@ import sys
 import click
 import pytest
 
+from agg_pipeline.cli.config_options import ConfigOption
 from agg_pipeline.cli.main import GROUPS
 from agg_pipeline.cli.options import Place
-from agg_pipeline.cli.settings import ConfigOption
 from tests.cli.every_command import COMMANDS, LEAVES
 from tests.e2e.commands import ROOT, error_of, invoke
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
+from agg_pipeline.cli.config_options import config_options, configured, resolve
 from agg_pipeline.cli.dry_run import print_dry_run
 from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
 from agg_pipeline.cli.options import CHECKPOINT, FILE, PLACE, Data, Model, Run
-from agg_pipeline.cli.runs import recorded
-from agg_pipeline.cli.settings import config_options, configured, resolve
+from agg_pipeline.cli.start_and_stop import recorded
 from agg_pipeline.evaluation.arms import ARMS
 from schemas.config import EVALUATION_PRESETS, EvaluationConfig
 from schemas.errors import UserError

@@ -8,11 +8,11 @@ from typing import Any
 import click
 import cloup
 
+from agg_pipeline.cli.config_options import config_options, configured, preset_option, resolve
 from agg_pipeline.cli.dry_run import print_dry_run
 from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
 from agg_pipeline.cli.options import PLACE, Data, Model, Run
-from agg_pipeline.cli.runs import recorded
-from agg_pipeline.cli.settings import config_options, configured, preset_option, resolve
+from agg_pipeline.cli.start_and_stop import recorded
 from schemas.config import EVALUATION_PRESETS
 from schemas.errors import UserError
 

@@ -7,8 +7,7 @@ import cloup
 import pytest
 from click.testing import CliRunner
 
-from agg_pipeline.cli.option_groups import gathered, given, options_of
-from agg_pipeline.cli.settings import (
+from agg_pipeline.cli.config_options import (
     config_options,
     configured,
     default_text,
@@ -16,6 +15,7 @@ from agg_pipeline.cli.settings import (
     resolve,
     resolve_recipe,
 )
+from agg_pipeline.cli.option_groups import gathered, given, options_of
 from agg_pipeline.cli.study import read_config
 from docs.configuration import PAGE, page
 from schemas.canonical import content_hash
