@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agg_pipeline.cli.settings import resolve_recipe
+from agg_pipeline.cli.config_options import resolve_recipe
 from agg_pipeline.database.reader import open_proposals
 from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.execution.job import Progress, RunOptions
@@ -24,12 +24,11 @@ from agg_pipeline.models.simpleclick import SimpleClick, attach_adapter
 from agg_pipeline.proposals.run import run
 from agg_pipeline.training.finetune import FinetuneInputs, prepare
 from agg_pipeline.training.mask_rows import choose_rows
-from agg_pipeline.training.proposal_masks import ProposalMasks
-from agg_pipeline.training.proposal_samples import ProposalSamples
-from agg_pipeline.training.run import run_training
+from agg_pipeline.training.proposal_samples import ProposalMasks, ProposalSamples
+from agg_pipeline.training.train_and_save import train_and_save
+from agg_pipeline.training.training_folder import TrainingOptions
 from agg_pipeline.training.training_images import UsedImage, check_images, image_reader, read_pixels
 from agg_pipeline.training.training_loop import StepDone
-from agg_pipeline.training.training_options import TrainingOptions
 from benchmarks.bench_forward import alternate
 from benchmarks.reference import reference_forward
 from benchmarks.stub import write_sbd
@@ -135,7 +134,7 @@ def waiting(data: Path, out: Path, epochs: int) -> None:
     inputs = FinetuneInputs((str(out),), {"": str(data)}, str(default_checkpoint()))
     prepared = prepare(config, inputs, TrainingOptions(out / "trained", validation_masks=0))
     made = Steps()
-    run_training(prepared, made)
+    train_and_save(prepared, made)
     first, last = made.done[0], made.done[-1]
     seconds = last.seconds - first.seconds
     share, speed = (last.waited - first.waited) / seconds, (last.samples - first.samples) / seconds

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from agg_pipeline.cli.settings import default_text, recipes
+from agg_pipeline.cli.config_options import default_text, recipes
 from agg_pipeline.cli.study import RECIPES as STUDIES
 from agg_pipeline.study.study_config import StudyConfig
 from schemas.config import EVALUATION_PRESETS, PRESETS

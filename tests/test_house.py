@@ -20,6 +20,7 @@ READERS = (
     "agg_pipeline.evaluation.evaluation_page",
     "agg_pipeline.report.text_table",
     "agg_pipeline.study.study_report",
+    "agg_pipeline.training.training_page",
 )
 """Modules that only read results."""
 

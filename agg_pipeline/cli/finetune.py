@@ -6,10 +6,10 @@ from typing import Any
 
 import cloup
 
+from agg_pipeline.cli.config_options import config_options, configured, recipe_option, recipes, resolve_recipe
 from agg_pipeline.cli.option_groups import examples, gathered, option, options_of
 from agg_pipeline.cli.options import CHECKPOINT, PLACE, named_root
 from agg_pipeline.cli.run_log import run_log
-from agg_pipeline.cli.settings import config_options, configured, recipe_option, recipes, resolve_recipe
 from agg_pipeline.cli.training import TrainingRun, own_folder, run_prepared
 from schemas.errors import UserError
 from schemas.training import FinetuneConfig
@@ -68,8 +68,8 @@ def group(
     if len(roots) < len(data):
         raise UserError("--data is given twice for the same data set; name each as NAME:ROOT")
     inputs = FinetuneInputs(proposals, roots, checkpoint or "")
-    with own_folder(run.out) as folder, run_log(str(folder)) as log:
-        options = run.options(folder)
+    with own_folder(run.out) as ownership, run_log(ownership.store.url) as log:
+        options = run.options(ownership)
         prepared = prepare(config, inputs, options, say)
         log.begin()
-        run_prepared(config, options, prepared, run.look_minutes)
+        run_prepared(config, options, prepared, run.minutes_between_validations())

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
+from agg_pipeline.cli.config_options import config_options, configured, recipe_option, recipes, resolve_recipe
 from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
 from agg_pipeline.cli.options import FILE, PLACE, finite, named_root
 from agg_pipeline.cli.run_log import run_log
-from agg_pipeline.cli.settings import config_options, configured, recipe_option, recipes, resolve_recipe
 from agg_pipeline.cli.training import TrainingRun, own_folder, run_prepared
 from schemas.errors import UserError
 from schemas.training import PretrainConfig
@@ -110,8 +110,8 @@ def group(mixture: Mixture, checkpoint: str, recipe: str, run: TrainingRun, sett
         raise UserError("--architecture is for a model that is trained from scratch; leave it or --checkpoint out")
     config = resolve_recipe(PretrainConfig(), "pretrain", recipe, settings)
     inputs = mixture.inputs(checkpoint)
-    with own_folder(run.out) as folder, run_log(str(folder)) as log:
-        options = run.options(folder)
+    with own_folder(run.out) as ownership, run_log(ownership.store.url) as log:
+        options = run.options(ownership)
         prepared = prepare(config, inputs, options)
         log.begin()
-        run_prepared(config, options, prepared, run.look_minutes)
+        run_prepared(config, options, prepared, run.minutes_between_validations())

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
+from agg_pipeline.cli.config_options import config_options, configured, preset_option, read_toml, resolve
 from agg_pipeline.cli.dry_run import print_dry_run
 from agg_pipeline.cli.option_groups import Command, Decorator, examples, gathered, option, options_of
 from agg_pipeline.cli.options import CHECKPOINT, PLACE, Data, Run, model_file
 from agg_pipeline.cli.run_log import logged
-from agg_pipeline.cli.runs import recorded
-from agg_pipeline.cli.settings import config_options, configured, preset_option, read_toml, resolve
+from agg_pipeline.cli.start_and_stop import recorded
 from schemas.config import PRESETS, ProposalsConfig, Source
 from schemas.errors import UserError
 

@@ -9,9 +9,9 @@ from datetime import datetime
 from pathlib import Path
 
 from agg_pipeline.database.contents import DATABASE, MANIFEST
-from agg_pipeline.evaluation.arm_definitions import ARMS
-from agg_pipeline.evaluation.arms import TABLES
-from agg_pipeline.evaluation.results import REPORT, SUMMARY
+from agg_pipeline.evaluation.arms import ARMS
+from agg_pipeline.evaluation.results_folder import REPORT, SUMMARY
+from agg_pipeline.evaluation.run_arms import TABLES
 from agg_pipeline.execution.shard_files import PLAN
 from agg_pipeline.report.index_page import RunEntry, write_index
 from agg_pipeline.storage.store import Store
@@ -107,7 +107,7 @@ def _evaluation(path: Path, name: str) -> RunEntry:
 
 
 def _comparison(path: Path, name: str) -> RunEntry:
-    """Results of ``agg eval adapted``; the figures are those of the adapted model with the best granularity."""
+    """Results of ``agg eval adapted``; the figures are those of the fine-tuned model with the best granularity."""
     arms = [arm for arm in ARMS if (path / arm / SUMMARY).exists()]
     shown = "optimal" if "optimal" in arms else arms[0]
     summary = _read(path / shown / SUMMARY)

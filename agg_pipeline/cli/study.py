@@ -10,10 +10,7 @@ from typing import Any
 import click
 import cloup
 
-from agg_pipeline.cli.option_groups import examples, option
-from agg_pipeline.cli.options import CHECKPOINT, LOCAL_FILE, PLACE, check_root, model_file, named_root
-from agg_pipeline.cli.run_log import run_log
-from agg_pipeline.cli.settings import (
+from agg_pipeline.cli.config_options import (
     config_options,
     configured,
     read_toml,
@@ -22,6 +19,9 @@ from agg_pipeline.cli.settings import (
     recipe_path,
     resolve_recipe,
 )
+from agg_pipeline.cli.option_groups import examples, option
+from agg_pipeline.cli.options import CHECKPOINT, LOCAL_FILE, PLACE, check_root, model_file, named_root
+from agg_pipeline.cli.run_log import run_log
 from agg_pipeline.cli.training import own_folder
 from agg_pipeline.study.study_config import StudyConfig
 from schemas.canonical import content_hash
@@ -88,9 +88,9 @@ def group(
     """
     from agg_pipeline.cli.runs_index import closing_line
     from agg_pipeline.report.printed import say
-    from agg_pipeline.study.run import run_steps
-    from agg_pipeline.study.steps import steps
+    from agg_pipeline.study.run import run_study
     from agg_pipeline.study.study_report import write_study
+    from agg_pipeline.study.study_steps import study_steps
 
     config = read_config(recipe, settings)
     roots = dict(named_root(each) for each in data)
@@ -103,13 +103,14 @@ def group(
             f"--report {report}: name a file with an ending, as report.md; its figures lie in a folder beside it"
         )
     model = str(Path(model_file(checkpoint)).resolve())
-    with own_folder(out) as place, run_log(str(place)) as log:
+    with own_folder(out) as ownership, run_log(ownership.store.url) as log:
+        place = Path(ownership.store.url)
         if not report.absolute().parent.is_dir():
             raise UserError(f"--report {report}: there is no folder {report.parent}")
-        made = steps(config, roots, model, place)
+        made = study_steps(config, roots, model, place)
         log.begin()
         try:
-            run_steps(made, facts(config, roots, model), place, say)
+            run_study(made, facts(config, roots, model), place, say)
         except KeyboardInterrupt:
             click.echo("stopped; run the same command again to resume", err=True)
             sys.exit(130)
@@ -130,7 +131,7 @@ def facts(config: StudyConfig, roots: Mapping[str, str], checkpoint: str) -> dic
     """
     from agg_pipeline.datasets.registry import known_dataset, open_dataset
     from agg_pipeline.models.model_files import describe_model
-    from agg_pipeline.training.training_identity import comparable
+    from agg_pipeline.training.training_folder import comparable
 
     _, model = describe_model(checkpoint, "", None)
     training = resolve_recipe(FinetuneConfig(), "finetune", config.recipe, {})

@@ -13,19 +13,20 @@ import click
 
 from agg_pipeline.cli.option_groups import given
 from agg_pipeline.cli.options import PLACE, finite
-from agg_pipeline.cli.runs import check_start
-from agg_pipeline.training.training_options import TrainingOptions
+from agg_pipeline.cli.start_and_stop import check_start
+from agg_pipeline.training.training_folder import TrainingOptions
 from schemas.config import PredictorConfig
 from schemas.errors import UserError
 from schemas.training import FinetuneConfig, PretrainConfig
 
 if TYPE_CHECKING:
-    from agg_pipeline.training.run import Prepared
+    from agg_pipeline.storage.lock import Ownership
+    from agg_pipeline.training.train_and_save import Prepared
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """Where a training goes, how long it takes and how often it is looked at; nothing of it changes the weights."""
+    """Where a training goes, how long it takes and how often it is validated; nothing of it changes the weights."""
 
     out: str = given("--out", type=PLACE, required=True, help="Output folder, on this machine.")
     max_minutes: float | None = given(
@@ -44,13 +45,20 @@ class TrainingRun:
         callback=finite,
         help="Time between checkpoints.",
     )
-    look_minutes: float = given(
-        "--look-minutes",
+    validation_minutes: float = given(
+        "--validation-minutes",
         type=click.FloatRange(min=0),
         metavar="MINUTES",
         default=2.0,
         callback=finite,
         help="Time between validation steps.",
+    )
+    look_minutes: float | None = given(
+        "--look-minutes",
+        type=click.FloatRange(min=0),
+        callback=finite,
+        hidden=True,
+        help="Former name of --validation-minutes.",
     )
     validation_masks: int = given(
         "--validation-masks",
@@ -62,20 +70,30 @@ class TrainingRun:
     resume: bool = given("--resume", is_flag=True, help="Resume the training in the folder from its last checkpoint.")
     overwrite: bool = given("--overwrite", is_flag=True, help="Delete another training's files in the folder first.")
 
-    def options(self, folder: Path) -> TrainingOptions:
+    def minutes_between_validations(self) -> float:
+        """In minutes, under the option's present or former name."""
+        return self.validation_minutes if self.look_minutes is None else self.look_minutes
+
+    def options(self, ownership: Ownership) -> TrainingOptions:
         """What the training itself takes.
 
         Args:
-            folder: the output folder, which the command owns.
+            ownership: of the output folder.
         """
         return TrainingOptions(
-            folder, self.resume, self.overwrite, self.max_minutes, self.checkpoint_minutes, self.validation_masks
+            Path(ownership.store.url),
+            self.resume,
+            self.overwrite,
+            self.max_minutes,
+            self.checkpoint_minutes,
+            self.validation_masks,
+            ownership.check,
         )
 
 
 @contextmanager
-def own_folder(out: str) -> Iterator[Path]:
-    """A local output folder, owned until the run ends; UserError if it cannot be, or another run owns it."""
+def own_folder(out: str) -> Iterator[Ownership]:
+    """Own a local output folder until the run ends; UserError if it cannot be, or another run owns it."""
     from agg_pipeline.storage.lock import owned
     from agg_pipeline.storage.store import Store
 
@@ -83,13 +101,12 @@ def own_folder(out: str) -> Iterator[Path]:
     store = Store(out)
     if not store.is_local():
         raise UserError(f"--out {out}: this command writes to a folder of this machine")
-    folder = Path(store.anchored().url).resolve()
-    with owned(Store(str(folder))):
-        yield folder
+    with owned(Store(str(Path(store.anchored().url).resolve()))) as ownership:
+        yield ownership
 
 
 def run_prepared(
-    config: FinetuneConfig | PretrainConfig, options: TrainingOptions, prepared: Prepared, look_minutes: float
+    config: FinetuneConfig | PretrainConfig, options: TrainingOptions, prepared: Prepared, validation_minutes: float
 ) -> None:
     """Run a training and print where its results are. Exits with code 130 when it is interrupted.
 
@@ -97,30 +114,27 @@ def run_prepared(
         config: configuration of the training.
         options: output folder and limits.
         prepared: the training, ready to run.
-        look_minutes: time between validation steps.
+        validation_minutes: time between validation steps.
 
     Raises:
         UserError: the output folder cannot be written.
     """
     from agg_pipeline.cli.runs_index import closing_line
     from agg_pipeline.report.printed import say
-    from agg_pipeline.training.run import run_training
+    from agg_pipeline.training.train_and_save import train_and_save
+    from agg_pipeline.training.training_errors import HOW_TO_RESUME
     from agg_pipeline.training.training_folder import CHECKPOINT, PAGE
     from agg_pipeline.training.training_monitor import Monitor
 
     for note in prepared.notes:
         say(f"note: {note}")
     predictor = PredictorConfig(device=config.training.device, threads=config.training.threads)
-    monitor = Monitor(options.out, prepared.validation, predictor, look_minutes)
+    monitor = Monitor(options.out, prepared.validation, predictor, validation_minutes)
     try:
-        done, path = run_training(prepared, monitor, monitor.validate)
+        done, path = train_and_save(prepared, monitor, monitor.validate)
     except KeyboardInterrupt:
         there = (options.out / CHECKPOINT).exists()
-        how = (
-            "run the same command with --resume to resume from the last checkpoint"
-            if there
-            else "the same command starts again: there was no checkpoint yet"
-        )
+        how = HOW_TO_RESUME if there else "the same command starts again: there was no checkpoint yet"
         click.echo(f"stopped; {how}", err=True)
         sys.exit(130)
     except OSError as error:

@@ -25,7 +25,7 @@ class EvaluatedMask:
         level: object or part.
         category: published class of the object; None if unknown.
         label: published name of the part; None for an object.
-        kind: class of the mask in words, such as "dog" or "dog left ear"; None if unknown.
+        class_name: class of the mask in words, such as "dog" or "dog left ear"; None if unknown.
         subject: what the interaction needs: pixels, mask, target IoU, ignored pixels.
     """
 
@@ -35,7 +35,7 @@ class EvaluatedMask:
     level: Level
     category: str | None
     label: str | None
-    kind: str | None
+    class_name: str | None
     subject: Subject
 
 
@@ -50,7 +50,7 @@ def targets_of(record: ImageRecord, config: EvaluationConfig) -> Iterator[Evalua
                 level="object",
                 category=instance.category,
                 label=None,
-                kind=instance.category,
+                class_name=instance.category,
                 subject=Subject(record.pixels, instance.mask, config.clicks.object_target, record.ignore),
             )
         if config.level == "object":
@@ -63,7 +63,7 @@ def targets_of(record: ImageRecord, config: EvaluationConfig) -> Iterator[Evalua
                 level="part",
                 category=instance.category,
                 label=part.label,
-                kind=part_class(instance, part),
+                class_name=part_class(instance, part),
                 subject=Subject(record.pixels, part.mask, config.clicks.part_target, record.ignore),
             )
 

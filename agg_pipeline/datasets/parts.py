@@ -23,11 +23,11 @@ class AnnotatedPart:
     """An annotated part of an image.
 
     Attributes:
-        kind: class of the part, such as "dog left ear".
+        class_name: class of the part, such as "dog left ear".
         mask: (H, W) bool.
     """
 
-    kind: str
+    class_name: str
     mask: NDArray[np.bool_]
 
 

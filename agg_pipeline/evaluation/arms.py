@@ -1,112 +1,44 @@
-"""``agg eval adapted``: a click model with and without its adapter, and the controls of a fair comparison."""
+"""The evaluations that ``agg eval adapted`` compares. It imports little: the command line knows their names from it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-
-from agg_pipeline.datasets.dataset import Dataset
-from agg_pipeline.evaluation.arm_definitions import ARMS, Arm
-from agg_pipeline.evaluation.compare import comparison, same_masks
-from agg_pipeline.evaluation.per_class import class_granularities
-from agg_pipeline.evaluation.results import Results, open_results
-from agg_pipeline.report.text_table import Table, markdown
-from agg_pipeline.storage.store import Store
-from schemas.config import EvaluationConfig
-from schemas.errors import UserError
-from schemas.resolve import override, validated
-
-TABLES = "comparison.md"
-"""File of the tables."""
-CURVES = "curves"
-"""Folder of the results by which the granularity of each class is chosen."""
-
-Evaluate = Callable[[Dataset, bool, EvaluationConfig, str], None]
-"""(data set, whether to use the adapter, configuration, folder) -> evaluates into a folder of results."""
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 
-def fitting(names: Sequence[str], dataset: Dataset) -> list[str]:
-    """Choose the arms that a data set has masks for.
+@dataclass(frozen=True)
+class Arm:
+    """One of the evaluations that are compared.
 
     Args:
-        names: wanted arms; empty for all that fit.
-        dataset: the data set.
-
-    Returns:
-        Names of arms.
-
-    Raises:
-        UserError: a wanted arm needs masks that the data set does not have.
+        name: of its folder and its row.
+        fine_tuned: whether it is of the fine-tuned model; else of its base model.
+        levels: levels of the masks that it is about.
+        changes: to the configuration, nested.
     """
-    for name in names:
-        if not set(dataset.levels) & set(ARMS[name].levels):
-            raise UserError(f"{name} is about parts, and data set {dataset.name} has none")
-    return [name for name in names or ARMS if set(dataset.levels) & set(ARMS[name].levels)]
+
+    name: str
+    fine_tuned: bool
+    levels: tuple[str, ...]
+    changes: Mapping[str, Any]
 
 
-def evaluate_adapted(
-    dataset: Dataset,
-    others: Dataset | None,
-    config: EvaluationConfig,
-    names: Sequence[str],
-    calibrated: int,
-    out: str,
-    models: str,
-    evaluate: Evaluate,
-) -> list[Table]:
-    """Run several arms and compare them level by level.
+ARMS = {
+    arm.name: arm
+    for arm in (
+        Arm("base", False, ("object", "part"), {}),
+        Arm("best-of-10", False, ("object", "part"), {"mode": "best_of", "attempts": 10}),
+        Arm("optimal", True, ("object", "part"), {"mode": "optimal"}),
+        Arm("by-class", True, ("part",), {"mode": "per_class"}),
+        Arm("whole", True, ("object",), {"mode": "fixed", "granularity": 1.0}),
+    )
+}
+"""All evaluations, by name.
 
-    Args:
-        dataset: data set to evaluate.
-        others: other images of the set, by which ``by-class`` chooses its granularities; None if it is not run.
-        config: configuration that the arms change.
-        names: arms that fit the data set (``fitting``).
-        calibrated: parts that are drawn from ``others``.
-        out: output folder, with a folder of results per arm and ``comparison.md``.
-        models: line above the tables that names the models.
-        evaluate: runs one evaluation.
-
-    Returns:
-        The tables.
-
-    Raises:
-        ValueError: ``by-class`` is run without other images.
-    """
-    if "by-class" in names and others is None:
-        raise ValueError("by-class needs other images")
-    store = Store(out).anchored()
-    for name in names:
-        arm_config = config_of(ARMS[name], config)
-        if name == "by-class" and others is not None:
-            folder = store.below(CURVES).url
-            evaluate(others, True, _calibration_config(arm_config, calibrated), folder)
-            arm_config = replace(arm_config, granularities=class_granularities(folder))
-        evaluate(dataset, ARMS[name].adapted, validated(arm_config), store.below(name).url)
-    results = [(ARMS[name], open_results(store.below(name).url)) for name in names]
-    tables = [table for level in ("object", "part") for table in _compared(level, results)]
-    store.write(TABLES, f"{models}\n\n{markdown(tables)}".encode())
-    return tables
-
-
-def config_of(arm: Arm, config: EvaluationConfig) -> EvaluationConfig:
-    """The configuration of an arm; that of ``by-class`` still lacks its granularities."""
-    # An arm of both levels keeps the configured level.
-    level = {"level": arm.levels[0]} if len(arm.levels) == 1 else {}
-    changed: EvaluationConfig = override(config, {**arm.changes, **level})
-    return changed
-
-
-def _calibration_config(config: EvaluationConfig, parts: int) -> EvaluationConfig:
-    changes = {"mode": "curves", "sample": parts, "clicks": {"early_stop": False}}
-    changed: EvaluationConfig = validated(override(config, changes))
-    return changed
-
-
-def _compared(level: str, results: Sequence[tuple[Arm, Results]]) -> list[Table]:
-    """The table of a level, over the arms that have masks of it."""
-    of_level = []
-    for arm, arm_results in results:
-        masks = tuple(mask for mask in arm_results.masks if mask.level == level)
-        if masks:
-            of_level.append(replace(arm_results, name=arm.name, masks=masks))
-    return comparison(same_masks(of_level, intersect=False), with_published=False) if of_level else []
+- base: the base model.
+- best-of-10: the base model, with the best of ten first clicks per mask.
+- optimal: the fine-tuned model, with the best of ten granularities per mask (oracle).
+- by-class: the fine-tuned model, with one granularity per class of parts, chosen on other images.
+- whole: the fine-tuned model at granularity 1.0, on objects.
+"""

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from agg_pipeline.evaluation.mask_results import iou_after
 from agg_pipeline.evaluation.published import published
-from agg_pipeline.evaluation.results import Results
-from agg_pipeline.evaluation.summary import iou_after, iou_name, levels_of
+from agg_pipeline.evaluation.results_folder import Results
+from agg_pipeline.evaluation.summary import iou_name, levels_of
 from agg_pipeline.report.text_table import FEWEST_IMAGES, Table, mean_cell
 from schemas.errors import UserError
 from stages.evaluate import noc
@@ -27,10 +28,10 @@ def same_masks(results: Sequence[Results], intersect: bool) -> list[Results]:
     first = results[0]
     common = set.intersection(*({mask.target_id for mask in each.masks} for each in results))
     for other in results:
-        if other.protocol.max_clicks != first.protocol.max_clicks:
+        if other.settings.max_clicks != first.settings.max_clicks:
             raise UserError(
                 f"{first.name} and {other.name} cannot be compared: interactions have at most "
-                f"{first.protocol.max_clicks} and {other.protocol.max_clicks} clicks"
+                f"{first.settings.max_clicks} and {other.settings.max_clicks} clicks"
             )
         extra = len(other.masks) - len(common)
         if extra and not intersect:
@@ -103,20 +104,20 @@ def _noc_at(results: Sequence[Results]) -> list[float]:
     """The IoUs of which all results know the number of clicks."""
     return [
         iou
-        for iou in results[0].protocol.noc_at(results[0].masks)
-        if all(iou in each.protocol.noc_at(each.masks) for each in results)
+        for iou in results[0].settings.noc_at(results[0].masks)
+        if all(iou in each.settings.noc_at(each.masks) for each in results)
     ]
 
 
 def _level(level: str, results: Sequence[Results], with_published: bool) -> Table:
     at = _noc_at(results)
-    controlled = all(each.protocol.mode in ("optimal", "curves") for each in results)
+    controlled = all(each.settings.mode in ("optimal", "curves") for each in results)
     head = [*(f"NoC@{100 * iou:g}" for iou in at), "IoU@1", *(["Spearman"] if controlled else [])]
     images = [mask.image_id for mask in results[0].masks]
-    seed = results[0].protocol.seed
+    seed = results[0].settings.seed
     values = [_values(each, at, controlled) for each in results]
     # How many masks of the highest IoU are at the limit: what of a mean is not a number of clicks.
-    limit = results[0].protocol.max_clicks
+    limit = results[0].settings.max_clicks
     unreached = [[int((columns[:, n] == limit).sum()) for n in range(len(at))][-1:] for columns in values]
     rows = [
         (each.name, *_cells(columns, images, seed, head, ""), *map(str, counts))
@@ -173,9 +174,9 @@ def _values(results: Results, at: Sequence[float], controlled: bool) -> Floats:
     rows = []
     for mask in results.masks:
         ious = mask.chosen.ious
-        row = [*(float(noc(ious, iou, results.protocol.max_clicks)) for iou in at), iou_after(mask.chosen, 1)]
+        row = [*(float(noc(ious, iou, results.settings.max_clicks)) for iou in at), iou_after(mask.chosen, 1)]
         if controlled:
-            row.append(control([run.areas[0] for run in mask.runs]).spearman)
+            row.append(control([each.areas[0] for each in mask.interactions]).spearman)
         rows.append(row)
     return np.array(rows)
 

@@ -6,9 +6,10 @@ from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.evaluation.compare import published_rows
 from agg_pipeline.evaluation.granularity_chart import granularity_chart
 from agg_pipeline.evaluation.mask_pictures import MARK_RADIUS, MaskPicture, best_median_worst, mask_picture
-from agg_pipeline.evaluation.results import REPORT, Evaluation
-from agg_pipeline.evaluation.results_table import how, interval, remarks
-from agg_pipeline.evaluation.summary import masks_of, protocol_of
+from agg_pipeline.evaluation.mask_results import masks_of
+from agg_pipeline.evaluation.results_folder import REPORT, Evaluation
+from agg_pipeline.evaluation.summary import metric_settings
+from agg_pipeline.evaluation.terminal_summary import how, interval, remarks
 from agg_pipeline.report.plots import png_uri
 from agg_pipeline.report.templates import filled
 from agg_pipeline.report.text_table import Table
@@ -28,7 +29,7 @@ def write_report(evaluation: Evaluation, dataset: Dataset, pictures: int, with_p
         with_published: whether to show the paper's rows beside ours.
     """
     summary = evaluation.summary
-    protocol = protocol_of(summary["plan"])
+    settings = metric_settings(summary["plan"])
     tables, class_tables, charts = [], [], []
     for level in summary["levels"]:
         tables += _main_tables(summary, level, with_published)
@@ -46,7 +47,7 @@ def write_report(evaluation: Evaluation, dataset: Dataset, pictures: int, with_p
         charts=charts,
         gallery=_gallery(evaluation, dataset, pictures),
         radius=MARK_RADIUS,
-        limit=protocol.max_clicks,
+        limit=settings.max_clicks,
     )
     evaluation.store.write(REPORT, page.encode())
 
@@ -125,13 +126,13 @@ def _charts(summary: Json, level: str) -> list[Json]:
 
 def _gallery(evaluation: Evaluation, dataset: Dataset, pictures: int) -> list[tuple[str, list[MaskPicture | str]]]:
     """(title, pictures) of the best, median and worst masks of every level."""
-    tables, protocol = evaluation.tables, protocol_of(evaluation.summary["plan"])
+    tables, settings = evaluation.tables, metric_settings(evaluation.summary["plan"])
     masks = masks_of(tables["targets"], tables["objects"])
     entries = {entry.image_id: entry for entry in dataset.entries}
     gallery = []
     for level in evaluation.summary["levels"]:
-        chosen = best_median_worst([mask for mask in masks if mask.level == level], protocol, pictures)
+        chosen = best_median_worst([mask for mask in masks if mask.level == level], settings, pictures)
         for name, group in chosen.items():
-            drawn = [mask_picture(mask, tables, dataset, entries, protocol) for mask in group]
+            drawn = [mask_picture(mask, tables, dataset, entries, settings) for mask in group]
             gallery.append((f"{name} {level}s", drawn))
     return gallery

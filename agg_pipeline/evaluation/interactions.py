@@ -122,7 +122,7 @@ def starts_of(target: EvaluatedMask, dataset: str, config: EvaluationConfig) -> 
         return [Start(config.granularity)]
     if config.mode == "per_class":
         known = dict(config.granularities)
-        granularity = known.get(f"{target.level}:{target.kind or ''}", known.get(target.level))
+        granularity = known.get(f"{target.level}:{target.class_name or ''}", known.get(target.level))
         return [Start(granularity)]
     if config.mode == "best_of":
         subject = target.subject

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.evaluated_masks import EvaluatedMask, targets_of
-from agg_pipeline.evaluation.results import Tables
-from agg_pipeline.evaluation.summary import Mask, Protocol, iou_after
+from agg_pipeline.evaluation.mask_results import MaskResult, iou_after
+from agg_pipeline.evaluation.results_folder import Tables
+from agg_pipeline.evaluation.summary import MetricSettings
 from agg_pipeline.report.svg import View, view_of, widened
 from agg_pipeline.storage.rle import decode
 from schemas.canonical import Row
@@ -97,12 +98,12 @@ class MaskPicture:
     thumbnails: tuple[Thumbnail, ...]
 
 
-def best_median_worst(masks: Sequence[Mask], protocol: Protocol, count: int) -> dict[str, list[Mask]]:
+def best_median_worst(masks: Sequence[MaskResult], settings: MetricSettings, count: int) -> dict[str, list[MaskResult]]:
     """Choose masks to show, ordered by clicks to their target, then by the IoU of the first click.
 
     Args:
         masks: masks of one level.
-        protocol: protocol of the evaluation.
+        settings: of the evaluation.
         count: masks per group.
 
     Returns:
@@ -110,7 +111,7 @@ def best_median_worst(masks: Sequence[Mask], protocol: Protocol, count: int) -> 
     """
     ordered = sorted(
         masks,
-        key=lambda mask: (noc(mask.chosen.ious, mask.target, protocol.max_clicks), -iou_after(mask.chosen, 1)),
+        key=lambda mask: (noc(mask.chosen.ious, mask.target, settings.max_clicks), -iou_after(mask.chosen, 1)),
     )
     if len(ordered) <= 3 * count:
         return {"All": ordered}
@@ -121,7 +122,7 @@ def best_median_worst(masks: Sequence[Mask], protocol: Protocol, count: int) -> 
 
 
 def mask_picture(
-    mask: Mask, tables: Tables, dataset: Dataset, entries: Mapping[str, ImageEntry], protocol: Protocol
+    mask: MaskResult, tables: Tables, dataset: Dataset, entries: Mapping[str, ImageEntry], settings: MetricSettings
 ) -> MaskPicture | str:
     """Draw an evaluated mask.
 
@@ -130,7 +131,7 @@ def mask_picture(
         tables: tables of the evaluation.
         dataset: data set that was evaluated.
         entries: its images by id.
-        protocol: protocol of the evaluation.
+        settings: of the evaluation.
 
     Returns:
         The picture, or a line that says why there is none.
@@ -143,21 +144,21 @@ def mask_picture(
         return f"{mask.target_id}: {error.detail}"
     for target in targets_of(record, EvaluationConfig()):
         if target.target_id == mask.target_id:
-            return _drawn(mask, target, tables, protocol)
+            return _drawn(mask, target, tables, settings)
     return f"{mask.target_id}: the data set does not have it any more"
 
 
-def _drawn(mask: Mask, target: EvaluatedMask, tables: Tables, protocol: Protocol) -> MaskPicture:
+def _drawn(mask: MaskResult, target: EvaluatedMask, tables: Tables, settings: MetricSettings) -> MaskPicture:
     pixels, truth = target.image.pixels, target.subject.truth
     height, width = pixels.shape[:2]
     predictions = _predictions(tables["masks"], mask, height, width)
-    last = predictions[mask.runs.index(mask.chosen)][-1]
+    last = predictions[mask.interactions.index(mask.chosen)][-1]
     clicks = [row for row in _rows_of(tables["objects"], mask.target_id) if row["chosen"]]
     view = view_of(widened(_box_of(truth.box, last, clicks), MARGIN, height, width), *PICTURE)
     small = view_of(view.box, *THUMBNAIL)
     return MaskPicture(
-        title=f"{mask.kind or mask.level} · {mask.target_id}",
-        facts=_facts(mask, protocol),
+        title=f"{mask.class_name or mask.level} · {mask.target_id}",
+        facts=_facts(mask, settings),
         view=view,
         photograph=view.photograph(pixels),
         truth=view.outline(truth.full()),
@@ -168,11 +169,12 @@ def _drawn(mask: Mask, target: EvaluatedMask, tables: Tables, protocol: Protocol
     )
 
 
-def _facts(mask: Mask, protocol: Protocol) -> str:
-    run = mask.chosen
-    needed = noc(run.ious, mask.target, protocol.max_clicks)
-    facts = f"NoC@{100 * mask.target:g} {needed} · IoU {run.ious[0]:.2f} after one click, {run.ious[-1]:.2f} at the end"
-    return facts if run.granularity is None else f"{facts} · granularity {run.granularity:g}"
+def _facts(mask: MaskResult, settings: MetricSettings) -> str:
+    chosen = mask.chosen
+    needed = noc(chosen.ious, mask.target, settings.max_clicks)
+    first, last = chosen.ious[0], chosen.ious[-1]
+    facts = f"NoC@{100 * mask.target:g} {needed} · IoU {first:.2f} after one click, {last:.2f} at the end"
+    return facts if chosen.granularity is None else f"{facts} · granularity {chosen.granularity:g}"
 
 
 def _mark(row: Row, view: View) -> ClickMark:
@@ -180,18 +182,18 @@ def _mark(row: Row, view: View) -> ClickMark:
     return ClickMark(row["click"], row["positive"], x, y)
 
 
-def _thumbnails(mask: Mask, predictions: Sequence[Sequence[Pixels]], view: View) -> tuple[Thumbnail, ...]:
+def _thumbnails(mask: MaskResult, predictions: Sequence[Sequence[Pixels]], view: View) -> tuple[Thumbnail, ...]:
     thumbnails = tuple(
-        Thumbnail(run.granularity, view.outline(predicted[0]), run.ious[0], run.chosen)
-        for run, predicted in zip(mask.runs, predictions, strict=True)
-        if run.granularity is not None
+        Thumbnail(each.granularity, view.outline(predicted[0]), each.ious[0], each.chosen)
+        for each, predicted in zip(mask.interactions, predictions, strict=True)
+        if each.granularity is not None
     )
     return thumbnails if len(thumbnails) > 1 else ()
 
 
-def _predictions(masks: pa.Table, mask: Mask, height: int, width: int) -> list[list[Pixels]]:
+def _predictions(masks: pa.Table, mask: MaskResult, height: int, width: int) -> list[list[Pixels]]:
     """The first and the last prediction of every interaction; one prediction if it had one click."""
-    predictions: list[list[Pixels]] = [[] for _ in mask.runs]
+    predictions: list[list[Pixels]] = [[] for _ in mask.interactions]
     for row in _rows_of(masks, mask.target_id):
         predictions[row["attempt"]].append(decode(row["rle"], height, width))
     return predictions

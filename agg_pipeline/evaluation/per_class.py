@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agg_pipeline.evaluation.results import SUMMARY
+from agg_pipeline.evaluation.results_folder import SUMMARY
 from agg_pipeline.evaluation.summary import iou_name
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json

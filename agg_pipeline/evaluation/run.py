@@ -9,12 +9,11 @@ from typing import Any
 
 from agg_pipeline.database.fallen_images import check_rejects
 from agg_pipeline.datasets.dataset import Dataset
-from agg_pipeline.evaluation.collected import collect
+from agg_pipeline.evaluation.evaluation_tables import EVALUATION_LAYOUT, collect, write
 from agg_pipeline.evaluation.interactions import stages
 from agg_pipeline.evaluation.latency import measure_latency
 from agg_pipeline.evaluation.mask_choice import limited, nothing_to_evaluate, sampled
-from agg_pipeline.evaluation.result_rows import EVALUATION_LAYOUT, write
-from agg_pipeline.evaluation.results import RESULTS, RUN, SUMMARY, TIMINGS, Evaluation, Tables
+from agg_pipeline.evaluation.results_folder import RESULTS, RUN, SUMMARY, TIMINGS, Evaluation, Tables
 from agg_pipeline.evaluation.summary import summarise
 from agg_pipeline.evaluation.timings import read_timings, timings_of
 from agg_pipeline.execution.chain import Chain, ShardTask

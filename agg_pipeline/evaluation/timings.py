@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from agg_pipeline.evaluation.results import TIMINGS
+from agg_pipeline.evaluation.results_folder import TIMINGS
 from agg_pipeline.execution.job import Made
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json

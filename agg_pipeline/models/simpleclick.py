@@ -96,6 +96,7 @@ class Head(nn.Module):
         self.conv_seg = PixelLinear(channels, 1)
         self.convs = nn.ModuleList(ConvReLU(c_in, channels) for c_in in arch.neck_out)
         self.fusion_conv = ConvReLU(4 * channels, channels)
+        self.dropout = nn.Dropout2d(0.1)
 
     def forward(self, pyramid: Sequence[Tensor], grid: int) -> Tensor:
         # A 1x1 convolution commutes with bilinear resizing: fuse each scale at its own resolution, then add.
@@ -114,8 +115,7 @@ class Head(nn.Module):
             resized = F.interpolate(x.permute(0, 3, 1, 2), size=total.shape[1:3], mode="bilinear", align_corners=False)
             total += resized.permute(0, 2, 3, 1)
         total = F.relu(total, inplace=True)
-        if self.training:
-            total = F.dropout2d(total.permute(0, 3, 1, 2), 0.1).permute(0, 2, 3, 1)
+        total = self.dropout(total.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         logits: Tensor = self.conv_seg(total)
         return logits.permute(0, 3, 1, 2)
 

@@ -92,7 +92,7 @@ class _ObjectWithParts:
 class _PartIous:
     """Largest IoU of one annotated part with the proposals, and with the random cells of each repetition."""
 
-    kind: str
+    class_name: str
     share: float
     proposals: float
     random: tuple[float, ...]
@@ -129,7 +129,8 @@ def part_recall(database: ProposalDatabase, parts_of: PartsOf, limit_objects: in
         masks += len(rows)
         ious += _part_ious(owner, [mask_of(row) for row in rows], seed)
     by_size = [(_size_name(share), [part for part in ious if part.share >= share]) for share in MIN_SHARES]
-    by_class = [(kind, [part for part in ious if part.kind == kind]) for kind in sorted({part.kind for part in ious})]
+    classes = sorted({part.class_name for part in ious})
+    by_class = [(name, [part for part in ious if part.class_name == name]) for name in classes]
     return PartRecall(
         objects=len(objects),
         masks=masks,
@@ -183,7 +184,7 @@ def _part_ious(owner: _ObjectWithParts, proposals: Sequence[Mask], seed: int) ->
     ]
     return [
         _PartIous(
-            kind=part.kind,
+            class_name=part.class_name,
             share=np.count_nonzero(part.mask) / owner.row["area"],
             proposals=found[number],
             random=tuple(ious[number] for ious in random),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from agg_pipeline.storage.store import Store
-from agg_pipeline.study.steps import Step
+from agg_pipeline.study.study_steps import StudyStep
 from agg_pipeline.training.training_folder import CHECKPOINT
 from schemas.canonical import Json, differences
 from schemas.errors import UserError
@@ -20,13 +20,13 @@ DONE = "steps.json"
 """File with the study's facts and, by name, its steps: arguments, whether it is finished, seconds of all attempts."""
 
 
-def read_steps(out: Path) -> dict[str, Json]:
+def begun_steps(out: Path) -> dict[str, Json]:
     """The steps of a study that were begun, by name; UserError if the file is damaged."""
     steps: dict[str, Json] = _read(out)["steps"]
     return steps
 
 
-def run_steps(steps: Sequence[Step], facts: Mapping[str, str], out: Path, say: Callable[[str], None]) -> None:
+def run_study(steps: Sequence[StudyStep], facts: Mapping[str, str], out: Path, say: Callable[[str], None]) -> None:
     """Run the steps that are not finished, in their order.
 
     Args:
@@ -60,7 +60,7 @@ def run_steps(steps: Sequence[Step], facts: Mapping[str, str], out: Path, say: C
             raise UserError(f"{step.name!r} failed; when the cause is mended, run the same command again to resume")
 
 
-def _check_same(out: Path, written: Json, steps: Sequence[Step], facts: Mapping[str, str]) -> None:
+def _check_same(out: Path, written: Json, steps: Sequence[StudyStep], facts: Mapping[str, str]) -> None:
     """UserError if a folder holds a study of other facts, or with another command under the name of a step."""
     begun = written["steps"]
     changed = differences(written["facts"], dict(facts))
@@ -73,7 +73,7 @@ def _check_same(out: Path, written: Json, steps: Sequence[Step], facts: Mapping[
             )
 
 
-def _command(step: Step) -> list[str]:
+def _command(step: StudyStep) -> list[str]:
     """The command line of a step; a training that was stopped is resumed if it has left a checkpoint."""
     how: tuple[str, ...] = ()
     if step.resumable:

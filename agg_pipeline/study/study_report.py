@@ -10,14 +10,15 @@ from pathlib import Path
 from agg_pipeline.database.reader import open_proposals
 from agg_pipeline.datasets.parts import open_parts
 from agg_pipeline.evaluation.compare import comparison, same_masks
-from agg_pipeline.evaluation.results import SUMMARY, Results, open_results
-from agg_pipeline.evaluation.summary import Mask, figures
+from agg_pipeline.evaluation.mask_results import MaskResult
+from agg_pipeline.evaluation.results_folder import SUMMARY, Results, open_results
+from agg_pipeline.evaluation.summary import figures
 from agg_pipeline.proposals.recall import THRESHOLDS, part_recall
 from agg_pipeline.report.plots import new_figure, png
 from agg_pipeline.report.text_table import Table, markdown
-from agg_pipeline.study.run import read_steps
-from agg_pipeline.study.steps import has_table, trained_name, trainings
+from agg_pipeline.study.run import begun_steps
 from agg_pipeline.study.study_config import PAPER, SOURCES, StudyConfig
+from agg_pipeline.study.study_steps import has_table, trained_name, trainings
 from agg_pipeline.training.training_folder import PLAN, STEPS
 from agg_pipeline.training.training_log import read_log
 from schemas.canonical import Json, flatten
@@ -80,13 +81,13 @@ class _Results:
         self.left_out |= {mask.image_id for mask in results.masks} & set(self.config.leave_out)
         return replace(results, masks=tuple(mask for mask in results.masks if self._counts(mask, level)))
 
-    def _counts(self, mask: Mask, level: str) -> bool:
+    def _counts(self, mask: MaskResult, level: str) -> bool:
         return mask.level == level and mask.image_id not in self.config.leave_out
 
     def summary(self, name: str, training: str, mode: str, level: str) -> Json | None:
         """Figures over all masks of a level; None if there are no results."""
         results = self._open(name, training, mode, level)
-        return figures(results.masks, results.protocol) if results is not None and results.masks else None
+        return figures(results.masks, results.settings) if results is not None and results.masks else None
 
     def compared(self, name: str, level: str, rows: Sequence[tuple[str, str, str]]) -> list[Table]:
         """One table with a row per (title, training, mode) that has results; none for fewer than two rows."""
@@ -255,7 +256,7 @@ def _trainings(config: StudyConfig, out: Path) -> list[str]:
 
 def _cost(config: StudyConfig, roots: Mapping[str, str], out: Path) -> list[str]:
     plan = json.loads((out / "proposals" / "database" / "plan.json").read_text())
-    seconds = {name: each["seconds"] for name, each in read_steps(out).items()}
+    seconds = {name: each["seconds"] for name, each in begun_steps(out).items()}
     rows = [(name, f"{each / 60:.1f}") for name, each in seconds.items()]
     steps = Table("Minutes of each step", ("step", "minutes"), (*rows, ("all", f"{sum(seconds.values()) / 60:.0f}")))
     model = plan["model"]

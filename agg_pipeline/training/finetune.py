@@ -10,23 +10,18 @@ import torch
 
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.models.checkpoints import Origin
-from agg_pipeline.training.base_model import add_adapter, base_model_notes, load_base_model
-from agg_pipeline.training.folder_claim import check_folder, claim_folder
-from agg_pipeline.training.image_cache import cache_share
 from agg_pipeline.training.mask_rows import choose_rows, empty_bin_notes
-from agg_pipeline.training.proposal_masks import ProposalMasks
-from agg_pipeline.training.proposal_samples import ProposalSamples
-from agg_pipeline.training.run import Prepared
-from agg_pipeline.training.training_databases import content, database_notes, dataset_of, open_databases
-from agg_pipeline.training.training_facts import finetuning_facts
-from agg_pipeline.training.training_identity import training_identity
-from agg_pipeline.training.training_images import check_images, image_reader
+from agg_pipeline.training.proposal_databases import content, database_notes, dataset_of, open_databases
+from agg_pipeline.training.proposal_samples import ProposalMasks, ProposalSamples
+from agg_pipeline.training.train_and_save import Prepared
+from agg_pipeline.training.trained_model import add_adapter, base_model_notes, load_base_model, save_finetuned
+from agg_pipeline.training.training_folder import TrainingOptions, check_folder, claim_folder, training_identity
+from agg_pipeline.training.training_images import cache_share, check_images, image_reader
 from agg_pipeline.training.training_loop import Training
 from agg_pipeline.training.training_methods import Finetuning
-from agg_pipeline.training.training_options import TrainingOptions
+from agg_pipeline.training.training_page import finetuning_facts
 from agg_pipeline.training.training_processes import check_devices
-from agg_pipeline.training.training_result import save_finetuned
-from agg_pipeline.training.validation_masks import masks_of_evaluation_split, masks_or_note
+from agg_pipeline.training.training_validation import masks_of_evaluation_split, masks_or_note
 from schemas.canonical import content_hash
 from schemas.training import FinetuneConfig
 
@@ -60,6 +55,9 @@ def prepare(
         inputs: databases, images and model.
         options: output folder, resuming and validation.
         say: told before a step that takes long.
+
+    Returns:
+        The training, ready to start.
 
     Raises:
         UserError: something is missing or does not fit; the output folder is unchanged then.

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.training.training_images import UsedImage
-from schemas.canonical import Json
 from schemas.errors import UserError
-from schemas.numbers import BINS, granularity_bin
+from schemas.numbers import BINS
 from schemas.tables import KINDS
 from schemas.training import TrainingSource
 from stages.sampler import draw_probabilities, row_weights
@@ -35,8 +35,16 @@ NEEDED: dict[TrainingSource, tuple[tuple[str, ...], ...]] = {
     "object": (("object",),),
 }
 """Kinds that a source must have: at least one kind of each group."""
-COLUMNS = {"image": "i", "bin": "b", "database": "b", "shard": "i", "row": "i"}
-"""Columns of ``MaskRows`` and their types, as ``array`` names them."""
+COLUMNS: dict[str, type[np.generic]] = {
+    "image": np.int32,
+    "bin": np.int8,
+    "database": np.int8,
+    "shard": np.int32,
+    "row": np.int32,
+    "instance": np.int64,
+    "whole": np.bool_,
+}
+"""Columns of the rows while they are chosen: those of ``MaskRows``, id of the object in its image, whether it is it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +95,7 @@ class MaskRows:
 
 
 def choose_rows(databases: Sequence[ProposalDatabase], source: TrainingSource, by_scale: bool) -> MaskRows:
-    """List the rows of databases that a source draws from.
+    """List the rows of databases that a source draws from, in the order of databases, shards and tables.
 
     An object that several databases of one data set hold counts once. Images of two data sets are different images,
     even if they show the same.
@@ -97,44 +105,87 @@ def choose_rows(databases: Sequence[ProposalDatabase], source: TrainingSource, b
         source: which kinds of rows.
         by_scale: the scale is the granularity, instead of Eq. 6.
 
+    Returns:
+        The rows; their images are numbered in the order of their first rows.
+
     Raises:
         UserError: the databases lack a kind of row that the source needs.
     """
     numbers: dict[tuple[str, str], int] = {}
     images: list[UsedImage] = []
-    objects: set[tuple[int, int]] = set()
     kinds: set[str] = set()
-    columns: dict[str, array[Any]] = {name: array(code) for name, code in COLUMNS.items()}
+    parts: dict[str, list[NDArray[Any]]] = {name: [np.empty(0, dtype)] for name, dtype in COLUMNS.items()}
     for number, database in enumerate(databases):
         name = database.plan["dataset"]["name"]
         facts = {row["image_id"]: (row["path"], row["sha256"]) for row in database.images().to_pylist()}
         for shard in database.sidecars:
-            rows = database.table("proposals", ["image_id", "instance_id", "kind", "bin", "area"], [shard]).to_pylist()
-            bins = _scale_bins(rows) if by_scale else [row["bin"] for row in rows]
-            for position, (row, bin_) in enumerate(zip(rows, bins, strict=True)):
-                if row["kind"] not in KINDS_OF[source]:
-                    continue
-                key = name, row["image_id"]
-                if key not in numbers:
-                    numbers[key] = len(images)
-                    images.append(UsedImage(*facts[row["image_id"]], number))
-                image = numbers[key]
-                if row["kind"] == "object":
-                    if (image, row["instance_id"]) in objects:
-                        continue
-                    objects.add((image, row["instance_id"]))
-                kinds.add(row["kind"])
-                for column, value in zip(columns.values(), (image, bin_, number, shard, position), strict=True):
-                    column.append(value)
+            table = database.table("proposals", ["image_id", "instance_id", "kind", "bin", "area"], [shard])
+            bins = _scale_bins(table) if by_scale else table["bin"].to_numpy()
+            rows = np.flatnonzero(pc.is_in(table["kind"], pa.array(KINDS_OF[source])))
+            table = table.take(rows)
+            kinds.update(table["kind"].unique().to_pylist())
+            image_ids, of_row = _encoded(table["image_id"])
+            for image_id in image_ids:
+                if (name, image_id) not in numbers:
+                    numbers[name, image_id] = len(images)
+                    images.append(UsedImage(*facts[image_id], number))
+            found = {
+                "image": np.array([numbers[name, image_id] for image_id in image_ids], np.int32)[of_row],
+                "bin": bins[rows],
+                "database": np.full(len(rows), number, np.int8),
+                "shard": np.full(len(rows), shard, np.int32),
+                "row": rows,
+                "instance": table["instance_id"].to_numpy(),
+                "whole": _is_object(table),
+            }
+            for column, values in found.items():
+                parts[column].append(values.astype(COLUMNS[column]))
     _check_kinds(databases, source, kinds)
-    return _indexed(images, {name: np.asarray(values) for name, values in columns.items()})
+    columns = {name: np.concatenate(arrays) for name, arrays in parts.items()}
+    kept = _without_repeats(columns["image"], columns.pop("instance"), columns.pop("whole"))
+    return _indexed(images, {name: values[kept] for name, values in columns.items()})
 
 
-def _scale_bins(rows: Sequence[Json]) -> list[int]:
+def _encoded(texts: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int32]]:
+    """The texts that occur, in the order of their first places, and the number of every text among them."""
+    found = texts.combine_chunks().dictionary_encode()
+    return found.dictionary.to_pylist(), found.indices.to_numpy()
+
+
+def _is_object(table: pa.Table) -> NDArray[np.bool_]:
+    return np.asarray(pc.equal(table["kind"], "object"), np.bool_)
+
+
+def _object_keys(image: NDArray[np.int32], instance: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A number per row that rows of the same object share, and no others."""
+    instances, number = np.unique(instance, return_inverse=True)
+    return image * np.int64(len(instances)) + number
+
+
+def _scale_bins(table: pa.Table) -> NDArray[np.int8]:
     """Bins of the scales of a shard's rows, in full precision: float32, as stored, may lie in the bin beside it."""
-    areas = {(row["image_id"], row["instance_id"]): row["area"] for row in rows if row["kind"] == "object"}
-    scales = (row["area"] / areas[row["image_id"], row["instance_id"]] for row in rows)
-    return [granularity_bin(min(1.0, scale)) for scale in scales]
+    _, image = _encoded(table["image_id"])
+    area, whole = table["area"].to_numpy(), _is_object(table)
+    keys = _object_keys(image, table["instance_id"].to_numpy())
+    objects, first = np.unique(keys[whole], return_index=True)
+    scale = np.minimum(1.0, area / area[whole][first][np.searchsorted(objects, keys)])
+    return np.asarray(np.clip(np.rint(10.0 * scale), 1, BINS), np.int8)
+
+
+def _without_repeats(
+    image: NDArray[np.int32], instance: NDArray[np.int64], whole: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Whether each row is kept: rows of whole objects are, if no earlier row is of the same object.
+
+    Args:
+        image, instance: (n,), the row's object.
+        whole: (n,), whether the row is the object itself.
+    """
+    objects = np.flatnonzero(whole)
+    _, first = np.unique(_object_keys(image, instance)[objects], return_index=True)
+    kept = ~whole
+    kept[objects[first]] = True
+    return kept
 
 
 def _check_kinds(databases: Sequence[ProposalDatabase], source: TrainingSource, kinds: set[str]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from agg_pipeline.training.dataset_mixture import DatasetMixture
+from agg_pipeline.training.training_datasets import DatasetMixture
 from agg_pipeline.training.training_sample import DrawnMask, Sample, make_sample
 from schemas.crop import tight_box
 from schemas.numbers import BINS
@@ -28,7 +28,12 @@ NEAR = 0.5
 
 
 class ObjectSamples(Dataset[Sample]):
-    """The samples of pre-training by (epoch, number); each depends on these and the seed alone."""
+    """The samples of pre-training by (epoch, number); each depends on these and the seed alone.
+
+    Args:
+        mixture: the data sets that images are drawn from.
+        config: samples per epoch, share of pasted scenes, augmentation, clicks and seed.
+    """
 
     def __init__(self, mixture: DatasetMixture, config: PretrainConfig) -> None:
         self.mixture = mixture
@@ -57,6 +62,9 @@ def draw_object(record: ImageRecord, rng: np.random.Generator) -> DrawnMask:
     Args:
         record: the image; it has objects.
         rng: of the draw.
+
+    Returns:
+        The object, with all others of the image.
     """
     chosen = int(rng.integers(len(record.objects)))
     masks = [each.mask.full() for each in record.objects]

@@ -7,21 +7,17 @@ from functools import partial
 
 import torch
 
-from agg_pipeline.training.base_model import load_base_model, new_base_model, parameter_names
-from agg_pipeline.training.dataset_choice import DatasetChoice, open_datasets
-from agg_pipeline.training.dataset_mixture import DatasetMixture
-from agg_pipeline.training.folder_claim import check_folder, claim_folder
-from agg_pipeline.training.image_cache import cache_share
 from agg_pipeline.training.object_samples import ObjectSamples
-from agg_pipeline.training.run import Prepared
-from agg_pipeline.training.training_facts import pretraining_facts
-from agg_pipeline.training.training_identity import training_identity
+from agg_pipeline.training.train_and_save import Prepared
+from agg_pipeline.training.trained_model import load_base_model, new_base_model, parameter_names, save_pretrained
+from agg_pipeline.training.training_datasets import DatasetChoice, DatasetMixture, open_datasets
+from agg_pipeline.training.training_folder import TrainingOptions, check_folder, claim_folder, training_identity
+from agg_pipeline.training.training_images import cache_share
 from agg_pipeline.training.training_loop import Training
 from agg_pipeline.training.training_methods import Pretraining
-from agg_pipeline.training.training_options import TrainingOptions
+from agg_pipeline.training.training_page import pretraining_facts
 from agg_pipeline.training.training_processes import check_devices
-from agg_pipeline.training.training_result import save_pretrained
-from agg_pipeline.training.validation_masks import masks_or_note, objects_of_other_images
+from agg_pipeline.training.training_validation import masks_or_note, objects_of_other_images
 from schemas.canonical import content_hash
 from schemas.training import PretrainConfig
 
@@ -48,6 +44,9 @@ def prepare(config: PretrainConfig, inputs: PretrainInputs, options: TrainingOpt
         config: configuration.
         inputs: data sets and model.
         options: output folder, resuming and validation.
+
+    Returns:
+        The training, ready to start.
 
     Raises:
         UserError: something is missing or does not fit; the output folder is unchanged then.

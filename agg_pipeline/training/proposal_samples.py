@@ -1,17 +1,105 @@
-"""The samples of fine-tuning: one mask per image and epoch, drawn from proposal databases."""
+"""The samples of fine-tuning: one mask per image and epoch, drawn from proposal databases and opened."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from agg_pipeline.training.proposal_masks import ProposalMasks
-from agg_pipeline.training.training_sample import Sample, make_sample
+from agg_pipeline.database.reader import ProposalDatabase, mask_of
+from agg_pipeline.execution.shard_files import read_table, shard_name
+from agg_pipeline.storage.recent import Recent
+from agg_pipeline.training.mask_rows import MaskRows
+from agg_pipeline.training.training_images import IMAGE_CACHE_BYTES, ImageReader, read_pixels
+from agg_pipeline.training.training_sample import DrawnMask, Sample, make_sample
+from schemas.canonical import Json
 from schemas.training import FinetuneConfig
 from stages.draws import generator
 
+KEPT_SHARDS = 8
+"""Shards whose rows a process keeps."""
+
+
+class ProposalMasks:
+    """The masks of proposal databases by the number of their row; can be sent to other processes.
+
+    Args:
+        databases: the databases.
+        readers: reader of the images, per database.
+        rows: the rows that can be drawn.
+        cache_bytes: bytes of decoded images that a process keeps.
+    """
+
+    def __init__(
+        self,
+        databases: Sequence[ProposalDatabase],
+        readers: Sequence[ImageReader],
+        rows: MaskRows,
+        cache_bytes: int = IMAGE_CACHE_BYTES,
+    ) -> None:
+        self.databases = tuple(databases)
+        self.readers = tuple(readers)
+        self.rows = rows
+        self.cache_bytes = cache_bytes
+        self._pixels: Recent[int, NDArray[np.uint8]] = Recent(cache_bytes, attrgetter("nbytes"))
+        self._shards: Recent[tuple[int, int], _Shard] = Recent(KEPT_SHARDS, _one)
+
+    def open(self, row: int) -> DrawnMask:
+        """Read a row's image and decode its mask and those of the image's objects.
+
+        Raises:
+            UserError: the image is unreadable or was replaced.
+        """
+        image = int(self.rows.image[row])
+        used = self.rows.images[image]
+        pixels = self._pixels.get(image, lambda: read_pixels(used, self.readers[used.database]))
+        database, number = int(self.rows.database[row]), int(self.rows.shard[row])
+        shard = self._shards.get((database, number), lambda: _read_shard(self.databases[database], number))
+        found: Json = shard.table.slice(int(self.rows.row[row]), 1).to_pylist()[0]
+        mask = mask_of(found)
+        others, around = np.zeros_like(mask), mask
+        for other in shard.objects.get(found["image_id"], ()):
+            if other["instance_id"] == found["instance_id"]:
+                around = mask_of(other)
+            else:
+                others |= mask_of(other)
+        return DrawnMask(pixels, mask, others & ~mask, around, int(self.rows.bin[row]))
+
+
+@dataclass(frozen=True, eq=False)
+class _Shard:
+    """The rows of a shard, and the rows of the objects per image."""
+
+    table: pa.Table
+    objects: Mapping[str, Sequence[Json]]
+
+
+def _one(_shard: _Shard) -> int:
+    return 1
+
+
+def _read_shard(database: ProposalDatabase, number: int) -> _Shard:
+    columns = ("image_id", "instance_id", "kind", "rle", "height", "width")
+    table = read_table(database.store, f"proposals/{shard_name(number)}.parquet", columns)
+    objects: dict[str, list[Json]] = {}
+    for row in table.filter(pc.equal(table["kind"], "object")).to_pylist():
+        objects.setdefault(row["image_id"], []).append(row)
+    return _Shard(table, objects)
+
 
 class ProposalSamples(Dataset[Sample]):
-    """The samples of fine-tuning by (epoch, image); each depends on these and the seed alone."""
+    """The samples of fine-tuning by (epoch, image); each depends on these and the seed alone.
+
+    Args:
+        masks: the masks that can be drawn.
+        config: how masks are drawn, augmentation, clicks and seed.
+    """
 
     def __init__(self, masks: ProposalMasks, config: FinetuneConfig) -> None:
         self.masks = masks

@@ -13,8 +13,6 @@ from torch import Tensor
 from agg_pipeline.training.training_folder import CHECKPOINT
 from schemas.errors import StorageError, UserError
 
-HOW_TO_RESUME = "run the same command with --resume to resume from the last checkpoint"
-
 
 def save_checkpoint(
     out: Path, identity: Mapping[str, Any], step: int, learning: Mapping[str, Tensor], optimizer: Any
@@ -99,10 +97,3 @@ def restore_checkpoint(out: Path, identity: Mapping[str, Any], learning: Mapping
         return int(content["step"])
     except (KeyError, ValueError, RuntimeError) as error:
         raise UserError(f"{out / CHECKPOINT} is damaged: {error}; --overwrite starts afresh") from error
-
-
-def diverged(out: Path, what: str) -> UserError:
-    """The error for a loss or weights that are not finite; ``what`` says which."""
-    kept = out / CHECKPOINT
-    good = f"the last good checkpoint is {kept}" if kept.exists() else "there is no checkpoint yet"
-    return UserError(f"{what}; {good}; try a lower learning rate (--lr)")

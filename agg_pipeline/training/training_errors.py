@@ -1,15 +1,18 @@
-"""Errors of a training as one line: those of other processes, and too little memory on a GPU."""
+"""Errors of a training as one line: those of other processes, a lack of memory, and numbers that are not finite."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
+from agg_pipeline.training.training_folder import CHECKPOINT
 from schemas.errors import StorageError, UserError
 from schemas.training import TrainingConfig
 
+HOW_TO_RESUME = "run the same command with --resume to resume from the last checkpoint"
 OURS = tuple(f"{kind.__module__}.{kind.__qualname__}: " for kind in (UserError, StorageError))
 """How the last line of a traceback starts for an error that the user can mend."""
 
@@ -30,3 +33,10 @@ def explaining_lack_of_memory(config: TrainingConfig) -> Iterator[None]:
             f"the GPU has too little memory for a batch of {config.batch} in {config.accumulate} part(s): "
             f"use a smaller --batch, or more parts with --accumulate ({str(error).splitlines()[0]})"
         ) from error
+
+
+def diverged(out: Path, what: str) -> UserError:
+    """The error for a loss or weights that are not finite; ``what`` says which."""
+    kept = out / CHECKPOINT
+    good = f"the last good checkpoint is {kept}" if kept.exists() else "there is no checkpoint yet"
+    return UserError(f"{what}; {good}; try a lower learning rate (--lr)")

@@ -1,6 +1,17 @@
-"""Names of the files in a training's output folder."""
+"""The output folder of a training: its files, whose it is, whether it may be used, and taking it over."""
 
 from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from schemas.canonical import Json, content_hash, differences
+from schemas.devices import device_kind
+from schemas.errors import UserError
+from schemas.training import FinetuneConfig, PretrainConfig
 
 ADAPTER, MODEL = "adapter.safetensors", "model.safetensors"
 """The result: an adapter if LoRA was trained, a whole model if not."""
@@ -9,3 +20,125 @@ PLAN = "training.json"
 CHECKPOINT = "checkpoint.pt"
 STEPS, VALIDATION, TENSORBOARD = "steps.csv", "validation.csv", "tensorboard"
 PICTURES, PAGE = "pictures", "training.html"
+LOG = logging.getLogger(__name__)
+NAMED = 3
+"""Differences that a message names."""
+
+
+def _not_locked() -> None:
+    """The check of a folder that no other run can take over."""
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Options of a training that do not change its weights.
+
+    Attributes:
+        out: output folder.
+        resume: resume from the last checkpoint in it.
+        overwrite: delete the files of another training in it.
+        max_minutes: end cleanly after this time; None for no limit.
+        checkpoint_minutes: time between checkpoints.
+        validation_masks: masks per level for the validation steps; 0 for no validation.
+        check_owner: called before anything is written to ``out``; raises UserError if another run owns the folder now.
+            Is pickled to the processes of a training on several devices.
+    """
+
+    out: Path
+    resume: bool = False
+    overwrite: bool = False
+    max_minutes: float | None = None
+    checkpoint_minutes: float = 5.0
+    validation_masks: int = 8
+    check_owner: Callable[[], None] = _not_locked
+
+
+def comparable(config: FinetuneConfig | PretrainConfig) -> Json:
+    """The part of a configuration that decides the weights.
+
+    That is all but the recipe's name, the number of loaders, and which GPU of several is used.
+    """
+    training = replace(config.training, loaders=0, device=device_kind(config.training.device))
+    return asdict(replace(config, recipe="", training=training))
+
+
+def training_identity(
+    config: FinetuneConfig | PretrainConfig, base: str, data: Mapping[str, str], torch_version: str
+) -> Json:
+    """Hashes of everything that decides the weights.
+
+    Args:
+        config: configuration.
+        base: sha256 of the file with the first weights; "" for random weights.
+        data: name and hash of the data.
+        torch_version: version of torch.
+
+    Returns:
+        A flat mapping; two trainings with the same one learn the same weights on the same kind of machine.
+    """
+    return {"config": content_hash(comparable(config)), "base": base, **data, "torch": torch_version}
+
+
+def check_folder(options: TrainingOptions, config: FinetuneConfig | PretrainConfig) -> None:
+    """Check that a training may use its output folder; nothing is changed there.
+
+    Args:
+        options: the folder, and whether the training resumes or overwrites.
+        config: configuration.
+
+    Raises:
+        UserError: the folder holds a training and neither ``resume`` nor ``overwrite`` is set, or that training has
+            another configuration.
+    """
+    out = options.out
+    if options.resume and options.overwrite:
+        raise UserError("--resume resumes a training, --overwrite deletes it; give one of them")
+    if options.resume:
+        _check_same(out, config)
+    # A training that was stopped before its first checkpoint left nothing to resume.
+    begun = any((out / name).exists() for name in (CHECKPOINT, ADAPTER, MODEL))
+    if begun and not options.resume and not options.overwrite:
+        raise UserError(
+            f"{out} holds a training; use --resume to resume it, or --overwrite to delete it and start afresh"
+        )
+
+
+def claim_folder(options: TrainingOptions, config: FinetuneConfig | PretrainConfig, identity: Json) -> None:
+    """Make the folder this training's: unless it resumes, delete the files of another one and write ``training.json``.
+
+    Args:
+        options: the folder, and whether the training resumes or overwrites.
+        config: configuration.
+        identity: of the training (``training_identity``).
+
+    Raises:
+        UserError: as ``check_folder``, or the folder cannot be written.
+    """
+    check_folder(options, config)
+    LOG.info("made of %s", json.dumps(identity))
+    out = options.out
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if not options.resume:
+            for name in (CHECKPOINT, PLAN, ADAPTER, MODEL, STEPS, VALIDATION, PAGE):
+                (out / name).unlink(missing_ok=True)
+            for old in (*(out / PICTURES).glob("step-*.png"), *(out / TENSORBOARD).glob("events.*")):
+                old.unlink()
+            (out / PLAN).write_text(json.dumps({"identity": identity, "config": asdict(config)}, indent=1) + "\n")
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror}") from error
+
+
+def _check_same(out: Path, config: FinetuneConfig | PretrainConfig) -> None:
+    """UserError with the differences if the folder's training has another configuration."""
+    try:
+        written = json.loads((out / PLAN).read_text())["config"]
+        training = {**written["training"], "loaders": 0, "device": device_kind(written["training"]["device"])}
+        changed = differences({**written, "recipe": "", "training": training}, comparable(config))
+    except FileNotFoundError:
+        return
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{out / PLAN} is damaged; --overwrite starts afresh") from error
+    if changed:
+        more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
+        raise UserError(f"{out} holds a training with another configuration: {', '.join(changed[:NAMED])}{more}")

@@ -1,4 +1,4 @@
-"""The images of a proposal database: how they are read, and whether they are those that the masks were made for."""
+"""The images of a proposal database: how they are read and checked, and the memory that decoded images may take."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from agg_pipeline.datasets.registry import known_dataset, root_of
 from schemas.errors import ImageError, UserError
+from schemas.training import TrainingConfig
 
+IMAGE_CACHE_BYTES = 2 << 30
+"""Bytes of decoded images that all processes of a training keep together, on one machine.
+
+Images of a larger data set are decoded again in every epoch.
+"""
 NAMED = 3
 """Images that a message names."""
 CHUNK = 64
@@ -95,3 +101,11 @@ def _problems(readers: Sequence[ImageReader], images: Sequence[UsedImage]) -> li
         except ImageError as error:
             found.append(f"{image.path} ({error.detail})")
     return found
+
+
+def cache_share(config: TrainingConfig) -> int:
+    """Bytes of decoded images that each process that prepares samples may keep.
+
+    Each of ``config.devices`` processes has ``config.loaders`` loaders, or prepares its samples itself.
+    """
+    return IMAGE_CACHE_BYTES // (config.devices * max(1, config.loaders))

@@ -17,7 +17,13 @@ VALIDATION_COLUMNS = ("step", "level", "masks", *IOU_COLUMNS)
 
 
 def append(path: Path, head: Sequence[str], row: Sequence[Any]) -> None:
-    """Add a row to a log; a new log starts with its head."""
+    """Add a row to a log; a new log starts with its head.
+
+    Args:
+        path: CSV file.
+        head: names of the columns.
+        row: a value per column.
+    """
     new = not path.exists()
     with path.open("a", newline="") as file:
         writer = csv.writer(file)

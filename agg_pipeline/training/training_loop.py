@@ -17,11 +17,11 @@ from torch.utils.data import Dataset
 
 from agg_pipeline.models.backend import set_backend_flags
 from agg_pipeline.models.simpleclick import SimpleClick
-from agg_pipeline.training.batch_loader import load_batches, next_batch
-from agg_pipeline.training.batch_order import BatchOrder
-from agg_pipeline.training.training_checkpoint import diverged, restore_checkpoint, save_checkpoint
+from agg_pipeline.training.training_batches import BatchOrder, load_batches, next_batch
+from agg_pipeline.training.training_checkpoint import restore_checkpoint, save_checkpoint
+from agg_pipeline.training.training_errors import diverged
+from agg_pipeline.training.training_folder import TrainingOptions
 from agg_pipeline.training.training_methods import Method
-from agg_pipeline.training.training_options import TrainingOptions
 from agg_pipeline.training.training_sample import Sample
 from agg_pipeline.training.training_step import update
 from schemas.training import TrainingConfig
@@ -112,8 +112,12 @@ def run_steps(fabric: Fabric, training: Training, watch: Watch) -> Trained:
         training: what is trained; its network is changed in place.
         watch: called in the first process.
 
+    Returns:
+        How the training ended.
+
     Raises:
-        UserError: the checkpoint cannot be resumed, a sample cannot be made, or loss or weights are not finite.
+        UserError: the checkpoint cannot be resumed, a sample cannot be made, loss or weights are not finite, or another
+            run owns the output folder now; nothing more is written then.
         StorageError: a checkpoint cannot be written.
     """
     config, options, method, network = training.config, training.options, training.method, training.network
@@ -143,6 +147,7 @@ def run_steps(fabric: Fabric, training: Training, watch: Watch) -> Trained:
         now = time.monotonic()
         busy += now - asked
         if fabric.is_global_zero:
+            options.check_owner()
             lr = optimizer.param_groups[0]["lr"]
             watch(StepDone(step, order.steps, order.epoch_of(step - 1) + 1, loss, lr, samples, busy, waited), network)
         # All processes stop at the same step: the clock of the first process decides.
@@ -165,10 +170,11 @@ def _freeze_others(network: nn.Module, trained: frozenset[str]) -> dict[str, nn.
 
 
 def _save(training: Training, step: int, learning: Mapping[str, Tensor], optimizer: Any) -> None:
-    """Save a checkpoint; UserError if the weights are not finite, and the last checkpoint stays."""
+    """Save a checkpoint; UserError if the weights are not finite or the folder is lost, and the last one stays."""
     out = training.options.out
     if not all(bool(value.isfinite().all()) for value in learning.values()):
         raise diverged(out, f"weights are not finite after step {step}")
+    training.options.check_owner()
     save_checkpoint(out, training.identity, step, learning, optimizer)
 
 

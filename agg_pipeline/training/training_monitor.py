@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,78 @@ from tensorboardX import SummaryWriter
 from agg_pipeline.datasets.evaluated_masks import EvaluatedMask
 from agg_pipeline.models.simpleclick import SimpleClick
 from agg_pipeline.report.printed import say
+from agg_pipeline.report.progress import duration
 from agg_pipeline.training.training_folder import PICTURES, STEPS, TENSORBOARD, VALIDATION
-from agg_pipeline.training.training_lines import LevelMeans, step_line, validation_lines
 from agg_pipeline.training.training_log import STEP_COLUMNS, VALIDATION_COLUMNS, append
 from agg_pipeline.training.training_loop import StepDone
+from agg_pipeline.training.training_validation import validate
 from agg_pipeline.training.validation_pictures import write_picture
-from agg_pipeline.training.validation_step import validate
 from schemas.config import PredictorConfig
 
 SECONDS = 10.0
 """Time between two lines on the terminal."""
 AVERAGED = 50
 """Steps over which the loss on the terminal is averaged."""
+
+
+@dataclass(frozen=True)
+class LevelMeans:
+    """Result of a validation step for the masks of one level.
+
+    Attributes:
+        level: "object" or "part".
+        masks: number of masks.
+        ious: mean IoU after one click, per granularity.
+    """
+
+    level: str
+    masks: int
+    ious: Sequence[float]
+
+
+def step_line(first: StepDone, last: StepDone, loss: float) -> str:
+    """How far a training is, how fast, and how long it will take, from the time of its steps.
+
+    The wait for the first batch is left out: the loaders start in it.
+
+    Args:
+        first: the first step of this run.
+        last: the last step.
+        loss: mean loss of the last steps.
+
+    Returns:
+        One line.
+    """
+    seconds, waited = last.seconds - first.waited, last.waited - first.waited
+    left = seconds / (last.step - first.step + 1) * (last.steps - last.step)
+    return (
+        f"step {last.step} of {last.steps}, loss {loss:.4f}, {last.samples / seconds:.1f} samples/s, "
+        f"{waited / seconds:.0%} waiting for data, {duration(left)} left"
+    )
+
+
+def validation_lines(step: int, granularities: Sequence[float | None], levels: Sequence[LevelMeans]) -> str:
+    """The result of a validation step: a table with a column per granularity, 72 characters wide.
+
+    Args:
+        step: step of the training.
+        granularities: granularities of the columns; (None,) for a model without granularity, which gives one line.
+        levels: a row each.
+
+    Returns:
+        One line, or a title and the lines of the table.
+    """
+    title = f"validation at step {step}, mean IoU after 1 click"
+    if granularities == (None,):
+        values = (f"{level.ious[0]:.3f} ({_masks(level)})" for level in levels)
+        return f"{title}: {', '.join(values)}"
+    head = "  granularity " + " ".join(f"{granularity:5.1f}" for granularity in granularities)
+    rows = (f"  {_masks(level):<11} " + " ".join(f"{iou:5.3f}" for iou in level.ious) for level in levels)
+    return "\n".join((f"{title}:", head, *rows))
+
+
+def _masks(level: LevelMeans) -> str:
+    return f"{level.masks} {level.level}{'' if level.masks == 1 else 's'}"
 
 
 class Monitor:

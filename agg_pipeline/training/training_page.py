@@ -1,21 +1,77 @@
-"""The page of a training: curves of loss and IoU, pictures of validation steps, and the configuration."""
+"""The page of a training: what it says in words, curves of loss and IoU, and pictures of validation steps."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.report.plots import new_figure, png, png_uri
 from agg_pipeline.report.templates import filled
+from agg_pipeline.training.mask_rows import MaskRows
+from agg_pipeline.training.training_datasets import DatasetMixture
 from agg_pipeline.training.training_folder import PAGE, PICTURES, STEPS, VALIDATION
 from agg_pipeline.training.training_log import IOU_COLUMNS, read_log
 from agg_pipeline.training.validation_pictures import pictures
-from schemas.canonical import Json
+from schemas.canonical import Json, flatten
 from schemas.numbers import GRANULARITIES
+from schemas.training import FinetuneConfig, PretrainConfig
+
+if TYPE_CHECKING:
+    from agg_pipeline.models.checkpoints import CheckpointInfo
+    from agg_pipeline.models.simpleclick import SimpleClick
 
 SMOOTHED = 25
 """Steps over which the loss is averaged in the chart."""
+
+
+def finetuning_facts(
+    databases: Sequence[ProposalDatabase], rows: MaskRows, info: CheckpointInfo, config: FinetuneConfig
+) -> Json:
+    """Describe a fine-tuning for its page.
+
+    Args:
+        databases: the proposal databases.
+        rows: the masks that are drawn from them.
+        info: the base model.
+        config: configuration.
+
+    Returns:
+        ``data`` and ``how`` in words, and ``config`` by key.
+    """
+    names = (f"{each.plan['dataset']['name']} ({each.plan['dataset']['split']})" for each in databases)
+    return {
+        "data": ", ".join(names),
+        "how": f"{len(rows)} masks of {len(rows.images)} images; base {info.architecture} ({info.sha256[:12]})",
+        "config": flatten(asdict(config)),
+    }
+
+
+def pretraining_facts(mixture: DatasetMixture, network: SimpleClick, base: str, config: PretrainConfig) -> Json:
+    """Describe a pre-training for its page.
+
+    Args:
+        mixture: the data sets.
+        network: the model.
+        base: sha256 of the file with the first weights; "" for random weights.
+        config: configuration.
+
+    Returns:
+        The keys of ``finetuning_facts``.
+    """
+    shares = [weight / sum(mixture.weights) for weight in mixture.weights]
+    sets = (f"{each.name} ({each.split}), {share:.0%}" for each, share in zip(mixture.datasets, shares, strict=True))
+    images = sum(len(each.entries) for each in mixture.datasets)
+    start = f"starting from the model {base[:12]}" if base else "starting from random weights"
+    return {
+        "data": ", ".join(sets),
+        "how": f"{images} images; {network.arch.name} at {network.input_size}, {start}",
+        "config": flatten(asdict(config)),
+    }
 
 
 def write_page(out: Path, facts: Json) -> None:

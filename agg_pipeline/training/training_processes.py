@@ -14,8 +14,8 @@ from lightning_fabric import Fabric
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from agg_pipeline.models.backend import check_gpu
-from agg_pipeline.training.training_checkpoint import HOW_TO_RESUME, read_checkpoint
-from agg_pipeline.training.training_errors import OURS, explaining_lack_of_memory, message_of_traceback
+from agg_pipeline.training.training_checkpoint import read_checkpoint
+from agg_pipeline.training.training_errors import HOW_TO_RESUME, OURS, explaining_lack_of_memory, message_of_traceback
 from agg_pipeline.training.training_loop import Trained, Training, Watch, run_steps
 from schemas.errors import UserError
 from schemas.training import TrainingConfig
@@ -36,6 +36,9 @@ def train(training: Training, watch: Watch) -> Trained:
     Args:
         training: what is trained; on one device its network is changed in place, on several it stays as it is.
         watch: called after every step in the first of the training's processes, to which it is pickled.
+
+    Returns:
+        How the training ended.
 
     Raises:
         UserError: the training cannot start, resume or continue.

@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from agg_pipeline.models.simpleclick import draw_disks
-from agg_pipeline.training.training_batch import Batch
+from agg_pipeline.training.training_batches import Batch
 from agg_pipeline.training.training_methods import Loss, Method
 from schemas.records import Click
 from schemas.training import TrainingConfig

@@ -1,8 +1,9 @@
-"""Pictures of the validation steps: per validation mask the photograph with the click, and the mask per granularity."""
+"""What a validation step found, and its picture: the photograph with the click, and the mask per granularity."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 
 from agg_pipeline.datasets.evaluated_masks import EvaluatedMask
 from agg_pipeline.report.svg import widened
-from agg_pipeline.training.validation_step import Validation
 from schemas.crop import Box, Crop, MaskCrop
 from schemas.records import Click
 
@@ -24,6 +24,23 @@ MARGIN = 0.35
 TINT, TRUTH, CLICK = (47, 140, 255), (255, 225, 74), (31, 174, 84)
 
 Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """Predictions for T validation masks at G granularities after one click.
+
+    Attributes:
+        clicks: the click per validation mask.
+        granularities: the G granularities, 0.1 to 1.0; (None,) for a model without granularity.
+        masks: predicted masks, T times G.
+        ious: (T, G) float64, their IoU with the ground truth.
+    """
+
+    clicks: tuple[Click, ...]
+    granularities: tuple[float | None, ...]
+    masks: tuple[tuple[MaskCrop, ...], ...]
+    ious: NDArray[np.float64]
 
 
 def write_picture(folder: Path, step: int, targets: Sequence[EvaluatedMask], found: Validation) -> None:

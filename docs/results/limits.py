@@ -29,17 +29,17 @@ def main() -> None:
 
 @main.command()
 @click.argument("base", type=click.Path(path_type=Path))
-@click.argument("adapted", type=click.Path(path_type=Path))
-def reach(base: Path, adapted: Path) -> None:
+@click.argument("fine_tuned", type=click.Path(path_type=Path))
+def reach(base: Path, fine_tuned: Path) -> None:
     """Parts that neither of two results reaches, and the clicks to the others."""
-    both = [_parts(base), _parts(adapted)]
+    both = [_parts(base), _parts(fine_tuned)]
     targets = pd.read_parquet(base / "targets.parquet").set_index("target_id").loc[both[0].index]
     masks = [decode(row.rle, row.height, row.width) for row in targets.itertuples()]
     neither = (both[0].clicks > LIMIT) & (both[1].clicks > LIMIT)
     pieces = np.array([cv2.connectedComponents(mask.view(np.uint8))[0] - 1 for mask in masks])
     kept = np.array([_kept(mask) for mask in masks])
     print(f"{len(masks)} parts, {neither.sum()} are reached by neither")
-    for name, part in zip(("base", "adapted"), both, strict=True):
+    for name, part in zip(("base", "fine-tuned"), both, strict=True):
         clicks = part.clicks.clip(upper=LIMIT)
         print(f"{name}: NoC@85 {clicks.mean():.2f}, of the others {clicks[~neither].mean():.2f};", end=" ")
         print(

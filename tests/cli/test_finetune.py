@@ -16,6 +16,7 @@ import torch
 from agg_pipeline import load_model
 from agg_pipeline.models.checkpoints import default_checkpoint, load_adapter, load_click_model, save_click_model
 from agg_pipeline.training.training_log import STEP_COLUMNS, VALIDATION_COLUMNS
+from schemas.errors import UserError
 from tests.e2e.commands import error_of, invoke, start, wait
 
 QUICK = ("--recipe", "demo", "--batch", "2", "--threads", "1", "--loaders", "0", "--validation-masks", "0")
@@ -67,6 +68,28 @@ def test_validation_masks_are_predicted_before_and_after(tmp_path):
     assert "validation at step 0, mean IoU after 1 click:\n  granularity   0.1   0.2" in done.stdout
     assert "was made with another model" not in done.stdout
     assert "data:image/png" in (tmp_path / "out" / "training.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "minutes"), [((), 2.0), (("--validation-minutes", "7"), 7.0), (("--look-minutes", "7"), 7.0)]
+)
+def test_time_between_validations_has_a_former_name(proposals, data, recipe, tmp_path, monkeypatch, words, minutes):
+    given = []
+
+    def monitor(_out, _masks, _config, minutes):
+        given.append(minutes)
+        raise UserError("seen")
+
+    monkeypatch.setattr("agg_pipeline.training.training_monitor.Monitor", monitor)
+    assert "seen" in error_of(finetuned(proposals, data, recipe, tmp_path / "out", *words))
+    assert given == [minutes]
+
+
+@pytest.mark.parametrize("command", ["finetune", "pretrain"])
+def test_help_names_the_time_between_validations_once(command):
+    said = invoke(command, "--help").stdout
+    assert "--validation-minutes MINUTES" in said
+    assert "look-minutes" not in said
 
 
 def test_granularities_without_masks_are_named(proposals, data, recipe, tmp_path):

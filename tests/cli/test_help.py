@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -9,9 +10,9 @@ import sys
 import click
 import pytest
 
+from agg_pipeline.cli.config_options import ConfigOption
 from agg_pipeline.cli.main import GROUPS
 from agg_pipeline.cli.options import Place
-from agg_pipeline.cli.settings import ConfigOption
 from tests.cli.every_command import COMMANDS, LEAVES
 from tests.e2e.commands import ROOT, error_of, invoke
 
@@ -70,6 +71,9 @@ def test_every_option_says_what_it_does_and_its_default(path, command):
     for each in command.params:
         if isinstance(each, click.Argument):
             assert each.help.endswith("."), each.name
+            continue
+        if each.hidden:
+            assert re.fullmatch(r"Former name of --[a-z-]+\.", each.help), each.name
             continue
         _, said = each.get_help_record(context)
         assert each.help.endswith("."), each.name

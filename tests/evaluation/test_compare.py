@@ -7,7 +7,7 @@ import pytest
 
 from agg_pipeline.evaluation.compare import comparison, row_names, same_masks, without_published
 from agg_pipeline.evaluation.published import published
-from agg_pipeline.evaluation.results import open_results
+from agg_pipeline.evaluation.results_folder import open_results
 from agg_pipeline.evaluation.summary import summarise
 from agg_pipeline.execution.shard_files import parquet_bytes, read_table
 from agg_pipeline.report.text_table import Table, latex, markdown

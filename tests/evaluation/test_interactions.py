@@ -7,8 +7,8 @@ import pytest
 
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.datasets.evaluated_masks import targets_of
+from agg_pipeline.evaluation.evaluation_tables import tables
 from agg_pipeline.evaluation.interactions import INTERACTIONS, load, starts_of
-from agg_pipeline.evaluation.result_rows import tables
 from agg_pipeline.evaluation.run import run
 from agg_pipeline.execution.chain import ShardTask, run_stages
 from agg_pipeline.execution.job import Progress, RunOptions
@@ -68,7 +68,7 @@ def test_objects_and_their_parts_are_evaluated():
     ids = [target.target_id for target in shard.targets]
     assert ids == [f"{image}:{rest}" for image in "ab" for rest in ("1:object:0", "1:part:3", "7:object:0")]
     assert [target.subject.target for target in shard.targets[:3]] == [0.9, 0.85, 0.9]
-    assert [(target.category, target.label, target.kind) for target in shard.targets[:3]] == [
+    assert [(target.category, target.label, target.class_name) for target in shard.targets[:3]] == [
         ("cat", None, "cat"),
         ("cat", "lear", "cat left ear"),
         (None, None, None),

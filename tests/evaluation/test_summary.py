@@ -5,9 +5,10 @@ import json
 import pyarrow as pa
 import pytest
 
+from agg_pipeline.evaluation.mask_results import masks_of
 from agg_pipeline.evaluation.per_class import class_granularities
-from agg_pipeline.evaluation.results_table import interval, remarks
-from agg_pipeline.evaluation.summary import figures, hash_of, masks_of, protocol_of, summarise
+from agg_pipeline.evaluation.summary import figures, hash_of, metric_settings, summarise
+from agg_pipeline.evaluation.terminal_summary import interval, remarks
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
 from schemas.tables import REASONS, REJECTS, TARGETS
@@ -127,7 +128,7 @@ def test_figures_of_a_chosen_run_are_reported():
     runs = [make_run([0.1, 0.2], chosen=False), make_run([0.3, 0.95])]
     (mask,) = masks_of(*(make_tables([("a", "object", None, 1, runs)])[name] for name in ("targets", "objects")))
     assert mask.chosen.ious == (0.3, 0.95)
-    assert figures([mask], protocol_of(make_plan(mode="best_of")))["iou"]["1"]["mean"] == 0.3
+    assert figures([mask], metric_settings(make_plan(mode="best_of")))["iou"]["1"]["mean"] == 0.3
 
 
 def test_remarks_name_what_a_reader_must_know(three_masks):

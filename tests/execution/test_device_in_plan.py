@@ -6,7 +6,7 @@ import pytest
 
 from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.datasets.registry import open_dataset
-from agg_pipeline.evaluation.result_rows import EVALUATION_LAYOUT
+from agg_pipeline.evaluation.evaluation_tables import EVALUATION_LAYOUT
 from agg_pipeline.execution.plan import make_plan
 from schemas.config import EvaluationConfig, ProposalsConfig
 from schemas.resolve import override

@@ -7,7 +7,7 @@ from math import ceil
 import pytest
 from rich.console import Console
 
-from agg_pipeline.evaluation.results_table import RunningNoc
+from agg_pipeline.evaluation.terminal_summary import RunningNoc
 from agg_pipeline.execution.chain import Done, ShardTask, Times
 from agg_pipeline.execution.job import RunStart
 from agg_pipeline.report import progress

@@ -23,8 +23,8 @@ from agg_pipeline.models.architecture import ARCHITECTURES
 from agg_pipeline.models.checkpoints import new_click_model, save_click_model
 from agg_pipeline.proposals.pipeline import chain, write_shard
 from agg_pipeline.storage.store import Store
-from agg_pipeline.study.steps import steps
 from agg_pipeline.study.study_config import StudyConfig
+from agg_pipeline.study.study_steps import study_steps
 from agg_pipeline.training.training_log import STEP_COLUMNS, append
 from schemas.config import EvaluationConfig, ProposalsConfig
 from schemas.resolve import override
@@ -336,7 +336,7 @@ def test_a_closed_terminal_does_not_end_a_step_under_nohup(tmp_path):
 def test_every_step_is_a_command_that_exists(name, tmp_path):
     config = read_config(name, {})
     roots = dict.fromkeys((*config.sets, config.objects, config.parts), str(tmp_path))
-    for step in steps(config, roots, str(tmp_path / "base.pth"), tmp_path):
+    for step in study_steps(config, roots, str(tmp_path / "base.pth"), tmp_path):
         command, words = main, [*step.arguments, "--out", step.folder]
         while isinstance(command, click.Group):
             command = command.get_command(click.Context(command), words.pop(0))
@@ -351,7 +351,7 @@ def test_unknown_recipe_and_root(tmp_path):
 
 def test_variants_and_modes_of_the_full_study(tmp_path):
     roots = {name: f"/data/{name}" for name in ("sbd", "grabcut", "partimagenet", "pascal_part")}
-    made = {step.name: step for step in steps(StudyConfig(), roots, "/base.pth", tmp_path)}
+    made = {step.name: step for step in study_steps(StudyConfig(), roots, "/base.pth", tmp_path)}
     both = made["train GT+AGG"].arguments
     assert both.count("--proposals") == 2
     assert [made[f"train {name}"].arguments.count("--proposals") for name in ("AGG", "GT")] == [1, 1]
@@ -388,4 +388,4 @@ def test_arithmetic_of_all_trainings(study, commands):
 def test_recipes_are_studies(name, tmp_path):
     config = read_config(name, {})
     roots = dict.fromkeys((*config.sets, config.objects, config.parts), "/data")
-    assert len(steps(config, roots, "/base.pth", tmp_path)) > 8
+    assert len(study_steps(config, roots, "/base.pth", tmp_path)) > 8

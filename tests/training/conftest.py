@@ -14,7 +14,7 @@ from agg_pipeline.models.checkpoints import default_checkpoint
 from agg_pipeline.proposals.pipeline import chain, write_shard
 from agg_pipeline.storage.store import Store
 from agg_pipeline.training.finetune import FinetuneInputs, prepare
-from agg_pipeline.training.training_options import TrainingOptions
+from agg_pipeline.training.training_folder import TrainingOptions
 from schemas.config import ProposalsConfig
 from schemas.resolve import override
 from schemas.training import FinetuneConfig

@@ -8,9 +8,8 @@ from agg_pipeline.inference.predictor import open_predictor
 from agg_pipeline.models.checkpoints import default_checkpoint
 from agg_pipeline.models.model_files import describe_model
 from agg_pipeline.training.finetune import FinetuneInputs, prepare
-from agg_pipeline.training.run import run_training
-from agg_pipeline.training.training_identity import comparable
-from agg_pipeline.training.training_options import TrainingOptions
+from agg_pipeline.training.train_and_save import train_and_save
+from agg_pipeline.training.training_folder import TrainingOptions, comparable
 from schemas.config import PredictorConfig
 from schemas.resolve import override
 from schemas.training import FinetuneConfig, PretrainConfig
@@ -71,7 +70,7 @@ def test_a_training_computes_exactly_from_its_first_validation_on(proposals, dat
     inputs = FinetuneInputs((str(proposals),), {"": str(data)}, str(default_checkpoint()))
     prepared = prepare(config, inputs, TrainingOptions(tmp_path / "out", validation_masks=0))
     seen, steps = [], Steps()
-    run_training(prepared, steps, lambda _step, _network: seen.append(flags()))
+    train_and_save(prepared, steps, lambda _step, _network: seen.append(flags()))
     assert seen == [EXACT, EXACT]
     assert steps.flags == [EXACT]
 

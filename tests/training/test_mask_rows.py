@@ -9,11 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agg_pipeline.database.reader import open_proposals
-from agg_pipeline.training.mask_rows import choose_rows, empty_bin_notes
+from agg_pipeline.training.mask_rows import KINDS_OF, choose_rows, empty_bin_notes
 from schemas.errors import UserError
 from schemas.numbers import granularity_bin
+from schemas.tables import FILES, KINDS
 from tests.training.conftest import IMAGES, write_proposals
 
 
@@ -91,6 +94,62 @@ def test_bins_are_those_of_full_precision(data, tmp_path):
 def test_objects_of_two_databases_count_once(proposals):
     database = open_proposals(str(proposals))
     assert choose_rows([database, database], "object", False).bins() == chosen(proposals, "object").bins()
+
+
+class RandomDatabase:
+    """A database in memory: images with one to three objects each, and up to four masks per object."""
+
+    def __init__(self, name, rng):
+        self.plan = {"dataset": {"name": name}}
+        self.shards = [
+            [row for image in images for row in self.rows(f"{image}.jpg", rng)]
+            for images in np.split(rng.permutation(9)[:7], [2, 3, 3])
+        ]
+        self.sidecars = dict.fromkeys(range(len(self.shards)))
+
+    @staticmethod
+    def rows(image, rng):
+        for instance in rng.permutation(5)[: rng.integers(1, 4)]:
+            area = int(rng.integers(1, 300))
+            yield (image, instance, "object", 10, area)
+            for _ in range(rng.integers(5)):
+                yield (image, instance, rng.choice(KINDS[1:]), rng.integers(1, 11), rng.integers(1, area + 1))
+
+    def table(self, name, columns, shards):
+        rows = [row for shard in shards for row in self.shards[shard]]
+        schema = pa.schema([FILES[name].field(column) for column in columns])
+        return pa.table(list(map(list, zip(*rows, strict=True))) or [[]] * len(columns), schema=schema)
+
+    def images(self):
+        names = {row[0] for shard in self.shards for row in shard}
+        return pa.table({"image_id": list(names), "path": list(names), "sha256": [f"sha of {name}" for name in names]})
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from(["agg", "gt", "gt+agg", "object"]), st.booleans())
+def test_rows_are_those_of_the_source_once_and_in_order(seed, source, by_scale):
+    rng = np.random.default_rng(seed)
+    databases = [RandomDatabase(name, rng) for name in ("cars", "cars", "birds")]
+    images, objects, expected = [], set(), []
+    for number, database in enumerate(databases):
+        name = database.plan["dataset"]["name"]
+        for shard, rows in enumerate(database.shards):
+            areas = {row[:2]: row[4] for row in rows if row[2] == "object"}
+            for position, (image, instance, kind, bin_, area) in enumerate(rows):
+                repeated = kind == "object" and (name, image, instance) in objects
+                if kind not in KINDS_OF[source] or repeated:
+                    continue
+                if kind == "object":
+                    objects.add((name, image, instance))
+                if (name, image) not in images:
+                    images.append((name, image))
+                scaled = granularity_bin(area / areas[image, instance])
+                expected.append((images.index((name, image)), scaled if by_scale else bin_, number, shard, position))
+    rows = choose_rows(databases, source, by_scale)
+    columns = (rows.image, rows.bin, rows.database, rows.shard, rows.row)
+    assert list(zip(*(column.tolist() for column in columns), strict=True)) == expected
+    assert [(databases[image.database].plan["dataset"]["name"], image.path) for image in rows.images] == images
+    assert all(image.sha256 == f"sha of {image.path}" for image in rows.images)
 
 
 def test_source_without_masks_is_refused(proposals):

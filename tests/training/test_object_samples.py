@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from agg_pipeline.datasets.registry import open_dataset
-from agg_pipeline.training.dataset_mixture import DatasetMixture
 from agg_pipeline.training.object_samples import ObjectSamples, draw_object, paste_objects
+from agg_pipeline.training.training_datasets import DatasetMixture
 from agg_pipeline.training.training_sample import DrawnMask
 from schemas.crop import crop_mask
 from schemas.resolve import override

@@ -13,7 +13,7 @@ from agg_pipeline.models.checkpoints import default_checkpoint, load_click_model
 from agg_pipeline.models.positions import wave_positions
 from agg_pipeline.models.simpleclick import attach_adapter
 from agg_pipeline.training.pretrain import PretrainInputs, prepare
-from agg_pipeline.training.training_options import TrainingOptions
+from agg_pipeline.training.training_folder import TrainingOptions
 from schemas.resolve import override
 from schemas.training import PretrainConfig
 from tests.e2e.commands import error_of, invoke

@@ -1,4 +1,4 @@
-"""Checking that the images are those that the masks were made for."""
+"""Reading and checking the images of a database, and the budget of decoded images of all processes."""
 
 import shutil
 import threading
@@ -10,8 +10,39 @@ from PIL import Image
 from agg_pipeline.database.reader import open_proposals
 from agg_pipeline.datasets.registry import DATASETS, root_of
 from agg_pipeline.training.mask_rows import choose_rows
-from agg_pipeline.training.training_images import CHUNK, ImageReader, UsedImage, check_images, image_reader, read_pixels
+from agg_pipeline.training.pretrain import PretrainInputs, prepare
+from agg_pipeline.training.training_folder import TrainingOptions
+from agg_pipeline.training.training_images import (
+    CHUNK,
+    IMAGE_CACHE_BYTES,
+    ImageReader,
+    UsedImage,
+    cache_share,
+    check_images,
+    image_reader,
+    read_pixels,
+)
 from schemas.errors import UserError
+from schemas.resolve import override
+from schemas.training import PretrainConfig, TrainingConfig
+
+
+@pytest.mark.parametrize(
+    ("devices", "loaders", "processes"), [(1, 0, 1), (1, 1, 1), (1, 4, 4), (2, 0, 2), (2, 1, 2), (8, 4, 32)]
+)
+def test_processes_share_one_budget(devices, loaders, processes):
+    share = cache_share(TrainingConfig(devices=devices, loaders=loaders))
+    assert share == IMAGE_CACHE_BYTES // processes
+    assert share * processes <= IMAGE_CACHE_BYTES
+
+
+def test_both_trainings_keep_their_share(prepared, tmp_path):
+    settings = {"training": {"loaders": 4, "devices": 2, "batch": 2}}
+    assert prepared(changes=settings).training.samples.masks.cache_bytes == IMAGE_CACHE_BYTES // 8
+    config = override(PretrainConfig(), {"augment": {"size": 32}, **settings})
+    inputs = PretrainInputs((("demo", "2", ""),))
+    made = prepare(config, inputs, TrainingOptions(tmp_path / "pretrained", validation_masks=0))
+    assert made.training.samples.mixture.cache_bytes == IMAGE_CACHE_BYTES // 8
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
+from agg_pipeline.cli.config_options import config_options, configured, resolve
 from agg_pipeline.cli.dry_run import print_dry_run
 from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
 from agg_pipeline.cli.options import CHECKPOINT, FILE, PLACE, Data, Model, Run
-from agg_pipeline.cli.runs import recorded
-from agg_pipeline.cli.settings import config_options, configured, resolve
-from agg_pipeline.evaluation.arm_definitions import ARMS
+from agg_pipeline.cli.start_and_stop import recorded
+from agg_pipeline.evaluation.arms import ARMS
 from schemas.config import EVALUATION_PRESETS, EvaluationConfig
 from schemas.errors import UserError
 
@@ -87,8 +87,8 @@ def adapted_command(data: Data, model: Model, arms: Arms, pictures: int, run: Ru
     from agg_pipeline.cli.eval.evaluating import evaluate
     from agg_pipeline.cli.runs_index import closing_line
     from agg_pipeline.datasets.registry import known_dataset
-    from agg_pipeline.evaluation.arms import CURVES, TABLES, config_of, evaluate_adapted, fitting
     from agg_pipeline.evaluation.run import check_lost_images, prepare
+    from agg_pipeline.evaluation.run_arms import CURVES, TABLES, config_of, fitting, run_arms
     from agg_pipeline.models.model_files import describe_model
     from agg_pipeline.report.printed import say
     from agg_pipeline.report.terminal import print_rows
@@ -115,7 +115,7 @@ def adapted_command(data: Data, model: Model, arms: Arms, pictures: int, run: Ru
         if run.dry_run:
             for name in chosen:
                 own = config_of(ARMS[name], config)
-                files = checkpoint, adapter if ARMS[name].adapted else ""
+                files = checkpoint, adapter if ARMS[name].fine_tuned else ""
                 click.echo(f"# {name}")
                 print_dry_run(*prepare(dataset, *files, own, run.into(f"{run.out}/{name}")), own, run.options)
             return
@@ -131,7 +131,7 @@ def adapted_command(data: Data, model: Model, arms: Arms, pictures: int, run: Ru
             files = checkpoint, adapter if with_adapter else ""
             check_lost_images(evaluate(images, files, own, None, options, pictures, False, log), run.max_reject_share)
 
-        tables = evaluate_adapted(dataset, others, config, chosen, arms.calibrate, run.out, models, evaluate_into)
+        tables = run_arms(dataset, others, config, chosen, arms.calibrate, run.out, models, evaluate_into)
         for table in tables:
             print_rows(table.title, table.head, table.rows, table.rules)
         say(closing_line(run.out, f"{Store(run.out).anchored().url}/{TABLES}"))

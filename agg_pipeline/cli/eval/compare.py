@@ -40,7 +40,7 @@ def compare_command(
     Below the figures are the differences from the first results, with paired intervals.
     """
     from agg_pipeline.evaluation.compare import comparison, row_names, same_masks, without_published
-    from agg_pipeline.evaluation.results import open_results
+    from agg_pipeline.evaluation.results_folder import open_results
     from agg_pipeline.report.terminal import print_rows
     from agg_pipeline.report.text_table import latex, markdown
 

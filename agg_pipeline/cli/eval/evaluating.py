@@ -8,9 +8,9 @@ from __future__ import annotations
 from agg_pipeline.cli.run_log import RunLog, logged
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.evaluation.evaluation_page import write_report
-from agg_pipeline.evaluation.results import Evaluation
-from agg_pipeline.evaluation.results_table import RunningNoc, print_evaluation
+from agg_pipeline.evaluation.results_folder import Evaluation
 from agg_pipeline.evaluation.run import run
+from agg_pipeline.evaluation.terminal_summary import RunningNoc, print_evaluation
 from agg_pipeline.execution.job import RunOptions
 from agg_pipeline.report.printed import say
 from agg_pipeline.report.progress import RunProgress

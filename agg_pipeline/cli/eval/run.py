@@ -8,11 +8,11 @@ from typing import Any
 import click
 import cloup
 
+from agg_pipeline.cli.config_options import config_options, configured, preset_option, resolve
 from agg_pipeline.cli.dry_run import print_dry_run
 from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
 from agg_pipeline.cli.options import PLACE, Data, Model, Run
-from agg_pipeline.cli.runs import recorded
-from agg_pipeline.cli.settings import config_options, configured, preset_option, resolve
+from agg_pipeline.cli.start_and_stop import recorded
 from schemas.config import EVALUATION_PRESETS
 from schemas.errors import UserError
 
@@ -146,7 +146,7 @@ def run_command(
     from agg_pipeline.cli.runs_index import closing_line
     from agg_pipeline.datasets.registry import known_dataset
     from agg_pipeline.evaluation.published import published
-    from agg_pipeline.evaluation.results import REPORT
+    from agg_pipeline.evaluation.results_folder import REPORT
     from agg_pipeline.evaluation.run import check_lost_images, prepare
     from agg_pipeline.report.printed import say
 

@@ -1,16 +1,26 @@
-"""The model that a training starts from, and the parameters that fine-tuning adds to it."""
+"""The model of a training: what it starts from, the parameters that fine-tuning adds, and the file of the result."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.models.adapter import Adapter
 from agg_pipeline.models.architecture import ARCHITECTURES
-from agg_pipeline.models.checkpoints import CheckpointInfo, default_checkpoint, load_click_model, new_click_model
+from agg_pipeline.models.checkpoints import (
+    CheckpointInfo,
+    Origin,
+    default_checkpoint,
+    load_click_model,
+    new_click_model,
+    save_adapter,
+    save_click_model,
+)
 from agg_pipeline.models.simpleclick import SimpleClick, attach_adapter
+from agg_pipeline.training.training_folder import ADAPTER, MODEL
 from schemas.errors import UserError
 from schemas.training import FinetuneConfig, PretrainConfig
 from stages.draws import generator
@@ -22,6 +32,9 @@ def load_base_model(checkpoint: str, size: int) -> tuple[SimpleClick, Checkpoint
     Args:
         checkpoint: its file; "" for the built-in model.
         size: side of the input, in pixels.
+
+    Returns:
+        The model, and what its file holds.
 
     Raises:
         UserError: the file cannot be used, or the model has a granularity table.
@@ -50,6 +63,9 @@ def base_model_notes(databases: Sequence[ProposalDatabase], checkpoint: str, inf
         databases: the proposal databases.
         checkpoint: file of the model that is fine-tuned; "" for the built-in model.
         info: what that file holds.
+
+    Returns:
+        The notes; none if all databases were made with the model itself.
     """
     start = checkpoint or f"the built-in {info.architecture}"
     advice = "" if checkpoint else "; to fine-tune the database's own model, give its file with --checkpoint"
@@ -88,3 +104,30 @@ def add_adapter(network: SimpleClick, config: FinetuneConfig) -> frozenset[str]:
 def parameter_names(network: SimpleClick) -> frozenset[str]:
     """Names of all parameters of a network."""
     return frozenset(name for name, _ in network.named_parameters())
+
+
+def save_finetuned(out: Path, origin: Origin, network: SimpleClick) -> Path:
+    """Write a fine-tuned model: an adapter if it has LoRA, else a model with granularity table.
+
+    Args:
+        out: output folder.
+        origin: what it was trained on, which is kept in the file.
+        network: the model with its adapter.
+
+    Returns:
+        The file.
+    """
+    if network.adapter is not None and network.adapter.rank:
+        path = out / ADAPTER
+        save_adapter(path, network.adapter, origin)
+    else:
+        path = out / MODEL
+        save_click_model(path, network, half=False, origin=origin)
+    return path
+
+
+def save_pretrained(out: Path, network: SimpleClick) -> Path:
+    """Write a pre-trained model in half precision and return the file."""
+    path = out / MODEL
+    save_click_model(path, network)
+    return path

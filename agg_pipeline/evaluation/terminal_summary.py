@@ -6,7 +6,7 @@ from collections import Counter
 
 from rich.console import Console
 
-from agg_pipeline.evaluation.results import Evaluation
+from agg_pipeline.evaluation.results_folder import Evaluation
 from agg_pipeline.report.terminal import print_rows
 from agg_pipeline.report.text_table import mean_cell
 from schemas.canonical import Json

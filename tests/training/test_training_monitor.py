@@ -1,7 +1,7 @@
 """What a training says on the terminal."""
 
-from agg_pipeline.training.training_lines import LevelMeans, step_line, validation_lines
 from agg_pipeline.training.training_loop import StepDone
+from agg_pipeline.training.training_monitor import LevelMeans, step_line, validation_lines
 from schemas.numbers import GRANULARITIES
 
 

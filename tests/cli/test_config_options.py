@@ -7,8 +7,7 @@ import cloup
 import pytest
 from click.testing import CliRunner
 
-from agg_pipeline.cli.option_groups import gathered, given, options_of
-from agg_pipeline.cli.settings import (
+from agg_pipeline.cli.config_options import (
     config_options,
     configured,
     default_text,
@@ -16,6 +15,7 @@ from agg_pipeline.cli.settings import (
     resolve,
     resolve_recipe,
 )
+from agg_pipeline.cli.option_groups import gathered, given, options_of
 from agg_pipeline.cli.study import read_config
 from docs.configuration import PAGE, page
 from schemas.canonical import content_hash
@@ -164,10 +164,10 @@ OPTIONS = {
     "eval compare": "format intersect with-published",
     "finetune": "accumulate batch checkpoint checkpoint-minutes data device devices epochs granularity "
     "granularity-definition loaders look-minutes lora lora-targets lr max-minutes out overwrite "
-    "precision proposals rank recipe resume sampling seed source threads validation-masks",
+    "precision proposals rank recipe resume sampling seed source threads validation-masks validation-minutes",
     "pretrain": "accumulate architecture batch checkpoint checkpoint-minutes data device devices epochs "
     "loaders look-minutes lr max-minutes out overwrite precision recipe resume seed size split "
-    "threads validation-masks weight",
+    "threads validation-masks validation-minutes weight",
     "study": "checkpoint data out precision recipe report",
     "data inspect": "class exclude-list images out seed skip-class split",
     "data check": "split",

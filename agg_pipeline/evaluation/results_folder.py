@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from agg_pipeline.evaluation.summary import RESULTS_VERSION, Mask, Protocol, masks_of, protocol_of
+from agg_pipeline.evaluation.mask_results import MaskResult, masks_of
+from agg_pipeline.evaluation.summary import RESULTS_VERSION, MetricSettings, metric_settings
 from agg_pipeline.execution.shard_files import read_table
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
@@ -34,8 +35,8 @@ class Results:
 
     name: str
     dataset: str
-    protocol: Protocol
-    masks: tuple[Mask, ...]
+    settings: MetricSettings
+    masks: tuple[MaskResult, ...]
     facts: dict[str, tuple[str, bytes]]
 
 
@@ -56,7 +57,7 @@ def open_results(path: str) -> Results:
         if not tables[name].schema.equals(schema):
             raise UserError(f"{path}/{name}.parquet does not have the columns of this format")
     try:
-        protocol = protocol_of(summary["plan"])
+        settings = metric_settings(summary["plan"])
         name = str(summary["plan"]["dataset"]["name"])
     except (KeyError, TypeError) as error:
         raise UserError(f"{path}/{SUMMARY} is no summary of an evaluation: it lacks {error}") from error
@@ -66,7 +67,7 @@ def open_results(path: str) -> Results:
         raise UserError(f"the tables in {path} are damaged: {error}") from error
     columns = (tables["targets"][column].to_pylist() for column in ("target_id", "sha256", "rle"))
     facts = {target_id: (sha256, rle) for target_id, sha256, rle in zip(*columns, strict=True)}
-    return Results(path.rstrip("/"), name, protocol, tuple(masks), facts)
+    return Results(path.rstrip("/"), name, settings, tuple(masks), facts)
 
 
 @dataclass(frozen=True, eq=False)

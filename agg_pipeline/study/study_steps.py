@@ -1,4 +1,4 @@
-"""The commands that a study consists of."""
+"""The steps of a study: which commands it consists of, in order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agg_pipeline.database.contents import MANIFEST
 from agg_pipeline.datasets.registry import known_dataset
-from agg_pipeline.evaluation.results import SUMMARY
+from agg_pipeline.evaluation.results_folder import SUMMARY
 from agg_pipeline.study.study_config import PAPER, SOURCES, VARIANTS, StudyConfig
 from agg_pipeline.training.training_folder import ADAPTER, MODEL
 from schemas.errors import UserError
@@ -17,10 +17,10 @@ DATABASE = f"database/{MANIFEST}"
 
 
 @dataclass(frozen=True)
-class Step:
-    """A command of the study.
+class StudyStep:
+    """A step of the study: one command.
 
-    Args:
+    Attributes:
         name: what the study calls it.
         arguments: of ``agg``, without --out.
         folder: its output folder.
@@ -57,14 +57,17 @@ def trainings(config: StudyConfig) -> list[tuple[str, int]]:
     return [(variant, 0) for variant in config.variants] + [(first, seed) for seed in range(1, config.seeds)]
 
 
-def steps(config: StudyConfig, roots: Mapping[str, str], checkpoint: str, out: Path) -> list[Step]:
-    """All commands, in order.
+def study_steps(config: StudyConfig, roots: Mapping[str, str], checkpoint: str, out: Path) -> list[StudyStep]:
+    """All steps, in order.
 
     Args:
         config: a validated configuration.
         roots: root folders of the data sets, by name.
         checkpoint: file of the click model.
         out: output folder of the study.
+
+    Returns:
+        The steps; later ones read what earlier ones write.
 
     Raises:
         UserError: a data set is unknown, or its root is missing.
@@ -82,14 +85,16 @@ def steps(config: StudyConfig, roots: Mapping[str, str], checkpoint: str, out: P
     limit = ("--limit-images", str(config.images)) if config.images else ()
     run = ("proposals", "run", *source(config.objects), *model, *limit, "--rounds", str(config.rounds))
     made = [
-        Step("proposals", (*run, "--preset", config.preset), str(proposals), (DATABASE,)),
-        Step(
+        StudyStep("proposals", (*run, "--preset", config.preset), str(proposals), (DATABASE,)),
+        StudyStep(
             "annotated", ("proposals", "annotate", *source(config.parts), *model, *limit), str(annotated), (DATABASE,)
         ),
     ]
     for variant, seed in trainings(config):
         if variant == PAPER:
-            made.append(Step("proposals of the paper's clicks", (*run, "--preset", "paper"), str(plain), (DATABASE,)))
+            made.append(
+                StudyStep("proposals of the paper's clicks", (*run, "--preset", "paper"), str(plain), (DATABASE,))
+            )
         databases: dict[Path, str] = {}
         if "gt" not in VARIANTS[variant]:
             databases[plain if variant == PAPER else proposals] = config.objects
@@ -101,7 +106,9 @@ def steps(config: StudyConfig, roots: Mapping[str, str], checkpoint: str, out: P
         arguments += ("--precision", config.precision)
         folder = str(out / "trained" / trained_name(variant, seed))
         arguments += (*VARIANTS[variant], "--seed", str(seed))
-        made.append(Step(f"train {trained_name(variant, seed)}", arguments, folder, (learnt(variant),), resumable=True))
+        made.append(
+            StudyStep(f"train {trained_name(variant, seed)}", arguments, folder, (learnt(variant),), resumable=True)
+        )
         for name in config.sets if variant in SOURCES and seed == 0 else config.ablation_sets:
             made += _evaluations(config, variant, seed, name, source(name), model, out)
     return made
@@ -113,7 +120,7 @@ def _data(name: str, roots: Mapping[str, str]) -> tuple[str, ...]:
 
 def _evaluations(
     config: StudyConfig, variant: str, seed: int, name: str, source: tuple[str, ...], model: tuple[str, ...], out: Path
-) -> list[Step]:
+) -> list[StudyStep]:
     """The evaluations of a training on a set."""
     trained = out / "trained" / trained_name(variant, seed) / learnt(variant)
     folder = out / "evaluated" / name / trained_name(variant, seed)
@@ -123,19 +130,19 @@ def _evaluations(
     if "--no-lora" in VARIANTS[variant]:
         mode = ("--granularity", "optimal") if has_table(variant) else ()
         arguments = ("eval", "run", *how, "--checkpoint", str(trained), *model[2:], *mode)
-        return [Step(title, arguments, str(folder / ("optimal" if mode else "none")), (SUMMARY,))]
-    adapted = (*model, "--adapter", str(trained))
+        return [StudyStep(title, arguments, str(folder / ("optimal" if mode else "none")), (SUMMARY,))]
+    fine_tuned = (*model, "--adapter", str(trained))
     if not has_table(variant):
-        return [Step(title, ("eval", "run", *how, *adapted), str(folder / "none"), (SUMMARY,))]
+        return [StudyStep(title, ("eval", "run", *how, *fine_tuned), str(folder / "none"), (SUMMARY,))]
     first = (variant, seed) == (config.variants[0], 0)
     only = ["optimal", "whole"] if not first else ["base", "best-of-10", "optimal", "whole"]
     if name == config.parts and variant in SOURCES and seed == 0:
         only.append("by-class")
     chosen = tuple(text for arm in only for text in ("--only", arm))
-    arguments = ("eval", "adapted", *how, *adapted, *chosen, "--calibrate", str(config.calibrate))
-    made = [Step(title, arguments, str(folder), tuple(f"{arm}/{SUMMARY}" for arm in only))]
+    arguments = ("eval", "adapted", *how, *fine_tuned, *chosen, "--calibrate", str(config.calibrate))
+    made = [StudyStep(title, arguments, str(folder), tuple(f"{arm}/{SUMMARY}" for arm in only))]
     if first:
-        arguments = ("eval", "run", *source, *limits, "--sample", str(config.curves), *adapted, "--curves")
+        arguments = ("eval", "run", *source, *limits, "--sample", str(config.curves), *fine_tuned, "--curves")
         title = f"curves of {trained_name(variant)} on {name}"
-        made.append(Step(title, arguments, str(folder / "curves-of-masks"), (SUMMARY,)))
+        made.append(StudyStep(title, arguments, str(folder / "curves-of-masks"), (SUMMARY,)))
     return made

@@ -1,9 +1,8 @@
-"""The masks of the validation steps, and their pictures."""
+"""The masks of the validation steps."""
 
 import pytest
 
-from agg_pipeline.training.validation_masks import masks_of_evaluation_split, masks_or_note
-from agg_pipeline.training.validation_pictures import delete_pictures_after, pictures
+from agg_pipeline.training.training_validation import masks_of_evaluation_split, masks_or_note
 from schemas.errors import UserError
 
 
@@ -23,12 +22,3 @@ def test_no_masks_are_explained_if_some_were_wanted():
     assert masks_or_note(8, find) == ((), ("no validation steps: 8 are too many",))
     assert masks_or_note(0, find) == ((), ())
     assert masks_or_note(2, lambda masks: ("mask",) * masks) == (("mask", "mask"), ())
-
-
-def test_pictures_of_later_steps_are_deleted(tmp_path):
-    for step in (0, 40, 1000):
-        (tmp_path / f"step-{step:07d}.png").write_bytes(b"")
-    assert list(pictures(tmp_path)) == [0, 40, 1000]
-    delete_pictures_after(tmp_path, 40)
-    assert list(pictures(tmp_path)) == [0, 40]
-    delete_pictures_after(tmp_path / "nowhere", 0)

@@ -45,7 +45,7 @@ def _no_validation(_step: int, _network: SimpleClick) -> None:
     pass
 
 
-def run_training(
+def train_and_save(
     prepared: Prepared, watch: Watch, validate: Callable[[int, SimpleClick], None] = _no_validation
 ) -> tuple[Trained, Path]:
     """Train, save the result and write the page.
@@ -59,7 +59,7 @@ def run_training(
         How the training ended, and the file of the result.
 
     Raises:
-        UserError: the training cannot resume or continue.
+        UserError: the training cannot resume or continue, or another run owns the output folder now.
         StorageError: a file cannot be written.
     """
     training, out = prepared.training, prepared.training.options.out
@@ -78,9 +78,11 @@ def run_training(
             for name, value in done.state.items():
                 parameters[name].copy_(value)
         network.eval()
+        training.options.check_owner()
         path = prepared.save(network)
         # A training that was resumed at its end has usually been validated there.
         if not any(int(row["step"]) == done.step for row in read_log(out / VALIDATION)):
             validate(done.step, network)
+    training.options.check_owner()
     write_page(out, prepared.facts)
     return done, path

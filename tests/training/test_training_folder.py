@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from agg_pipeline.training.folder_claim import check_folder, claim_folder
-from agg_pipeline.training.training_options import TrainingOptions
+from agg_pipeline.training.training_folder import TrainingOptions, check_folder, claim_folder
 from schemas.errors import UserError
 from schemas.resolve import override
 

@@ -1,14 +1,19 @@
-"""From a finished shard of an evaluation to the rows of its tables."""
+"""The tables of an evaluation: the rows of a finished shard, and the tables of all shards in one piece."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from agg_pipeline.database.proposal_rows import reject_row
 from agg_pipeline.evaluation.interactions import EvaluationShard, Outcome
-from agg_pipeline.execution.shard_files import Layout, write_shard
+from agg_pipeline.evaluation.results_folder import Tables
+from agg_pipeline.execution.chain import ShardTask
+from agg_pipeline.execution.shard_files import Layout, read_table, shard_name, write_shard
 from agg_pipeline.storage.rle import encode
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json, Row
@@ -74,7 +79,7 @@ def tables(shard: EvaluationShard) -> dict[str, pa.Table]:
 
 def _click_rows(outcome: Outcome, attempt: int) -> list[Row]:
     target, trace = outcome.target, outcome.traces[attempt]
-    of_run = {
+    of_interaction = {
         "target_id": target.target_id,
         "image_id": target.image.image_id,
         "instance_id": target.instance_id,
@@ -86,7 +91,7 @@ def _click_rows(outcome: Outcome, attempt: int) -> list[Row]:
         "attempt": attempt,
     }
     return [
-        of_run
+        of_interaction
         | {
             "click": number,
             "iou": step.iou,
@@ -101,15 +106,15 @@ def _click_rows(outcome: Outcome, attempt: int) -> list[Row]:
 
 def _mask_rows(outcome: Outcome, attempt: int) -> list[Row]:
     trace = outcome.traces[attempt]
-    of_run = {
+    of_interaction = {
         "target_id": outcome.target.target_id,
         "attempt": attempt,
         "granularity": trace.start.granularity,
     }
-    first = of_run | {"click": 1, "rle": encode(trace.first)}
+    first = of_interaction | {"click": 1, "rle": encode(trace.first)}
     if len(trace.steps) == 1:
         return [first]
-    return [first, of_run | {"click": len(trace.steps), "rle": encode(trace.last)}]
+    return [first, of_interaction | {"click": len(trace.steps), "rle": encode(trace.last)}]
 
 
 def _target_row(outcome: Outcome) -> Row:
@@ -118,7 +123,7 @@ def _target_row(outcome: Outcome) -> Row:
         "target_id": target.target_id,
         "image_id": target.image.image_id,
         "level": target.level,
-        "class": target.kind,
+        "class": target.class_name,
         "height": target.image.height,
         "width": target.image.width,
         "area": area(target.subject.truth),
@@ -126,3 +131,18 @@ def _target_row(outcome: Outcome) -> Row:
         "target": target.subject.target,
         "sha256": target.image.sha256,
     }
+
+
+def collect(store: Store, tasks: Sequence[ShardTask[Any]]) -> Tables:
+    """The tables of all shards in one piece, without the masks of shards that hold more than their task asks for."""
+    parts: dict[str, list[pa.Table]] = {name: [] for name in EVALUATION_FILES}
+    for task in tasks:
+        tables = {name: read_table(store, f"{name}/{shard_name(task.index)}.parquet") for name in parts}
+        images = pa.array([entry.image_id for entry in task.entries])
+        targets = tables["targets"]
+        targets = targets.filter(pc.is_in(targets["image_id"], images)).slice(0, task.limit)
+        ids = targets["target_id"].combine_chunks()
+        for name, table in tables.items():
+            column, wanted = ("image_id", images) if name == "rejects" else ("target_id", ids)
+            parts[name].append(table.filter(pc.is_in(table[column], wanted)))
+    return {name: pa.concat_tables(tables).combine_chunks() for name, tables in parts.items()}

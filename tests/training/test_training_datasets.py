@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from agg_pipeline.datasets.registry import open_dataset
-from agg_pipeline.training.dataset_mixture import DatasetMixture
+from agg_pipeline.training.training_datasets import DatasetMixture
 from schemas.errors import UserError
 from stages.draws import generator
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from agg_pipeline.datasets.registry import open_dataset
-from agg_pipeline.evaluation.arms import ARMS, TABLES, evaluate_adapted, fitting
+from agg_pipeline.evaluation.run_arms import ARMS, TABLES, fitting, run_arms
 from schemas.config import EvaluationConfig
 from schemas.errors import UserError
 from schemas.resolve import override
@@ -31,7 +31,7 @@ def demo():
 
 def test_arms_and_their_comparison(demo, tmp_path):
     evaluate = Evaluator()
-    tables = evaluate_adapted(*demo, EvaluationConfig(seed=3), list(ARMS), 7, str(tmp_path), "the models", evaluate)
+    tables = run_arms(*demo, EvaluationConfig(seed=3), list(ARMS), 7, str(tmp_path), "the models", evaluate)
     asked = evaluate.asked
     assert list(asked) == ["base", "best-of-10", "optimal", "curves", "by-class", "whole"]
     assert {name: adapted for name, (_, adapted, _) in asked.items()} == {
@@ -61,7 +61,7 @@ def test_arms_and_their_comparison(demo, tmp_path):
 def test_granularity_by_class_needs_other_images(demo, tmp_path):
     evaluate = Evaluator()
     with pytest.raises(ValueError, match="needs other images"):
-        evaluate_adapted(demo[0], None, EvaluationConfig(), ["by-class"], 7, str(tmp_path), "the models", evaluate)
+        run_arms(demo[0], None, EvaluationConfig(), ["by-class"], 7, str(tmp_path), "the models", evaluate)
     assert not evaluate.asked
 
 
@@ -75,6 +75,6 @@ def test_only_what_the_set_has_masks_for(demo, tmp_path):
         fitting(["base", "by-class"], objects)
     evaluate = Evaluator()
     config = override(EvaluationConfig(), {"level": "object"})
-    (table,) = evaluate_adapted(objects, None, config, ["base", "whole"], 7, str(tmp_path), "the models", evaluate)
+    (table,) = run_arms(objects, None, config, ["base", "whole"], 7, str(tmp_path), "the models", evaluate)
     assert list(evaluate.asked) == ["base", "whole"]
     assert len(table.rows) == 3

@@ -1,4 +1,4 @@
-"""The images of pre-training: data sets, each drawn from as often as its weight says."""
+"""The data sets of a training: chosen by name, root and split, and mixed by weight for pre-training."""
 
 from __future__ import annotations
 
@@ -9,13 +9,36 @@ from operator import attrgetter
 import numpy as np
 
 from agg_pipeline.datasets.dataset import Dataset
+from agg_pipeline.datasets.registry import known_dataset, open_dataset
 from agg_pipeline.storage.recent import Recent
-from agg_pipeline.training.image_cache import IMAGE_CACHE_BYTES
+from agg_pipeline.training.training_images import IMAGE_CACHE_BYTES
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageRecord
 
+DatasetChoice = tuple[str, str, str]
+"""Name, root and split of a data set. The split "" is the set's usual one. A built-in set has no root; its split may
+stand in the root's place."""
 TRIES = 100
 """Images drawn at most until one holds an object."""
+
+
+def open_datasets(choices: Sequence[DatasetChoice]) -> list[Dataset]:
+    """List the splits of data sets.
+
+    Raises:
+        UserError: a data set or split is unknown or incomplete, or a split is named twice.
+    """
+    return [
+        open_dataset(name, "" if known_dataset(name).built_in else root, _split(name, root, split))
+        for name, root, split in choices
+    ]
+
+
+def _split(name: str, root: str, split: str) -> str:
+    known = known_dataset(name)
+    if known.built_in and root and split:
+        raise UserError(f"--data {name}:{root} names a split already; leave --split out, or give it an empty one")
+    return split or (root if known.built_in else "") or known.default_split
 
 
 class DatasetMixture:

@@ -1,20 +1,28 @@
-"""Choosing the masks of the validation steps: a few masks per level, of images that are not trained on."""
+"""Validation steps: which masks they take, and what the model makes of their first click at every granularity."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.evaluated_masks import EvaluatedMask, sample, targets_of, why_skipped
 from agg_pipeline.datasets.registry import known_dataset, open_dataset
-from agg_pipeline.training.dataset_choice import DatasetChoice
-from schemas.config import EvaluationConfig
+from agg_pipeline.inference.predictor import Predictor
+from agg_pipeline.models.simpleclick import SimpleClick
+from agg_pipeline.training.training_datasets import DatasetChoice
+from agg_pipeline.training.validation_pictures import Validation
+from schemas.config import ClicksConfig, EvaluationConfig, PredictorConfig
 from schemas.errors import ImageError, UserError
+from schemas.numbers import GRANULARITIES
 from schemas.records import ImageEntry
+from stages.evaluate import Start, evaluate
 
 IMAGES = 12
 """Images that are read, spread over the split."""
+FIRST_CLICK = ClicksConfig(max_clicks=1, early_stop=False)
 
 
 def masks_or_note(
@@ -43,6 +51,9 @@ def masks_of_evaluation_split(choice: DatasetChoice, seed: int, masks: int) -> t
         seed: of the draw.
         masks: masks per level.
 
+    Returns:
+        The masks.
+
     Raises:
         UserError: the split for evaluation is trained on, or cannot be read.
     """
@@ -63,6 +74,9 @@ def objects_of_other_images(
         datasets: their splits that are trained on, opened.
         seed: of the draw.
         masks: objects per data set.
+
+    Returns:
+        The objects.
 
     Raises:
         UserError: all images of the evaluation splits are trained on, or a split cannot be read.
@@ -91,6 +105,9 @@ def draw_masks(dataset: Dataset, seed: int, masks: int) -> tuple[EvaluatedMask, 
         seed: of the draw.
         masks: masks per level.
 
+    Returns:
+        The masks; fewer if these images have fewer.
+
     Raises:
         UserError: these images have no mask that can be evaluated.
     """
@@ -110,3 +127,27 @@ def _usable(dataset: Dataset, entry: ImageEntry) -> list[EvaluatedMask]:
     except ImageError:
         return []
     return [mask for mask in targets_of(record, EvaluationConfig()) if why_skipped(mask.subject) is None]
+
+
+def validate(network: SimpleClick, targets: Sequence[EvaluatedMask], config: PredictorConfig) -> Validation:
+    """Predict the validation masks from their first click at every granularity.
+
+    Args:
+        network: the model, with or without a granularity table.
+        targets: the validation masks.
+        config: device, threads and arithmetic; the input size is the network's.
+
+    Returns:
+        The predictions and their IoU.
+    """
+    has_granularity = network.adapter is not None and network.adapter.table is not None
+    granularities: tuple[float | None, ...] = GRANULARITIES if has_granularity else (None,)
+    model = Predictor(network, replace(config, input_size=network.input_size))
+    starts = [Start(granularity) for granularity in granularities]
+    clicks, masks, ious = [], [], []
+    for target in targets:
+        (traces,) = evaluate([target.subject], [starts], model, FIRST_CLICK)
+        clicks.append(traces[0].steps[0].click)
+        masks.append(tuple(trace.first for trace in traces))
+        ious.append([trace.steps[0].iou for trace in traces])
+    return Validation(tuple(clicks), granularities, tuple(masks), np.array(ious))

@@ -7,8 +7,8 @@ import pytest
 
 from agg_pipeline.models.checkpoints import CheckpointInfo, default_checkpoint, load_click_model
 from agg_pipeline.storage.store import Store
-from agg_pipeline.training.base_model import base_model_notes, load_base_model
-from agg_pipeline.training.run import run_training
+from agg_pipeline.training.train_and_save import train_and_save
+from agg_pipeline.training.trained_model import base_model_notes, load_base_model
 from schemas.errors import UserError
 from tests.training.conftest import Steps
 
@@ -51,6 +51,6 @@ def test_a_plan_that_names_no_model_is_named(model):
 
 
 def test_a_model_that_follows_granularity_is_refused(prepared):
-    _, path = run_training(prepared(changes={"lora": False, "training": {"epochs": 1}}), Steps())
+    _, path = train_and_save(prepared(changes={"lora": False, "training": {"epochs": 1}}), Steps())
     with pytest.raises(UserError, match="holds a granularity table; training starts from a click model without one"):
         load_base_model(str(path), 32)

@@ -1,4 +1,4 @@
-"""What commands that write to a folder share: how they start, and what they say when they are stopped."""
+"""How commands that write to a folder start, and what they say when they are stopped."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from agg_pipeline.training.batch_order import BatchOrder
+from agg_pipeline.training.training_batches import BatchOrder
 
 
 def test_an_epoch_holds_every_image(config):

@@ -10,7 +10,7 @@ from agg_pipeline.database.contents import SAMPLING_FILE
 from agg_pipeline.database.reader import ProposalDatabase, open_proposals
 from agg_pipeline.database.sampling import write_sampling
 from agg_pipeline.execution.shard_files import damage
-from agg_pipeline.training.dataset_choice import DatasetChoice
+from agg_pipeline.training.training_datasets import DatasetChoice
 from schemas.canonical import Json, content_hash
 from schemas.errors import StorageError, UserError
 
@@ -21,6 +21,9 @@ def open_databases(paths: Sequence[str], roots: Mapping[str, str]) -> list[Propo
     Args:
         paths: a path per database: of the database, or of a run's output folder.
         roots: roots of data sets by name; "" for the root without a name.
+
+    Returns:
+        The databases, in the order of the paths.
 
     Raises:
         UserError: a database is missing, damaged or given twice, or a root belongs to none of them.

@@ -1,0 +1,111 @@
+"""``agg eval adapted``: a fine-tuned model beside its base model, and the controls of a fair comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from agg_pipeline.datasets.dataset import Dataset
+from agg_pipeline.evaluation.arms import ARMS, Arm
+from agg_pipeline.evaluation.compare import comparison, same_masks
+from agg_pipeline.evaluation.per_class import class_granularities
+from agg_pipeline.evaluation.results_folder import Results, open_results
+from agg_pipeline.report.text_table import Table, markdown
+from agg_pipeline.storage.store import Store
+from schemas.config import EvaluationConfig
+from schemas.errors import UserError
+from schemas.resolve import override, validated
+
+TABLES = "comparison.md"
+"""File of the tables."""
+CURVES = "curves"
+"""Folder of the results by which the granularity of each class is chosen."""
+Evaluate = Callable[[Dataset, bool, EvaluationConfig, str], None]
+"""(data set, whether to use the adapter, configuration, folder) -> evaluates into a folder of results."""
+
+
+def fitting(names: Sequence[str], dataset: Dataset) -> list[str]:
+    """Choose the arms that a data set has masks for.
+
+    Args:
+        names: wanted arms; empty for all that fit.
+        dataset: the data set.
+
+    Returns:
+        Names of arms.
+
+    Raises:
+        UserError: a wanted arm needs masks that the data set does not have.
+    """
+    for name in names:
+        if not set(dataset.levels) & set(ARMS[name].levels):
+            raise UserError(f"{name} is about parts, and data set {dataset.name} has none")
+    return [name for name in names or ARMS if set(dataset.levels) & set(ARMS[name].levels)]
+
+
+def run_arms(
+    dataset: Dataset,
+    others: Dataset | None,
+    config: EvaluationConfig,
+    names: Sequence[str],
+    calibrated: int,
+    out: str,
+    models: str,
+    evaluate: Evaluate,
+) -> list[Table]:
+    """Run several arms and compare them level by level.
+
+    Args:
+        dataset: data set to evaluate.
+        others: other images of the set, by which ``by-class`` chooses its granularities; None if it is not run.
+        config: configuration that the arms change.
+        names: arms that fit the data set (``fitting``).
+        calibrated: parts that are drawn from ``others``.
+        out: output folder, with a folder of results per arm and ``comparison.md``.
+        models: line above the tables that names the models.
+        evaluate: runs one evaluation.
+
+    Returns:
+        The tables.
+
+    Raises:
+        ValueError: ``by-class`` is run without other images.
+    """
+    if "by-class" in names and others is None:
+        raise ValueError("by-class needs other images")
+    store = Store(out).anchored()
+    for name in names:
+        arm_config = config_of(ARMS[name], config)
+        if name == "by-class" and others is not None:
+            folder = store.below(CURVES).url
+            evaluate(others, True, _calibration_config(arm_config, calibrated), folder)
+            arm_config = replace(arm_config, granularities=class_granularities(folder))
+        evaluate(dataset, ARMS[name].fine_tuned, validated(arm_config), store.below(name).url)
+    results = [(ARMS[name], open_results(store.below(name).url)) for name in names]
+    tables = [table for level in ("object", "part") for table in _compared(level, results)]
+    store.write(TABLES, f"{models}\n\n{markdown(tables)}".encode())
+    return tables
+
+
+def config_of(arm: Arm, config: EvaluationConfig) -> EvaluationConfig:
+    """The configuration of an arm; that of ``by-class`` still lacks its granularities."""
+    # An arm of both levels keeps the configured level.
+    level = {"level": arm.levels[0]} if len(arm.levels) == 1 else {}
+    changed: EvaluationConfig = override(config, {**arm.changes, **level})
+    return changed
+
+
+def _calibration_config(config: EvaluationConfig, parts: int) -> EvaluationConfig:
+    changes = {"mode": "curves", "sample": parts, "clicks": {"early_stop": False}}
+    changed: EvaluationConfig = validated(override(config, changes))
+    return changed
+
+
+def _compared(level: str, results: Sequence[tuple[Arm, Results]]) -> list[Table]:
+    """The table of a level, over the arms that have masks of it."""
+    of_level = []
+    for arm, arm_results in results:
+        masks = tuple(mask for mask in arm_results.masks if mask.level == level)
+        if masks:
+            of_level.append(replace(arm_results, name=arm.name, masks=masks))
+    return comparison(same_masks(of_level, intersect=False), with_published=False) if of_level else []

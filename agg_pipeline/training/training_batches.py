@@ -1,0 +1,168 @@
+"""Batches: which samples form them, and the processes that prepare them ahead of the loop."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from agg_pipeline.training.training_errors import HOW_TO_RESUME, message_of_traceback
+from agg_pipeline.training.training_sample import Sample
+from schemas.errors import UserError
+from schemas.records import Click
+from schemas.training import TrainingConfig
+from stages.draws import generator
+
+KILLED = f"a process that prepares samples was killed, perhaps because memory ran out; {HOW_TO_RESUME}"
+PREFETCHED = 4
+"""Batches that each process prepares ahead."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """B samples of side S.
+
+    Attributes:
+        pixels: (B, S, S, 3) uint8 RGB.
+        target: (B, S, S) int8; 1 object, 0 background, -1 ignored.
+        prompt: (B, S, S) bool, the mask prompts.
+        clicks: clicks per sample.
+        rows: (B,) int64, rows of the granularity table; -1 for none.
+    """
+
+    pixels: Tensor
+    target: Tensor
+    prompt: Tensor
+    clicks: tuple[tuple[Click, ...], ...]
+    rows: Tensor
+
+    def __len__(self) -> int:
+        return len(self.clicks)
+
+    def part(self, start: int, stop: int) -> Batch:
+        """The samples from ``start`` to before ``stop``."""
+        own = slice(start, stop)
+        return Batch(self.pixels[own], self.target[own], self.prompt[own], self.clicks[own], self.rows[own])
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Put samples of the same size side by side."""
+    return Batch(
+        torch.from_numpy(np.stack([sample.pixels for sample in samples])),
+        torch.from_numpy(np.stack([sample.target for sample in samples])),
+        torch.from_numpy(np.stack([sample.prompt for sample in samples])),
+        tuple(sample.clicks for sample in samples),
+        torch.tensor([sample.row for sample in samples]),
+    )
+
+
+@dataclass(frozen=True)
+class BatchOrder:
+    """The batches of all epochs, as lists of (epoch, number of the sample in the epoch).
+
+    Attributes:
+        samples: samples per epoch.
+        config: seed, epochs and size of a batch.
+        rank: number of this process, from 0.
+        ranks: processes that share each batch.
+    """
+
+    samples: int
+    config: TrainingConfig
+    rank: int = 0
+    ranks: int = 1
+
+    @property
+    def steps(self) -> int:
+        """Steps of all epochs."""
+        return self.per_epoch * self.config.epochs
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps per epoch: each sample once; the epoch's first samples fill up its last batch."""
+        return -(-self.samples // self.config.batch)
+
+    def epoch_of(self, step: int) -> int:
+        """Epoch of a step; both count from 0."""
+        return step // self.per_epoch
+
+    def after(self, step: int) -> Iterator[list[tuple[int, int]]]:
+        """This process's share of the batches that follow the first ``step`` batches."""
+        size = self.config.batch
+        for epoch in range(self.epoch_of(step), self.config.epochs):
+            order = generator(self.config.seed, "order", epoch).permutation(self.samples)
+            order = np.resize(order, self.per_epoch * size)
+            first = step - epoch * self.per_epoch if epoch == self.epoch_of(step) else 0
+            for number in range(first, self.per_epoch):
+                whole = order[number * size : (number + 1) * size]
+                yield [(epoch, int(sample)) for sample in whole[self.rank :: self.ranks]]
+
+
+def load_batches(samples: Dataset[Sample], order: BatchOrder, step: int, loaders: int) -> Iterator[Batch]:
+    """Start to prepare the batches that follow the first ``step`` batches.
+
+    Args:
+        samples: samples by (epoch, number); pickled if there are processes to send it to.
+        order: which samples form which batch.
+        step: batches to skip.
+        loaders: processes that prepare batches; 0 to prepare them in this one.
+
+    Returns:
+        The batches in order; take them with ``next_batch``.
+    """
+    before = signal.getsignal(signal.SIGCHLD)
+    loader = iter(
+        DataLoader(
+            samples,
+            batch_sampler=_After(order, step),
+            num_workers=loaders,
+            collate_fn=collate,
+            worker_init_fn=_start_loader,
+            multiprocessing_context="spawn" if loaders else None,
+            prefetch_factor=PREFETCHED if loaders else None,
+        )
+    )
+    # torch's handler would raise the error of a killed process at any place; without it, the next batch fails.
+    if signal.getsignal(signal.SIGCHLD) is not before:
+        signal.signal(signal.SIGCHLD, before)
+    return loader
+
+
+def next_batch(loader: Iterator[Batch]) -> Batch:
+    """Take the next batch.
+
+    Raises:
+        UserError: a sample cannot be made, or a process that prepares samples was killed.
+    """
+    try:
+        return next(loader)
+    except UserError as error:
+        # An error of another process comes with that process's traceback.
+        raise type(error)(message_of_traceback(str(error))) from error
+    except (ConnectionError, EOFError) as error:
+        raise UserError(KILLED) from error
+    except RuntimeError as error:
+        if "DataLoader worker (pid" not in str(error):
+            raise
+        raise UserError(KILLED) from error
+
+
+@dataclass(frozen=True)
+class _After:
+    """The batches after a step; DataLoader iterates over it."""
+
+    order: BatchOrder
+    step: int
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return self.order.after(self.step)
+
+
+def _start_loader(_number: int) -> None:
+    cv2.setNumThreads(1)
