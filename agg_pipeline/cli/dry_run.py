@@ -28,7 +28,7 @@ def print_dry_run(store: Store, job: Job, config: Any, options: RunOptions) -> N
         options: who would do the work.
     """
     from agg_pipeline.execution.dry_run import estimated_seconds, outlook
-    from agg_pipeline.report.progress import duration
+    from schemas.words import duration
 
     found = outlook(store, job, options.overwrite)
     left = found.missing_images

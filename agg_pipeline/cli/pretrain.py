@@ -15,6 +15,7 @@ from agg_pipeline.cli.settings import config_options, configured, recipe_option,
 from agg_pipeline.cli.training import TrainingRun, own_folder, run_prepared
 from schemas.errors import UserError
 from schemas.training import PretrainConfig
+from schemas.words import plural
 
 if TYPE_CHECKING:
     from agg_pipeline.training.pretrain import PretrainInputs
@@ -56,8 +57,8 @@ class Mixture:
 
         if self.split and len(self.split) != len(self.data):
             raise UserError(
-                f"{len(self.split)} splits for {len(self.data)} data sets; give one to each ('' for the usual one), "
-                "or none"
+                f"{plural(len(self.split), 'split')} for {plural(len(self.data), 'data set')}; "
+                "give one to each ('' for the usual one), or none"
             )
         sets = zip(map(_named, self.data), self.split or [""] * len(self.data), strict=True)
         return PretrainInputs(tuple((name, root, own) for (name, root), own in sets), self.weight, checkpoint)

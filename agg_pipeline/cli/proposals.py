@@ -18,6 +18,7 @@ from agg_pipeline.cli.runs import recorded
 from agg_pipeline.cli.settings import config_options, configured, preset_option, read_toml, resolve
 from schemas.config import PRESETS, ProposalsConfig, Source
 from schemas.errors import UserError
+from schemas.words import plural
 
 if TYPE_CHECKING:
     from agg_pipeline.datasets.dataset import Dataset
@@ -152,7 +153,7 @@ def _write_report(summary: Summary, dataset: Dataset, out: str, images: int) -> 
         report.write_json("timings.json", timings)
     seed = summary.manifest["plan"]["seed"]
     shown = write_gallery(summary.database, dataset, report, "gallery.html", images, seed)
-    say(f"{report.url}/gallery.html shows {shown} images; the database is {summary.database.store.url}")
+    say(f"{report.url}/gallery.html shows {plural(shown, 'image')}; the database is {summary.database.store.url}")
     say(closing_line(out, f"{report.url}/gallery.html"))
 
 

@@ -18,6 +18,7 @@ from agg_pipeline.training.training_options import TrainingOptions
 from schemas.config import PredictorConfig
 from schemas.errors import UserError
 from schemas.training import FinetuneConfig, PretrainConfig
+from schemas.words import plural
 
 if TYPE_CHECKING:
     from agg_pipeline.training.run import Prepared
@@ -113,6 +114,8 @@ def run_prepared(
         raise UserError(f"cannot write {options.out}: {error.strerror}") from error
     finally:
         monitor.close()
-    how = "" if done.step == done.steps else f" after {done.step} of {done.steps} steps; use --resume to resume"
+    how = (
+        "" if done.step == done.steps else f" after {done.step} of {plural(done.steps, 'step')}; use --resume to resume"
+    )
     say(f"{path} holds what was learnt{how}")
     say(closing_line(str(options.out), str(options.out / PAGE)))

@@ -37,6 +37,7 @@ from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.config import EvaluationConfig
 from schemas.errors import UserError
+from schemas.words import plural
 
 LARGER_INPUTS = {("davis", 448): 672}
 """Side of the input for a set and a checkpoint's own side, where the field takes another one (protocol, section 2)."""
@@ -139,7 +140,7 @@ def _chosen(
     tasks = tasks_of(dataset, config, config.batch.images_per_shard, options.limit_images)
     images = images_of(tasks)
     if config.sample:
-        progress.say(f"reading {images} images to draw {config.sample} masks per level")
+        progress.say(f"reading {plural(images, 'image')} to draw {plural(config.sample, 'mask')} per level")
         tasks = sampled(dataset, tasks, config)
     if limit_objects is not None:
         tasks = limited(tasks, limit_objects)

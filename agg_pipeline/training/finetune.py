@@ -29,6 +29,7 @@ from agg_pipeline.training.training_result import save_finetuned
 from agg_pipeline.training.validation_masks import masks_of_evaluation_split, masks_or_note
 from schemas.canonical import content_hash
 from schemas.training import FinetuneConfig
+from schemas.words import plural
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def prepare(
     network, info = load_base_model(inputs.checkpoint, config.augment.size)
     check_folder(options, config)
     masks = _open_masks(databases, inputs.roots, config)
-    say(f"checking that {len(masks.rows.images)} images are those that the masks were made for")
+    say(f"comparing {plural(len(masks.rows.images), 'image')} with those that the masks were made for")
     check_images(masks.rows.images, masks.readers)
 
     contents = [content(database) for database in databases]

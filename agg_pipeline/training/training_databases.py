@@ -13,6 +13,7 @@ from agg_pipeline.execution.shard_files import damage
 from agg_pipeline.training.dataset_choice import DatasetChoice
 from schemas.canonical import Json, content_hash
 from schemas.errors import StorageError, UserError
+from schemas.words import plural
 
 
 def open_databases(paths: Sequence[str], roots: Mapping[str, str]) -> list[ProposalDatabase]:
@@ -54,7 +55,9 @@ def database_notes(database: ProposalDatabase) -> list[str]:
     shards, finished = len(database.plan["shards"]), len(database.sidecars)
     if finished < shards:
         where = database.store.url
-        notes.append(f"{where} is limited or unfinished: training uses the {finished} of {shards} shards it has")
+        notes.append(
+            f"{where} is limited or unfinished: training uses the {finished} of {plural(shards, 'shard')} it has"
+        )
     if not database.store.exists(SAMPLING_FILE):
         try:
             write_sampling(database.store, database.sidecars)

@@ -9,6 +9,7 @@ import torch
 
 from schemas.errors import StorageError, UserError
 from schemas.training import TrainingConfig
+from schemas.words import plural
 
 OURS = tuple(f"{kind.__module__}.{kind.__qualname__}: " for kind in (UserError, StorageError))
 """How the last line of a traceback starts for an error that the user can mend."""
@@ -27,6 +28,6 @@ def explaining_lack_of_memory(config: TrainingConfig) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise UserError(
-            f"the GPU has too little memory for a batch of {config.batch} in {config.accumulate} part(s): "
+            f"the GPU has too little memory for a batch of {config.batch} in {plural(config.accumulate, 'part')}: "
             f"use a smaller --batch, or more parts with --accumulate ({str(error).splitlines()[0]})"
         ) from error

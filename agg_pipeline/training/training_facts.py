@@ -12,6 +12,7 @@ from agg_pipeline.training.dataset_mixture import DatasetMixture
 from agg_pipeline.training.mask_rows import MaskRows
 from schemas.canonical import Json, flatten
 from schemas.training import FinetuneConfig, PretrainConfig
+from schemas.words import plural
 
 
 def finetuning_facts(
@@ -19,9 +20,10 @@ def finetuning_facts(
 ) -> Json:
     """Facts of a fine-tuning: ``data`` and ``how`` in words, and ``config`` by key."""
     names = (f"{each.plan['dataset']['name']} ({each.plan['dataset']['split']})" for each in databases)
+    masks = f"{plural(len(rows), 'mask')} of {plural(len(rows.images), 'image')}"
     return {
         "data": ", ".join(names),
-        "how": f"{len(rows)} masks of {len(rows.images)} images; base {info.architecture} ({info.sha256[:12]})",
+        "how": f"{masks}; base {info.architecture} ({info.sha256[:12]})",
         "config": flatten(asdict(config)),
     }
 
@@ -34,6 +36,6 @@ def pretraining_facts(mixture: DatasetMixture, network: SimpleClick, base: str, 
     start = f"starting from the model {base[:12]}" if base else "starting from random weights"
     return {
         "data": ", ".join(sets),
-        "how": f"{images} images; {network.arch.name} at {network.input_size}, {start}",
+        "how": f"{plural(images, 'image')}; {network.arch.name} at {network.input_size}, {start}",
         "config": flatten(asdict(config)),
     }

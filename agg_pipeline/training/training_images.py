@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from agg_pipeline.datasets.registry import known_dataset, root_of
 from schemas.errors import ImageError, UserError
+from schemas.words import plural
 
 NAMED = 3
 """Images that a message names."""
@@ -80,7 +81,7 @@ def check_images(images: Sequence[UsedImage], readers: Sequence[ImageReader]) ->
     if wrong:
         more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
         raise UserError(
-            f"{len(wrong)} of {len(images)} images are not those that the masks were made for: "
+            f"{len(wrong)} of {plural(len(images), 'image')} are not those that the masks were made for: "
             f"{', '.join(wrong[:NAMED])}{more}; is --data the right folder?"
         )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agg_pipeline.report.progress import duration
 from agg_pipeline.training.training_loop import StepDone
+from schemas.words import duration, plural, speed
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def step_line(first: StepDone, last: StepDone, loss: float) -> str:
     seconds, waited = last.seconds - first.waited, last.waited - first.waited
     left = seconds / (last.step - first.step + 1) * (last.steps - last.step)
     return (
-        f"step {last.step} of {last.steps}, loss {loss:.4f}, {last.samples / seconds:.1f} samples/s, "
+        f"step {last.step} of {last.steps}, loss {loss:.4f}, {speed(last.samples / seconds, 'sample')}, "
         f"{waited / seconds:.0%} waiting for data, {duration(left)} left"
     )
 
@@ -60,4 +60,4 @@ def validation_lines(step: int, granularities: Sequence[float | None], levels: S
 
 
 def _masks(level: LevelMeans) -> str:
-    return f"{level.masks} {level.level}{'' if level.masks == 1 else 's'}"
+    return plural(level.masks, level.level)

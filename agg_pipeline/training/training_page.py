@@ -13,6 +13,7 @@ from agg_pipeline.training.training_log import IOU_COLUMNS, read_log
 from agg_pipeline.training.validation_pictures import pictures
 from schemas.canonical import Json
 from schemas.numbers import GRANULARITIES
+from schemas.words import plural
 
 SMOOTHED = 25
 """Steps over which the loss is averaged in the chart."""
@@ -48,7 +49,7 @@ def _chart(out: Path) -> str:
         smooth = np.convolve(losses, np.ones(width) / width, mode="valid")
         left.plot([int(row["step"]) for row in steps[width - 1 :]], smooth, color="#2f8cff")
     left.set_xlabel("step")
-    left.set_ylabel(f"loss, mean of {width} steps")
+    left.set_ylabel(f"loss, mean of {plural(width, 'step')}")
     for axes, level in zip(others, levels, strict=True):
         own = [row for row in validations if row["level"] == level]
         for number, row in enumerate(own):

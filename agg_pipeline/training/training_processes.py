@@ -19,6 +19,7 @@ from agg_pipeline.training.training_errors import OURS, explaining_lack_of_memor
 from agg_pipeline.training.training_loop import Trained, Training, Watch, run_steps
 from schemas.errors import UserError
 from schemas.training import TrainingConfig
+from schemas.words import plural
 
 
 def check_devices(config: TrainingConfig) -> None:
@@ -26,7 +27,7 @@ def check_devices(config: TrainingConfig) -> None:
     if config.devices > 1 and ":" in config.device:
         raise UserError(f"device {config.device!r} is one device; for several, use --device cuda with --devices")
     if config.batch % config.devices:
-        raise UserError(f"a batch of {config.batch} cannot be shared equally by {config.devices} devices")
+        raise UserError(f"a batch of {config.batch} cannot be shared equally by {plural(config.devices, 'device')}")
     check_gpu(config.device, config.devices)
 
 
