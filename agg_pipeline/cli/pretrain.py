@@ -13,6 +13,7 @@ from agg_pipeline.cli.options import FILE, PLACE, finite, named_root
 from agg_pipeline.cli.run_log import run_log
 from agg_pipeline.cli.settings import config_options, configured, recipe_option, recipes, resolve_recipe
 from agg_pipeline.cli.training import TrainingRun, own_folder, run_prepared
+from agg_pipeline.cli.training_dry_run import print_training
 from schemas.errors import UserError
 from schemas.training import PretrainConfig
 from schemas.words import plural
@@ -111,6 +112,9 @@ def group(mixture: Mixture, checkpoint: str, recipe: str, run: TrainingRun, sett
         raise UserError("--architecture is for a model that is trained from scratch; leave it or --checkpoint out")
     config = resolve_recipe(PretrainConfig(), "pretrain", recipe, settings)
     inputs = mixture.inputs(checkpoint)
+    if run.dry_run:
+        print_training(config, lambda options: prepare(config, inputs, options), run)
+        return
     with own_folder(run.out) as folder, run_log(str(folder)) as log:
         options = run.options(folder)
         prepared = prepare(config, inputs, options)

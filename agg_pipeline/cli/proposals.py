@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
-from agg_pipeline.cli.dry_run import print_dry_run
+from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, comment, print_config, print_run
 from agg_pipeline.cli.option_groups import Command, Decorator, examples, gathered, option, options_of
 from agg_pipeline.cli.options import CHECKPOINT, PLACE, Data, Run, model_file
 from agg_pipeline.cli.run_log import logged
@@ -110,7 +110,9 @@ def _run(
         if source == "gt":
             _check_parts(dataset)
         if run.dry_run:
-            print_dry_run(*prepare(dataset, model_file(checkpoint), config, run.options), config, run.options)
+            print_config(config)
+            print_run(*prepare(dataset, model_file(checkpoint), config, run.options), run.options)
+            comment(NOTHING_WRITTEN)
             return
         progress = RunProgress()
         try:

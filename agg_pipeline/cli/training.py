@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agg_pipeline.cli.option_groups import given
-from agg_pipeline.cli.options import PLACE, finite
+from agg_pipeline.cli.options import DRY_RUN, PLACE, finite
 from agg_pipeline.cli.runs import check_start
 from agg_pipeline.training.training_options import TrainingOptions
 from schemas.config import PredictorConfig
@@ -62,11 +62,18 @@ class TrainingRun:
     )
     resume: bool = given("--resume", is_flag=True, help="Resume the training in the folder from its last checkpoint.")
     overwrite: bool = given("--overwrite", is_flag=True, help="Delete another training's files in the folder first.")
+    dry_run: bool = given("--dry-run", is_flag=True, help=DRY_RUN)
 
     def options(self, folder: Path) -> TrainingOptions:
         """What the training itself takes. folder: the output folder, owned."""
         return TrainingOptions(
-            folder, self.resume, self.overwrite, self.max_minutes, self.checkpoint_minutes, self.validation_masks
+            folder,
+            self.resume,
+            self.overwrite,
+            self.max_minutes,
+            self.checkpoint_minutes,
+            self.validation_masks,
+            self.dry_run,
         )
 
 
@@ -76,13 +83,20 @@ def own_folder(out: str) -> Iterator[Path]:
     from agg_pipeline.storage.lock import owned
     from agg_pipeline.storage.store import Store
 
+    folder = local_folder(out)
+    with owned(Store(str(folder))):
+        yield folder
+
+
+def local_folder(out: str) -> Path:
+    """A local output folder, which may be missing; UserError if it cannot be one."""
+    from agg_pipeline.storage.store import Store
+
     check_start(out)
     store = Store(out)
     if not store.is_local():
         raise UserError(f"--out {out}: this command writes to a folder of this machine")
-    folder = Path(store.anchored().url).resolve()
-    with owned(Store(str(folder))):
-        yield folder
+    return Path(store.anchored().url).resolve()
 
 
 def run_prepared(

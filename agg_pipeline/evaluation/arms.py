@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from agg_pipeline.datasets.dataset import Dataset
@@ -73,6 +73,35 @@ def evaluate_adapted(
     Raises:
         ValueError: ``by-class`` is run without other images.
     """
+    store = Store(out).anchored()
+    for evaluation in evaluations(dataset, others, config, names, calibrated, out):
+        evaluate(*evaluation)
+    results = [(ARMS[name], open_results(store.below(name).url)) for name in names]
+    tables = [table for level in ("object", "part") for table in _compared(level, results)]
+    store.write(TABLES, f"{models}\n\n{markdown(tables)}".encode())
+    return tables
+
+
+def evaluations(
+    dataset: Dataset,
+    others: Dataset | None,
+    config: EvaluationConfig,
+    names: Sequence[str],
+    calibrated: int,
+    out: str,
+    granularities: Callable[[str], tuple[tuple[str, float], ...]] = class_granularities,
+) -> Iterator[tuple[Dataset, bool, EvaluationConfig, str]]:
+    """The evaluations of several arms, one after the other, as ``evaluate`` takes them; see ``evaluate_adapted``.
+
+    Args:
+        dataset: data set to evaluate.
+        others: other images of the set.
+        config: configuration that the arms change.
+        names: arms.
+        calibrated: parts that are drawn from ``others``.
+        out: output folder.
+        granularities: reads the granularity of each class from results; called when these have been made.
+    """
     if "by-class" in names and others is None:
         raise ValueError("by-class needs other images")
     store = Store(out).anchored()
@@ -80,13 +109,9 @@ def evaluate_adapted(
         arm_config = config_of(ARMS[name], config)
         if name == "by-class" and others is not None:
             folder = store.below(CURVES).url
-            evaluate(others, True, _calibration_config(arm_config, calibrated), folder)
-            arm_config = replace(arm_config, granularities=class_granularities(folder))
-        evaluate(dataset, ARMS[name].adapted, validated(arm_config), store.below(name).url)
-    results = [(ARMS[name], open_results(store.below(name).url)) for name in names]
-    tables = [table for level in ("object", "part") for table in _compared(level, results)]
-    store.write(TABLES, f"{models}\n\n{markdown(tables)}".encode())
-    return tables
+            yield others, True, _calibration_config(arm_config, calibrated), folder
+            arm_config = replace(arm_config, granularities=granularities(folder))
+        yield dataset, ARMS[name].adapted, validated(arm_config), store.below(name).url
 
 
 def config_of(arm: Arm, config: EvaluationConfig) -> EvaluationConfig:

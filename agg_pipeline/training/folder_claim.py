@@ -53,10 +53,14 @@ def check_folder(options: TrainingOptions, config: FinetuneConfig | PretrainConf
 def claim_folder(options: TrainingOptions, config: FinetuneConfig | PretrainConfig, identity: Json) -> None:
     """Make the folder this training's: unless it resumes, delete the files of another one and write ``training.json``.
 
+    A dry run leaves the folder as it is.
+
     Raises:
         UserError: as ``check_folder``, or the folder cannot be written.
     """
     check_folder(options, config)
+    if options.dry_run:
+        return
     LOG.info("made of %s", json.dumps(identity))
     out = options.out
     try:

@@ -17,6 +17,7 @@ class TrainingOptions:
         max_minutes: end cleanly after this time; None for no limit.
         checkpoint_minutes: time between checkpoints.
         validation_masks: masks per level for the validation steps; 0 for no validation.
+        dry_run: only prepare the training, and write nothing.
     """
 
     out: Path
@@ -25,3 +26,4 @@ class TrainingOptions:
     max_minutes: float | None = None
     checkpoint_minutes: float = 5.0
     validation_masks: int = 8
+    dry_run: bool = False

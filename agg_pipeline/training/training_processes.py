@@ -42,14 +42,7 @@ def train(training: Training, watch: Watch) -> Trained:
         UserError: the training cannot start, resume or continue.
     """
     config = training.config
-    device, _, index = config.device.partition(":")
-    devices: int | list[int] = [int(index)] if index else config.devices
-    fabric = Fabric(
-        accelerator="cpu" if device == "cpu" else "cuda",
-        devices=devices,
-        precision=config.precision,
-        strategy="ddp_spawn" if config.devices > 1 else "auto",
-    )
+    fabric = fabric_of(config)
     if config.devices == 1:
         with explaining_lack_of_memory(config):
             return run_steps(fabric, training, watch)
@@ -59,6 +52,18 @@ def train(training: Training, watch: Watch) -> Trained:
     with _other_processes():
         step, steps = launch(partial(_run_in_process, training=training, watch=watch))
     return Trained(step, steps, read_checkpoint(training.options.out)["state"])
+
+
+def fabric_of(config: TrainingConfig) -> Fabric:
+    """Devices and arithmetic of a training."""
+    device, _, index = config.device.partition(":")
+    devices: int | list[int] = [int(index)] if index else config.devices
+    return Fabric(
+        accelerator="cpu" if device == "cpu" else "cuda",
+        devices=devices,
+        precision=config.precision,
+        strategy="ddp_spawn" if config.devices > 1 else "auto",
+    )
 
 
 def _run_in_process(fabric: Fabric, training: Training, watch: Watch) -> tuple[int, int]:
