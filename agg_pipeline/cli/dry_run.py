@@ -6,11 +6,13 @@ The configuration is TOML that the command takes; all other lines are comments i
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
+import psutil
 
 from schemas.canonical import Json
 from schemas.words import duration, plural
@@ -35,13 +37,19 @@ def print_config(config: Any) -> None:
     click.echo(as_toml(asdict(config)))
 
 
-def print_run(store: Store, job: Job, options: RunOptions) -> TimeEstimate | None:
+def seconds_so_far() -> float:
+    """Time since this process began: a run spends it as well before its work."""
+    return time.time() - psutil.Process().create_time()
+
+
+def print_run(store: Store, job: Job, options: RunOptions, before: float = 0.0) -> TimeEstimate | None:
     """Print what a run would do, with an estimate of its time.
 
     Args:
         store: folder of the run's shards.
         job: what the run makes, with the masks that it really does.
         options: who would do the work.
+        before: seconds that the run spends before it starts its workers.
 
     Returns:
         The estimate; None if there is nothing to do.
@@ -53,6 +61,8 @@ def print_run(store: Store, job: Job, options: RunOptions) -> TimeEstimate | Non
     masks = count_masks(job.chain, missing)
     print_lines(run_lines(job.plan, outlook(job.tasks, missing), masks))
     estimate = estimate_time(job, missing, masks.masks, options) if missing else None
+    if estimate is not None:
+        estimate = replace(estimate, start=before + estimate.start)
     comment(f"time: {time_words(estimate)}")
     return estimate
 
@@ -101,7 +111,7 @@ def time_words(estimate: TimeEstimate | None) -> str:
         return "not estimated, because the Dask cluster has no worker now"
     workers = plural(estimate.workers, "worker")
     return (
-        f"about {duration(estimate.seconds)}: {duration(estimate.start)} to start {workers}, {duration(estimate.work)} "
+        f"about {duration(estimate.seconds)}: {duration(estimate.start)} to start with {workers}, {duration(estimate.work)} "
         f"of work (measured on {plural(estimate.images, 'image')}); tables and pages at the end come on top"
     )
 

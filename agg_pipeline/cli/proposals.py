@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
-from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, comment, print_config, print_run
+from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, comment, print_config, print_run, seconds_so_far
 from agg_pipeline.cli.option_groups import Command, Decorator, examples, gathered, option, options_of
 from agg_pipeline.cli.options import CHECKPOINT, PLACE, Data, Run, model_file
 from agg_pipeline.cli.run_log import logged
@@ -111,7 +111,7 @@ def _run(
             _check_parts(dataset)
         if run.dry_run:
             print_config(config)
-            print_run(*prepare(dataset, model_file(checkpoint), config, run.options), run.options)
+            print_run(*prepare(dataset, model_file(checkpoint), config, run.options), run.options, seconds_so_far())
             comment(NOTHING_WRITTEN)
             return
         progress = RunProgress()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, comment, print_config
+from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, comment, print_config, seconds_so_far
 from agg_pipeline.cli.training import TrainingRun, local_folder
 from schemas.training import FinetuneConfig, PretrainConfig
 from schemas.words import duration, plural
@@ -29,9 +28,8 @@ def print_training(
     """
     from agg_pipeline.training.step_times import estimate_training
 
-    began = time.perf_counter()
     prepared = prepare(run.options(local_folder(run.out)))
-    preparation = time.perf_counter() - began
+    preparation = seconds_so_far()
     estimate = estimate_training(prepared, run.look_minutes)
     print_config(config)
     for line in training_lines(prepared, estimate, preparation):
@@ -45,7 +43,7 @@ def training_lines(prepared: Prepared, estimate: TrainingEstimate, preparation: 
     Args:
         prepared: the training.
         estimate: of its time.
-        preparation: seconds that it took to prepare it.
+        preparation: seconds from the start of the command until it was prepared.
     """
     config, validation = prepared.training.config, prepared.validation
     per_epoch = estimate.steps // config.epochs

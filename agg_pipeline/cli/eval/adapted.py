@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
-from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, comment, print_config, print_run
+from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, comment, print_config, print_run, seconds_so_far
 from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
 from agg_pipeline.cli.options import CHECKPOINT, FILE, PLACE, Data, Model, Run
 from agg_pipeline.cli.runs import recorded
@@ -157,7 +157,7 @@ def _print_arms(
     from agg_pipeline.evaluation.arms import CURVES
     from agg_pipeline.evaluation.run import choose_masks, prepare
 
-    seconds = 0.0
+    seconds = seconds_so_far()
     for images, adapted, own, folder in planned:
         name = folder.rpartition("/")[2]
         arm = "by-class" if name == CURVES else name

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import cloup
 
-from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, comment, print_config, print_run
+from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, comment, print_config, print_run, seconds_so_far
 from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
 from agg_pipeline.cli.options import PLACE, Data, Model, Run
 from agg_pipeline.cli.runs import recorded
@@ -159,7 +159,7 @@ def run_command(
             print_config(config)
             store, job = prepare(dataset, *model.files, config, run.options)
             job, _ = choose_masks(job, dataset, config, limit_objects, comment)
-            print_run(store, job, run.options)
+            print_run(store, job, run.options, seconds_so_far())
             comment(NOTHING_WRITTEN)
             return
         evaluation = evaluate(
