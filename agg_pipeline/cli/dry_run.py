@@ -39,7 +39,7 @@ def print_config(config: Any) -> None:
 
 def seconds_so_far() -> float:
     """Time since this process began: a run spends it as well before its work."""
-    return time.time() - psutil.Process().create_time()
+    return time.time() - float(psutil.Process().create_time())
 
 
 def print_run(store: Store, job: Job, options: RunOptions, before: float = 0.0) -> TimeEstimate | None:
@@ -109,11 +109,9 @@ def time_words(estimate: TimeEstimate | None) -> str:
         return "none"
     if not estimate.workers:
         return "not estimated, because the Dask cluster has no worker now"
-    workers = plural(estimate.workers, "worker")
-    return (
-        f"about {duration(estimate.seconds)}: {duration(estimate.start)} to start with {workers}, {duration(estimate.work)} "
-        f"of work (measured on {plural(estimate.images, 'image')}); tables and pages at the end come on top"
-    )
+    start = f"{duration(estimate.start)} to start with {plural(estimate.workers, 'worker')}"
+    work = f"{duration(estimate.work)} of work (measured on {plural(estimate.images, 'image')})"
+    return f"about {duration(estimate.seconds)}: {start}, {work}; tables and pages at the end come on top"
 
 
 def as_toml(settings: Mapping[str, Any], table: str = "") -> str:

@@ -65,10 +65,11 @@ class TimeEstimate:
 def count_masks(chain: Chain, tasks: Sequence[ShardTask[Any]]) -> MaskCount:
     """Count the masks that the first model stage of some shards would get; in a large run in some images alone."""
     pairs = [(task, entry) for task in tasks for entry in task.entries]
-    some = _spread(pairs, COUNTED)
-    per_image = sum(_masks(chain, _alone(*pair)) for pair in some) / max(1, len(some))
+    if len(pairs) <= COUNTED:
+        return MaskCount(_masks_of(chain, tasks), exact=True)
+    per_image = _masks_of(chain, [_alone(*pair) for pair in _spread(pairs, COUNTED)]) / COUNTED
     masks = (min(per_image * len(task.entries), float("inf") if task.limit is None else task.limit) for task in tasks)
-    return MaskCount(round(sum(masks)), len(some) == len(pairs))
+    return MaskCount(round(sum(masks)), exact=False)
 
 
 def estimate_time(job: Job, missing: Sequence[ShardTask[Any]], masks: int, options: RunOptions) -> TimeEstimate:
