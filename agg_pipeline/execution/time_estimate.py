@@ -95,12 +95,13 @@ def estimate_time(job: Job, missing: Sequence[ShardTask[Any]], masks: int, optio
         chain = replace(job.chain, write=_write_nothing)
         pairs = [(task, entry) for task in missing for entry in task.entries]
         first = _sample(pairs, workers, min(len(missing), workers))
-        first_seconds, done = _measure(running, chain, first), first
-        seconds = first_seconds
+        first_seconds, busy = _measure(running, chain, first)
+        # A worker whose image has more masks works longer than the others; in a run they would not wait for it.
+        seconds, done = busy / workers, first
         more = min(round(len(pairs) / 2), round(workers * SECONDS / first_seconds))
         if more > workers:
             done = _sample(pairs, more, min(len(missing), SHARDS_IN_FLIGHT * workers))
-            seconds = _measure(running, chain, done)
+            seconds, _ = _measure(running, chain, done)
         per_mask = seconds / max(1, _masks_of(chain, done))
         # The first images also pay for what later ones find ready.
         start += max(0.0, first_seconds - per_mask * _masks_of(chain, first))
@@ -111,12 +112,12 @@ def estimate_time(job: Job, missing: Sequence[ShardTask[Any]], masks: int, optio
     return TimeEstimate(workers, start, per_mask * masks, images_of(done))
 
 
-def _measure(workers: Workers, chain: Chain, tasks: Sequence[ShardTask[Any]]) -> float:
-    """Seconds that the workers take for some shards."""
-    began = time.perf_counter()
-    for _ in run_shards(workers, chain, tasks, Store(NOWHERE), ""):
-        pass
-    return time.perf_counter() - began
+def _measure(workers: Workers, chain: Chain, tasks: Sequence[ShardTask[Any]]) -> tuple[float, float]:
+    """Seconds that some shards take, and the busy seconds of all workers in them."""
+    began, busy = time.perf_counter(), 0.0
+    for done in run_shards(workers, chain, tasks, Store(NOWHERE), ""):
+        busy += sum(done.times.stages.values())
+    return time.perf_counter() - began, busy
 
 
 def _write_nothing(_state: Any, _store: Store, _config_hash: str) -> Json:
