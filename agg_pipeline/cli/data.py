@@ -13,6 +13,7 @@ import cloup
 from agg_pipeline.cli.option_groups import examples, gathered, option, options_of
 from agg_pipeline.cli.options import PLACE, Data, check_root, complete_data_set, data_set
 from schemas.errors import UserError
+from schemas.words import plural
 
 if TYPE_CHECKING:
     from agg_pipeline.datasets.dataset import Dataset
@@ -114,7 +115,7 @@ def inspect_command(data: Data, out: str | None, images: int, seed: int) -> None
     _print_counts(data.dataset, counts)
     page = out or f"runs/{data.dataset}/data.html"
     shown = write_contact_sheet(found, counts, *Store.of_file(page), images, seed)
-    click.echo(f"{page} shows {shown} images")
+    click.echo(f"{page} shows {plural(shown, 'image')}")
 
 
 def _print_counts(dataset: str, counts: dict[str, Counts]) -> None:
@@ -169,6 +170,6 @@ def check_command(dataset: str, data: str, split: str | None) -> None:
         seen.update(entry.path for entry in fresh.entries)
         findings |= dict.fromkeys(check(fresh))
     splits = ", ".join(each.split for each in listed)
-    print_findings(list(findings), f"{len(seen)} images of {dataset} ({splits}) are as they should be")
+    print_findings(list(findings), f"{plural(len(seen), 'image')} of {dataset} ({splits}): all is as it should be")
     if findings:
         sys.exit(1)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import cloup
 
 from agg_pipeline.cli.config_options import config_options, configured, recipe_option, recipes, resolve_recipe
+from agg_pipeline.cli.dry_run import comment
 from agg_pipeline.cli.option_groups import examples, gathered, option, options_of
 from agg_pipeline.cli.options import CHECKPOINT, PLACE, named_root
 from agg_pipeline.cli.run_log import run_log
 from agg_pipeline.cli.training import TrainingRun, own_folder, run_prepared
+from agg_pipeline.cli.training_dry_run import print_training
 from schemas.errors import UserError
 from schemas.training import FinetuneConfig
 
@@ -68,8 +71,11 @@ def group(
     if len(roots) < len(data):
         raise UserError("--data is given twice for the same data set; name each as NAME:ROOT")
     inputs = FinetuneInputs(proposals, roots, checkpoint or "")
+    if run.dry_run:
+        print_training(config, lambda options: prepare(config, inputs, options, comment), run)
+        return
     with own_folder(run.out) as ownership, run_log(ownership.store.url) as log:
-        options = run.options(ownership)
+        options = run.options(Path(ownership.store.url), ownership.check)
         prepared = prepare(config, inputs, options, say)
         log.begin()
         run_prepared(config, options, prepared, run.minutes_between_validations())

@@ -42,6 +42,8 @@ class Place(click.Path):
         return super().convert(expanded(os.fspath(value)), param, ctx)
 
 
+DRY_RUN = "Print the configuration, what the run would do and about how long it would take; write nothing."
+"""Help of --dry-run."""
 PLACE = Place(readable=False)
 FILE = Place(dir_okay=False)
 LOCAL_FILE = Place(dir_okay=False, path_type=Path)
@@ -203,11 +205,7 @@ class Run:
         help="Compare the checksums of all finished files when resuming, not only their sizes.",
     )
 
-    dry_run: bool = given(
-        "--dry-run",
-        is_flag=True,
-        help="Print the configuration, what the run would do and about how long it would take; write nothing.",
-    )
+    dry_run: bool = given("--dry-run", is_flag=True, help=DRY_RUN)
 
     @property
     def options(self) -> RunOptions:

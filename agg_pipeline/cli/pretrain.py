@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,8 +14,10 @@ from agg_pipeline.cli.option_groups import examples, gathered, given, option, op
 from agg_pipeline.cli.options import FILE, PLACE, finite, named_root
 from agg_pipeline.cli.run_log import run_log
 from agg_pipeline.cli.training import TrainingRun, own_folder, run_prepared
+from agg_pipeline.cli.training_dry_run import print_training
 from schemas.errors import UserError
 from schemas.training import PretrainConfig
+from schemas.words import plural
 
 if TYPE_CHECKING:
     from agg_pipeline.training.pretrain import PretrainInputs
@@ -56,8 +59,8 @@ class Mixture:
 
         if self.split and len(self.split) != len(self.data):
             raise UserError(
-                f"{len(self.split)} splits for {len(self.data)} data sets; give one to each ('' for the usual one), "
-                "or none"
+                f"{plural(len(self.split), 'split')} for {plural(len(self.data), 'data set')}; "
+                "give one to each ('' for the usual one), or none"
             )
         sets = zip(map(_named, self.data), self.split or [""] * len(self.data), strict=True)
         return PretrainInputs(tuple((name, root, own) for (name, root), own in sets), self.weight, checkpoint)
@@ -110,8 +113,11 @@ def group(mixture: Mixture, checkpoint: str, recipe: str, run: TrainingRun, sett
         raise UserError("--architecture is for a model that is trained from scratch; leave it or --checkpoint out")
     config = resolve_recipe(PretrainConfig(), "pretrain", recipe, settings)
     inputs = mixture.inputs(checkpoint)
+    if run.dry_run:
+        print_training(config, lambda options: prepare(config, inputs, options), run)
+        return
     with own_folder(run.out) as ownership, run_log(ownership.store.url) as log:
-        options = run.options(ownership)
+        options = run.options(Path(ownership.store.url), ownership.check)
         prepared = prepare(config, inputs, options)
         log.begin()
         run_prepared(config, options, prepared, run.minutes_between_validations())

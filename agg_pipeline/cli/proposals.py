@@ -11,13 +11,14 @@ import click
 import cloup
 
 from agg_pipeline.cli.config_options import config_options, configured, preset_option, read_toml, resolve
-from agg_pipeline.cli.dry_run import print_dry_run
+from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, comment, print_config, print_run, seconds_so_far
 from agg_pipeline.cli.option_groups import Command, Decorator, examples, gathered, option, options_of
 from agg_pipeline.cli.options import CHECKPOINT, PLACE, Data, Run, model_file
 from agg_pipeline.cli.run_log import logged
 from agg_pipeline.cli.start_and_stop import recorded
 from schemas.config import PRESETS, ProposalsConfig, Source
 from schemas.errors import UserError
+from schemas.words import plural
 
 if TYPE_CHECKING:
     from agg_pipeline.datasets.dataset import Dataset
@@ -109,7 +110,9 @@ def _run(
         if source == "gt":
             _check_parts(dataset)
         if run.dry_run:
-            print_dry_run(*prepare(dataset, model_file(checkpoint), config, run.options), config, run.options)
+            print_config(config)
+            print_run(*prepare(dataset, model_file(checkpoint), config, run.options), run.options, seconds_so_far())
+            comment(NOTHING_WRITTEN)
             return
         progress = RunProgress()
         try:
@@ -152,7 +155,7 @@ def _write_report(summary: Summary, dataset: Dataset, out: str, images: int) -> 
         report.write_json("timings.json", timings)
     seed = summary.manifest["plan"]["seed"]
     shown = write_gallery(summary.database, dataset, report, "gallery.html", images, seed)
-    say(f"{report.url}/gallery.html shows {shown} images; the database is {summary.database.store.url}")
+    say(f"{report.url}/gallery.html shows {plural(shown, 'image')}; the database is {summary.database.store.url}")
     say(closing_line(out, f"{report.url}/gallery.html"))
 
 

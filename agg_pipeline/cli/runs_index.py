@@ -20,6 +20,7 @@ from agg_pipeline.training.training_folder import ADAPTER, MODEL, PAGE, STEPS
 from agg_pipeline.training.training_folder import PLAN as TRAINING
 from schemas.canonical import Json
 from schemas.errors import StorageError, UserError
+from schemas.words import plural
 
 RUNS = "runs"
 DEPTH = 4
@@ -89,9 +90,10 @@ def _proposals(path: Path, name: str) -> RunEntry:
     if finished:
         totals = facts["totals"]
         masks = sum(count for kind, count in totals["proposals"].items() if kind != "object")
-        figures = [f"{totals['images']} images, {totals['objects']} objects, {masks} proposals"]
+        counts = (totals["images"], "image"), (totals["objects"], "object"), (masks, "proposal")
+        figures = [", ".join(plural(count, noun) for count, noun in counts)]
         if not facts["complete"]:
-            figures.append(f"{totals['planned_images']} of {plan['dataset']['images']} images of the split")
+            figures.append(f"{totals['planned_images']} of {plural(plan['dataset']['images'], 'image')} of the split")
     kind = "annotated parts" if plan["config"].get("source") == "gt" else "proposals"
     pages = _pages(path, ("gallery", "report/gallery.html"), ("statistics", "report/stats.html"))
     date = _date(database / MANIFEST)
@@ -124,7 +126,7 @@ def _training(path: Path, name: str) -> RunEntry:
     figures = [f"recipe {config['recipe']}"]
     if (path / STEPS).exists():
         step, _, loss = _last_line(path / STEPS).split(",")[:3]
-        figures.append(f"{step} steps, last loss {float(loss):.3f}")
+        figures.append(f"{plural(int(step), 'step')}, last loss {float(loss):.3f}")
     pages = _pages(path, ("training", PAGE))
     return RunEntry(name, kind, "", config.get("architecture", ""), _date(result), tuple(figures), pages)
 
@@ -168,7 +170,9 @@ def _levels(summary: Json) -> tuple[str, ...]:
         figures = groups["all"]
         iou = max(figures["noc"], key=float)
         clicks, first = figures["noc"][iou]["mean"], figures["iou"]["1"]["mean"]
-        lines.append(f"{figures['masks']} {level}s: NoC@{round(100 * float(iou))} {clicks:.2f}, IoU@1 {first:.3f}")
+        lines.append(
+            f"{plural(figures['masks'], level)}: NoC@{round(100 * float(iou))} {clicks:.2f}, IoU@1 {first:.3f}"
+        )
     return tuple(lines)
 
 

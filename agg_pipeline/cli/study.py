@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import cloup
@@ -19,15 +19,20 @@ from agg_pipeline.cli.config_options import (
     recipe_path,
     resolve_recipe,
 )
+from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, print_config, print_lines
 from agg_pipeline.cli.option_groups import examples, option
 from agg_pipeline.cli.options import CHECKPOINT, LOCAL_FILE, PLACE, check_root, model_file, named_root
 from agg_pipeline.cli.run_log import run_log
-from agg_pipeline.cli.training import own_folder
+from agg_pipeline.cli.training import local_folder, own_folder
 from agg_pipeline.study.study_config import StudyConfig
 from schemas.canonical import content_hash
 from schemas.errors import UserError
 from schemas.resolve import override, validated, with_options
 from schemas.training import FinetuneConfig
+from schemas.words import duration, plural
+
+if TYPE_CHECKING:
+    from agg_pipeline.study.study_steps import StudyStep
 
 
 def read_config(recipe: str, settings: Mapping[str, Any]) -> StudyConfig:
@@ -76,10 +81,21 @@ RECIPES = {name: read_config(name, {}) for name in recipe_names("study")}
         required=True,
         help="Markdown file that is written; its figures lie in a folder beside it.",
     ),
+    option(
+        "--dry-run",
+        is_flag=True,
+        help="Print the configuration, and which steps are done and which are left; write nothing.",
+    ),
 )
 @configured
 def group(
-    data: tuple[str, ...], checkpoint: str | None, recipe: str, out: str, report: Path, settings: dict[str, Any]
+    data: tuple[str, ...],
+    checkpoint: str | None,
+    recipe: str,
+    out: str,
+    report: Path,
+    dry_run: bool,
+    settings: dict[str, Any],
 ) -> None:
     """Make proposals, train, evaluate, and write a report.
 
@@ -88,7 +104,7 @@ def group(
     """
     from agg_pipeline.cli.runs_index import closing_line
     from agg_pipeline.report.printed import say
-    from agg_pipeline.study.run import run_study
+    from agg_pipeline.study.run import finished_steps, run_study
     from agg_pipeline.study.study_report import write_study
     from agg_pipeline.study.study_steps import study_steps
 
@@ -103,10 +119,17 @@ def group(
             f"--report {report}: name a file with an ending, as report.md; its figures lie in a folder beside it"
         )
     model = str(Path(model_file(checkpoint)).resolve())
+    if dry_run:
+        place = local_folder(out)
+        if report.absolute().parent != place:
+            _check_report(report)
+        made = study_steps(config, roots, model, place)
+        print_config(config)
+        print_lines(study_lines(config, made, finished_steps(made, facts(config, roots, model), place)))
+        return
     with own_folder(out) as ownership, run_log(ownership.store.url) as log:
         place = Path(ownership.store.url)
-        if not report.absolute().parent.is_dir():
-            raise UserError(f"--report {report}: there is no folder {report.parent}")
+        _check_report(report)
         made = study_steps(config, roots, model, place)
         log.begin()
         try:
@@ -116,6 +139,37 @@ def group(
             sys.exit(130)
         write_study(config, roots, place, report)
         say(closing_line(str(place), str(report)))
+
+
+def _check_report(report: Path) -> None:
+    if not report.absolute().parent.is_dir():
+        raise UserError(f"--report {report}: there is no folder {report.parent}")
+
+
+def study_lines(config: StudyConfig, made: Sequence[StudyStep], finished: Mapping[str, float]) -> list[str]:
+    """The steps of a study, those that are finished, and the sizes of its evaluations.
+
+    Args:
+        config: of the study.
+        made: all its steps.
+        finished: seconds of the finished steps, by name.
+    """
+    from agg_pipeline.study.study_steps import trainings
+
+    left = len(made) - len(finished)
+    variants = f"{', '.join(config.variants)}; {plural(config.seeds, 'seed')} of the first"
+    lines = [
+        f"trainings: {len(trainings(config))} ({variants})",
+        f"evaluations: on {', '.join(config.sets)}, {plural(config.sample, 'mask')} per level, "
+        f"at most {plural(config.max_clicks, 'click')}",
+        f"to do: {left} of {plural(len(made), 'step')}",
+    ]
+    for number, step in enumerate(made, start=1):
+        state = f"finished in {duration(finished[step.name])}" if step.name in finished else "to do"
+        lines.append(f"[{number} of {len(made)}] {step.name}: {state}")
+    if left:
+        lines.append("time: not estimated, because most steps need databases and models that earlier steps make")
+    return [*lines, NOTHING_WRITTEN]
 
 
 def facts(config: StudyConfig, roots: Mapping[str, str], checkpoint: str) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import click
 
 from agg_pipeline.cli.option_groups import given
-from agg_pipeline.cli.options import PLACE, finite
+from agg_pipeline.cli.options import DRY_RUN, PLACE, finite
 from agg_pipeline.cli.start_and_stop import check_start
-from agg_pipeline.training.training_folder import TrainingOptions
+from agg_pipeline.training.training_folder import TrainingOptions, not_locked
 from schemas.config import PredictorConfig
 from schemas.errors import UserError
 from schemas.training import FinetuneConfig, PretrainConfig
+from schemas.words import plural
 
 if TYPE_CHECKING:
     from agg_pipeline.storage.lock import Ownership
@@ -69,25 +70,28 @@ class TrainingRun:
     )
     resume: bool = given("--resume", is_flag=True, help="Resume the training in the folder from its last checkpoint.")
     overwrite: bool = given("--overwrite", is_flag=True, help="Delete another training's files in the folder first.")
+    dry_run: bool = given("--dry-run", is_flag=True, help=DRY_RUN)
 
     def minutes_between_validations(self) -> float:
         """In minutes, under the option's present or former name."""
         return self.validation_minutes if self.look_minutes is None else self.look_minutes
 
-    def options(self, ownership: Ownership) -> TrainingOptions:
+    def options(self, folder: Path, check_owner: Callable[[], None] = not_locked) -> TrainingOptions:
         """What the training itself takes.
 
         Args:
-            ownership: of the output folder.
+            folder: the output folder.
+            check_owner: raises UserError if another run owns the folder now.
         """
         return TrainingOptions(
-            Path(ownership.store.url),
+            folder,
             self.resume,
             self.overwrite,
             self.max_minutes,
             self.checkpoint_minutes,
             self.validation_masks,
-            ownership.check,
+            self.dry_run,
+            check_owner,
         )
 
 
@@ -97,12 +101,19 @@ def own_folder(out: str) -> Iterator[Ownership]:
     from agg_pipeline.storage.lock import owned
     from agg_pipeline.storage.store import Store
 
+    with owned(Store(str(local_folder(out)))) as ownership:
+        yield ownership
+
+
+def local_folder(out: str) -> Path:
+    """A local output folder, which may be missing; UserError if it cannot be one."""
+    from agg_pipeline.storage.store import Store
+
     check_start(out)
     store = Store(out)
     if not store.is_local():
         raise UserError(f"--out {out}: this command writes to a folder of this machine")
-    with owned(Store(str(Path(store.anchored().url).resolve()))) as ownership:
-        yield ownership
+    return Path(store.anchored().url).resolve()
 
 
 def run_prepared(
@@ -141,6 +152,8 @@ def run_prepared(
         raise UserError(f"cannot write {options.out}: {error.strerror}") from error
     finally:
         monitor.close()
-    how = "" if done.step == done.steps else f" after {done.step} of {done.steps} steps; use --resume to resume"
+    how = (
+        "" if done.step == done.steps else f" after {done.step} of {plural(done.steps, 'step')}; use --resume to resume"
+    )
     say(f"{path} holds what was learnt{how}")
     say(closing_line(str(options.out), str(options.out / PAGE)))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from agg_pipeline.database.manifest import finished
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.storage.lock import owner
+from schemas.words import plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,5 +53,5 @@ def _state(database: ProposalDatabase, planned: int, images: int) -> str:
     if lock is not None:
         return f"running: process {lock['pid']} on {lock['host']}"
     if finished(database.store, database.plan, database.sidecars) is None:
-        return f"stopped: {images} of {planned} images; run the same command again to resume"
-    return "complete" if images == planned else f"complete: {images} of {planned} images, as limited"
+        return f"stopped: {images} of {plural(planned, 'image')}; run the same command again to resume"
+    return "complete" if images == planned else f"complete: {images} of {plural(planned, 'image')}, as limited"

@@ -23,6 +23,7 @@ from schemas.findings import Finding
 from schemas.numbers import BINS, granularity_bin
 from schemas.resolve import override
 from schemas.tables import FILES, KINDS, REASONS, SAMPLING
+from schemas.words import plural
 from stages.granularity import combine
 
 SCHEMA_DIFFERS = "does not have the schema of this format"
@@ -74,7 +75,7 @@ def _plan(plan: Json) -> Iterator[Finding]:
     if len(set(ids)) < len(ids):
         yield Finding(PLAN, "an image is planned twice")
     if len(ids) != plan["dataset"]["images"]:
-        yield Finding(PLAN, f"plans {len(ids)} of {plan['dataset']['images']} images")
+        yield Finding(PLAN, f"plans {len(ids)} of {plural(plan['dataset']['images'], 'image')}")
 
 
 def _sidecar(store: Store, plan: Json, index: int, sidecar: Json) -> Iterator[Finding]:
@@ -85,7 +86,7 @@ def _sidecar(store: Store, plan: Json, index: int, sidecar: Json) -> Iterator[Fi
     if sidecar["config_hash"] != plan["config_hash"]:
         yield Finding(path, "was made under another configuration than the plan's")
     if not 0 < sidecar["images"] <= len(plan["shards"][index]):
-        yield Finding(path, f"covers {sidecar['images']} images of {len(plan['shards'][index])}")
+        yield Finding(path, f"covers {plural(sidecar['images'], 'image')} of {len(plan['shards'][index])}")
     expected = {f"{folder}/{shard_name(index)}.parquet" for folder in FILES}
     if set(sidecar["files"]) != expected:
         yield Finding(path, "does not list the three files of its shard")
@@ -99,7 +100,7 @@ def _shard(plan: Json, index: int, sidecar: Json, tables: Mapping[str, pa.Table]
     for folder, table in tables.items():
         rows = sidecar["files"][f"{folder}/{name}.parquet"]["rows"]
         if table.num_rows != rows:
-            yield Finding(f"{folder}/{name}.parquet", f"has {table.num_rows} rows, its sidecar says {rows}")
+            yield Finding(f"{folder}/{name}.parquet", f"has {plural(table.num_rows, 'row')}, its sidecar says {rows}")
     for counts, folder, column in (("kinds", "proposals", "kind"), ("rejects", "rejects", "reason")):
         if Counter(sidecar[counts]) != Counter(tables[folder][column].to_pylist()):
             yield Finding(sidecar_path(index), f"{counts} are not those of the rows in {folder}/{name}.parquet")
@@ -169,7 +170,7 @@ def _mask(row: Json) -> MaskCrop | None:
 
 def _mask_problems(row: Json, mask: MaskCrop) -> Iterator[str]:
     if area(mask) != row["area"] or row["area"] < 1:
-        yield f"area is {row['area']}, the mask has {area(mask)} pixels"
+        yield f"area is {row['area']}, the mask has {plural(area(mask), 'pixel')}"
     box = mask.box
     if row["bbox"] != {"x": box.left, "y": box.top, "w": box.width, "h": box.height}:
         yield "bbox is not the tight box of the mask"

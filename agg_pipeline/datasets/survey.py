@@ -14,6 +14,7 @@ from schemas.crop import area, intersection
 from schemas.errors import ImageError
 from schemas.findings import Finding
 from schemas.records import ImageEntry, ImageRecord, ObjectMask
+from schemas.words import plural
 
 MIN_SHARE_INSIDE = 0.5
 """A part with a smaller share of its pixels inside its object is taken for an error; parts are drawn roughly."""
@@ -108,7 +109,7 @@ def _problems(record: ImageRecord) -> Iterator[str]:
     ids = Counter(instance.instance_id for instance in record.objects)
     for instance_id, count in ids.items():
         if count > 1:
-            yield f"object id {instance_id} occurs {count} times"
+            yield f"object id {instance_id} occurs {plural(count, 'time')}"
         if instance_id < 0:
             yield f"object id {instance_id} is negative"
     for instance in record.objects:
@@ -123,7 +124,7 @@ def _part_problems(instance: ObjectMask) -> Iterator[str]:
         what = f"part {part.part_id} of object {instance.instance_id}"
         pixels = area(part.mask)
         if ids[part.part_id] > 1:
-            yield f"{what} occurs {ids[part.part_id]} times"
+            yield f"{what} occurs {plural(ids[part.part_id], 'time')}"
         if part.parent_id is not None and part.parent_id not in ids:
             yield f"{what} has a parent {part.parent_id} that does not exist"
         if pixels == 0:

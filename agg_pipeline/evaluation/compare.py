@@ -14,6 +14,7 @@ from agg_pipeline.evaluation.results_folder import Results
 from agg_pipeline.evaluation.summary import iou_name, levels_of
 from agg_pipeline.report.text_table import FEWEST_IMAGES, Table, mean_cell
 from schemas.errors import UserError
+from schemas.words import plural
 from stages.evaluate import noc
 from stages.metrics import bootstrap_means, control
 
@@ -31,7 +32,7 @@ def same_masks(results: Sequence[Results], intersect: bool) -> list[Results]:
         if other.settings.max_clicks != first.settings.max_clicks:
             raise UserError(
                 f"{first.name} and {other.name} cannot be compared: interactions have at most "
-                f"{first.settings.max_clicks} and {other.settings.max_clicks} clicks"
+                f"{plural(first.settings.max_clicks, 'click')} and {plural(other.settings.max_clicks, 'click')}"
             )
         extra = len(other.masks) - len(common)
         if extra and not intersect:
@@ -139,7 +140,7 @@ def _level(level: str, results: Sequence[Results], with_published: bool) -> Tabl
     if with_published and of_others:
         rules.append(len(rows))
         rows += of_others
-    counts_of = f"{len(images)} masks of {len(set(images))} images"
+    counts_of = f"{plural(len(images), 'mask')} of {plural(len(set(images)), 'image')}"
     shown = "mean [95 % interval]" if len(set(images)) >= FEWEST_IMAGES else "means"
     title = f"{level}s of {results[0].dataset}, {counts_of}; {shown}"
     return Table(title, ("", *head), tuple(rows), frozenset(rules))

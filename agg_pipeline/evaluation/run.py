@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -36,6 +36,7 @@ from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.config import EvaluationConfig
 from schemas.errors import UserError
+from schemas.words import plural
 
 LARGER_INPUTS = {("davis", 448): 672}
 """Side of the input for a set and a checkpoint's own side, where the field takes another one (protocol, section 2)."""
@@ -116,10 +117,9 @@ def run(
     plan, place = job.plan, Store(options.out).anchored()
     with owned(store) as ownership:
         found = resume(ownership, EVALUATION_LAYOUT, plan, options, progress)
-        tasks, images = _chosen(dataset, config, limit_objects, options, progress)
-        job = replace(job, tasks=tasks, last=partial(measure_latency, _few_images(tasks)))
+        job, images = choose_masks(job, dataset, config, limit_objects, progress.say)
         made = make_shards(ownership, job, found, options, progress)
-        tables = collect(store, tasks)
+        tables = collect(store, job.tasks)
         if not tables["targets"].num_rows:
             raise nothing_to_evaluate(dataset, tables["rejects"].to_pylist())
         summary = summarise(tables, plan)
@@ -142,18 +142,30 @@ def _describe_model(
     return files, described
 
 
-def _chosen(
-    dataset: Dataset, config: EvaluationConfig, limit_objects: int | None, options: RunOptions, progress: Progress
-) -> tuple[list[ShardTask[EvaluationConfig]], int]:
-    """The tasks of the masks that are evaluated, and the number of images that are read for them."""
-    tasks = tasks_of(dataset, config, config.batch.images_per_shard, options.limit_images)
+def choose_masks(
+    job: Job, dataset: Dataset, config: EvaluationConfig, limit_objects: int | None, say: Callable[[str], None]
+) -> tuple[Job, int]:
+    """The job of the masks that are evaluated, and the number of images that are read for them.
+
+    Args:
+        job: the job of all masks.
+        dataset: the split that is evaluated.
+        config: of the evaluation.
+        limit_objects: only the first masks, None for all.
+        say: told before images are read.
+
+    Raises:
+        UserError: there is no mask to draw.
+    """
+    tasks = list(job.tasks)
     images = images_of(tasks)
     if config.sample:
-        progress.say(f"reading {images} images to draw {config.sample} masks per level")
+        say(f"reading {plural(images, 'image')} to draw {plural(config.sample, 'mask')} per level")
         tasks = sampled(dataset, tasks, config)
     if limit_objects is not None:
         tasks = limited(tasks, limit_objects)
-    return tasks, images if config.sample else images_of(tasks)
+    job = replace(job, tasks=tasks, last=partial(measure_latency, _few_images(tasks)))
+    return job, images if config.sample else images_of(tasks)
 
 
 def _few_images(tasks: Sequence[ShardTask[Any]]) -> ShardTask[Any]:

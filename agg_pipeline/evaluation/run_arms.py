@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from agg_pipeline.datasets.dataset import Dataset
@@ -71,6 +71,38 @@ def run_arms(
     Raises:
         ValueError: ``by-class`` is run without other images.
     """
+    store = Store(out).anchored()
+    for evaluation in evaluations(dataset, others, config, names, calibrated, out):
+        evaluate(*evaluation)
+    results = [(ARMS[name], open_results(store.below(name).url)) for name in names]
+    tables = [table for level in ("object", "part") for table in _compared(level, results)]
+    store.write(TABLES, f"{models}\n\n{markdown(tables)}".encode())
+    return tables
+
+
+def evaluations(
+    dataset: Dataset,
+    others: Dataset | None,
+    config: EvaluationConfig,
+    names: Sequence[str],
+    calibrated: int,
+    out: str,
+    granularities: Callable[[str], tuple[tuple[str, float], ...]] = class_granularities,
+) -> Iterator[tuple[Dataset, bool, EvaluationConfig, str]]:
+    """The evaluations of several arms, one after the other, as ``evaluate`` of ``run_arms`` takes them.
+
+    Args:
+        dataset: data set to evaluate.
+        others: other images of the set; None if ``by-class`` is not among the arms.
+        config: configuration that the arms change.
+        names: arms.
+        calibrated: parts that are drawn from ``others``.
+        out: output folder.
+        granularities: reads the granularity of each class from results; called when these have been made.
+
+    Raises:
+        ValueError: ``by-class`` is run without other images.
+    """
     if "by-class" in names and others is None:
         raise ValueError("by-class needs other images")
     store = Store(out).anchored()
@@ -78,13 +110,9 @@ def run_arms(
         arm_config = config_of(ARMS[name], config)
         if name == "by-class" and others is not None:
             folder = store.below(CURVES).url
-            evaluate(others, True, _calibration_config(arm_config, calibrated), folder)
-            arm_config = replace(arm_config, granularities=class_granularities(folder))
-        evaluate(dataset, ARMS[name].fine_tuned, validated(arm_config), store.below(name).url)
-    results = [(ARMS[name], open_results(store.below(name).url)) for name in names]
-    tables = [table for level in ("object", "part") for table in _compared(level, results)]
-    store.write(TABLES, f"{models}\n\n{markdown(tables)}".encode())
-    return tables
+            yield others, True, _calibration_config(arm_config, calibrated), folder
+            arm_config = replace(arm_config, granularities=granularities(folder))
+        yield dataset, ARMS[name].fine_tuned, validated(arm_config), store.below(name).url
 
 
 def config_of(arm: Arm, config: EvaluationConfig) -> EvaluationConfig:

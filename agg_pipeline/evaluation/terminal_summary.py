@@ -11,6 +11,7 @@ from agg_pipeline.report.terminal import print_rows
 from agg_pipeline.report.text_table import mean_cell
 from schemas.canonical import Json
 from schemas.tables import IMAGE_REASONS, REASONS
+from schemas.words import plural, speed
 
 
 class RunningNoc:
@@ -27,7 +28,7 @@ class RunningNoc:
             self._masks[key] += counted["masks"]
             self._clicks[key] += counted["clicks"]
         return ", ".join(
-            f"NoC@{100 * target:g} {self._clicks[level, target] / masks:.2f} ({masks} {level}s)"
+            f"NoC@{100 * target:g} {self._clicks[level, target] / masks:.2f} ({plural(masks, level)})"
             for (level, target), masks in sorted(self._masks.items())
         )
 
@@ -67,7 +68,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
         latency = timings["latency"]
         print(
             f"one click takes {1e3 * latency['median']:.0f} ms (95 %: {1e3 * latency['p95']:.0f} ms); "
-            f"{timings['masks'] / timings['seconds']:.2f} masks/s with all workers"
+            f"{speed(timings['masks'] / timings['seconds'], 'mask')} with all workers"
         )
 
 
@@ -105,8 +106,8 @@ def remarks(summary: Json) -> list[str]:
     limit = summary["plan"]["config"]["clicks"]["max_clicks"]
     for level, found in summary["levels"].items():
         if empty := found["all"]["empty"]:
-            lines.append(f"{empty} {level} mask(s): nothing was predicted even after {limit} clicks")
+            lines.append(f"{plural(empty, f'{level} mask')}: nothing was predicted even after {plural(limit, 'click')}")
     for reason, count in summary["rejects"].items():
         what = "image" if reason in IMAGE_REASONS else "mask"
-        lines.append(f"{count} {what}(s) left out: {REASONS[reason]}; see rejects.parquet")
+        lines.append(f"{plural(count, what)} left out: {REASONS[reason]}; see rejects.parquet")
     return lines

@@ -31,6 +31,10 @@ from schemas.errors import UserError
 SHARDS_IN_FLIGHT = 2
 """Shards of one worker: one is in the model while another one loads or writes."""
 
+LEAVE_SECONDS = 10
+"""Time that workers of an existing cluster have to forget the run at its end."""
+SAME_PACKAGE = "every worker needs the same version of agg-pipeline, see its log"
+
 OpenModel = Callable[[], TimedModel]
 """Makes the model in a worker process. Must be picklable."""
 
@@ -80,6 +84,11 @@ class Workers:
     def count(self) -> int:
         """Number of workers that are there now."""
         return len(self.addresses())
+
+    def signs_of_life(self) -> dict[str, float]:
+        """When each worker was last heard of, by the scheduler's clock: when it joined, then at each heartbeat."""
+        found = self.client.sync(self.client.scheduler.identity)["workers"]
+        return {address: float(worker["last_seen"]) for address, worker in found.items()}
 
     def submit(
         self, name: str, executor: str, function: Callable[..., Any], *args: Any, place: str | None = None
@@ -135,7 +144,7 @@ def cluster(scheduler: str | None, workers: int, threads: int, open_model: OpenM
         open_model: makes the model in a worker.
 
     Raises:
-        UserError: no scheduler answers at the address.
+        UserError: no scheduler answers at the address, or a worker of the cluster cannot open the model.
     """
     run = f"agg-{uuid.uuid4().hex}"
     with dask.config.set(_settings(threads)), ExitStack() as stack:
@@ -146,7 +155,7 @@ def cluster(scheduler: str | None, workers: int, threads: int, open_model: OpenM
         else:
             client = _connect(scheduler)
         stack.callback(_leave, client, run)
-        client.register_plugin(ModelPlugin(run, open_model, threads))
+        _open_models(client, ModelPlugin(run, open_model, threads))
         yield Workers(client, run)
 
 
@@ -194,8 +203,19 @@ def _connect(scheduler: str) -> Client:
         raise UserError(f"no Dask scheduler answers at {scheduler}: {error}") from error
 
 
+def _open_models(client: Client, plugin: ModelPlugin) -> None:
+    """Open the model in every worker; UserError if a worker has no such package, or another version of it."""
+    try:
+        client.register_plugin(plugin)
+    except Exception as error:
+        # A bare exception is how Dask passes on an error inside a worker, as text.
+        if type(error) is Exception or isinstance(error, (ImportError, AttributeError, CommClosedError)):
+            raise UserError(f"a worker of the Dask cluster cannot open the model ({error}); {SAME_PACKAGE}") from error
+        raise
+
+
 def _leave(client: Client, run: str) -> None:
-    # There is nothing to clean up if the scheduler is gone.
-    with suppress(CancelledError, CommClosedError, TimeoutError, OSError, ValueError):
-        client.unregister_worker_plugin(run)
+    # There is nothing to clean up if the scheduler is gone. A worker that could not start never answers.
+    with suppress(CancelledError, CommClosedError, TimeoutError, OSError, ValueError, KeyError):
+        client.sync(client.scheduler.unregister_worker_plugin, name=run, callback_timeout=LEAVE_SECONDS)
     client.close()

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
-import torch
-
-from agg_pipeline.execution.chain import run_stages
-from agg_pipeline.execution.cluster import default_workers
+from agg_pipeline.execution.chain import ShardTask
 from agg_pipeline.execution.job import Job, images_of
 from agg_pipeline.execution.plan import refuse_other_plan
 from agg_pipeline.execution.resuming import old_plan
 from agg_pipeline.execution.shard_files import sidecars
-from agg_pipeline.inference.predictor import open_predictor
 from agg_pipeline.storage.store import Store
-
-MEASURED = 5
-"""Images by which the time of a run is estimated."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +41,8 @@ class Outlook:
         return self.images - self.finished_images
 
 
-def outlook(store: Store, job: Job, overwrite: bool) -> Outlook:
-    """Count what a run would do.
+def missing_tasks(store: Store, job: Job, overwrite: bool) -> list[ShardTask[Any]]:
+    """The shards that a run would make.
 
     Args:
         store: folder of the run's shards; it may be missing.
@@ -62,28 +56,10 @@ def outlook(store: Store, job: Job, overwrite: bool) -> Outlook:
     found = {} if overwrite else sidecars(store, job.layout)
     if found:
         refuse_other_plan(store.url, old, job.plan)
-    finished = [task for task in job.tasks if task.index in found and job.finished(task, found[task.index])]
-    return Outlook(len(job.tasks), images_of(job.tasks), len(finished), images_of(finished))
+    return [task for task in job.tasks if task.index not in found or not job.finished(task, found[task.index])]
 
 
-def estimated_seconds(job: Job, images: int, workers: int | None) -> float:
-    """Time that the work on so many images would take: a few are worked on here, and the result is thrown away.
-
-    Args:
-        job: what the run makes.
-        images: images to do.
-        workers: number of workers; None for the default.
-    """
-    torch.set_num_threads(job.predictor.threads)
-    model = open_predictor(job.model, job.predictor)
-    entries = [entry for task in job.tasks for entry in task.entries]
-    # The first image also pays for what later ones find ready; it is not counted.
-    some = entries[:: max(1, len(entries) // MEASURED)][: MEASURED + 1]
-    seconds = []
-    for entry in some:
-        started = time.perf_counter()
-        run_stages(job.chain.stages, replace(job.tasks[0], entries=(entry,)), model)
-        seconds.append(time.perf_counter() - started)
-    measured = seconds[1:] or seconds
-    each = sum(measured) / len(measured)
-    return each * images / min(workers or default_workers(job.predictor), max(1, images))
+def outlook(tasks: Sequence[ShardTask[Any]], missing: Sequence[ShardTask[Any]]) -> Outlook:
+    """Count all shards of a run and those that it would make."""
+    images = images_of(tasks)
+    return Outlook(len(tasks), images, len(tasks) - len(missing), images - images_of(missing))

@@ -233,6 +233,8 @@ def make_shards(
     made = []
     open_model = partial(open_predictor, job.model, job.predictor)
     with cluster(options.scheduler, workers, job.predictor.threads, open_model) as running:
+        if not running.count():
+            progress.say("the Dask cluster has no worker yet; waiting for one")
         progress.started(replace(begin, workers=max(1, running.count())))
         started = time.perf_counter()
         for done in run_shards(running, job.chain, missing, store, job.plan["config_hash"], progress.advanced):

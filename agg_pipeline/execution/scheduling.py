@@ -26,7 +26,7 @@ from distributed.scheduler import KilledWorker
 
 from agg_pipeline.execution import worker_tasks
 from agg_pipeline.execution.chain import Chain, CpuStage, Done, ModelStage, ShardTask, TimedModel, Times
-from agg_pipeline.execution.cluster import SHARDS_IN_FLIGHT, Workers
+from agg_pipeline.execution.cluster import SAME_PACKAGE, SHARDS_IN_FLIGHT, Workers
 from agg_pipeline.execution.interrupts import check_interrupt
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
@@ -35,6 +35,8 @@ POLL_SECONDS = 0.5
 """Time between two checks for interrupts and reports while shards are made."""
 NO_WORKER_SECONDS = 120.0
 """A run ends if the cluster has no worker for this time."""
+HEARTBEAT_SECONDS = 5.0
+"""Time between two looks at the heartbeats of the workers."""
 
 
 def run_shards(
@@ -230,24 +232,37 @@ def _first_done(
         meanwhile: called about twice a second.
 
     Raises:
-        UserError: the cluster has had no worker for a long time, or the scheduler is gone.
+        UserError: no worker of the cluster has given a sign of life for a long time, or the scheduler is gone.
     """
-    last_seen = time.monotonic()
+    alive = checked = time.monotonic()
+    known: dict[str, float] = {}
     while True:
         check_interrupt()
         meanwhile()
         try:
             return set(wait(futures, timeout=POLL_SECONDS, return_when="FIRST_COMPLETED").done)
         except TimeoutError:
-            if workers.count():
-                last_seen = time.monotonic()
-            elif time.monotonic() - last_seen > NO_WORKER_SECONDS:
+            now = time.monotonic()
+            if now - checked < HEARTBEAT_SECONDS:
+                continue
+            # A worker that cannot start (without this package, say) joins the cluster, and is never heard of again.
+            found, checked = workers.signs_of_life(), now
+            if any(address in known and known[address] != sign for address, sign in found.items()):
+                alive = now
+            elif now - alive > NO_WORKER_SECONDS:
                 raise UserError(
-                    f"the Dask cluster has had no worker for {NO_WORKER_SECONDS:.0f} s; "
+                    f"no worker of the Dask cluster has worked for {NO_WORKER_SECONDS:.0f} s ({_joined(found)}); "
                     "finished shards stay, the same command resumes"
                 ) from None
+            known = found
         except (CancelledError, CommClosedError):
             raise UserError("the Dask scheduler is gone; finished shards stay, the same command resumes") from None
+
+
+def _joined(workers: Collection[str]) -> str:
+    if not workers:
+        return "it has none"
+    return f"{next(iter(workers))} joined it and could not start: {SAME_PACKAGE}"
 
 
 def _result(workers: Workers, future: Future) -> Any:

@@ -12,6 +12,7 @@ from agg_pipeline.proposals.run import Summary
 from agg_pipeline.report.terminal import print_rows
 from schemas.numbers import BINS
 from schemas.tables import REASONS
+from schemas.words import plural, speed
 
 
 def print_summary(summary: Summary) -> None:
@@ -25,7 +26,7 @@ def print_summary(summary: Summary) -> None:
     rows += [(f"seconds: {stage}", f"{seconds:.1f}") for stage, seconds in times.stages.items()]
     if busy:
         rows.append(("share of these spent in the model", f"{times.forwards / busy:.2f}"))
-        rows.append(("images per second", f"{summary.images_done / summary.seconds:.2f}"))
+        rows.append(("speed", speed(summary.images_done / summary.seconds, "image")))
     print_rows("Proposals", ("", "count"), rows)
 
 
@@ -59,7 +60,7 @@ def print_stats(database: ProposalDatabase, recall: PartRecall | None) -> None:
     print_rows("Rejects", ("reason", "meaning", "count"), rows)
     size = sum(file["bytes"] for sidecar in database.sidecars.values() for file in sidecar["files"].values())
     masks = table.num_rows
-    Console().print(f"{masks} masks in {size} bytes: {size / max(1, masks):.0f} bytes per mask")
+    Console().print(f"{plural(masks, 'mask')} in {plural(size, 'byte')}: {size / max(1, masks):.0f} bytes per mask")
     if recall is not None:
         _print_recall(recall)
 
@@ -75,7 +76,9 @@ def _print_recall(recall: PartRecall) -> None:
             ("ratio", *ratios),
         ]
         title = f"Recall of annotated parts: {compared.which} ({compared.proposals.parts})"
-        print_rows(f"{title}; {recall.objects} objects, {recall.masks} masks", ("masks", *levels), rows)
+        print_rows(
+            f"{title}; {plural(recall.objects, 'object')}, {plural(recall.masks, 'mask')}", ("masks", *levels), rows
+        )
     rows = []
     for compared in recall.by_class:
         pairs = zip(compared.proposals.columns, compared.random.columns, strict=True)

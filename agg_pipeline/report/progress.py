@@ -13,6 +13,7 @@ from agg_pipeline.execution.job import Progress, RunStart
 from agg_pipeline.report.printed import show
 from agg_pipeline.report.terminal import wide_console
 from schemas.canonical import Json
+from schemas.words import duration, plural, speed
 
 ESTIMATE_SECONDS = 3.0
 """The time left is estimated once workers have worked for so many seconds and have finished a batch each."""
@@ -71,7 +72,7 @@ class Pace:
         rate = self.rate
         if not rate:
             return ""
-        return f"{rate:.2f} images/s, about {duration((self.images - self.done) / rate)} left"
+        return f"{speed(rate, 'image')}, about {duration((self.images - self.done) / rate)} left"
 
 
 class RunProgress:
@@ -107,11 +108,10 @@ class RunProgress:
         for sidecar in start.finished:
             self._note = self._note_of(sidecar)
         if start.finished:
-            self._print(f"{start.images - start.missing} of {start.images} images are finished already")
+            self._print(f"finished already: {start.images - start.missing} of {plural(start.images, 'image')}")
         if not start.missing:
             return
-        workers = "1 worker" if start.workers == 1 else f"{start.workers} workers"
-        self._print(f"{start.missing} images to do with {workers}")
+        self._print(f"{plural(start.missing, 'image')} to do with {plural(start.workers, 'worker')}")
         self._pace = Pace(start.missing, start.workers, self._clock())
         if self._console.is_terminal:
             columns = TimeElapsedColumn(), TextColumn("{task.fields[pace]}"), TextColumn("{task.fields[note]}")
@@ -127,11 +127,11 @@ class RunProgress:
         pace = self._pace
         known_before = pace.rate is not None
         pace.advance(images, batches, self._clock())
-        count = f"{int(pace.done)} of {pace.images} images"
+        count = f"{int(pace.done)} of {plural(pace.images, 'image')}"
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=pace.done, pace=str(pace), note=self._note)
         elif self._finished == pace.images:
-            rate = f"{pace.images / pace.elapsed:.2f} images/s"
+            rate = speed(pace.images / pace.elapsed, "image")
             self._print(f"{count} in {duration(pace.elapsed)}", rate, self._note)
         elif pace.elapsed >= self._next_line or (pace.rate is not None and not known_before):
             self._print(count, str(pace), self._note)
@@ -139,12 +139,3 @@ class RunProgress:
 
     def _print(self, *words: str) -> None:
         show(self._console, ", ".join(filter(None, words)))
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

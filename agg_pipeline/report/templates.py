@@ -6,6 +6,8 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from schemas.words import plural, speed
+
 
 @cache
 def _environment() -> Environment:
@@ -16,7 +18,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         autoescape=True,
     )
-    environment.globals["number"] = _grouped
+    environment.globals.update(number=_grouped, plural=plural, speed=speed)
     return environment
 
 

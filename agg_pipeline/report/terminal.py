@@ -11,6 +11,7 @@ from rich.text import Text
 
 from agg_pipeline.report.printed import show
 from schemas.findings import Finding
+from schemas.words import plural
 
 Column = tuple[str, ...]
 """The name of a column and its cells."""
@@ -99,7 +100,8 @@ def print_findings(findings: Sequence[Finding], all_well: str) -> None:
         Console(highlight=False).print(all_well, markup=False)
         return
     table = Table(
-        title=f"{len(findings)} findings, the first {min(len(findings), SHOWN_FINDINGS)}", title_justify="left"
+        title=f"{plural(len(findings), 'finding')}, the first {min(len(findings), SHOWN_FINDINGS)}",
+        title_justify="left",
     )
     for name in ("where", "what"):
         table.add_column(name, overflow="fold")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from schemas.words import plural
+
 FEWEST_IMAGES = 5
 """An interval is shown for at least this number of images: resamples of fewer say nothing about other images."""
 
@@ -55,7 +57,7 @@ def mean_cell(mean: float, low: float, high: float, images: int, form: str = ".2
         The mean with its interval or, of few images, with their number.
     """
     if images < FEWEST_IMAGES:
-        return f"{mean:{form}} ({images} {'image' if images == 1 else 'images'})"
+        return f"{mean:{form}} ({plural(images, 'image')})"
     return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
 
 

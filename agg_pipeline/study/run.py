@@ -42,8 +42,7 @@ def run_study(steps: Sequence[StudyStep], facts: Mapping[str, str], out: Path, s
     begun = written["steps"]
     _check_same(out, written, steps, facts)
     for number, step in enumerate(steps, start=1):
-        there = all((Path(step.folder) / name).exists() for name in step.results)
-        if there and step.name in begun and begun[step.name]["finished"]:
+        if _is_finished(step, begun):
             continue
         say(f"[{number} of {len(steps)}] {step.name}")
         before = begun.get(step.name, {}).get("seconds", 0.0)
@@ -58,6 +57,28 @@ def run_study(steps: Sequence[StudyStep], facts: Mapping[str, str], out: Path, s
             Store(str(out)).write(DONE, f"{text}\n".encode())
         if failed:
             raise UserError(f"{step.name!r} failed; when the cause is mended, run the same command again to resume")
+
+
+def finished_steps(steps: Sequence[StudyStep], facts: Mapping[str, str], out: Path) -> dict[str, float]:
+    """The steps that ``run_study`` would not run again, with the seconds that they took; nothing is written.
+
+    Args:
+        steps: all steps of the study.
+        facts: see ``run_study``.
+        out: output folder of the study; it may be missing.
+
+    Raises:
+        UserError: the folder holds another study.
+    """
+    written = _read(out)
+    begun = written["steps"]
+    _check_same(out, written, steps, facts)
+    return {step.name: float(begun[step.name]["seconds"]) for step in steps if _is_finished(step, begun)}
+
+
+def _is_finished(step: StudyStep, begun: Mapping[str, Json]) -> bool:
+    there = all((Path(step.folder) / name).exists() for name in step.results)
+    return bool(there and step.name in begun and begun[step.name]["finished"])
 
 
 def _check_same(out: Path, written: Json, steps: Sequence[StudyStep], facts: Mapping[str, str]) -> None:

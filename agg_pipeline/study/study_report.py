@@ -23,6 +23,7 @@ from agg_pipeline.training.training_folder import PLAN, STEPS
 from agg_pipeline.training.training_log import read_log
 from schemas.canonical import Json, flatten
 from schemas.numbers import GRANULARITIES
+from schemas.words import plural
 
 LEVELS = ("object", "part")
 ABLATIONS = ("no table", "no LoRA", "neither", PAPER)
@@ -224,7 +225,10 @@ def _recall(config: StudyConfig, roots: Mapping[str, str], out: Path) -> list[st
         pairs = zip(each.proposals.columns, each.random.columns, strict=True)
         rows.append((each.which, "ratio", *(f"{ours / chance:.2f}" if chance else "-" for ours, chance in pairs)))
     head = ("annotated parts", "masks", *(f"IoU >= {level}" for level in THRESHOLDS), "mean best IoU")
-    title = f"{recall.objects} objects with annotated parts, {recall.masks} proposals, as many random Voronoi cells"
+    title = (
+        f"{plural(recall.objects, 'object')} with annotated parts, {plural(recall.masks, 'proposal')}, "
+        "as many random Voronoi cells"
+    )
     return [markdown([Table(title, head, tuple(rows))])]
 
 

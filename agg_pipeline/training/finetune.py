@@ -24,6 +24,7 @@ from agg_pipeline.training.training_processes import check_devices
 from agg_pipeline.training.training_validation import masks_of_evaluation_split, masks_or_note
 from schemas.canonical import content_hash
 from schemas.training import FinetuneConfig
+from schemas.words import plural
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def prepare(
     network, info = load_base_model(inputs.checkpoint, config.augment.size)
     check_folder(options, config)
     masks = _open_masks(databases, inputs.roots, config)
-    say(f"checking that {len(masks.rows.images)} images are those that the masks were made for")
+    say(f"comparing {plural(len(masks.rows.images), 'image')} with those that the masks were made for")
     check_images(masks.rows.images, masks.readers)
 
     contents = [content(database) for database in databases]
@@ -80,7 +81,7 @@ def prepare(
     validation, no_validation = masks_or_note(options.validation_masks, find_masks)
     notes = (
         *base_model_notes(databases, inputs.checkpoint, info),
-        *(note for database in databases for note in database_notes(database)),
+        *(note for database in databases for note in database_notes(database, write=not options.dry_run)),
         *empty_bin_notes(masks.rows),
         *no_validation,
     )

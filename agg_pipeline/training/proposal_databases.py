@@ -13,6 +13,7 @@ from agg_pipeline.execution.shard_files import damage
 from agg_pipeline.training.training_datasets import DatasetChoice
 from schemas.canonical import Json, content_hash
 from schemas.errors import StorageError, UserError
+from schemas.words import plural
 
 
 def open_databases(paths: Sequence[str], roots: Mapping[str, str]) -> list[ProposalDatabase]:
@@ -51,14 +52,21 @@ def content(database: ProposalDatabase) -> list[Json]:
     return [{"config": database.plan["config_hash"]}, *(each["files"] for each in database.sidecars.values())]
 
 
-def database_notes(database: ProposalDatabase) -> list[str]:
-    """What the user should know of a database; computes its sampling weights if they are missing."""
+def database_notes(database: ProposalDatabase, write: bool = True) -> list[str]:
+    """What the user should know of a database.
+
+    Args:
+        database: the database.
+        write: whether to compute its sampling weights if they are missing.
+    """
     notes = []
     shards, finished = len(database.plan["shards"]), len(database.sidecars)
     if finished < shards:
         where = database.store.url
-        notes.append(f"{where} is limited or unfinished: training uses the {finished} of {shards} shards it has")
-    if not database.store.exists(SAMPLING_FILE):
+        notes.append(
+            f"{where} is limited or unfinished: training uses the {finished} of {plural(shards, 'shard')} it has"
+        )
+    if write and not database.store.exists(SAMPLING_FILE):
         try:
             write_sampling(database.store, database.sidecars)
             notes.append(f"{database.store.url} had no {SAMPLING_FILE}; it has been computed")

@@ -11,6 +11,7 @@ import torch
 from agg_pipeline.training.training_folder import CHECKPOINT
 from schemas.errors import StorageError, UserError
 from schemas.training import TrainingConfig
+from schemas.words import plural
 
 HOW_TO_RESUME = "run the same command with --resume to resume from the last checkpoint"
 OURS = tuple(f"{kind.__module__}.{kind.__qualname__}: " for kind in (UserError, StorageError))
@@ -30,7 +31,7 @@ def explaining_lack_of_memory(config: TrainingConfig) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise UserError(
-            f"the GPU has too little memory for a batch of {config.batch} in {config.accumulate} part(s): "
+            f"the GPU has too little memory for a batch of {config.batch} in {plural(config.accumulate, 'part')}: "
             f"use a smaller --batch, or more parts with --accumulate ({str(error).splitlines()[0]})"
         ) from error
 

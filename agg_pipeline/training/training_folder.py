@@ -25,7 +25,7 @@ NAMED = 3
 """Differences that a message names."""
 
 
-def _not_locked() -> None:
+def not_locked() -> None:
     """The check of a folder that no other run can take over."""
 
 
@@ -40,6 +40,7 @@ class TrainingOptions:
         max_minutes: end cleanly after this time; None for no limit.
         checkpoint_minutes: time between checkpoints.
         validation_masks: masks per level for the validation steps; 0 for no validation.
+        dry_run: only prepare the training, and write nothing.
         check_owner: called before anything is written to ``out``; raises UserError if another run owns the folder now.
             Is pickled to the processes of a training on several devices.
     """
@@ -50,7 +51,8 @@ class TrainingOptions:
     max_minutes: float | None = None
     checkpoint_minutes: float = 5.0
     validation_masks: int = 8
-    check_owner: Callable[[], None] = _not_locked
+    dry_run: bool = False
+    check_owner: Callable[[], None] = not_locked
 
 
 def comparable(config: FinetuneConfig | PretrainConfig) -> Json:
@@ -106,6 +108,8 @@ def check_folder(options: TrainingOptions, config: FinetuneConfig | PretrainConf
 def claim_folder(options: TrainingOptions, config: FinetuneConfig | PretrainConfig, identity: Json) -> None:
     """Make the folder this training's: unless it resumes, delete the files of another one and write ``training.json``.
 
+    A dry run leaves the folder as it is.
+
     Args:
         options: the folder, and whether the training resumes or overwrites.
         config: configuration.
@@ -115,6 +119,8 @@ def claim_folder(options: TrainingOptions, config: FinetuneConfig | PretrainConf
         UserError: as ``check_folder``, or the folder cannot be written.
     """
     check_folder(options, config)
+    if options.dry_run:
+        return
     LOG.info("made of %s", json.dumps(identity))
     out = options.out
     try:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from agg_pipeline.datasets.registry import known_dataset, root_of
 from schemas.errors import ImageError, UserError
 from schemas.training import TrainingConfig
+from schemas.words import plural
 
 IMAGE_CACHE_BYTES = 2 << 30
 """Bytes of decoded images that all processes of a training keep together, on one machine.
@@ -86,7 +87,7 @@ def check_images(images: Sequence[UsedImage], readers: Sequence[ImageReader]) ->
     if wrong:
         more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
         raise UserError(
-            f"{len(wrong)} of {len(images)} images are not those that the masks were made for: "
+            f"{len(wrong)} of {plural(len(images), 'image')} are not those that the masks were made for: "
             f"{', '.join(wrong[:NAMED])}{more}; is --data the right folder?"
         )
 

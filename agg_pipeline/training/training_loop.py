@@ -124,7 +124,7 @@ def run_steps(fabric: Fabric, training: Training, watch: Watch) -> Trained:
     set_backend_flags()
     torch.set_num_threads(config.threads)
     cv2.setNumThreads(1)
-    learning = _freeze_others(network, training.trained)
+    learning = freeze_others(network, training.trained)
     wrapped, optimizer = fabric.setup(network, method.optimizer(learning))
     step = restore_checkpoint(options.out, training.identity, learning, optimizer) if options.resume else 0
     order = BatchOrder(training.samples_per_epoch, config, fabric.global_rank, fabric.world_size)
@@ -162,7 +162,7 @@ def run_steps(fabric: Fabric, training: Training, watch: Watch) -> Trained:
     return Trained(step, order.steps, {name: value.detach().cpu().clone() for name, value in learning.items()})
 
 
-def _freeze_others(network: nn.Module, trained: frozenset[str]) -> dict[str, nn.Parameter]:
+def freeze_others(network: nn.Module, trained: frozenset[str]) -> dict[str, nn.Parameter]:
     """Freeze all parameters but those that are trained, which are returned by name."""
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name in trained)

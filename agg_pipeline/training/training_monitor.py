@@ -15,13 +15,13 @@ from tensorboardX import SummaryWriter
 from agg_pipeline.datasets.evaluated_masks import EvaluatedMask
 from agg_pipeline.models.simpleclick import SimpleClick
 from agg_pipeline.report.printed import say
-from agg_pipeline.report.progress import duration
 from agg_pipeline.training.training_folder import PICTURES, STEPS, TENSORBOARD, VALIDATION
 from agg_pipeline.training.training_log import STEP_COLUMNS, VALIDATION_COLUMNS, append
 from agg_pipeline.training.training_loop import StepDone
 from agg_pipeline.training.training_validation import validate
 from agg_pipeline.training.validation_pictures import write_picture
 from schemas.config import PredictorConfig
+from schemas.words import duration, plural, speed
 
 SECONDS = 10.0
 """Time between two lines on the terminal."""
@@ -60,7 +60,7 @@ def step_line(first: StepDone, last: StepDone, loss: float) -> str:
     seconds, waited = last.seconds - first.waited, last.waited - first.waited
     left = seconds / (last.step - first.step + 1) * (last.steps - last.step)
     return (
-        f"step {last.step} of {last.steps}, loss {loss:.4f}, {last.samples / seconds:.1f} samples/s, "
+        f"step {last.step} of {last.steps}, loss {loss:.4f}, {speed(last.samples / seconds, 'sample')}, "
         f"{waited / seconds:.0%} waiting for data, {duration(left)} left"
     )
 
@@ -86,7 +86,7 @@ def validation_lines(step: int, granularities: Sequence[float | None], levels: S
 
 
 def _masks(level: LevelMeans) -> str:
-    return f"{level.masks} {level.level}{'' if level.masks == 1 else 's'}"
+    return plural(level.masks, level.level)
 
 
 class Monitor:

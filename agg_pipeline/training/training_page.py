@@ -20,6 +20,7 @@ from agg_pipeline.training.validation_pictures import pictures
 from schemas.canonical import Json, flatten
 from schemas.numbers import GRANULARITIES
 from schemas.training import FinetuneConfig, PretrainConfig
+from schemas.words import plural
 
 if TYPE_CHECKING:
     from agg_pipeline.models.checkpoints import CheckpointInfo
@@ -44,9 +45,10 @@ def finetuning_facts(
         ``data`` and ``how`` in words, and ``config`` by key.
     """
     names = (f"{each.plan['dataset']['name']} ({each.plan['dataset']['split']})" for each in databases)
+    masks = f"{plural(len(rows), 'mask')} of {plural(len(rows.images), 'image')}"
     return {
         "data": ", ".join(names),
-        "how": f"{len(rows)} masks of {len(rows.images)} images; base {info.architecture} ({info.sha256[:12]})",
+        "how": f"{masks}; base {info.architecture} ({info.sha256[:12]})",
         "config": flatten(asdict(config)),
     }
 
@@ -69,7 +71,7 @@ def pretraining_facts(mixture: DatasetMixture, network: SimpleClick, base: str, 
     start = f"starting from the model {base[:12]}" if base else "starting from random weights"
     return {
         "data": ", ".join(sets),
-        "how": f"{images} images; {network.arch.name} at {network.input_size}, {start}",
+        "how": f"{plural(images, 'image')}; {network.arch.name} at {network.input_size}, {start}",
         "config": flatten(asdict(config)),
     }
 
@@ -104,7 +106,7 @@ def _chart(out: Path) -> str:
         smooth = np.convolve(losses, np.ones(width) / width, mode="valid")
         left.plot([int(row["step"]) for row in steps[width - 1 :]], smooth, color="#2f8cff")
     left.set_xlabel("step")
-    left.set_ylabel(f"loss, mean of {width} steps")
+    left.set_ylabel(f"loss, mean of {plural(width, 'step')}")
     for axes, level in zip(others, levels, strict=True):
         own = [row for row in validations if row["level"] == level]
         for number, row in enumerate(own):

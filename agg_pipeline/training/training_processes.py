@@ -19,6 +19,7 @@ from agg_pipeline.training.training_errors import HOW_TO_RESUME, OURS, explainin
 from agg_pipeline.training.training_loop import Trained, Training, Watch, run_steps
 from schemas.errors import UserError
 from schemas.training import TrainingConfig
+from schemas.words import plural
 
 
 def check_devices(config: TrainingConfig) -> None:
@@ -26,7 +27,7 @@ def check_devices(config: TrainingConfig) -> None:
     if config.devices > 1 and ":" in config.device:
         raise UserError(f"device {config.device!r} is one device; for several, use --device cuda with --devices")
     if config.batch % config.devices:
-        raise UserError(f"a batch of {config.batch} cannot be shared equally by {config.devices} devices")
+        raise UserError(f"a batch of {config.batch} cannot be shared equally by {plural(config.devices, 'device')}")
     check_gpu(config.device, config.devices)
 
 
@@ -44,14 +45,7 @@ def train(training: Training, watch: Watch) -> Trained:
         UserError: the training cannot start, resume or continue.
     """
     config = training.config
-    device, _, index = config.device.partition(":")
-    devices: int | list[int] = [int(index)] if index else config.devices
-    fabric = Fabric(
-        accelerator="cpu" if device == "cpu" else "cuda",
-        devices=devices,
-        precision=config.precision,
-        strategy="ddp_spawn" if config.devices > 1 else "auto",
-    )
+    fabric = fabric_of(config)
     if config.devices == 1:
         with explaining_lack_of_memory(config):
             return run_steps(fabric, training, watch)
@@ -61,6 +55,18 @@ def train(training: Training, watch: Watch) -> Trained:
     with _other_processes():
         step, steps = launch(partial(_run_in_process, training=training, watch=watch))
     return Trained(step, steps, read_checkpoint(training.options.out)["state"])
+
+
+def fabric_of(config: TrainingConfig) -> Fabric:
+    """Devices and arithmetic of a training."""
+    device, _, index = config.device.partition(":")
+    devices: int | list[int] = [int(index)] if index else config.devices
+    return Fabric(
+        accelerator="cpu" if device == "cpu" else "cuda",
+        devices=devices,
+        precision=config.precision,
+        strategy="ddp_spawn" if config.devices > 1 else "auto",
+    )
 
 
 def _run_in_process(fabric: Fabric, training: Training, watch: Watch) -> tuple[int, int]:

@@ -48,7 +48,7 @@ def update(
         The loss, the mean over all processes.
     """
     loss_of = method.loss(epoch)
-    rounds = int(generator(config.seed, "rounds", step).integers(method.max_rounds(epoch) + 1))
+    rounds = rounds_of(config, method, step, epoch)
     rng = generator(config.seed, "clicks", step, fabric.global_rank)
     torch.manual_seed(int(generator(config.seed, "dropout", step, fabric.global_rank).integers(2**63)))
     optimizer.zero_grad()
@@ -70,6 +70,11 @@ def update(
         assert isinstance(mean, Tensor)
         total = float(mean)
     return total
+
+
+def rounds_of(config: TrainingConfig, method: Method, step: int, epoch: float) -> int:
+    """Rounds of iterative clicks before a step, drawn by the seed."""
+    return int(generator(config.seed, "rounds", step).integers(method.max_rounds(epoch) + 1))
 
 
 def batch_loss(

@@ -12,6 +12,7 @@ from scipy.io import loadmat
 
 from agg_pipeline.datasets.generated import SPLITS
 from agg_pipeline.datasets.registry import DATASETS
+from schemas.words import plural
 from tests.datasets.writers import (
     square,
     write_anno,
@@ -92,7 +93,7 @@ def inspected(tmp_path, *arguments):
     page = Page(out.read_text(encoding="utf-8"))
     assert all(load.startswith("data:image/") for load in page.loads), page.loads
     assert page.tags["script"] == page.tags["link"] == page.tags["iframe"] == 0
-    assert f"{out} shows {page.tags['svg']} images" in result.stdout
+    assert f"{out} shows {plural(page.tags['svg'], 'image')}" in result.stdout
     return rows_of(result.stdout), page
 
 
@@ -250,7 +251,7 @@ def test_check_of_a_part_of_a_real_set_is_well(shared, tmp_path):
     listed = tmp_path / "some.txt"
     listed.write_text("\n".join((root / "val.txt").read_text().split()[::4]))
     result = invoke("data", "check", "sbd", root, "--split", listed)
-    assert result == (0, "29 images of sbd (some) are as they should be\n", "")
+    assert result == (0, "29 images of sbd (some): all is as it should be\n", "")
 
 
 @pytest.mark.parametrize(
@@ -262,7 +263,7 @@ def test_check_of_a_part_of_a_real_set_is_well(shared, tmp_path):
 )
 def test_check_of_a_good_set_is_well(shared, name, sample, said):
     result = invoke("data", "check", name, shared / "data" / sample)
-    assert result == (0, f"{said} are as they should be\n", "")
+    assert result == (0, f"{said}: all is as it should be\n", "")
 
 
 def test_check_of_a_bad_set_shows_the_findings_and_fails(folder):
@@ -373,7 +374,7 @@ def test_hidden_lists_and_test_images_without_parts_are_no_splits(animals):
     (lists / "._train.txt").write_bytes(b"\xff\xfe")
     result = invoke("data", "check", "pascal_part", animals)
     assert (result.code, result.stderr) == (0, "")
-    assert "(train, val) are as they should be" in result.stdout
+    assert "(train, val): all is as it should be" in result.stdout
 
 
 def test_split_that_cannot_be_listed_is_a_finding_and_does_not_stop_the_others(animals, tmp_path):

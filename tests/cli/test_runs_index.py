@@ -16,6 +16,7 @@ from agg_pipeline.training.training_log import STEP_COLUMNS, append
 from schemas.config import EvaluationConfig
 from schemas.resolve import override
 from schemas.training import FinetuneConfig, PretrainConfig
+from schemas.words import plural
 from tests.evaluation.conftest import write_results
 from tests.toy_run import write_database
 
@@ -83,7 +84,7 @@ def test_every_run_is_listed_with_its_facts(runs):
         figures = summary["levels"][level]["all"]
         highest = sorted(figures["noc"])[-1]
         assert line == (
-            f"{figures['masks']} {level}s: NoC@{highest[2:]} {figures['noc'][highest]['mean']:.2f}, "
+            f"{plural(figures['masks'], level)}: NoC@{highest[2:]} {figures['noc'][highest]['mean']:.2f}, "
             f"IoU@1 {figures['iou']['1']['mean']:.3f}"
         )
     assert evaluation.pages == (("log", "log.txt"),)

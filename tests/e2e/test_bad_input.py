@@ -65,7 +65,7 @@ def test_finished_run_again(finished):
     before = snapshot(finished.out / "database")
     result = invoke("proposals", "run", *SIZES, *QUICK, "--data", finished.data, "--out", finished.out)
     assert (result.code, result.stderr) == (0, "")
-    assert "4 of 4 images are finished already" in result.stdout
+    assert "finished already: 4 of 4 images" in result.stdout
     assert snapshot(finished.out / "database") == before, "neither shards nor summaries are written again"
 
 
@@ -362,7 +362,7 @@ def test_full_disk(finished, small_disk):
     subprocess.run(["mount", "-o", "remount,size=4m", small_disk], check=True)
     result = wait(start(*command))
     assert (result.code, result.stderr) == (0, "")
-    assert f"{len(shards)} of 4 images are finished already" in result.stdout
+    assert f"finished already: {len(shards)} of 4 images" in result.stdout
     after = snapshot(out)
     assert {path: after[path] for path in kept} == kept
     assert not list(out.rglob(".tmp-*"))

@@ -169,7 +169,7 @@ def test_what_is_finished_may_be_more_than_what_is_asked_for(command, one_worker
     shutil.copytree(one_worker[0], out)
     written = {path: path.stat().st_mtime_ns for path in (out / "run").rglob("*.parquet")}
     output = invoke(*command, "--out", out, "--limit-images", "2", "--limit-objects", "3").stdout
-    assert "2 of 2 images are finished already" in output
+    assert "finished already: 2 of 2 images" in output
     assert "one click takes" in output
     assert {path: path.stat().st_mtime_ns for path in (out / "run").rglob("*.parquet")} == written
     whole = rows(one_worker[0])
@@ -317,8 +317,8 @@ def test_what_cannot_be_evaluated_is_left_out_and_said_so(spoilt, tmp_path):
     assert [row["image_id"] for row in rows(tmp_path, "targets")] == ["half"]
     reasons = {row["image_id"]: row["reason"] for row in rows(tmp_path, "rejects")}
     assert reasons == {"all": "all_ignored", "broken": "unreadable_image"}
-    assert "1 mask(s) left out: every pixel of the mask" in output
-    assert "1 image(s) left out" in output
+    assert "1 mask left out: every pixel of the mask" in output
+    assert "1 image left out" in output
     assert (tmp_path / "report.html").exists()
 
 

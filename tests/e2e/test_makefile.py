@@ -281,3 +281,9 @@ def test_what_a_wheel_lacks_and_has_too_much() -> None:
         "- agg_pipeline/py.typed is missing",
         "- tests/x.py should not be there",
     ]
+
+
+@pytest.mark.parametrize("target", ["proposals", "finetune", "eval", "pretrain", "study-small"])
+def test_every_long_command_takes_a_dry_run(tmp_path: Path, target: str) -> None:
+    line = next(line for line in printed(tmp_path, target, "ARGS=--dry-run") if "/bin/agg " in line)
+    assert line.endswith(" --dry-run")

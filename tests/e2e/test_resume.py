@@ -52,14 +52,14 @@ def test_same_size_and_other_content_is_found_by_verify(finished, out):
     path = out / "database/proposals/part-00002.parquet"
     content = path.read_bytes()
     path.write_bytes(content[:40] + bytes([content[40] ^ 1]) + content[41:])
-    assert "4 of 4 images are finished already" in invoke(*command(finished, out)).stdout
+    assert "finished already: 4 of 4 images" in invoke(*command(finished, out)).stdout
     assert path.read_bytes() != content
     result = wait(start(*command(finished, out, "--verify")))
     assert (result.code, result.stderr) == (0, "")
-    assert "3 of 4 images are finished already" in result.stdout
+    assert "finished already: 3 of 4 images" in result.stdout
     assert tables(out) == tables(finished.out)
     kept = snapshot(out / "database/proposals")
-    assert "4 of 4 images are finished already" in invoke(*command(finished, out, "--verify")).stdout
+    assert "finished already: 4 of 4 images" in invoke(*command(finished, out, "--verify")).stdout
     assert snapshot(out / "database/proposals") == kept
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -15,14 +16,14 @@ from tests.e2e.small_set import SIZES
 LOOPBACK = "127.0.0.1"
 
 
-def dask(name, folder, *arguments):
+def dask(name, folder, *arguments, **environment):
     """Start ``dask scheduler`` or ``dask worker``, which write to a log in the folder and keep their files there."""
     folder.mkdir()
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", f"distributed.cli.dask_{name}", *arguments, "--host", LOOPBACK, "--no-dashboard"],
             cwd=folder,
-            env=os.environ | ENVIRONMENT,
+            env=os.environ | ENVIRONMENT | environment,
             stdout=log,
             stderr=subprocess.STDOUT,
         )
@@ -37,10 +38,15 @@ def wait_until(condition, processes, folder):
         time.sleep(0.05)
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """The address of a cluster with two workers, and the folder below which each of them works."""
-    folder = tmp_path_factory.mktemp("cluster")
+@contextmanager
+def cluster_below(folder, workers, **environment):
+    """The address of a cluster.
+
+    Args:
+        folder: each process works in a folder of its own below it.
+        workers: number of workers.
+        environment: variables of their environment, beside those of this process.
+    """
     description = folder / "scheduler.json"
     processes = []
     try:
@@ -53,10 +59,11 @@ def cluster(tmp_path_factory):
         wait_until(description.exists, processes, folder)
         address = json.loads(description.read_text())["address"]
         assert address.startswith(f"tcp://{LOOPBACK}:")
-        places = [folder / f"worker-{n}" for n in range(2)]
-        processes += [dask("worker", place, address, "--nthreads", "2", "--no-nanny") for place in places]
+        places = [folder / f"worker-{n}" for n in range(workers)]
+        options = address, "--nthreads", "2", "--no-nanny"
+        processes += [dask("worker", place, *options, **environment) for place in places]
         wait_until(lambda: all("Registered to" in (place / "log").read_text() for place in places), processes, folder)
-        yield address, folder
+        yield address
         assert all(process.poll() is None for process in processes), "the runs leave the cluster as it was"
     finally:
         # The scheduler last: a worker that cannot say goodbye to it waits half a minute.
@@ -67,6 +74,14 @@ def cluster(tmp_path_factory):
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """The address of a cluster with two workers, and the folder below which each of them works."""
+    folder = tmp_path_factory.mktemp("cluster")
+    with cluster_below(folder, 2) as address:
+        yield address, folder
 
 
 def test_same_bytes_as_with_workers_of_its_own(finished, cluster, tmp_path):
@@ -114,3 +129,18 @@ def test_workers_that_write_elsewhere(finished, cluster):
         "memory://elsewhere/database/lock.json is gone: it was deleted, or a worker does not see this folder; "
         "the run stops here, and what is finished stays"
     )
+
+
+def test_a_worker_without_this_package(finished, tmp_path):
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    (packages / "agg_pipeline.py").write_text("raise ModuleNotFoundError('there is no agg_pipeline here')\n")
+    out = tmp_path / "out"
+    with cluster_below(tmp_path, 1, PYTHONPATH=str(packages)) as address:
+        command = ("proposals", "run", *SIZES, "--data", finished.data, "--out", out, "--scheduler", address)
+        error = error_of(invoke(*command))
+    assert error == (
+        "a worker of the Dask cluster cannot open the model (ModuleNotFoundError('there is no agg_pipeline here')); "
+        "every worker needs the same version of agg-pipeline, see its log"
+    )
+    assert not list(out.rglob("*.parquet"))

@@ -138,9 +138,9 @@ def test_remarks_name_what_a_reader_must_know(three_masks):
     ]
     tables = three_masks | {"rejects": pa.Table.from_pylist(rejects, REJECTS)}
     assert remarks(summarise(tables, make_plan())) == [
-        "1 object mask(s): nothing was predicted even after 20 clicks",
-        f"1 mask(s) left out: {REASONS['all_ignored']}; see rejects.parquet",
-        f"2 image(s) left out: {REASONS['unreadable_image']}; see rejects.parquet",
+        "1 object mask: nothing was predicted even after 20 clicks",
+        f"1 mask left out: {REASONS['all_ignored']}; see rejects.parquet",
+        f"2 images left out: {REASONS['unreadable_image']}; see rejects.parquet",
     ]
 
 

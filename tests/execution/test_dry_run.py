@@ -5,13 +5,11 @@ from dataclasses import replace
 import pytest
 
 from agg_pipeline.database.contents import DATABASE_LAYOUT
-from agg_pipeline.execution import dry_run
-from agg_pipeline.execution.dry_run import Outlook, estimated_seconds, outlook
+from agg_pipeline.execution.dry_run import Outlook, missing_tasks, outlook
 from agg_pipeline.execution.job import Job, tasks_of
 from agg_pipeline.proposals.pipeline import chain
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
-from tests.toy_run import Halver
 
 
 def is_finished(task, sidecar):
@@ -26,11 +24,15 @@ def job_of(plan, tasks, config):
     return Job(DATABASE_LAYOUT, plan, tasks, chain(config), None, config.predictor, is_finished, drop=None)
 
 
+def counted(store, job, overwrite=False):
+    return outlook(job.tasks, missing_tasks(store, job, overwrite))
+
+
 @pytest.fixture
 def look(built, toy_dataset, toy_config, toy_plan):
     def count(limit=None, overwrite=False, plan=toy_plan, store=built):
         tasks = tasks_of(toy_dataset, toy_config, 3, limit)
-        return outlook(store, job_of(plan, tasks, toy_config), overwrite)
+        return counted(store, job_of(plan, tasks, toy_config), overwrite)
 
     return count
 
@@ -63,17 +65,5 @@ def test_a_folder_of_another_run_is_refused_as_the_run_would(look, toy_plan, tmp
 
 def test_a_shard_that_is_finished_in_part(look, toy_dataset, toy_config, toy_plan, built):
     tasks = [replace(task, entries=task.entries * 2) for task in tasks_of(toy_dataset, toy_config, 3, None)]
-    found = outlook(built, job_of(toy_plan, tasks, toy_config), overwrite=False)
-    assert found == Outlook(3, 16, 0, 0)
+    assert counted(built, job_of(toy_plan, tasks, toy_config)) == Outlook(3, 16, 0, 0)
     assert look().finished_images == 8
-
-
-def test_the_estimate_counts_images_and_workers(toy_dataset, toy_config, toy_plan, monkeypatch):
-    clock = iter(range(100))
-    monkeypatch.setattr(dry_run.time, "perf_counter", lambda: float(next(clock)))
-    monkeypatch.setattr(dry_run, "open_predictor", lambda *_: Halver())
-    job = job_of(toy_plan, tasks_of(toy_dataset, toy_config, 3, None), toy_config)
-    # Every image takes a second by this clock.
-    assert estimated_seconds(job, 8, 1) == 8.0
-    assert estimated_seconds(job, 8, 2) == 4.0
-    assert estimated_seconds(job, 1, 2) == 1.0

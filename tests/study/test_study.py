@@ -1,10 +1,12 @@
 """``agg study``: its steps, resuming, and its report. Commands are replaced by what they leave, written by hand."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import tomllib
 from dataclasses import asdict
 from pathlib import Path
 
@@ -389,3 +391,25 @@ def test_recipes_are_studies(name, tmp_path):
     config = read_config(name, {})
     roots = dict.fromkeys((*config.sets, config.objects, config.parts), "/data")
     assert len(study_steps(config, roots, "/base.pth", tmp_path)) > 8
+
+
+def test_a_dry_run_says_which_steps_are_finished(study, commands, tmp_path):
+    before = study("--dry-run")
+    assert before.code == 0, before
+    assert commands.run == []
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "report.md").exists()
+    total = len([line for line in before.stdout.splitlines() if line.startswith("# [")])
+    assert f"# to do: {total} of {total} steps" in before.stdout
+    assert "# time: not estimated, because most steps need databases and models" in before.stdout
+    assert tomllib.loads(before.stdout)["variants"] == list(SMALL["variants"])
+    assert study().code == 0
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    shutil.rmtree(tmp_path / "out" / "annotated")
+    after = study("--dry-run")
+    assert f"# to do: 1 of {total} steps" in after.stdout
+    assert f"# [2 of {total}] annotated: to do" in after.stdout
+    assert f"# [1 of {total}] proposals: finished in 0 s" in after.stdout
+    left = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert {path for path in files if path not in left and "annotated" not in path.parts} == set()
+    assert {path for path in left if path not in files} == set()

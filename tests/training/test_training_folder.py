@@ -67,4 +67,4 @@ def test_a_folder_in_use_is_refused_before_the_images_are_read(prepared):
         prepared(".", say=said.append)
     assert said == []
     prepared(".", say=said.append, overwrite=True)
-    assert said == ["checking that 5 images are those that the masks were made for"]
+    assert said == ["comparing 5 images with those that the masks were made for"]

@@ -15,10 +15,10 @@ def test_a_step_and_the_time_left():
     # The loaders start in the first 10 s; then a step takes 2 s, 0.5 s of which is waiting from the second step on.
     first = step(5, 12.0, 10.0)
     assert step_line(first, first, 0.25) == (
-        "step 5 of 105, loss 0.2500, 4.0 samples/s, 0% waiting for data, 3 min 20 s left"
+        "step 5 of 105, loss 0.2500, 4.00 samples/s, 0% waiting for data, 3 min 20 s left"
     )
     assert step_line(first, step(15, 32.0, 15.5), 0.5) == (
-        "step 15 of 105, loss 0.5000, 4.0 samples/s, 25% waiting for data, 3 min 0 s left"
+        "step 15 of 105, loss 0.5000, 4.00 samples/s, 25% waiting for data, 3 min 0 s left"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +10,14 @@ import click
 import cloup
 
 from agg_pipeline.cli.config_options import config_options, configured, resolve
-from agg_pipeline.cli.dry_run import print_dry_run
+from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, comment, print_config, print_run, seconds_so_far
 from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
 from agg_pipeline.cli.options import CHECKPOINT, FILE, PLACE, Data, Model, Run
 from agg_pipeline.cli.start_and_stop import recorded
 from agg_pipeline.evaluation.arms import ARMS
 from schemas.config import EVALUATION_PRESETS, EvaluationConfig
 from schemas.errors import UserError
+from schemas.words import duration
 
 if TYPE_CHECKING:
     from agg_pipeline.datasets.dataset import Dataset
@@ -87,8 +89,9 @@ def adapted_command(data: Data, model: Model, arms: Arms, pictures: int, run: Ru
     from agg_pipeline.cli.eval.evaluating import evaluate
     from agg_pipeline.cli.runs_index import closing_line
     from agg_pipeline.datasets.registry import known_dataset
-    from agg_pipeline.evaluation.run import check_lost_images, prepare
-    from agg_pipeline.evaluation.run_arms import CURVES, TABLES, config_of, fitting, run_arms
+    from agg_pipeline.evaluation.per_class import granularities_or_stand_in
+    from agg_pipeline.evaluation.run import check_lost_images
+    from agg_pipeline.evaluation.run_arms import CURVES, TABLES, evaluations, fitting, run_arms
     from agg_pipeline.models.model_files import describe_model
     from agg_pipeline.report.printed import say
     from agg_pipeline.report.terminal import print_rows
@@ -113,19 +116,17 @@ def adapted_command(data: Data, model: Model, arms: Arms, pictures: int, run: Ru
             f"adapter {model.adapter}, sha256 {used.adapter_sha256[:16]}"
         )
         if run.dry_run:
-            for name in chosen:
-                own = config_of(ARMS[name], config)
-                files = checkpoint, adapter if ARMS[name].fine_tuned else ""
-                click.echo(f"# {name}")
-                print_dry_run(*prepare(dataset, *files, own, run.into(f"{run.out}/{name}")), own, run.options)
+            print_config(config)
+            comment(models)
+            planned = evaluations(dataset, others, config, chosen, arms.calibrate, run.out, granularities_or_stand_in)
+            _print_arms(planned, (checkpoint, adapter), chosen, run, limited=dataset)
             return
         say(models)
 
         def evaluate_into(images: Dataset, with_adapter: bool, own: EvaluationConfig, folder: str) -> None:
             name = folder.rpartition("/")[2]
             arm = "by-class" if name == CURVES else name
-            what = f"{arm}: granularity per class, from parts of other images" if name == CURVES else arm
-            say(f"[{chosen.index(arm) + 1} of {len(chosen)}] {what}")
+            say(f"[{chosen.index(arm) + 1} of {len(chosen)}] {_title(name)}")
             # --limit-images is about the evaluated images.
             options = run.into(folder, limit=images is dataset)
             files = checkpoint, adapter if with_adapter else ""
@@ -135,6 +136,48 @@ def adapted_command(data: Data, model: Model, arms: Arms, pictures: int, run: Ru
         for table in tables:
             print_rows(table.title, table.head, table.rows, table.rules)
         say(closing_line(run.out, f"{Store(run.out).anchored().url}/{TABLES}"))
+
+
+def _print_arms(
+    planned: Iterable[tuple[Dataset, bool, EvaluationConfig, str]],
+    files: tuple[str, str],
+    chosen: Sequence[str],
+    run: Run,
+    limited: Dataset,
+) -> None:
+    """Print what each evaluation would do, and the time of all.
+
+    Args:
+        planned: data set, whether with the adapter, configuration and folder of each.
+        files: checkpoint and adapter.
+        chosen: names of the arms.
+        run: where the results go, and who does the work.
+        limited: the data set that --limit-images is about.
+    """
+    from agg_pipeline.evaluation.run import choose_masks, prepare
+    from agg_pipeline.evaluation.run_arms import CURVES
+
+    seconds = seconds_so_far()
+    for images, adapted, own, folder in planned:
+        name = folder.rpartition("/")[2]
+        arm = "by-class" if name == CURVES else name
+        comment("")
+        comment(f"[{chosen.index(arm) + 1} of {len(chosen)}] {_title(name)}")
+        options = run.into(folder, limit=images is limited)
+        store, job = prepare(images, files[0], files[1] if adapted else "", own, options)
+        job, _ = choose_masks(job, images, own, None, comment)
+        estimate = print_run(store, job, options)
+        seconds += 0.0 if estimate is None else estimate.seconds
+    comment("")
+    comment(f"time of all evaluations: about {duration(seconds)}")
+    comment(NOTHING_WRITTEN)
+
+
+def _title(name: str) -> str:
+    """An evaluation in words, by the name of its folder."""
+    from agg_pipeline.evaluation.run_arms import CURVES
+
+    return "by-class: granularity per class, from parts of other images" if name == CURVES else name
 
 
 def _others(data: Data, dataset: Dataset, arms: Arms) -> Dataset | None:

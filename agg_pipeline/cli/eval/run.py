@@ -9,7 +9,7 @@ import click
 import cloup
 
 from agg_pipeline.cli.config_options import config_options, configured, preset_option, resolve
-from agg_pipeline.cli.dry_run import print_dry_run
+from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, comment, print_config, print_run, seconds_so_far
 from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
 from agg_pipeline.cli.options import PLACE, Data, Model, Run
 from agg_pipeline.cli.start_and_stop import recorded
@@ -147,7 +147,7 @@ def run_command(
     from agg_pipeline.datasets.registry import known_dataset
     from agg_pipeline.evaluation.published import published
     from agg_pipeline.evaluation.results_folder import REPORT
-    from agg_pipeline.evaluation.run import check_lost_images, prepare
+    from agg_pipeline.evaluation.run import check_lost_images, choose_masks, prepare
     from agg_pipeline.report.printed import say
 
     if mode.curves and settings.get("early-stop"):
@@ -156,7 +156,11 @@ def run_command(
         config = resolve(EVALUATION_PRESETS, preset, run.config, settings, mode.changes())
         dataset = data.open(data.split or known_dataset(data.dataset).evaluation_split)
         if run.dry_run:
-            print_dry_run(*prepare(dataset, *model.files, config, run.options), config, run.options)
+            print_config(config)
+            store, job = prepare(dataset, *model.files, config, run.options)
+            job, _ = choose_masks(job, dataset, config, limit_objects, comment)
+            print_run(store, job, run.options, seconds_so_far())
+            comment(NOTHING_WRITTEN)
             return
         evaluation = evaluate(
             dataset, model.files, config, limit_objects, run.options, report.pictures, report.with_published, log

@@ -1,0 +1,35 @@
+"""Numbers in words, for messages and pages: counts, durations and speeds."""
+
+from __future__ import annotations
+
+READABLE = 0.1
+"""Slower speeds, per second, are put as the time per item."""
+
+
+def plural(number: int, noun: str, several: str = "") -> str:
+    """A number with its noun: 1 image, 20 images. several: defaults to the noun with an s."""
+    return f"{number} {noun if number == 1 else several or f'{noun}s'}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def speed(per_second: float, noun: str) -> str:
+    """A speed in words: 1.69 images/s or, where that would be close to nothing, 1.7 min per image.
+
+    Args:
+        per_second: items per second.
+        noun: an item.
+    """
+    if per_second >= READABLE or per_second <= 0:
+        return f"{per_second:.{1 if per_second >= 10 else 2}f} {noun}s/s"
+    seconds = 1 / per_second
+    if seconds < 60:
+        return f"{seconds:.0f} s per {noun}"
+    return f"{seconds / 60:.1f} min per {noun}" if seconds < 3600 else f"{seconds / 3600:.1f} h per {noun}"

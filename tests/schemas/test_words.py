@@ -1,0 +1,34 @@
+"""Numbers in words."""
+
+import pytest
+
+from schemas.words import duration, plural, speed
+
+
+def test_a_count_and_its_noun():
+    assert [plural(n, "image") for n in range(3)] == ["0 images", "1 image", "2 images"]
+    assert [plural(n, "class", "classes") for n in (1, 2)] == ["1 class", "2 classes"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.4, "0 s"), (59.6, "1 min 0 s"), (3600, "1 h 0 min"), (7290, "2 h 1 min")],
+)
+def test_duration(seconds, words):
+    assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("per_second", "words"),
+    [
+        (123.4, "123.4 images/s"),
+        (1.694, "1.69 images/s"),
+        (0.1, "0.10 images/s"),
+        (0.05, "20 s per image"),
+        (0.01, "1.7 min per image"),
+        (1 / 5400, "1.5 h per image"),
+        (0.0, "0.00 images/s"),
+    ],
+)
+def test_a_slow_speed_is_put_as_the_time_per_image(per_second, words):
+    assert speed(per_second, "image") == words
