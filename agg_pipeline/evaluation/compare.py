@@ -31,7 +31,7 @@ def same_masks(results: Sequence[Results], intersect: bool) -> list[Results]:
         if other.protocol.max_clicks != first.protocol.max_clicks:
             raise UserError(
                 f"{first.name} and {other.name} cannot be compared: interactions have at most "
-                f"{first.protocol.max_clicks} and {plural(other.protocol.max_clicks, 'click')}"
+                f"{first.protocol.max_clicks} and {other.protocol.max_clicks} clicks"
             )
         extra = len(other.masks) - len(common)
         if extra and not intersect:
