@@ -16,6 +16,7 @@ from agg_pipeline.storage.lock import LOCK
 from agg_pipeline.storage.store import TEMPORARY, Store
 from schemas.canonical import Json
 from schemas.errors import UserError
+from schemas.words import plural
 
 PLAN = "plan.json"
 SIDECAR = re.compile(r"shards/part-\d{5,}\.json")
@@ -219,7 +220,7 @@ def damage(store: Store, sidecar: Json) -> list[str]:
             problems.append(f"{path} is missing")
             continue
         if len(content) != expected["bytes"]:
-            problems.append(f"{path} has {len(content)} bytes, its sidecar says {expected['bytes']}")
+            problems.append(f"{path} has {plural(len(content), 'byte')}, its sidecar says {expected['bytes']}")
         elif hashlib.sha256(content).hexdigest() != expected["sha256"]:
             problems.append(f"{path} does not have the checksum that its sidecar says")
     return problems

@@ -14,6 +14,7 @@ from agg_pipeline.storage.recent import Recent
 from agg_pipeline.training.training_images import IMAGE_CACHE_BYTES
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageRecord
+from schemas.words import plural
 
 DatasetChoice = tuple[str, str, str]
 """Name, root and split of a data set. The split "" is the set's usual one. A built-in set has no root; its split may
@@ -57,7 +58,8 @@ class DatasetMixture:
         self, datasets: Sequence[Dataset], weights: Sequence[float] = (), cache_bytes: int = IMAGE_CACHE_BYTES
     ) -> None:
         if weights and len(weights) != len(datasets):
-            raise UserError(f"{len(weights)} weights for {len(datasets)} data sets; give one per data set, or none")
+            counts = f"{plural(len(weights), 'weight')} for {plural(len(datasets), 'data set')}"
+            raise UserError(f"{counts}; give one per data set, or none")
         if weights and sum(weights) <= 0:
             raise UserError("all weights are 0")
         for dataset in datasets:

@@ -175,7 +175,7 @@ def test_rows_have_short_names_or_those_that_are_given(six):
     assert "theirs - ours" in done.stdout
     assert "first" not in done.stdout
     error = error_of(compared(*six, names=("ours",)))
-    assert error == "1 names for 2 folders of results; give --name once per folder"
+    assert error == "1 name for 2 folders of results; give --name once per folder"
 
 
 def test_a_comparison_fits_80_columns(six, monkeypatch):

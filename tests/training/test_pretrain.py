@@ -110,8 +110,8 @@ def test_going_on_from_a_model(command, tmp_path):
     [
         (("--architecture", "vast"), "unknown architecture 'vast'"),
         (("--size", "40"), "xtiny cannot take 40x40"),
-        (("--weight", "1", "--weight", "2"), "2 weights for 1 data sets"),
-        (("--split", "a", "--split", "b"), "2 splits for 1 data set;"),
+        (("--weight", "1", "--weight", "2"), "2 weights for 1 data set"),
+        (("--split", "a", "--split", "b"), "2 splits for 1 data set"),
         (("--data", "demo:3", "--split", "", "--split", "4"), "demo:3 names a split already"),
         (("--split", "nowhere.txt"), "nowhere.txt"),
         (("--weight", "inf"), "inf is no number"),

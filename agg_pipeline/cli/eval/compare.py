@@ -10,6 +10,7 @@ import cloup
 from agg_pipeline.cli.option_groups import examples, option
 from agg_pipeline.cli.options import PLACE
 from schemas.errors import UserError
+from schemas.words import plural
 
 
 @cloup.command(
@@ -45,7 +46,9 @@ def compare_command(
     from agg_pipeline.report.text_table import latex, markdown
 
     if names and len(names) != len(results):
-        raise UserError(f"{len(names)} names for {len(results)} folders of results; give --name once per folder")
+        raise UserError(
+            f"{plural(len(names), 'name')} for {len(results)} folders of results; give --name once per folder"
+        )
     opened = same_masks([open_results(path) for path in results], intersect)
     named = [replace(each, name=name) for each, name in zip(opened, names or row_names(results), strict=True)]
     tables = comparison(named, with_published)
