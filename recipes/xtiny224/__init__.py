@@ -1,0 +1,1 @@
+"""How the built-in click model was made."""

@@ -1,0 +1,1 @@
+"""Training of the click model on a GPU that holds all photographs: ``pack`` collects them, ``train`` trains."""
