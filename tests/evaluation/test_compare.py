@@ -128,7 +128,7 @@ def test_other_masks_are_refused_or_left_out(two, tmp_path):
 
 def test_other_limits_and_other_images_are_refused(two, tmp_path):
     short = write(tmp_path / "short", [mask("a", 0.4), mask("b", 0.5)], clicks={"max_clicks": 1})
-    with pytest.raises(UserError, match="at most 20 clicks and 1 click$"):
+    with pytest.raises(UserError, match=r"at most 20 clicks and 1 click$"):
         same_masks([two[0], short], intersect=True)
     for number, other in enumerate(("sha of another", b"rle of another")):
         facts = list(two[1].facts["a:0:object:0"])
