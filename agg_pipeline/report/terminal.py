@@ -99,10 +99,8 @@ def print_findings(findings: Sequence[Finding], all_well: str) -> None:
     if not findings:
         Console(highlight=False).print(all_well, markup=False)
         return
-    table = Table(
-        title=f"{plural(len(findings), 'finding')}, the first {min(len(findings), SHOWN_FINDINGS)}",
-        title_justify="left",
-    )
+    left_out = f", the first {SHOWN_FINDINGS}" if len(findings) > SHOWN_FINDINGS else ""
+    table = Table(title=f"{plural(len(findings), 'finding')}{left_out}", title_justify="left")
     for name in ("where", "what"):
         table.add_column(name, overflow="fold")
     for finding in findings[:SHOWN_FINDINGS]:

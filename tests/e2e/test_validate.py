@@ -40,7 +40,7 @@ def findings(root):
     assert result.code == 1, result
     cells = [line.split("│")[1:3] for line in result.stdout.splitlines() if line.startswith("│")]
     found = [(where.strip(), what.strip()) for where, what in cells]
-    number = int(result.stdout.split(" findings")[0])
+    number = int(result.stdout.split(" finding")[0])
     assert len(found) == min(number, SHOWN_FINDINGS)
     return found
 
