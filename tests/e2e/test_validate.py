@@ -20,6 +20,7 @@ from agg_pipeline.report.terminal import SHOWN_FINDINGS
 from agg_pipeline.storage.store import Store
 from schemas.canonical import content_hash
 from schemas.tables import FILES, PROPOSALS
+from schemas.words import plural
 from tests.e2e.commands import error_of, invoke
 from tests.e2e.small_set import HEIGHT
 
@@ -143,7 +144,7 @@ def test_row_count_of_the_sidecar(root, folder):
     rows = pq.read_metadata(root / path).num_rows
     edit_json(root / SIDECAR, lambda sidecar: sidecar["files"][path].update(rows=rows + 1))
     refresh(root)
-    assert only(root) == (path, f"has {rows} rows, its sidecar says {rows + 1}")
+    assert only(root) == (path, f"has {plural(rows, 'row')}, its sidecar says {rows + 1}")
 
 
 @pytest.mark.parametrize(("counts", "name"), [("kinds", "part"), ("rejects", "duplicate")])
