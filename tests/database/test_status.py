@@ -47,6 +47,33 @@ def test_stopped_run(built, toy_plan):
     assert state(built) == "stopped: 5 of 8 images; run the same command again to resume"
 
 
+def test_truncated_shards_are_not_finished(built, toy_plan):
+    finish_now(built, toy_plan)
+    path = "proposals/part-00001.parquet"
+    whole = built.read(path)
+    built.write(path, whole[:-1])
+    found = status(open_proposals(built.url))
+    assert found.state == (
+        "damaged: files of 1 shard (first part-00001) are missing or not as recorded; run the same command again to "
+        "repair them"
+    )
+    sidecars = [built.read_json(f"shards/part-0000{number}.json") for number in (0, 2)]
+    assert (found.finished, found.shards) == (2, 3)
+    assert (found.images, found.planned) == (sum(each["images"] for each in sidecars), 8)
+    assert found.proposals == sum(sum(each["kinds"].values()) for each in sidecars)
+    built.remove("images/part-00000.parquet")
+    assert state(built).startswith("damaged: files of 2 shards (first part-00000) are missing or not as recorded; ")
+    with owned(built):
+        assert state(built).startswith("running: process ")
+
+
+def test_contents_of_the_recorded_size_are_not_read(built, toy_plan):
+    finish_now(built, toy_plan)
+    path = "proposals/part-00001.parquet"
+    built.write(path, bytes(len(built.read(path))))
+    assert state(built) == "complete"
+
+
 def test_running(built, toy_plan):
     finish_now(built, toy_plan)
     with owned(built):
