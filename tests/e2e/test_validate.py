@@ -20,6 +20,7 @@ from agg_pipeline.report.terminal import SHOWN_FINDINGS
 from agg_pipeline.storage.store import Store
 from schemas.canonical import content_hash
 from schemas.tables import FILES, PROPOSALS
+from schemas.words import plural
 from tests.e2e.commands import error_of, invoke
 from tests.e2e.small_set import HEIGHT
 
@@ -40,7 +41,7 @@ def findings(root):
     assert result.code == 1, result
     cells = [line.split("│")[1:3] for line in result.stdout.splitlines() if line.startswith("│")]
     found = [(where.strip(), what.strip()) for where, what in cells]
-    number = int(result.stdout.split(" findings")[0])
+    number = int(result.stdout.split(" finding")[0])
     assert len(found) == min(number, SHOWN_FINDINGS)
     return found
 
@@ -134,7 +135,7 @@ def test_cut_and_missing_files(root):
 @pytest.mark.parametrize("name", ["manifest.json", "sampling.parquet", "README.md"])
 def test_missing_summary(root, name):
     (root / name).unlink()
-    assert only(root) == (name, "is missing; the same run command writes it")
+    assert only(root) == (name, "is missing; run the command that made the database again to write it")
 
 
 @pytest.mark.parametrize("folder", FILES)
@@ -143,7 +144,7 @@ def test_row_count_of_the_sidecar(root, folder):
     rows = pq.read_metadata(root / path).num_rows
     edit_json(root / SIDECAR, lambda sidecar: sidecar["files"][path].update(rows=rows + 1))
     refresh(root)
-    assert only(root) == (path, f"has {rows} rows, its sidecar says {rows + 1}")
+    assert only(root) == (path, f"has {plural(rows, 'row')}, its sidecar says {rows + 1}")
 
 
 @pytest.mark.parametrize(("counts", "name"), [("kinds", "part"), ("rejects", "duplicate")])
@@ -193,7 +194,7 @@ def test_what_is_no_sidecar(root, content):
 )
 def test_edited_plan(root, change):
     edit_json(root / "plan.json", change)
-    assert ("plan.json", "config_hash is not the hash of what the plan says") in findings(root)
+    assert ("plan.json", "config_hash is not the hash of the plan's content") in findings(root)
 
 
 def test_plan_of_other_images(root):
@@ -213,7 +214,7 @@ def test_plan_that_lists_an_image_twice_or_not_at_all(root):
 
 def test_plan_without_its_hash(root):
     edit_json(root / "plan.json", lambda plan: plan.pop("config_hash"))
-    assert "plan.json is no plan of a proposal database: it has no 'config_hash'" in error_of(
+    assert "plan.json is not the plan of a proposal database, because it has no 'config_hash'" in error_of(
         invoke("proposals", "validate", root)
     )
 
@@ -228,7 +229,7 @@ def test_plan_without_its_hash(root):
 )
 def test_edited_manifest(root, change):
     edit_json(root / "manifest.json", change)
-    assert only(root) == ("manifest.json", "is not what plan and sidecars give")
+    assert only(root) == ("manifest.json", "differs from what the plan and the sidecars give")
 
 
 @pytest.mark.parametrize(
@@ -323,7 +324,7 @@ def test_part_outside_of_its_object(root):
         return part["proposal_id"]
 
     name = change_rows(root, "proposals", change)
-    assert (f"{FILE}: {name}", "the mask leaves its object") in findings(root)
+    assert (f"{FILE}: {name}", "the mask has pixels outside its object") in findings(root)
 
 
 def test_repeated_row(root):
@@ -377,7 +378,7 @@ def test_wrong_sampling_weights(root, column):
     rows = table.to_pylist()
     rows[1][column] *= 2
     path.write_bytes(parquet_bytes(pa.Table.from_pylist(rows, table.schema)))
-    assert only(root) == ("sampling.parquet", "is not what the rows give")
+    assert only(root) == ("sampling.parquet", "differs from what the rows give")
 
 
 @pytest.mark.parametrize("folder", FILES)
@@ -406,14 +407,14 @@ def test_what_is_no_parquet(root):
     store_table(root, "proposals", b"PAR1 but not for long PAR1")
     where, what = only(root)
     assert where == FILE
-    assert what.startswith("is no readable Parquet file")
+    assert what.startswith("cannot be read as Parquet")
 
 
 def test_sampling_weights_that_are_no_parquet(root):
     (root / "sampling.parquet").write_bytes(b"")
     where, what = only(root)
     assert where == "sampling.parquet"
-    assert what.startswith("is no readable Parquet file")
+    assert what.startswith("cannot be read as Parquet")
 
 
 def test_flipped_bytes_in_the_sampling_weights(root):
@@ -481,7 +482,7 @@ def test_status_stats_and_validation_of_an_interrupted_database(interrupted):
     assert table_of(invoke("proposals", "stats", interrupted))["object"][-2:] == ["4", "4"]
     assert [where for where, _ in findings(interrupted)] == ["manifest.json", "sampling.parquet", "README.md"]
     edit_json(interrupted / "plan.json", lambda plan: plan.update(seed=3))
-    assert ("plan.json", "config_hash is not the hash of what the plan says") in findings(interrupted)
+    assert ("plan.json", "config_hash is not the hash of the plan's content") in findings(interrupted)
 
 
 def test_status_and_stats_before_the_first_shard(root):
@@ -492,7 +493,9 @@ def test_status_and_stats_before_the_first_shard(root):
 
 
 def test_annotated_parts_of_another_set(root):
-    assert "has an annotated part" in error_of(invoke("proposals", "stats", root, "--parts", "demo"))
+    assert "has a part in --parts; are these the same images?" in error_of(
+        invoke("proposals", "stats", root, "--parts", "demo")
+    )
 
 
 def test_the_hash_covers_what_the_plan_says(root):

@@ -114,4 +114,4 @@ def test_verification_is_announced(built, toy_plan, told):
         assert list(resume(ownership, DATABASE_LAYOUT, toy_plan, options, progress)) == [0, 1, 2]
         assert told == []
         assert list(resume(ownership, DATABASE_LAYOUT, toy_plan, replace(options, verify=True), progress)) == [0, 1, 2]
-    assert told == ["comparing the checksums of what is finished"]
+    assert told == ["comparing the checksums of finished shards"]
