@@ -9,7 +9,7 @@ from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.database.manifest import finished
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.execution.resuming import damaged
-from agg_pipeline.execution.shard_files import listing, shard_name
+from agg_pipeline.execution.shard_files import listing
 from agg_pipeline.storage.lock import owner
 from schemas.words import plural
 
@@ -23,6 +23,7 @@ class Status:
         state: in words, and what to do.
         shards: number of planned shards.
         finished: number of finished shards; damaged ones are not.
+        damaged: numbers of the shards with a file that is missing or has another size than recorded.
         planned: number of planned images.
         images: number of images in finished shards.
         proposals: number of rows.
@@ -32,6 +33,7 @@ class Status:
     state: str
     shards: int
     finished: int
+    damaged: tuple[int, ...]
     planned: int
     images: int
     proposals: int
@@ -48,6 +50,7 @@ def status(database: ProposalDatabase) -> Status:
         state=_state(database, planned, images, broken),
         shards=len(plan["shards"]),
         finished=len(sidecars),
+        damaged=tuple(sorted(broken)),
         planned=planned,
         images=images,
         proposals=sum(sum(sidecar["kinds"].values()) for sidecar in sidecars),
@@ -59,11 +62,7 @@ def _state(database: ProposalDatabase, planned: int, images: int, broken: Collec
     if lock is not None:
         return f"running: process {lock['pid']} on {lock['host']}"
     if broken:
-        first = shard_name(min(broken))
-        return (
-            f"damaged: files of {plural(len(broken), 'shard')} (first {first}) are missing or not as recorded; run the "
-            "same command again to repair them"
-        )
+        return f"damaged: {plural(len(broken), 'shard')}; run the same command again to repair"
     if finished(database.store, database.plan, database.sidecars) is None:
         return f"stopped: {images} of {plural(planned, 'image')}; run the same command again to resume"
     return "complete" if images == planned else f"complete: {images} of {plural(planned, 'image')}, as limited"
