@@ -55,7 +55,9 @@ def open_results(path: str) -> Results:
         try:
             tables[name] = read_table(store, f"{name}.parquet")
         except (OSError, ValueError) as error:
-            raise UserError(f"{path}/{name}.parquet cannot be read: {str(error).splitlines()[0]}") from error
+            raise UserError(
+                f"{path}/{name}.parquet cannot be read ({str(error).splitlines()[0]}); evaluate again"
+            ) from error
         if not tables[name].schema.equals(schema):
             raise UserError(f"{path}/{name}.parquet does not have the columns of this format; evaluate again")
     try:

@@ -42,7 +42,9 @@ def load_base_model(checkpoint: str, size: int) -> tuple[SimpleClick, Checkpoint
     """
     network, info = load_click_model(checkpoint or default_checkpoint(), size)
     if network.adapter is not None:
-        raise UserError(f"{checkpoint} holds a granularity table; training starts from a click model without one")
+        raise UserError(
+            f"{checkpoint} holds a granularity table; training starts from a click model without one; give its base"
+        )
     return network, info
 
 

@@ -64,7 +64,7 @@ class DatasetMixture:
             raise UserError("all weights are 0; give at least one --weight above 0")
         for dataset in datasets:
             if "object" not in dataset.about.levels:
-                raise UserError(f"data set {dataset.name} has no objects; pre-training needs them")
+                raise UserError(f"data set {dataset.name} has no objects, which pre-training needs; leave it out")
         self.datasets = tuple(datasets)
         self.weights = tuple(weights) or (1.0,) * len(datasets)
         self.cache_bytes = cache_bytes

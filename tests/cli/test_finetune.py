@@ -49,7 +49,7 @@ def test_what_a_training_leaves(trained):
     assert list((out / "tensorboard").iterdir())
     assert "folder (all)" in (out / "training.html").read_text()
     assert "step 6 of 6, loss" in said
-    assert "no validation steps: folder has only the split all" in said
+    assert "no validation steps: the split for evaluation, folder all, is trained on" in said
 
 
 def test_validation_masks_are_predicted_before_and_after(tmp_path):
@@ -153,7 +153,7 @@ def test_released_adapters_are_imported_and_exported(shared, tmp_path):
     [
         (("--recipe", "none"), "unknown recipe 'none'; possible: demo, paper, study, or"),
         (("--device", "cuda:77"), "'cuda:77' was asked for, but torch finds"),
-        (("--batch", "3", "--devices", "2"), "a batch of 3 cannot be shared equally by 2 devices"),
+        (("--batch", "3", "--devices", "2"), "--batch 3 cannot be shared equally by 2 devices; give a multiple"),
         (("--data", "sbd:/nowhere"), "names 'sbd', but no proposal database is of that data set"),
         (("--data", "/elsewhere"), "--data is given twice"),
         (("--resume", "--overwrite"), "give one of them"),

@@ -184,6 +184,10 @@ def test_groups_and_their_commands_have_a_line_each():
         (("proposals", "run", "--preset", "papr", "--out", "x"), "'released'. Did you mean 'paper'?"),
         (("finetune", "--source", "ag", "--proposals", "x", "--out", "y"), "'object'. Did you mean 'agg'?"),
         (("eval", "adapted", "--only", "optimum", "--out", "x"), "'whole'. Did you mean 'optimal'?"),
+        (
+            ("eval", "run", "--granularity", "optima", "--out", "x"),
+            "the words; did you mean 'optimal'? Possible: none",
+        ),
         (("eval", "compare", "x", "--format", "latx"), "'latex'. Did you mean 'latex'?"),
         (
             ("finetune", "--recipe", "demmo", "--proposals", "x", "--out", "y"),
