@@ -16,15 +16,35 @@ OUT = runs/$(DATASET)/$@$(if $(filter eval,$@),$(if $(ADAPTER),-adapted)$(if $(C
 ARGS =
 SUITE = tests
 
-# These may be set on the command line; another name there is a mistake.
-SETTABLE = ADAPTER ARGS CHECKPOINT DATA DATASET OUT PROPOSALS PYTHON RECIPE SAMPLE SUITE VENV
+# The variables that each target uses, beside PYTHON and VENV; another one on the command line is a mistake.
+USED_BY_proposals = ARGS CHECKPOINT DATA DATASET OUT
+USED_BY_finetune = ARGS CHECKPOINT DATA DATASET OUT PROPOSALS RECIPE
+USED_BY_eval = ADAPTER ARGS CHECKPOINT DATA DATASET OUT SAMPLE
+USED_BY_pretrain = ARGS CHECKPOINT DATA DATASET OUT
+USED_BY_study = ARGS CHECKPOINT DATA OUT
+USED_BY_study-small = ARGS CHECKPOINT OUT
+USED_BY_test = SUITE
+USED_BY_test-lowest = SUITE
+USED_BY_bench = DATA DATASET
+TARGETS = proposals finetune eval pretrain study study-small test test-lowest test-wheel golden lint bench setup setup-dev clean help
+GOALS = $(or $(MAKECMDGOALS),help)
+
 GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
-UNKNOWN = $(firstword $(filter-out $(SETTABLE) MAKE MAKEFLAGS SHELL,$(GIVEN)))
+SETTABLE = $(sort PYTHON VENV $(foreach target,$(TARGETS),$(USED_BY_$(target))))
+ALWAYS = PYTHON VENV MAKE MAKEFLAGS SHELL
+UNKNOWN = $(firstword $(filter-out $(SETTABLE) $(ALWAYS),$(GIVEN)))
+# Of several goals, one that uses the variable is enough. A goal that is no target is make's to refuse.
+USED = $(foreach goal,$(GOALS),$(USED_BY_$(goal)))
+UNUSED = $(if $(filter-out $(TARGETS),$(GOALS)),,$(firstword $(filter-out $(USED) $(ALWAYS),$(GIVEN))))
+USERS = $(strip $(foreach target,$(TARGETS),$(if $(filter $(UNUSED),$(USED_BY_$(target))),$(target))))
 SIMILAR = $(shell $(PYTHON) -c 'import difflib, sys; print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1))' '$(UNKNOWN)' $(SETTABLE) 2>/dev/null)
 # A make inside another one is given the outer one's variables, which are not ours to judge.
 ifeq ($(MAKELEVEL),0)
 ifneq ($(UNKNOWN),)
 $(error unknown variable $(UNKNOWN); $(if $(SIMILAR),did you mean $(SIMILAR)? )known: $(SETTABLE))
+endif
+ifneq ($(UNUSED),)
+$(error make $(GOALS) does not use $(UNUSED); these targets do: $(USERS))
 endif
 endif
 
@@ -49,7 +69,7 @@ ROOT = $(if $(filter-out demo,$(DATASET))$(filter DATA,$(GIVEN)),$(if $(DATA),--
 FINETUNED = $(wildcard runs/$(DATASET)/finetune/adapter.safetensors)
 COMPARED = $(if $(filter file,$(origin ADAPTER)),$(if $(FINETUNED),comparison,$(if $(CHECKPOINT),,built-in)))
 
-.PHONY: help proposals finetune eval pretrain study study-small test test-lowest test-wheel golden lint bench setup setup-dev clean
+.PHONY: $(TARGETS)
 
 help:
 	@echo "make proposals     turn object masks into a database of (mask, granularity) pairs"

@@ -17,12 +17,20 @@ class LoopConfig:
     """Multi-granularity loop simulation (Section 3.2, Eq. 1-2)."""
 
     rounds: int = number(
-        1, 1, 1000, option=True, help="Simulated interactions with each object. Each draws its own clicks."
+        1,
+        1,
+        1000,
+        option=True,
+        unit="interactions",
+        help="Simulated interactions per object, each with its own clicks.",
     )
     min_negatives: int = number(
-        3, 0, help="Smallest number of iterations after Y_0. The number is drawn per interaction."
+        3,
+        0,
+        unit="iterations",
+        help="Smallest number of iterations after Y_0. The number is drawn per interaction.",
     )
-    max_negatives: int = number(6, 0, 23, help="Largest number of iterations after Y_0.")
+    max_negatives: int = number(6, 0, 23, unit="iterations", help="Largest number of iterations after Y_0.")
     keep: Literal["all", "last"] = choice("all", help="Which of the masks Y_t become candidates: all, or the last one.")
     min_distance: float = number(
         0.05,
@@ -32,13 +40,16 @@ class LoopConfig:
         help="Smallest distance of a click from earlier ones, as a share of the diagonal of the object's box. "
         "0: no limit.",
     )
-    max_draws: int = number(20, 1, help="Draws of a click that is far enough from earlier ones; then the loop ends.")
+    max_draws: int = number(
+        20, 1, unit="draws", help="Draws of a click that is far enough from earlier ones; then the loop ends."
+    )
     contrast: int = number(
         1,
         1,
         option=True,
-        help="A negative click is drawn N times; the pixel whose colour differs most from the positive click's is "
-        "taken. 1: any pixel, as in the paper.",
+        unit="draws",
+        help="Draws of each negative click; the pixel whose colour differs most from the positive click's is taken. "
+        "1: any pixel, as in the paper.",
     )
     zoom: bool = flag(False, help="Make the first prediction on the region around the object, not on the whole image.")
     min_mask_area: int = number(
@@ -127,9 +138,11 @@ class ClicksConfig:
 
     max_clicks: int = number(20, 1, option=True, unit="clicks", help="An interaction ends after this many clicks.")
     object_target: float = number(
-        0.9, 0, 1, option="target", unit="IoU", help="An interaction with an object has succeeded at this IoU."
+        0.9, 0, 1, option="target", unit="IoU", help="An interaction with an object succeeds at this IoU."
     )
-    part_target: float = number(0.85, 0, 1, option="target", unit="IoU", help="The same for a part.")
+    part_target: float = number(
+        0.85, 0, 1, option="target", unit="IoU", help="An interaction with a part succeeds at this IoU."
+    )
     threshold: float = number(
         0.5, 0, 1, option=True, unit="probability", help="A pixel above this probability belongs to the mask."
     )
@@ -152,7 +165,13 @@ class PredictorConfig:
     """Prediction around the network."""
 
     input_size: int = number(
-        0, 0, 4096, option=True, unit="pixels", help="Side of the model's input. 0: the size it was trained at."
+        0,
+        0,
+        4096,
+        option=True,
+        unit="pixels",
+        help="Side of the model's input. 0: the size that the model was trained at, except that agg eval takes 672 for "
+        "davis with a model of 448.",
     )
     flip: bool = flag(False, option=True, help="Average each prediction with that of the mirrored image.")
     bins: Literal["nearest", "released"] = choice(
@@ -160,17 +179,25 @@ class PredictorConfig:
         help="How a granularity chooses its row of the table: the nearest one, or as in the authors' program.",
     )
     device: str = place("cpu", help="Where the model runs: cpu, cuda or cuda:N.")
-    dtype: Literal["float32", "bfloat16"] = choice("float32", option=True, help="Arithmetic of the model.")
-    threads: int = number(1, 1, 1024, help="Threads of each model process on the CPU.")
+    dtype: Literal["float32", "bfloat16"] = choice(
+        "float32", option=True, help="Number format that the model computes in."
+    )
+    threads: int = number(1, 1, 1024, unit="threads", help="Threads of each model process on the CPU.")
 
 
 @dataclass(frozen=True, slots=True)
 class BatchConfig:
     """How the work is cut."""
 
-    images_per_shard: int = number(32, 1, option=True, unit="images", help="Images of a shard.")
+    images_per_shard: int = number(
+        32,
+        1,
+        option=True,
+        unit="images",
+        help="Images per shard. A worker makes one shard at a time, and resuming keeps finished shards.",
+    )
     batch_objects: int = number(
-        8, 1, option=True, unit="objects", help="Largest number of objects in a batch of the model."
+        8, 1, option=True, unit="objects", help="Largest number of objects in one batch of the model."
     )
     batch_pixels: int = number(
         8_000_000, 1, unit="pixels", help="Largest sum of image pixels over the objects of a batch; bounds its memory."
@@ -228,7 +255,11 @@ class EvaluationConfig:
         "--granularity-from can set it.",
     )
     attempts: int = number(
-        10, 1, 1000, help="Interactions with different first clicks in the mode best_of. The option is --best-of."
+        10,
+        1,
+        1000,
+        unit="interactions",
+        help="Interactions with different first clicks in the mode best_of. The option is --best-of.",
     )
     clicks: ClicksConfig = field(default_factory=ClicksConfig)
     predictor: PredictorConfig = field(default_factory=lambda: PredictorConfig(flip=True))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, g
 
 from schemas.errors import UserError
 from schemas.fields import INFINITY, Checked, keys_of
+from schemas.words import possible
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -32,7 +33,7 @@ def override(config: C, changes: Mapping[str, Any], where: str = "") -> C:
     for key, value in changes.items():
         name = f"{where}{key}"
         if key not in hints:
-            raise UserError(f"unknown configuration key {name!r}; possible here: {', '.join(sorted(hints))}")
+            raise UserError(f"unknown configuration key {name!r}; {possible(key, sorted(hints))}")
         current = getattr(config, key)
         if dataclasses.is_dataclass(current) and not isinstance(current, type):
             if not isinstance(value, dict):
@@ -46,7 +47,7 @@ def override(config: C, changes: Mapping[str, Any], where: str = "") -> C:
 def _checked(name: str, value: Any, current: Any, hint: Any) -> Any:
     choices = get_args(hint) if get_origin(hint) is Literal else ()
     if choices and value not in choices:
-        raise UserError(f"configuration key {name!r} is {value!r}; possible: {', '.join(map(repr, choices))}")
+        raise UserError(f"configuration key {name!r} is {value!r}; {possible(str(value), choices)}")
     if isinstance(current, float) and type(value) is int:
         value = float(value)
     if hint == tuple[str, ...] and isinstance(value, list) and all(isinstance(each, str) for each in value):

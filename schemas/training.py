@@ -71,26 +71,38 @@ class TrainingConfig:
     """How weights are learnt, in fine-tuning and pre-training alike."""
 
     seed: int = number(0, 0, LARGEST, option=True, help="Seed of every random choice.")
-    epochs: int = number(55, 1, option=True, unit="epochs", help="Length of the training.")
+    epochs: int = number(55, 1, option=True, unit="epochs", help="Number of epochs.")
     batch: int = number(32, 1, option=True, unit="samples", help="Samples per step.")
     accumulate: int = number(
         1,
         1,
         option=True,
-        help="Split each batch into this many pieces, add up their gradients, and make one step. More pieces need less "
+        unit="parts",
+        help="Split each batch into this many parts, add up their gradients, and make one step. More parts need less "
         "memory.",
     )
     click_decay: float = number(
         0.8, 0.01, 1, unit="factor", help="Each further initial click is this many times as likely as the one before."
     )
-    max_rounds: int = number(3, 0, 23, help="Largest number of iterative clicks before a step.")
+    max_rounds: int = number(3, 0, 23, unit="clicks", help="Largest number of iterative clicks before a step.")
     lr: float = number(5e-5, 0, 1, option=True, unit="rate", help="Highest learning rate.")
-    precision: Literal["32-true", "bf16-mixed"] = choice("32-true", option=True, help="Arithmetic of the training.")
+    precision: Literal["32-true", "bf16-mixed"] = choice(
+        "32-true",
+        option=True,
+        help="Number format of the training. 32-true: float32. bf16-mixed: bfloat16 where that is precise enough.",
+    )
     device: str = place("cpu", help="Where the training runs: cpu, cuda or cuda:N.")
-    devices: int = number(1, 1, 1024, option=True, help="Processes (cpu) or GPUs (cuda) that share each batch.")
-    threads: int = number(1, 1, 1024, option=True, help="Threads of each process on the CPU.")
+    devices: int = number(
+        1, 1, 1024, option=True, unit="devices", help="Number of processes (cpu) or GPUs (cuda) that share each batch."
+    )
+    threads: int = number(1, 1, 1024, option=True, unit="threads", help="Threads of each process on the CPU.")
     loaders: int = number(
-        1, 0, 1024, option=True, help="Processes that prepare samples. 0: the training process does it."
+        1,
+        0,
+        1024,
+        option=True,
+        unit="processes",
+        help="Processes per device that prepare samples. 0: the training process prepares them.",
     )
 
 
@@ -102,27 +114,32 @@ class FinetuneConfig:
     source: TrainingSource = choice(
         "agg",
         option=True,
-        help="Masks to learn from: AGG's proposals (agg), annotated parts (gt), both, or objects alone. Objects are "
-        "always among them.",
+        help="Masks to learn from, beside the objects. agg: AGG's proposals. gt: annotated parts. gt+agg: both. "
+        "object: none.",
     )
     sampling: Literal["image", "global"] = choice(
         "image",
         option=True,
-        help="Draw masks inversely to the frequency of their granularity within each image, or in the whole database.",
+        help="Where the frequency of a granularity is counted: within an image (image), or in the whole database "
+        "(global). Masks are drawn inversely to it.",
     )
     granularity_definition: Literal["both", "scale"] = choice(
-        "both", option=True, help="Granularity of a mask: Eq. 6 (both), or the scale alone (Fig. 6)."
+        "both",
+        option=True,
+        help="Granularity of a mask. both: scale and semantic granularity (Eq. 6). scale: the scale alone (Fig. 6).",
     )
     decay_epoch: int = number(50, 0, unit="epochs", help="From this epoch on the learning rate is lr * decay.")
     decay: float = number(0.1, 0, 1, unit="factor", help="What the learning rate is multiplied with after decay_epoch.")
-    lora: bool = flag(True, option=True, help="Train LoRA (Table 3). Without it all weights are trained.")
+    lora: bool = flag(True, option=True, help="Train LoRA (Table 3). Without LoRA, all weights are trained.")
     granularity: bool = flag(True, option=True, help="Train the granularity table (Table 3).")
-    rank: int = number(8, 1, 1024, option=True, help="Rank of LoRA.")
+    rank: int = number(
+        8, 1, 1024, option=True, unit="dimensions", help="Rank of LoRA: the inner dimension of its two matrices."
+    )
     lora_targets: Literal["qk", "qv"] = choice(
         "qk",
         option=True,
         words=("q,k", "q,v"),
-        help="Projections of the attention that LoRA updates: query and key, or query and value.",
+        help="Projections of the attention that LoRA updates: query and key (q,k), or query and value (q,v).",
     )
     table_std: float = number(
         1.0, 0, 10, help="Standard deviation of the normal distribution that the granularity vectors start from."

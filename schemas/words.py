@@ -1,7 +1,12 @@
-"""Numbers in words, for messages and pages: counts, durations and speeds."""
+"""Words for messages and pages: counts, durations, speeds, and what a wrong name was probably meant to be."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+SIMILAR = 0.65
+"""Least similarity of a name and what was meant by it: sdb and sbd have 0.67, val2017 and train2017 0.63."""
 READABLE = 0.1
 """Slower speeds, per second, are put as the time per item."""
 
@@ -9,6 +14,19 @@ READABLE = 0.1
 def plural(number: int, noun: str, several: str = "") -> str:
     """A number with its noun: 1 image, 20 images. several: defaults to the noun with an s."""
     return f"{number} {noun if number == 1 else several or f'{noun}s'}"
+
+
+def probably(name: str, known: Iterable[str]) -> str:
+    """The known name that a wrong one looks like, in any case of letters; "" if none does."""
+    names = {each.lower(): each for each in known}
+    return next((names[alike] for alike in get_close_matches(name.lower(), names, 1, SIMILAR)), "")
+
+
+def possible(name: str, known: Iterable[str]) -> str:
+    """What may stand in the place of a wrong name: "did you mean 'sbd'? Possible: coco, sbd"."""
+    names = list(known)
+    meant, listed = probably(name, names), ", ".join(names)
+    return f"did you mean {meant!r}? Possible: {listed}" if meant else f"possible: {listed}"
 
 
 def duration(seconds: float) -> str:

@@ -9,7 +9,7 @@ import click
 import cloup
 
 from agg_pipeline.cli.option_groups import examples, option
-from agg_pipeline.cli.options import LOCAL_FILE
+from agg_pipeline.cli.options import LOCAL_FILE, Choice
 from schemas.errors import UserError
 
 OVERWRITE = option("--overwrite", is_flag=True, help="Replace TARGET if it exists.")
@@ -32,15 +32,16 @@ def group() -> None:
 @option(
     "--format",
     "form",
-    type=click.Choice(["released", "merged"]),
+    type=Choice(["released", "merged"]),
     required=True,
-    help="released: the authors' .pth of an adapter. merged: one safetensors file of click model and adapter.",
+    help="Format of TARGET. released: an adapter as the authors' program reads it (.pth). merged: click model and "
+    "adapter in one .safetensors file.",
 )
 @option(
     "--checkpoint",
     type=LOCAL_FILE,
     show_default="the built-in model",
-    help="Click model of the adapter, for merged.",
+    help="Click model that the adapter was trained for; used by --format merged.",
 )
 @OVERWRITE
 def export_command(adapter: Path, target: Path, form: str, checkpoint: Path | None, overwrite: bool) -> None:
@@ -63,10 +64,12 @@ def export_command(adapter: Path, target: Path, form: str, checkpoint: Path | No
     if form == "released":
         _written(target, lambda: save_released_adapter(target, loaded))
         if info.input_size:
-            click.echo(f"the format does not hold its input size, {info.input_size}: name it where the file is used")
+            click.echo(
+                f"note: the file does not hold the adapter's input size; use it with --input-size {info.input_size}"
+            )
         return
     if target.suffix == ".pth":
-        raise UserError(f"a merged checkpoint is safetensors; {target} would be taken for a released file")
+        raise UserError(f"--format merged writes safetensors; give TARGET the ending .safetensors, not {target}")
     base = checkpoint or default_checkpoint()
     network, described = load_click_model(base, info.input_size)
     check_base(str(adapter), info, str(base), described.sha256)
@@ -100,9 +103,9 @@ def _check_target(target: Path, overwrite: bool, *sources: Path | None) -> None:
     if not target.exists():
         return
     if any(source is not None and source.exists() and target.samefile(source) for source in sources):
-        raise UserError(f"{target} is the file that is read; name another one")
+        raise UserError(f"{target} is also the file that is read; name another TARGET")
     if not overwrite:
-        raise UserError(f"{target} exists; --overwrite replaces it")
+        raise UserError(f"{target} exists; use --overwrite to replace it, or name another TARGET")
 
 
 def _written(target: Path, write: Callable[[], None]) -> None:

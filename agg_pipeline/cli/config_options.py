@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 import click
 
 from agg_pipeline.cli.option_groups import Command, Decorator, Option, option
-from agg_pipeline.cli.options import Place, expanded, finite
+from agg_pipeline.cli.options import Choice, Place, expanded, finite
 from schemas.errors import UserError
 from schemas.fields import INFINITY, LARGEST, Key, keys_of
 from schemas.resolve import override, validated, with_options
+from schemas.words import possible
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -60,9 +61,9 @@ def preset_option(presets: Mapping[str, Any]) -> Decorator:
     """The option that chooses the preset."""
     return option(
         "--preset",
-        type=click.Choice(sorted(presets)),
+        type=Choice(sorted(presets)),
         show_default="that of --config, or paper",
-        help="Preset that the configuration starts from; --config and other options change it.",
+        help="Preset that the configuration starts from; --config and other options override its values.",
     )
 
 
@@ -73,29 +74,32 @@ def recipe_option(command: str, default: str) -> Decorator:
         type=Place(),
         metavar="RECIPE",
         default=default,
-        help=f"Recipe that the configuration comes from: {', '.join(recipe_names(command))}, or a TOML file.",
+        help=f"Recipe that the configuration starts from: {', '.join(recipe_names(command))}, or a TOML file. Other "
+        "options override its values.",
     )
 
 
 def _option(name: str, keys: Sequence[Key], configs: Mapping[str, Any]) -> Decorator:
     """The option of a key, or of several keys of one type that are set together."""
+    both = " The option sets both." if len(keys) > 1 else ""
     return option(
         f"--{name}/--no-{name}" if isinstance(keys[0].value, bool) else f"--{name}",
         name.replace("-", "_"),
         cls=ConfigOption,
         default=None,
-        show_default=_default(keys, configs),
-        help=" ".join(key.setting.help for key in keys),
+        show_default=_default(name, keys, configs),
+        help=" ".join(key.setting.help for key in keys) + both,
         **_type(keys[0]),
     )
 
 
-def _default(keys: Sequence[Key], configs: Mapping[str, Any]) -> str:
-    """The default of an option in words; where its keys differ, as "0.9 as object_target; 0.85 as part_target"."""
+def _default(name: str, keys: Sequence[Key], configs: Mapping[str, Any]) -> str:
+    """The default of an option in words; for object_target and part_target: "0.9 (object); 0.85 (part)"."""
     texts = [default_text(key, configs) for key in keys]
     if len(set(texts)) == 1:
         return texts[0]
-    return "; ".join(f"{text} as {key.name.rpartition('.')[2]}" for key, text in zip(keys, texts, strict=True))
+    owners = (key.name.rpartition(".")[2].removesuffix(f"_{name}") for key in keys)
+    return "; ".join(f"{text} ({owner})" for owner, text in zip(owners, texts, strict=True))
 
 
 def _type(key: Key) -> dict[str, Any]:
@@ -104,13 +108,13 @@ def _type(key: Key) -> dict[str, Any]:
     if isinstance(key.value, bool):
         return {}
     if get_origin(key.hint) is Literal:
-        return {"type": click.Choice(setting.words or get_args(key.hint))}
+        return {"type": Choice(setting.words or get_args(key.hint))}
     if isinstance(key.value, str):
         return {"metavar": (setting.unit or "text").upper()}
     high = None if setting.high in (INFINITY, LARGEST) else setting.high
     if isinstance(key.value, int):
         high = None if high is None else int(high)
-        return {"type": click.IntRange(int(setting.low), high), "metavar": (setting.unit or "n").upper()}
+        return {"type": click.IntRange(int(setting.low), high), "metavar": (setting.unit or "number").upper()}
     metavar = (setting.unit or "number").upper()
     return {"type": click.FloatRange(setting.low, high), "metavar": metavar, "callback": finite}
 
@@ -184,7 +188,7 @@ def resolve(
     written = {} if path is None else read_toml(path)
     name = preset or written.get("preset", "paper")
     if name not in list(presets):
-        raise UserError(f"unknown preset {name!r}; possible: {', '.join(sorted(presets))}")
+        raise UserError(f"unknown preset {name!r}; {possible(str(name), sorted(presets))}")
     written.pop("preset", None)
     config = with_options(override(presets[name], written), settings)
     return validated(override(config, changes or {}))
@@ -207,7 +211,7 @@ def recipe_path(command: str, recipe: str) -> Path:
     known = recipe_names(command)
     path = Path(str(RECIPES / command / f"{recipe}.toml")) if recipe in known else Path(expanded(recipe))
     if path.suffix != ".toml":
-        raise UserError(f"unknown recipe {recipe!r}; possible: {', '.join(known)}, or a .toml file")
+        raise UserError(f"unknown recipe {recipe!r}; {possible(recipe, known)}, or a .toml file")
     return path
 
 

@@ -31,12 +31,14 @@ def group() -> None:
 def list_command() -> None:
     """List the known data sets.
 
-    Each with its licence and citation, what to download and where to put it.
+    Each is shown with its licence and citation, what to download and where to put it, and the splits that commands take
+    if none is given.
     """
     from agg_pipeline.datasets.registry import DATASETS
 
     for name in sorted(DATASETS):
-        about = DATASETS[name].about
+        known = DATASETS[name]
+        about = known.about
         click.secho(f"{name}: {about.title} ({' and '.join(about.levels)} masks)", bold=True)
         lines = {
             "licence": about.licence,
@@ -44,6 +46,7 @@ def list_command() -> None:
             "homepage": about.homepage,
             "download": about.download,
             "layout": ", ".join(about.layout) or "no files",
+            "split": f"{known.default_split} for training, {known.evaluation_split} for evaluation",
         }
         for key, text in lines.items():
             click.echo(click.wrap_text(text, 110, f"  {key:<10}", " " * 12))
@@ -52,21 +55,25 @@ def list_command() -> None:
 DATASET = cloup.argument(
     "dataset", type=data_set, shell_complete=complete_data_set, metavar="DATASET", help="Name of the data set."
 )
-ROOT = cloup.argument("data", metavar="[ROOT]", type=PLACE, default="", help="Its root folder; none for demo.")
-SPLIT = option("--split", type=PLACE, show_default="all splits that are there", help="Name of a split, or a list file.")
+ROOT = cloup.argument(
+    "data", metavar="[FOLDER]", type=PLACE, default="", help="Root folder of the data set; demo has none."
+)
+SPLIT = options_of(Data, "split", defaults={"split": "all splits that are there"})[0]
 
 
 def _datasets(data: Data) -> tuple[list[Dataset], list[UserError]]:
     """The split that is asked for, or every split that is there, and why others cannot be listed."""
     from agg_pipeline.datasets.registry import known_dataset, root_of
 
-    check_root(data.dataset, data.data, "ROOT")
+    check_root(data.dataset, data.data)
+    command = click.get_current_context().info_name
+    root = root_of(data.dataset, data.data, f"agg data {command} {data.dataset} FOLDER")
     if data.split:
         return [data.open()], []
     known = known_dataset(data.dataset)
     found: list[Dataset] = []
     problems: list[UserError] = []
-    for split in known.splits(root_of(data.dataset, data.data)) or (known.default_split,):
+    for split in known.splits(root) or (known.default_split,):
         try:
             found.append(data.open(split))
         except UserError as error:
@@ -85,15 +92,21 @@ def _datasets(data: Data) -> tuple[list[Dataset], list[UserError]]:
 @cloup.option_group("Data set", SPLIT, *options_of(Data, "exclude_list", "classes", "skip_classes"))
 @cloup.option_group(
     "Page",
-    option("--out", type=PLACE, show_default="runs/DATASET/data.html", help="HTML page that is written."),
+    option(
+        "--out",
+        type=PLACE,
+        metavar="FILE",
+        show_default="runs/DATASET/data.html",
+        help="HTML page that is written.",
+    ),
     option(
         "--images",
         default=24,
         type=click.IntRange(min=0),
         metavar="IMAGES",
-        help="Images of each split on the page, drawn by the seed.",
+        help="Images per split on the page, drawn by the seed.",
     ),
-    option("--seed", default=0, metavar="N", help="Seed of that choice."),
+    option("--seed", default=0, metavar="NUMBER", help="Seed of the choice of images."),
 )
 @gathered(data=Data)
 def inspect_command(data: Data, out: str | None, images: int, seed: int) -> None:

@@ -27,6 +27,7 @@ from agg_pipeline.cli.checks import (
 from agg_pipeline.cli.foreign import foreign_packages
 from agg_pipeline.cli.option_groups import examples
 from agg_pipeline.report.terminal import print_rows
+from schemas.words import plural
 
 
 @cloup.command("doctor", epilog=examples("agg doctor", "agg doctor | tee doctor.txt"))
@@ -53,7 +54,7 @@ def summary(problems: Sequence[str]) -> str:
     """A line for each problem, or one that says that there is none."""
     if not problems:
         return "no problem found"
-    return "\n".join((f"{len(problems)} problem(s):", *(f"- {problem}" for problem in problems)))
+    return "\n".join((f"{plural(len(problems), 'problem')}:", *(f"- {problem}" for problem in problems)))
 
 
 def _row(check: Check) -> tuple[str, str, str, str]:

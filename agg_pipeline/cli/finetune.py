@@ -34,6 +34,7 @@ OWN = ("source", "sampling", "granularity_definition", "lora", "granularity", "r
     option(
         "--proposals",
         type=PLACE,
+        metavar="FOLDER",
         multiple=True,
         required=True,
         help="Proposal database, or the output folder of a run. Can be repeated.",
@@ -42,8 +43,9 @@ OWN = ("source", "sampling", "granularity_definition", "lora", "granularity", "r
         "--data",
         type=PLACE,
         multiple=True,
-        show_default="none, for demo",
-        help="Root folder of the database's data set, or NAME:ROOT where there are several sets. Can be repeated.",
+        metavar="FOLDER",
+        show_default="none; demo has no files",
+        help="Root folder of the database's data set; NAME:FOLDER if databases are of several sets. Can be repeated.",
     ),
 )
 @cloup.option_group("Model", CHECKPOINT, recipe_option("finetune", "paper"), *config_options(RECIPES, *OWN))
@@ -69,7 +71,7 @@ def group(
     config = resolve_recipe(FinetuneConfig(), "finetune", recipe, settings)
     roots = dict(named_root(each) for each in data)
     if len(roots) < len(data):
-        raise UserError("--data is given twice for the same data set; name each as NAME:ROOT")
+        raise UserError("--data is given twice for the same data set; give each as NAME:FOLDER")
     inputs = FinetuneInputs(proposals, roots, checkpoint or "")
     if run.dry_run:
         print_training(config, lambda options: prepare(config, inputs, options, comment), run)

@@ -10,6 +10,7 @@ from typing import Any
 import click
 import cloup
 
+from agg_pipeline.cli.option_groups import option
 from agg_pipeline.cli.run_log import show_messages
 from schemas.errors import UserError
 
@@ -91,8 +92,14 @@ class Groups(cloup.Group):
 
 
 @cloup.group(cls=Groups, epilog=EPILOG, context_settings=SETTINGS)
-@cloup.option("--debug", is_flag=True, help="Show tracebacks.")
-@cloup.option("-v", "--verbose", count=True, help="Also print what the program does; -vv: in more detail.")
+@option("--debug", is_flag=True, help="Show the traceback of an error.")
+@option(
+    "-v",
+    "--verbose",
+    count=True,
+    show_default="warnings only",
+    help="Also print what the program does. -vv: in more detail.",
+)
 @click.version_option(package_name="agg-pipeline", prog_name="agg")
 def main(debug: bool, verbose: int) -> None:  # noqa: ARG001  # Groups.invoke reads debug
     """GraCo: make masks of every granularity from object masks, and train click models that a number controls."""

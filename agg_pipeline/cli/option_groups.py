@@ -16,7 +16,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import field, fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -32,13 +32,16 @@ Decorator = Callable[[Command], Command]
 
 
 class Option(cloup.Option):
-    """An option whose default may be given in words (``show_default``); click would print these in parentheses."""
+    """An option that always shows its default: in words (``show_default``), which click would print in parentheses, and
+    "no" for a flag, for which click prints nothing."""
 
     def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
         """What the help prints in brackets behind an option."""
         extra = super().get_help_extra(ctx)
         if isinstance(self.show_default, str):
             extra["default"] = self.show_default
+        elif self.is_flag:
+            extra["default"] = "no"
         return extra
 
 
@@ -58,18 +61,20 @@ def given(*names: str, **attributes: Any) -> Any:
     return field(metadata={"option": (names, attributes)})
 
 
-def options_of(kind: type, *chosen: str) -> list[Decorator]:
+def options_of(kind: type, *chosen: str, defaults: Mapping[str, str] | None = None) -> list[Decorator]:
     """The options of a group, in the order of its fields.
 
     Args:
         kind: the dataclass of the group.
         chosen: names of the fields whose options are wanted; none for all.
+        defaults: default in words of fields for which it depends on the command; None for none.
     """
     made = []
     for each in fields(kind):
         if not chosen or each.name in chosen:
             names, attributes = each.metadata["option"]
-            made.append(option(*names, each.name, **attributes))
+            shown = {"show_default": defaults[each.name]} if defaults and each.name in defaults else {}
+            made.append(option(*names, each.name, **attributes | shown))
     return made
 
 

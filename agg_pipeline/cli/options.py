@@ -13,6 +13,7 @@ import click
 from agg_pipeline.cli.option_groups import given, options_of
 from agg_pipeline.storage.user_path import user_path
 from schemas.errors import UserError
+from schemas.words import probably
 
 if TYPE_CHECKING:
     from agg_pipeline.datasets.dataset import Dataset
@@ -42,6 +43,15 @@ class Place(click.Path):
         return super().convert(expanded(os.fspath(value)), param, ctx)
 
 
+class Choice(click.Choice[str]):
+    """One of several words; an error says which one was probably meant, as click does for options."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """The error for a word that is none of them."""
+        meant = probably(str(value), self.choices)
+        return super().get_invalid_choice_message(value, ctx) + (f" Did you mean {meant!r}?" if meant else "")
+
+
 DRY_RUN = "Print the configuration, what the run would do and about how long it would take; write nothing."
 """Help of --dry-run."""
 PLACE = Place(readable=False)
@@ -67,8 +77,12 @@ def finite(_context: click.Context, parameter: click.Parameter, value: Any) -> A
     """A number, or several, neither NaN nor infinite: a range of floats lets these pass."""
     for each in value if isinstance(value, tuple) else (value,):
         if isinstance(each, float) and not math.isfinite(each):
-            raise click.BadParameter(f"{each} is no number", param=parameter)
+            raise click.BadParameter(f"{each} is not a finite number", param=parameter)
     return value
+
+
+TRAINING_SPLIT = "the set's split for training, see agg data list"
+EVALUATION_SPLIT = "the set's split for evaluation, see agg data list"
 
 
 @dataclass(frozen=True)
@@ -86,15 +100,17 @@ class Data:
     data: str = given(
         "--data",
         type=PLACE,
+        metavar="FOLDER",
         default="",
-        show_default="none, for demo",
-        help="Root folder of the data set; a path or URL that fsspec knows.",
+        show_default="none; demo has no files",
+        help="Root folder of the data set, or a URL that fsspec knows.",
     )
     split: str | None = given(
         "--split",
         type=PLACE,
-        show_default="the set's training split; in agg eval its evaluation split",
-        help="Name of a split, or a list file.",
+        metavar="SPLIT",
+        show_default=TRAINING_SPLIT,
+        help="Name of a split, or a file that lists images, one id per line.",
     )
     exclude_list: str = given(
         "--exclude-list",
@@ -107,15 +123,15 @@ class Data:
         "--class",
         multiple=True,
         metavar="CLASS",
-        show_default="all",
-        help="Take only this class: its name, or its number in the set's list, from 0. Can be repeated.",
+        show_default="all classes",
+        help="Take only this class: its name, or its number in the set's list of classes, from 0. Can be repeated.",
     )
     skip_classes: tuple[str, ...] = given(
         "--skip-class",
         multiple=True,
         metavar="CLASS",
         show_default="none",
-        help="Leave out this class: its name or number. Can be repeated.",
+        help="Leave this class out: its name, or its number as in --class. Can be repeated.",
     )
 
     def open(self, split: str | None = None) -> Dataset:
@@ -130,18 +146,17 @@ class Data:
         from agg_pipeline.datasets.registry import open_dataset
         from agg_pipeline.datasets.selection import Selection, select
 
-        check_root(self.dataset, self.data, "--data")
+        check_root(self.dataset, self.data)
         listed = open_dataset(self.dataset, self.data, split or self.split)
         return select(listed, Selection(self.exclude_list, self.classes, self.skip_classes))
 
 
-def check_root(name: str, root: str, option: str) -> None:
+def check_root(name: str, root: str) -> None:
     """Refuse a root folder for a data set that is built in.
 
     Args:
         name: name of the data set.
         root: its root folder, "" for none.
-        option: option or argument that gave the root, for the message.
 
     Raises:
         UserError: the set is built in and a root is given, or no set has the name.
@@ -149,45 +164,50 @@ def check_root(name: str, root: str, option: str) -> None:
     from agg_pipeline.datasets.registry import known_dataset
 
     if root and known_dataset(name).built_in:
-        raise UserError(
-            f"data set {name} is built in and has no folder; leave {option} {root} out, or name another set"
-        )
+        raise UserError(f"data set {name} is built in and has no folder; leave {root} out, or name another data set")
 
 
 def named_root(text: str) -> tuple[str, str]:
-    """Name of a data set, "" for none, and its root, from NAME:ROOT or ROOT."""
-    from agg_pipeline.datasets.registry import DATASETS
+    """Name of a data set, "" for none, and its root folder, from NAME:FOLDER or FOLDER; UserError for another name."""
+    from agg_pipeline.datasets.registry import known_dataset
 
     name, colon, root = text.partition(":")
-    return (name, root) if colon and name in DATASETS else ("", text)
+    if not colon or root.startswith("//") or "/" in name:  # a URL, or a path
+        return "", text
+    return known_dataset(name).about.name, root
 
 
 @dataclass(frozen=True)
 class Run:
     """Where a run over a data set goes, how much of it is done, and who does the work."""
 
-    out: str = given("--out", type=PLACE, required=True, help="Output folder; a path or URL that fsspec knows.")
+    out: str = given(
+        "--out", type=PLACE, metavar="FOLDER", required=True, help="Output folder, or a URL that fsspec knows."
+    )
     config: Path | None = given(
-        "--config", type=LOCAL_FILE, show_default="none", help="TOML file with keys of docs/reference/configuration.md."
+        "--config",
+        type=LOCAL_FILE,
+        show_default="none",
+        help="TOML file with configuration keys, as --dry-run prints them; docs/reference/configuration.md lists them.",
     )
     limit_images: int | None = given(
         "--limit-images",
         type=click.IntRange(min=1),
         metavar="IMAGES",
         show_default="all",
-        help="Do only the first images of the plan.",
+        help="Process only this many images, the first of the plan.",
     )
     workers: int | None = given(
         "--workers",
         type=click.IntRange(min=1),
-        metavar="N",
-        show_default="one per core; one on a GPU",
-        help="Number of worker processes.",
+        metavar="PROCESSES",
+        show_default="one per CPU core; with --device cuda, one",
+        help="Number of worker processes on this machine.",
     )
     scheduler: str | None = given(
         "--scheduler",
         metavar="ADDRESS",
-        show_default="workers of this machine",
+        show_default="none; --workers run on this machine",
         help="Address of an existing Dask cluster, tcp://host:port.",
     )
     max_reject_share: float = given(
@@ -196,13 +216,13 @@ class Run:
         metavar="SHARE",
         default=0.01,
         callback=finite,
-        help="Fail with exit code 2 if a larger share of the images could not be used.",
+        help="Fail with exit code 2 if a larger share of the images, from 0 to 1, could not be used.",
     )
     overwrite: bool = given("--overwrite", is_flag=True, help="Delete another run's files in the folder first.")
     verify: bool = given(
         "--verify",
         is_flag=True,
-        help="Compare the checksums of all finished files when resuming, not only their sizes.",
+        help="When resuming, compare the checksums of all finished files, not only their sizes.",
     )
 
     dry_run: bool = given("--dry-run", is_flag=True, help=DRY_RUN)
@@ -233,14 +253,15 @@ class Model:
         "--checkpoint",
         type=FILE,
         show_default="the built-in model",
-        help="File of the click model, .pth or .safetensors.",
+        help="File of the click model (.pth or .safetensors).",
     )
     adapter: str = given(
         "--adapter",
         type=FILE,
         default="",
         show_default="none",
-        help="GraCo adapter of the checkpoint, which makes granularity an input. built-in: that of the built-in model.",
+        help="File of a GraCo adapter for the checkpoint, which makes granularity an input. built-in: the adapter of "
+        "the built-in model.",
     )
 
     @property

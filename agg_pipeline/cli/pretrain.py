@@ -11,7 +11,7 @@ import cloup
 
 from agg_pipeline.cli.config_options import config_options, configured, recipe_option, recipes, resolve_recipe
 from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
-from agg_pipeline.cli.options import FILE, PLACE, finite, named_root
+from agg_pipeline.cli.options import FILE, PLACE, TRAINING_SPLIT, finite
 from agg_pipeline.cli.run_log import run_log
 from agg_pipeline.cli.training import TrainingRun, own_folder, run_prepared
 from agg_pipeline.cli.training_dry_run import print_training
@@ -34,23 +34,26 @@ class Mixture:
         type=PLACE,
         multiple=True,
         default=("demo:20000",),
-        help="Data set as NAME:ROOT; demo:N for N generated scenes. Can be repeated.",
+        metavar="NAME:FOLDER",
+        help="Name and root folder of a data set, or demo:N for N generated scenes. Can be repeated.",
     )
     weight: tuple[float, ...] = given(
         "--weight",
         multiple=True,
         type=click.FloatRange(min=0),
-        metavar="NUMBER",
+        metavar="RATIO",
         callback=finite,
         show_default="the same for all",
-        help="How often samples come from a set, relative to the others; one per --data, in their order.",
+        help="How often samples are drawn from a set, relative to the others. Give it once per --data, in their order.",
     )
     split: tuple[str, ...] = given(
         "--split",
         type=PLACE,
         multiple=True,
-        show_default="the set's training split",
-        help="Split of a set: a name, a list file, or '' for the usual one; one per --data, in their order.",
+        metavar="SPLIT",
+        show_default=TRAINING_SPLIT,
+        help="Split of a set: its name, a file that lists images, or '' for the default. Give it once per --data, in "
+        "their order.",
     )
 
     def inputs(self, checkpoint: str) -> PretrainInputs:
@@ -60,21 +63,23 @@ class Mixture:
         if self.split and len(self.split) != len(self.data):
             raise UserError(
                 f"{plural(len(self.split), 'split')} for {plural(len(self.data), 'data set')}; "
-                "give one to each ('' for the usual one), or none"
+                "give --split once per --data ('' for the default), or not at all"
             )
         sets = zip(map(_named, self.data), self.split or [""] * len(self.data), strict=True)
         return PretrainInputs(tuple((name, root, own) for (name, root), own in sets), self.weight, checkpoint)
 
 
 def _named(text: str) -> tuple[str, str]:
-    """Name and root of a data set; a name alone is that of a built-in set."""
+    """Name and root of a data set; the built-in set needs no root."""
     from agg_pipeline.datasets.registry import known_dataset
 
-    name, root = named_root(text)
-    if name and not root:
-        raise UserError(f"--data {text}: nothing after the colon")
-    known_dataset(name or root.partition(":")[0])
-    return (name, root) if name else (root, "")
+    name, colon, root = text.partition(":")
+    built_in = known_dataset(name).built_in
+    if not root and not built_in:
+        raise UserError(f"data set {name} needs its root folder; give it as --data {name}:FOLDER")
+    if colon and not root:
+        raise UserError(f"--data {text} lacks a number of scenes after the colon; for example --data {text}1000")
+    return name, root
 
 
 @cloup.command(
@@ -91,7 +96,7 @@ def _named(text: str) -> tuple[str, str]:
         "--checkpoint",
         type=FILE,
         default="",
-        show_default="none: random weights",
+        show_default="none; weights start at random",
         help="File of the click model that the training starts from.",
     ),
     recipe_option("pretrain", "small-sets"),

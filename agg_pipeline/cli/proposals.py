@@ -39,7 +39,7 @@ def _run_options(*clicks: Decorator) -> Decorator:
             default=12,
             type=click.IntRange(min=0),
             metavar="IMAGES",
-            help="Images in the gallery; 0: no picture.",
+            help="Images in the gallery. 0: no picture.",
         )
         command = configured(gathered(data=Data, run=Run)(command))
         run = (*options_of(Run), preset_option(PRESETS), *config_options(PRESETS, "seed", "batch"), gallery)
@@ -129,17 +129,18 @@ def _run(
 
 def _config(preset: str | None, path: Path | None, settings: dict[str, Any]) -> ProposalsConfig:
     if path is not None and "source" in read_toml(path):
-        raise UserError(f"{path} sets source; the commands run and annotate choose it")
+        raise UserError(
+            f"{path} sets the key source; remove it, because agg proposals run and annotate set it themselves"
+        )
     return resolve(PRESETS, preset, path, settings)
 
 
 def _check_parts(dataset: Dataset) -> None:
     """UserError if a data set has no annotated parts."""
-    from agg_pipeline.datasets.registry import DATASETS
+    from agg_pipeline.datasets.parts import WITH_PARTS
 
-    if "part" not in dataset.about.levels:
-        with_parts = sorted(name for name, known in DATASETS.items() if "part" in known.about.levels)
-        raise UserError(f"data set {dataset.name} has no annotated parts; {', '.join(with_parts)} have")
+    if dataset.name not in WITH_PARTS:
+        raise UserError(f"data set {dataset.name} has no annotated parts; {', '.join(WITH_PARTS)} have")
 
 
 def _write_report(summary: Summary, dataset: Dataset, out: str, images: int) -> None:
@@ -203,23 +204,25 @@ def validate_command(path: str) -> None:
 @option(
     "--parts",
     type=PLACE,
-    show_default="no recall",
-    help="Annotated parts whose recall is measured: NAME:ROOT of a data set, demo, or a root in the layout of "
-    "PartImageNet.",
+    metavar="NAME:FOLDER",
+    show_default="none; no recall is measured",
+    help="Annotated parts whose recall is measured: name and root folder of a data set, demo, or only a folder in the "
+    "layout of PartImageNet.",
 )
 @option(
     "--limit-objects",
     type=click.IntRange(min=1),
     metavar="OBJECTS",
     show_default="all",
-    help="Objects with parts that the recall is measured on, drawn by the seed.",
+    help="Measure the recall on this many objects with parts, drawn by the seed.",
 )
-@option("--seed", default=0, metavar="N", help="Seed of that choice and of the random partitions.")
+@option("--seed", default=0, metavar="NUMBER", help="Seed of the choice of objects and of the random partitions.")
 @option(
     "--out",
     type=PLACE,
+    metavar="FOLDER",
     show_default="the folder report beside the database",
-    help="Folder of page and picture.",
+    help="Folder that page and picture are written to.",
 )
 def stats_command(path: str, parts: str | None, limit_objects: int | None, seed: int, out: str | None) -> None:
     """Show what a database contains, in numbers and histograms.
@@ -241,4 +244,4 @@ def stats_command(path: str, parts: str | None, limit_objects: int | None, seed:
     print_stats(database, recall)
     store = Store(out) if out else database.store.anchored().beside("report")
     write_statistics(database, recall, store)
-    click.echo(f"open {store.url}/stats.html (histograms, also as stats.png)")
+    click.echo(f"open {store.url}/stats.html; the histograms are also in stats.png beside it")

@@ -19,7 +19,7 @@ def check_start(out: str) -> None:
 
     watch_interrupts()
     if not out:
-        raise UserError("--out is empty; name the output folder")
+        raise UserError("--out is empty; name an output folder")
     if Store(out).is_file():
         raise UserError(f"--out {out} is a file; name a folder")
 

@@ -66,15 +66,21 @@ RECIPES = {name: read_config(name, {}) for name in recipe_names("study")}
         "--data",
         type=PLACE,
         multiple=True,
-        metavar="NAME:ROOT",
-        show_default="none, for demo",
-        help="Root folder of a data set of the study. Can be repeated.",
+        metavar="NAME:FOLDER",
+        show_default="none; demo has no files",
+        help="Name and root folder of a data set of the study. Can be repeated.",
     ),
 )
 @cloup.option_group("Model", CHECKPOINT, recipe_option("study", "full"), *config_options(RECIPES, "precision"))
 @cloup.option_group(
     "Run",
-    option("--out", type=PLACE, required=True, help="Folder of databases, trainings and results."),
+    option(
+        "--out",
+        type=PLACE,
+        metavar="FOLDER",
+        required=True,
+        help="Folder, on this machine, of databases, trainings and results.",
+    ),
     option(
         "--report",
         type=LOCAL_FILE,
@@ -112,12 +118,10 @@ def group(
     roots = dict(named_root(each) for each in data)
     for name, root in roots.items():
         if not name or not root:
-            raise UserError(f"--data {name or root}: give the name of a data set and its root, NAME:ROOT")
-        check_root(name, root, "--data")
+            raise UserError(f"--data {name or root}: give the name of a data set and its root folder as NAME:FOLDER")
+        check_root(name, root)
     if not report.suffix:
-        raise UserError(
-            f"--report {report}: name a file with an ending, as report.md; its figures lie in a folder beside it"
-        )
+        raise UserError(f"--report {report} has no ending; name a Markdown file, for example {report}.md")
     model = str(Path(model_file(checkpoint)).resolve())
     if dry_run:
         place = local_folder(out)
@@ -143,7 +147,7 @@ def group(
 
 def _check_report(report: Path) -> None:
     if not report.absolute().parent.is_dir():
-        raise UserError(f"--report {report}: there is no folder {report.parent}")
+        raise UserError(f"--report {report}: the folder {report.parent} does not exist; make it, or name another file")
 
 
 def study_lines(config: StudyConfig, made: Sequence[StudyStep], finished: Mapping[str, float]) -> list[str]:

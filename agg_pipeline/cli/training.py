@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 class TrainingRun:
     """Where a training goes, how long it takes and how often it is validated; nothing of it changes the weights."""
 
-    out: str = given("--out", type=PLACE, required=True, help="Output folder, on this machine.")
+    out: str = given("--out", type=PLACE, metavar="FOLDER", required=True, help="Output folder, on this machine.")
     max_minutes: float | None = given(
         "--max-minutes",
         type=click.FloatRange(min=0),
         metavar="MINUTES",
         callback=finite,
         show_default="no limit",
-        help="End after this time, with a checkpoint and the weights so far.",
+        help="End the training after this time, with a checkpoint and the weights so far.",
     )
     checkpoint_minutes: float = given(
         "--checkpoint-minutes",
@@ -112,7 +112,9 @@ def local_folder(out: str) -> Path:
     check_start(out)
     store = Store(out)
     if not store.is_local():
-        raise UserError(f"--out {out}: this command writes to a folder of this machine")
+        raise UserError(
+            f"--out {out} is not a folder of this machine, and this command cannot write elsewhere; name a local folder"
+        )
     return Path(store.anchored().url).resolve()
 
 
@@ -145,7 +147,7 @@ def run_prepared(
         done, path = train_and_save(prepared, monitor, monitor.validate)
     except KeyboardInterrupt:
         there = (options.out / CHECKPOINT).exists()
-        how = HOW_TO_RESUME if there else "the same command starts again: there was no checkpoint yet"
+        how = HOW_TO_RESUME if there else "there was no checkpoint yet; run the same command to start again"
         click.echo(f"stopped; {how}", err=True)
         sys.exit(130)
     except OSError as error:
@@ -155,5 +157,5 @@ def run_prepared(
     how = (
         "" if done.step == done.steps else f" after {done.step} of {plural(done.steps, 'step')}; use --resume to resume"
     )
-    say(f"{path} holds what was learnt{how}")
+    say(f"{path} holds the trained weights{how}")
     say(closing_line(str(options.out), str(options.out / PAGE)))

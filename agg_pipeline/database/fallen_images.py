@@ -32,7 +32,7 @@ def check_rejects(rejects: pa.Table, images: int, most: float, where: str) -> No
     share = len(fallen) / max(1, images)
     if share > most:
         raise UserError(
-            f"{share:.1%} of the images fell out, more than --max-reject-share {most:.1%}: "
+            f"{share:.1%} of the images could not be used, more than --max-reject-share {most:.1%}: "
             f"{reasons_in_words(fallen)}; all reasons are in {where}"
         )
 

@@ -20,6 +20,7 @@ from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.errors import UserError
 from schemas.tables import FILES, FORMAT_VERSION, KINDS
+from schemas.words import possible
 from stages.sampler import row_weights
 
 AGG_KINDS = ("object", "part", "complement")
@@ -41,15 +42,21 @@ def open_proposals(path: str) -> ProposalDatabase:
     if not store.exists(PLAN) and store.exists(f"{DATABASE}/{PLAN}"):
         store = store.below(DATABASE)
     if not store.exists(PLAN):
-        raise UserError(f"{store.url} is no proposal database: neither {PLAN} nor {DATABASE}/{PLAN}")
+        raise UserError(
+            f"{store.url} is not a proposal database, because it has neither {PLAN} nor {DATABASE}/{PLAN}; "
+            "name the output folder of agg proposals run"
+        )
     plan = store.read_json(PLAN)
     if not isinstance(plan, dict):
-        raise UserError(f"{store.url}/{PLAN} is no plan of a proposal database")
+        raise UserError(f"{store.url}/{PLAN} is not the plan of a proposal database")
     if plan.get("format_version") != FORMAT_VERSION:
-        raise UserError(f"{store.url} has format {plan.get('format_version')}; this program reads {FORMAT_VERSION}")
+        raise UserError(
+            f"{store.url} has format {plan.get('format_version')}, and this version of agg reads {FORMAT_VERSION}; "
+            "make it again"
+        )
     missing = sorted({"dataset", "model", "seed", "config", "config_hash", "shards"} - set(plan))
     if missing:
-        raise UserError(f"{store.url}/{PLAN} is no plan of a proposal database: it has no {missing[0]!r}")
+        raise UserError(f"{store.url}/{PLAN} is not the plan of a proposal database, because it has no {missing[0]!r}")
     return ProposalDatabase(store, plan, sidecars(store, DATABASE_LAYOUT))
 
 
@@ -111,7 +118,7 @@ class ProposalDatabase:
         shard = self._shard_of.get(image_id)
         if shard is None:
             alike = similar(image_id, self._shard_of)
-            hint = f"; similar: {', '.join(alike)}" if alike else ""
+            hint = f"; did you mean {' or '.join(alike)}?" if alike else ""
             raise UserError(f"{self.store.url} has no image {image_id!r}{hint}")
         sidecar = self.sidecars.get(shard)
         if sidecar is None or image_id not in self.plan["shards"][shard][: sidecar["images"]]:
@@ -134,7 +141,7 @@ class ProposalDatabase:
         """
         unknown = sorted(set(kinds) - set(KINDS))
         if unknown:
-            raise UserError(f"unknown kind {unknown[0]!r}; possible: {', '.join(KINDS)}")
+            raise UserError(f"unknown kind {unknown[0]!r}; {possible(unknown[0], KINDS)}")
         table = self.proposals(["kind", "bin"])
         chosen = np.isin(table["kind"].to_numpy(zero_copy_only=False).astype(str), list(kinds))
         bins = table["bin"].to_numpy()

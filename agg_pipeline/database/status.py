@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
+from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.database.manifest import finished
 from agg_pipeline.database.reader import ProposalDatabase
+from agg_pipeline.execution.resuming import damaged
+from agg_pipeline.execution.shard_files import listing
 from agg_pipeline.storage.lock import owner
 from schemas.words import plural
 
@@ -18,7 +22,8 @@ class Status:
         dataset: name and split.
         state: in words, and what to do.
         shards: number of planned shards.
-        finished: number of finished shards.
+        finished: number of finished shards; damaged ones are not.
+        damaged: numbers of the shards with a file that is missing or has another size than recorded.
         planned: number of planned images.
         images: number of images in finished shards.
         proposals: number of rows.
@@ -28,30 +33,36 @@ class Status:
     state: str
     shards: int
     finished: int
+    damaged: tuple[int, ...]
     planned: int
     images: int
     proposals: int
 
 
 def status(database: ProposalDatabase) -> Status:
-    """The state of a database; checksums are not read, see ``validate``."""
-    plan, sidecars = database.plan, database.sidecars.values()
+    """The state of a database; sizes of files are compared with the recorded ones, as in resuming, not checksums."""
+    plan, store = database.plan, database.store
+    broken = set(damaged(store, database.sidecars, listing(store, DATABASE_LAYOUT), plan["config_hash"], verify=False))
+    sidecars = [sidecar for index, sidecar in database.sidecars.items() if index not in broken]
     planned, images = plan["dataset"]["images"], sum(sidecar["images"] for sidecar in sidecars)
     return Status(
         dataset=f"{plan['dataset']['name']}, {plan['dataset']['split']}",
-        state=_state(database, planned, images),
+        state=_state(database, planned, images, broken),
         shards=len(plan["shards"]),
         finished=len(sidecars),
+        damaged=tuple(sorted(broken)),
         planned=planned,
         images=images,
         proposals=sum(sum(sidecar["kinds"].values()) for sidecar in sidecars),
     )
 
 
-def _state(database: ProposalDatabase, planned: int, images: int) -> str:
+def _state(database: ProposalDatabase, planned: int, images: int, broken: Collection[int]) -> str:
     lock = owner(database.store)
     if lock is not None:
         return f"running: process {lock['pid']} on {lock['host']}"
+    if broken:
+        return f"damaged: {plural(len(broken), 'shard')}; run the same command again to repair"
     if finished(database.store, database.plan, database.sidecars) is None:
         return f"stopped: {images} of {plural(planned, 'image')}; run the same command again to resume"
     return "complete" if images == planned else f"complete: {images} of {plural(planned, 'image')}, as limited"

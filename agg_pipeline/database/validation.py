@@ -63,14 +63,14 @@ def _table(store: Store, path: str, schema: pa.Schema) -> pa.Table | Finding:
     try:
         table = read_table(store, path)
     except (pa.ArrowException, OSError) as error:
-        return Finding(path, f"is no readable Parquet file: {str(error).splitlines()[0]}")
+        return Finding(path, f"cannot be read as Parquet: {str(error).splitlines()[0]}")
     return table if table.schema.equals(schema, check_metadata=True) else Finding(path, SCHEMA_DIFFERS)
 
 
 def _plan(plan: Json) -> Iterator[Finding]:
     described = {key: value for key, value in plan.items() if key not in ("shards", "config_hash")}
     if content_hash(described) != plan["config_hash"]:
-        yield Finding(PLAN, "config_hash is not the hash of what the plan says")
+        yield Finding(PLAN, "config_hash is not the hash of the plan's content")
     ids = [image for shard in plan["shards"] for image in shard]
     if len(set(ids)) < len(ids):
         yield Finding(PLAN, "an image is planned twice")
@@ -157,7 +157,7 @@ def _proposals(plan: Json, path: str, table: pa.Table, images: Mapping[str, Json
         # Annotated parts are what people drew; those of some sets leave their objects by a few pixels.
         contained = row["kind"] == "complement" or (row["kind"] == "part" and config.masks.cut_to_object)
         if contained and intersection(mask, owner[1]) < area(mask):
-            yield Finding(where, "the mask leaves its object")
+            yield Finding(where, "the mask has pixels outside its object")
         yield from (Finding(where, what) for what in _part_problems(row, owner[0], config.granularity))
 
 
@@ -221,12 +221,12 @@ def _summaries(
 ) -> Iterator[Finding]:
     for path in (MANIFEST, SAMPLING_FILE, CARD):
         if not store.exists(path):
-            yield Finding(path, "is missing; the same run command writes it")
+            yield Finding(path, "is missing; run the command that made the database again to write it")
     if store.exists(MANIFEST) and store.read_json(MANIFEST) != make_manifest(plan, sidecars):
-        yield Finding(MANIFEST, "is not what plan and sidecars give")
+        yield Finding(MANIFEST, "differs from what the plan and the sidecars give")
     if store.exists(SAMPLING_FILE):
         sampling = _table(store, SAMPLING_FILE, SAMPLING)
         if isinstance(sampling, Finding):
             yield sampling
         elif sampling.to_pylist() != sampling_table(counts).to_pylist():
-            yield Finding(SAMPLING_FILE, "is not what the rows give")
+            yield Finding(SAMPLING_FILE, "differs from what the rows give")

@@ -19,6 +19,7 @@ from agg_pipeline.storage.store import Store
 from schemas.crop import MaskCrop, crop_mask
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask
+from schemas.words import possible
 
 ABOUT = About(
     name="coco",
@@ -71,10 +72,8 @@ def open_coco(store: Store, split: str) -> Dataset:
     try:
         content = store.read(path)
     except OSError:
-        known = ", ".join(splits(store)) or "none"
-        raise UserError(
-            f"{where} does not exist; give a split (there are: {known}) or the JSON file's path below {store.url}"
-        ) from None
+        known = possible(split, (*splits(store), f"the path of a JSON file below {store.url}"))
+        raise UserError(f"unknown split {split!r}, because {where} does not exist; {known}") from None
     truth = _parsed(content, where)
     of_image: dict[Any, list[dict[str, Any]]] = {}
     for annotation in truth.annotations:

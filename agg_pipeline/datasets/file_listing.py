@@ -10,6 +10,7 @@ from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
 from schemas.records import ImageEntry, ImageRecord
+from schemas.words import possible
 
 ALL = "all"
 """The one split of a data set that publishes no splits."""
@@ -26,11 +27,14 @@ def check_layout(store: Store, about: About) -> None:
         UserError: the layout is missing; the message names what was expected, what was found, and a folder nearby
             that fits.
     """
+    expected = ", ".join(about.layout)
     if not store.exists():
-        raise UserError(f"data root {store.url} does not exist; {about.name} is looked for there")
+        raise UserError(
+            f"{store.url} does not exist; name the root folder of {about.name}, which holds {expected} "
+            "(with make: DATA=folder)"
+        )
     if _fits(store, about):
         return
-    expected = ", ".join(about.layout)
     names = store.names()
     if store.is_file():
         raise UserError(f"{store.url} is a file; the root of {about.name} is a folder with {expected}")
@@ -109,11 +113,8 @@ def read_split(store: Store, split: str, folder: str = "", flags: bool = False) 
     if is_list_file(split):
         return read_list(split, flags)
     if not store.exists(f"{folder}{split}.txt"):
-        known = ", ".join(list_files(store, folder)) or "none"
-        raise UserError(
-            f"split file {store.url}/{folder}{split}.txt does not exist; it lists one image id per line. "
-            f"Splits that are there: {known}"
-        )
+        known = possible(split, list_files(store, folder) or ["a list file (*.txt)"])
+        raise UserError(f"unknown split {split!r}, because {store.url}/{folder}{split}.txt does not exist; {known}")
     return _read_ids(store, f"{folder}{split}.txt", flags)
 
 
@@ -178,7 +179,7 @@ def check_only_split(split: str, name: str) -> None:
         UserError: the split is neither ``all`` nor a list file.
     """
     if split != ALL and not is_list_file(split):
-        raise UserError(f"unknown split {split!r} of {name}; it has one, {ALL!r}, and takes a list file (*.txt)")
+        raise UserError(f"unknown split {split!r} of {name}; {possible(split, [ALL])}, or a list file (*.txt)")
 
 
 def files_by_stem(store: Store, folder: str) -> dict[str, tuple[str, int]]:

@@ -12,6 +12,7 @@ from agg_pipeline.demo import render
 from agg_pipeline.storage.store import Store
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageEntry, ImageRecord
+from schemas.words import possible
 
 ABOUT = About(
     name="demo",
@@ -53,8 +54,8 @@ def open_demo(_store: Store, split: str) -> Dataset:
     elif split.isdecimal() and 0 < int(split) <= MAX_SCENES:
         first, count = 0, int(split)
     else:
-        names = ", ".join(SPLITS)
-        raise UserError(f"unknown split {split!r} of demo; possible: {names}, or a number of scenes up to {MAX_SCENES}")
+        known = possible(split, SPLITS)
+        raise UserError(f"unknown split {split!r} of demo; {known}, or a number of scenes up to {MAX_SCENES}")
     entries = tuple(ImageEntry(f"demo_{n:06d}", f"demo/{n:06d}.png", 0, n) for n in range(first, first + count))
     return Dataset(ABOUT, split, entries, fingerprint(entries, [VERSION]), _read, CLASSES)
 

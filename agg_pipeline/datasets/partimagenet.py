@@ -23,6 +23,7 @@ from agg_pipeline.storage.store import Store
 from schemas.crop import crop_mask
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask, PartMask
+from schemas.words import possible
 
 ABOUT = About(
     name="partimagenet",
@@ -58,7 +59,7 @@ def open_partimagenet(store: Store, split: str) -> Dataset:
     names = _class_names(store)
     folder = _folder_of(store, read_list(split)) if is_list_file(split) else split
     if folder not in splits(store):
-        raise UserError(f"unknown split {split!r} of {store.url}; there are: {', '.join(splits(store))}")
+        raise UserError(f"unknown split {split!r} of {store.url}; {possible(split, splits(store))}")
     images_folder, masks_folder = f"images/{folder}", f"annotations/{folder}"
     images, masks = files_by_stem(store, images_folder), files_by_stem(store, masks_folder)
     if not images:

@@ -31,6 +31,8 @@ class AnnotatedPart:
     mask: NDArray[np.bool_]
 
 
+WITH_PARTS = tuple(sorted(name for name, known in DATASETS.items() if "part" in known.about.levels))
+"""Data sets with annotated parts."""
 PartsOf = Callable[[str], tuple[AnnotatedPart, ...]]
 """Image id -> annotated parts of the image; empty if it has none or is unknown."""
 
@@ -48,7 +50,7 @@ def open_parts(where: str) -> PartsOf:
     """Open the annotated parts of a data set, of all its splits.
 
     Args:
-        where: ``NAME:ROOT``, ``demo``, or the root of a set in PartImageNet's layout.
+        where: ``NAME:FOLDER``, ``demo``, or the root of a set in PartImageNet's layout.
 
     Returns:
         A function that reads the parts of an image when it is called; it raises UserError if they are broken.
@@ -60,13 +62,13 @@ def open_parts(where: str) -> PartsOf:
     if name not in DATASETS and (not colon or root.startswith("//")):
         name, root = "partimagenet", where
     if "part" not in known_dataset(name).about.levels:
-        raise UserError(f"data set {name} has no annotated parts")
+        raise UserError(f"--parts: data set {name} has no annotated parts; {', '.join(WITH_PARTS)} have")
     return partial(_read_parts, _entries_of_all_splits(name, root))
 
 
 def _entries_of_all_splits(name: str, root: str) -> dict[str, tuple[Dataset, ImageEntry]]:
     known = known_dataset(name)
-    store = root_of(name, root)
+    store = root_of(name, root, f"--parts {name}:FOLDER")
     entries: dict[str, tuple[Dataset, ImageEntry]] = {}
     problems: list[UserError] = []
     for split in known.splits(store) or (known.default_split,):

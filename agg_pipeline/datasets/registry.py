@@ -14,6 +14,7 @@ from agg_pipeline.datasets.file_listing import ALL
 from agg_pipeline.datasets.images import file_sha256, read_image
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
+from schemas.words import possible
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +76,23 @@ def known_dataset(name: str) -> KnownDataset:
         UserError: the name is unknown.
     """
     if name not in DATASETS:
-        raise UserError(f"unknown data set {name!r}; possible: {', '.join(sorted(DATASETS))}")
+        raise UserError(f"unknown data set {name!r}; {possible(name, sorted(DATASETS))}")
     return DATASETS[name]
 
 
-def root_of(name: str, root: str) -> Store:
+def root_of(name: str, root: str, how: str = "--data FOLDER (with make: DATA=folder)") -> Store:
     """Open the root folder of a data set.
 
     Args:
         name: name of the data set.
         root: path or URL of the folder; may be empty for a built-in set.
+        how: how the command takes the root, for the error.
 
     Raises:
         UserError: the name is unknown, or the set needs a root and none is given.
     """
     if not root and not known_dataset(name).built_in:
-        raise UserError(f"data set {name} needs its root folder")
+        raise UserError(f"data set {name} needs its root folder; give it as {how}")
     return Store(root).anchored() if root else Store("")
 
 

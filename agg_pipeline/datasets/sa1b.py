@@ -18,6 +18,7 @@ from agg_pipeline.storage.store import Store
 from schemas.crop import MaskCrop, area, intersection
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask
+from schemas.words import possible
 from stages.draws import uniforms
 
 ABOUT = About(
@@ -59,7 +60,7 @@ def open_sa1b(store: Store, split: str) -> Dataset:
     """
     check_layout(store, ABOUT)
     if split not in (ALL, EVAL) and not is_list_file(split):
-        raise UserError(f"unknown split {split!r} of sa1b; there are {ALL}, {EVAL}, and list files (*.txt)")
+        raise UserError(f"unknown split {split!r} of sa1b; {possible(split, (ALL, EVAL))}, or a list file (*.txt)")
     wanted = set(read_list(split)) if is_list_file(split) else None
     # Millions of entries: nothing is held twice, and annotations only as names with sizes.
     listed = (

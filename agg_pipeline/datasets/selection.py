@@ -11,6 +11,7 @@ from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.file_listing import read_list
 from schemas.errors import UserError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask, PartMask
+from schemas.words import possible
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def _class_name(dataset: Dataset, name: str) -> str:
     for known in dataset.classes:
         if known.lower() == name.lower():
             return known
-    raise UserError(f"{dataset.name} has no class {name!r}; its classes: {', '.join(dataset.classes)}")
+    raise UserError(f"{dataset.name} has no class {name!r}; {possible(name, dataset.classes)}")
 
 
 def _read(

@@ -31,20 +31,24 @@ def same_masks(results: Sequence[Results], intersect: bool) -> list[Results]:
     for other in results:
         if other.settings.max_clicks != first.settings.max_clicks:
             raise UserError(
-                f"{first.name} and {other.name} cannot be compared: interactions have at most "
-                f"{plural(first.settings.max_clicks, 'click')} and {plural(other.settings.max_clicks, 'click')}"
+                f"{first.name} and {other.name} cannot be compared, because their interactions have at most "
+                f"{plural(first.settings.max_clicks, 'click')} and {plural(other.settings.max_clicks, 'click')}; "
+                "evaluate both with the same --max-clicks"
             )
         extra = len(other.masks) - len(common)
         if extra and not intersect:
             raise UserError(
-                f"the results are not of the same masks: {extra} of the {len(other.masks)} masks of {other.name} are "
-                "not in all of them; --intersect compares those that are"
+                f"the results are not of the same masks ({extra} of {plural(len(other.masks), 'mask')} of {other.name} "
+                "are missing in another one); use --intersect to compare the masks that all have"
             )
         changed = [one for one in sorted(common) if other.facts[one] != first.facts[one]]
         if changed:
-            raise UserError(f"mask {changed[0]} or its image is another one in {other.name} than in {first.name}")
+            raise UserError(
+                f"mask {changed[0]} or its image differs between {first.name} and {other.name}; evaluate both on the "
+                "same data"
+            )
     if not common:
-        raise UserError("the results have no mask in common")
+        raise UserError("the results have no mask in common; name results of the same data set and split")
     order = {mask.target_id: number for number, mask in enumerate(first.masks)}
     return [
         replace(

@@ -94,7 +94,7 @@ def nothing_to_evaluate(dataset: Dataset, rejects: Sequence[Row]) -> UserError:
     """
     why = f": {reasons_in_words(rejects)}" if rejects else ""
     classes = f"; its classes: {', '.join(dataset.classes)}" if dataset.selection else ""
-    return UserError(f"{dataset.name} has no mask to evaluate there{why}{classes}")
+    return UserError(f"{dataset.name} {dataset.split} has no mask to evaluate{why}{classes}")
 
 
 def _entries(tasks: Tasks) -> list[ImageEntry]:

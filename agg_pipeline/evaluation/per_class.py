@@ -26,12 +26,12 @@ def class_granularities(path: str) -> tuple[tuple[str, float], ...]:
     """
     store = Store(path)
     if not store.exists(SUMMARY):
-        raise UserError(f"{path} is not a folder of results: it has no {SUMMARY}")
+        raise UserError(f"{path} is not a folder of results, because it has no {SUMMARY}; was the evaluation finished?")
     summary = store.read_json(SUMMARY)
     try:
         config = summary["plan"]["config"]
         if config["mode"] != "curves":
-            raise UserError(f"{path} has no results at each granularity; make them with --curves")
+            raise UserError(f"{path} has no results at all granularities; make such results with agg eval run --curves")
         found = {}
         for level, figures in summary["levels"].items():
             target = iou_name(config["clicks"][f"{level}_target"])
@@ -39,7 +39,7 @@ def class_granularities(path: str) -> tuple[tuple[str, float], ...]:
             for kind, own in figures["by_class"].items():
                 found[f"{level}:{kind}"] = _best(own["granularity"], target)
     except (KeyError, TypeError) as error:
-        raise UserError(f"{path}/{SUMMARY} is not a summary of an evaluation: it lacks {error}") from error
+        raise UserError(f"{path}/{SUMMARY} is not the summary of an evaluation, because it lacks {error}") from error
     return tuple(sorted(found.items()))
 
 

@@ -44,27 +44,31 @@ def open_results(path: str) -> Results:
     """Read a results folder; UserError if it is none, or not finished."""
     store = Store(path)
     if not store.exists(SUMMARY):
-        raise UserError(f"{path} is no folder of results: it has no {SUMMARY}; was the evaluation finished?")
+        raise UserError(f"{path} is not a folder of results, because it has no {SUMMARY}; was the evaluation finished?")
     summary = store.read_json(SUMMARY)
     if not isinstance(summary, dict) or summary.get("format_version") != RESULTS_VERSION:
-        raise UserError(f"{path}/{SUMMARY} is not of format {RESULTS_VERSION}, which this program reads")
+        raise UserError(
+            f"{path}/{SUMMARY} is not of format {RESULTS_VERSION}, which this version of agg reads; evaluate again"
+        )
     tables = {}
     for name, schema in (("targets", TARGETS), ("objects", CLICKS)):
         try:
             tables[name] = read_table(store, f"{name}.parquet")
         except (OSError, ValueError) as error:
-            raise UserError(f"{path}/{name}.parquet cannot be read: {str(error).splitlines()[0]}") from error
+            raise UserError(
+                f"{path}/{name}.parquet cannot be read ({str(error).splitlines()[0]}); evaluate again"
+            ) from error
         if not tables[name].schema.equals(schema):
-            raise UserError(f"{path}/{name}.parquet does not have the columns of this format")
+            raise UserError(f"{path}/{name}.parquet does not have the columns of this format; evaluate again")
     try:
         settings = metric_settings(summary["plan"])
         name = str(summary["plan"]["dataset"]["name"])
     except (KeyError, TypeError) as error:
-        raise UserError(f"{path}/{SUMMARY} is no summary of an evaluation: it lacks {error}") from error
+        raise UserError(f"{path}/{SUMMARY} is not the summary of an evaluation, because it lacks {error}") from error
     try:
         masks = masks_of(tables["targets"], tables["objects"])
     except ValueError as error:
-        raise UserError(f"the tables in {path} are damaged: {error}") from error
+        raise UserError(f"the tables in {path} are damaged ({error}); evaluate again") from error
     columns = (tables["targets"][column].to_pylist() for column in ("target_id", "sha256", "rle"))
     facts = {target_id: (sha256, rle) for target_id, sha256, rle in zip(*columns, strict=True)}
     return Results(path.rstrip("/"), name, settings, tuple(masks), facts)

@@ -176,19 +176,21 @@ def _refuse_foreign_results(place: Store, store: Store) -> None:
     """UserError if the folder holds files under the names of results that no evaluation has left there."""
     foreign = [name for name in RESULTS if place.exists(name)]
     if foreign and not store.exists(PLAN):
-        raise UserError(f"{place.url} holds {foreign[0]}, which is of no evaluation; choose another folder")
+        raise UserError(f"{place.url} holds {foreign[0]}, which no evaluation has written; choose another folder")
 
 
 def _check_level(dataset: Dataset, config: EvaluationConfig) -> None:
     if config.level != "all" and config.level not in dataset.levels:
         raise UserError(
-            f"data set {dataset.name} has no masks at the level {config.level!r}; it has: {', '.join(dataset.levels)}"
+            f"data set {dataset.name} has no masks for --level {config.level}; possible: {', '.join(dataset.levels)}"
         )
 
 
 def _check_mode(model: Json, config: EvaluationConfig) -> None:
     if config.mode in ("fixed", "per_class", "optimal", "curves") and not model["granularity"]:
-        raise UserError("the model has no granularity table; --granularity and --curves need one (--adapter)")
+        raise UserError(
+            "the model has no granularity table, which --granularity and --curves need; give an adapter with --adapter"
+        )
 
 
 def _is_finished(task: ShardTask[Any], sidecar: Json) -> bool:

@@ -39,7 +39,7 @@ def fitting(names: Sequence[str], dataset: Dataset) -> list[str]:
     """
     for name in names:
         if not set(dataset.levels) & set(ARMS[name].levels):
-            raise UserError(f"{name} is about parts, and data set {dataset.name} has none")
+            raise UserError(f"{name} evaluates parts, and data set {dataset.name} has none; leave --only {name} out")
     return [name for name in names or ARMS if set(dataset.levels) & set(ARMS[name].levels)]
 
 

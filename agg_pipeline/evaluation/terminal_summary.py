@@ -67,8 +67,8 @@ def print_evaluation(evaluation: Evaluation) -> None:
     if timings is not None and timings["latency"]:
         latency = timings["latency"]
         print(
-            f"one click takes {1e3 * latency['median']:.0f} ms (95 %: {1e3 * latency['p95']:.0f} ms); "
-            f"{speed(timings['masks'] / timings['seconds'], 'mask')} with all workers"
+            f"one click takes {1e3 * latency['median']:.0f} ms, at the 95th percentile {1e3 * latency['p95']:.0f} ms; "
+            f"all workers together do {speed(timings['masks'] / timings['seconds'], 'mask')}"
         )
 
 

@@ -33,7 +33,7 @@ SHARDS_IN_FLIGHT = 2
 
 LEAVE_SECONDS = 10
 """Time that workers of an existing cluster have to forget the run at its end."""
-SAME_PACKAGE = "every worker needs the same version of agg-pipeline, see its log"
+SAME_PACKAGE = "every worker needs the same version of agg-pipeline; its log says more"
 
 OpenModel = Callable[[], TimedModel]
 """Makes the model in a worker process. Must be picklable."""
@@ -200,7 +200,7 @@ def _connect(scheduler: str) -> Client:
     try:
         return Client(scheduler, timeout="10s")
     except (OSError, TimeoutError, ValueError) as error:
-        raise UserError(f"no Dask scheduler answers at {scheduler}: {error}") from error
+        raise UserError(f"no Dask scheduler answers at {scheduler}; check --scheduler ({error})") from error
 
 
 def _open_models(client: Client, plugin: ModelPlugin) -> None:

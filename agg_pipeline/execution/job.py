@@ -194,7 +194,7 @@ def resume(
     """
     LOG.info("configuration hash %s, data fingerprint %s", plan["config_hash"], plan["dataset"]["fingerprint"])
     if options.verify:
-        progress.say("comparing the checksums of what is finished")
+        progress.say("comparing the checksums of finished shards")
     return claim(ownership.store, layout, plan, options.overwrite, options.verify)
 
 
@@ -262,4 +262,6 @@ def _check_arrived(store: Store, done: Done) -> None:
     """Raise UserError if a shard that a worker has written cannot be seen from here."""
     path = sidecar_path(done.task.index)
     if not store.exists(path) or store.read_json(path) != done.sidecar:
-        raise UserError(f"a worker wrote {path}, but it is not in {store.url}; do all workers see this folder?")
+        raise UserError(
+            f"a worker wrote {path}, but it is not in {store.url}; choose an output folder that all workers see"
+        )

@@ -100,11 +100,11 @@ def refuse_other_plan(where: str, old: Json | None, plan: Json) -> None:
     if old is None:
         raise UserError(
             f"{where} holds shards, but no {PLAN} that can be read; "
-            "choose another output folder, or --overwrite to delete them"
+            "choose another output folder, or use --overwrite to delete them"
         )
     if old != plan:
         raise UserError(
-            f"{where} holds another run; choose another output folder, or --overwrite to delete it. Different: "
+            f"{where} holds another run; choose another output folder, or use --overwrite to delete it. Different: "
             + _told(differences(described(old), described(plan)))
         )
 

@@ -136,7 +136,7 @@ def old_plan(store: Store, layout: Layout) -> Json | None:
     not_ours = {*layout.summaries} if content is None else {PLAN, *layout.summaries}
     for path in store.files():
         if path in not_ours or not (layout.owns(path) or _is_litter(path)):
-            raise UserError(f"{store.url} holds {path} and is not {layout.what}; choose another folder")
+            raise UserError(f"{store.url} holds {path} and is not {layout.what}; choose another output folder")
     return None
 
 

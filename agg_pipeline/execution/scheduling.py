@@ -38,6 +38,8 @@ NO_WORKER_SECONDS = 120.0
 HEARTBEAT_SECONDS = 5.0
 """Time between two looks at the heartbeats of the workers."""
 
+HOW_TO_RESUME = "run the same command again to resume"
+
 
 def run_shards(
     workers: Workers,
@@ -158,9 +160,7 @@ def ask(workers: Workers, question: Callable[[TimedModel], Any]) -> Any:
     try:
         return _result(workers, workers.submit("ask", "model", worker_tasks.ask, workers.run, question))
     except KilledWorker:
-        raise UserError(
-            "the last worker died several times; all shards are finished, the same command resumes"
-        ) from None
+        raise UserError(f"a worker died several times after all shards were finished; {HOW_TO_RESUME}") from None
 
 
 @dataclass(frozen=True)
@@ -252,11 +252,13 @@ def _first_done(
             elif now - alive > NO_WORKER_SECONDS:
                 raise UserError(
                     f"no worker of the Dask cluster has worked for {NO_WORKER_SECONDS:.0f} s ({_joined(found)}); "
-                    "finished shards stay, the same command resumes"
+                    f"finished shards are kept; {HOW_TO_RESUME}"
                 ) from None
             known = found
         except (CancelledError, CommClosedError):
-            raise UserError("the Dask scheduler is gone; finished shards stay, the same command resumes") from None
+            raise UserError(
+                f"the connection to the Dask scheduler is lost; finished shards are kept; {HOW_TO_RESUME}"
+            ) from None
 
 
 def _joined(workers: Collection[str]) -> str:
@@ -286,5 +288,5 @@ def _without_culprits(shards: _Shards, task: ShardTask[Any]) -> Done:
     except KilledWorker:
         raise UserError(
             f"the worker of shard {task.index} died several times, though each of its images passes alone; "
-            "if memory is short, fewer images per shard or smaller batches need less"
+            "if memory is short, try smaller --batch-objects or --images-per-shard"
         ) from None

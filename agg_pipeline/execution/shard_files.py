@@ -25,7 +25,7 @@ TABLE = re.compile(r"part-\d{5,}\.parquet")
 """Names of Parquet files."""
 FILTERED = ("image_id", "kind", "granularity", "bin", "reason")
 """Columns that queries filter by; statistics of the others would only make small files larger."""
-ADVICE = "delete it, and its shard is made again"
+ADVICE = "delete it and run the command again, which makes its shard again"
 """End of the messages about a broken sidecar."""
 
 
@@ -195,7 +195,7 @@ def read_sidecars(store: Store, layout: Layout, paths: Iterable[str]) -> dict[in
     for path, content in zip(named, store.read_all(named), strict=True):
         sidecar = _parsed(f"{store.url}/{path}", content, layout)
         if path != sidecar_path(sidecar["shard"]):
-            raise UserError(f"{store.url}/{path} says that it is of shard {sidecar['shard']}; {ADVICE}")
+            raise UserError(f"{store.url}/{path} says that it belongs to shard {sidecar['shard']}; {ADVICE}")
         found[int(sidecar["shard"])] = sidecar
     return dict(sorted(found.items()))
 
@@ -204,9 +204,9 @@ def _parsed(where: str, content: bytes, layout: Layout) -> Json:
     try:
         sidecar = json.loads(content)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{where} is not JSON: {error}; {ADVICE}") from error
+        raise UserError(f"{where} is not JSON ({error}); {ADVICE}") from error
     if not isinstance(sidecar, dict) or layout.sidecar_keys - sidecar.keys():
-        raise UserError(f"{where} is no sidecar; {ADVICE}")
+        raise UserError(f"{where} is not a sidecar; {ADVICE}")
     return sidecar
 
 

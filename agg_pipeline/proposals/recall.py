@@ -115,7 +115,7 @@ def part_recall(database: ProposalDatabase, parts_of: PartsOf, limit_objects: in
     """
     objects = _objects(database, parts_of)
     if not objects:
-        raise UserError(f"no object of {database.store.url} has an annotated part there")
+        raise UserError(f"no object of {database.store.url} has a part in --parts; are these the same images?")
     if limit_objects is not None:
         order = uniforms(seed, "recall", "", 0, "objects", 0, len(objects)).argsort(kind="stable")
         objects = [objects[n] for n in sorted(order[:limit_objects])]
@@ -157,7 +157,9 @@ def _objects(database: ProposalDatabase, parts_of: PartsOf) -> list[_ObjectWithP
             continue
         masks = [mask_of(row) for row in rows]
         if any(part.mask.shape != masks[0].shape for part in parts):
-            raise UserError(f"the annotated parts of image {image_id} have another size than the image")
+            raise UserError(
+                f"the parts of image {image_id} in --parts have another size than the image; are these the same images?"
+            )
         owned: list[list[AnnotatedPart]] = [[] for _ in rows]
         for part in parts:
             owner = int(np.argmax([np.count_nonzero(part.mask & mask) for mask in masks]))

@@ -92,7 +92,7 @@ def prepare(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options:
     check_device(config.predictor.device, options)
     place = Store(options.out).anchored()
     if place.exists(PLAN):
-        raise UserError(f"{place.url} is a database itself; name the folder around it as the output folder")
+        raise UserError(f"{place.url} is a proposal database itself; give the folder around it as --out")
     store = place.below(DATABASE)
     files, described = describe_model(checkpoint, "", config.predictor.input_size or None)
     plan = make_plan(DATABASE_LAYOUT, dataset, described, environment(config.predictor), config)

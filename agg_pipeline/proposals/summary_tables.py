@@ -7,12 +7,16 @@ from rich.console import Console
 from agg_pipeline.database.counts import by_kind_and_bin
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.database.status import Status
+from agg_pipeline.execution.shard_files import shard_name
 from agg_pipeline.proposals.recall import THRESHOLDS, PartRecall
 from agg_pipeline.proposals.run import Summary
 from agg_pipeline.report.terminal import print_rows
 from schemas.numbers import BINS
 from schemas.tables import REASONS
 from schemas.words import plural, speed
+
+NAMED = 3
+"""Damaged shards that are named."""
 
 
 def print_summary(summary: Summary) -> None:
@@ -39,6 +43,9 @@ def print_status(status: Status) -> None:
         ("images in them", f"{status.images} of {status.planned}"),
         ("proposals", str(status.proposals)),
     ]
+    if status.damaged:
+        names = ", ".join(map(shard_name, status.damaged[:NAMED])) + (", ..." if len(status.damaged) > NAMED else "")
+        rows.append(("truncated, or without a file", names))
     print_rows("Status", ("", ""), rows)
 
 

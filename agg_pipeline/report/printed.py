@@ -30,9 +30,12 @@ def show(console: Console, content: RenderableType) -> None:
     """
     from rich.console import Console
 
-    console.print(content, markup=False)
+    # The terminal breaks a line that is too long; a file keeps it whole.
+    console.print(content, markup=False, soft_wrap=isinstance(content, str))
     logger = logging.getLogger(PRINTED)
     if logger.isEnabledFor(logging.INFO):
         plain = io.StringIO()
-        Console(file=plain, width=LOG_WIDTH, highlight=False, color_system=None).print(content, markup=False)
+        Console(file=plain, width=LOG_WIDTH, highlight=False, color_system=None).print(
+            content, markup=False, soft_wrap=isinstance(content, str)
+        )
         logger.info("%s", plain.getvalue().rstrip("\n"))

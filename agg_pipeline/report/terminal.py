@@ -17,14 +17,15 @@ Column = tuple[str, ...]
 """The name of a column and its cells."""
 SHOWN_FINDINGS = 50
 """Findings that are printed; the others are only counted."""
-FILE_WIDTH = 200
-"""Columns of a line where the output is not a terminal."""
+FILE_WIDTH = 100
+"""Columns of a table where the output is not a terminal, as of the help: what editors, log viewers and reviews show
+without wrapping."""
 NAMES_SHARE = 4
 """The first column of a table that is too wide is folded at this fraction of the terminal's width."""
 
 
 def wide_console() -> Console:
-    """The terminal; in a file or a pipe, lines are not cut at a terminal's width."""
+    """The terminal; in a file or a pipe, ``FILE_WIDTH`` columns unless the variable COLUMNS says otherwise."""
     console = Console(highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = FILE_WIDTH
@@ -97,7 +98,7 @@ def print_findings(findings: Sequence[Finding], all_well: str) -> None:
         all_well: line to print if nothing was found.
     """
     if not findings:
-        Console(highlight=False).print(all_well, markup=False)
+        wide_console().print(all_well, markup=False, soft_wrap=True)
         return
     left_out = f", the first {SHOWN_FINDINGS}" if len(findings) > SHOWN_FINDINGS else ""
     table = Table(title=f"{plural(len(findings), 'finding')}{left_out}", title_justify="left")
@@ -105,4 +106,4 @@ def print_findings(findings: Sequence[Finding], all_well: str) -> None:
         table.add_column(name, overflow="fold")
     for finding in findings[:SHOWN_FINDINGS]:
         table.add_row(Text(finding.where), Text(finding.what))
-    Console(highlight=False).print(table)
+    wide_console().print(table)

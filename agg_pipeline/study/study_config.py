@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from schemas.fields import choice, listed, number, text
+from schemas.words import possible
 
 PAPER = "paper's clicks"
 RATE = ("--lr", "3e-4")
@@ -48,11 +49,17 @@ class StudyConfig:
         help=f"Trainings: {', '.join(VARIANTS)}. The first one is a row of Table 1: {', '.join(SOURCES)}.",
     )
     preset: Literal["paper", "parts", "released"] = choice("parts", help="Preset of the proposals.")
-    rounds: int = number(1, 1, 1000, help="Simulated interactions with each object for the proposals.")
+    rounds: int = number(1, 1, 1000, unit="interactions", help="Simulated interactions per object for the proposals.")
     recipe: str = text("study", unit="name", help="Recipe of the trainings: a name of agg finetune, or a TOML file.")
-    precision: Literal["32-true", "bf16-mixed"] = choice("32-true", option=True, help="Arithmetic of the trainings.")
+    precision: Literal["32-true", "bf16-mixed"] = choice(
+        "32-true",
+        option=True,
+        help="Number format of the trainings. 32-true: float32. bf16-mixed: bfloat16 where that is precise enough.",
+    )
     images: int = number(0, 0, unit="images", help="Images of objects and of parts that masks are made from. 0: all.")
-    seeds: int = number(1, 1, 100, help="Trainings of the first variant, each with a seed of its own.")
+    seeds: int = number(
+        1, 1, 100, unit="trainings", help="Trainings of the first variant, each with a seed of its own."
+    )
     sample: int = number(80, 1, unit="masks", help="Masks per level and set in an evaluation.")
     calibrate: int = number(40, 1, unit="parts", help="Parts from which each class gets its granularity.")
     curves: int = number(20, 1, unit="masks", help="Masks per level whose curves are drawn.")
@@ -68,7 +75,7 @@ class StudyConfig:
         """Trainings that do not exist, and sets that are missing."""
         for name in self.variants:
             if name not in VARIANTS:
-                yield "variants", f"unknown variant {name!r}; possible: {', '.join(VARIANTS)}"
+                yield "variants", f"unknown variant {name!r}; {possible(name, VARIANTS)}"
         for key in ("variants", "sets"):
             if not getattr(self, key):
                 yield key, "a study has at least one"

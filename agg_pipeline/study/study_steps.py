@@ -74,7 +74,7 @@ def study_steps(config: StudyConfig, roots: Mapping[str, str], checkpoint: str, 
     """
     for name in (config.objects, config.parts, *config.sets):
         if not known_dataset(name).built_in and name not in roots:
-            raise UserError(f"the study needs the root of {name}: --data {name}:FOLDER")
+            raise UserError(f"the study needs the root folder of {name}; give it as --data {name}:FOLDER")
     size = ("--input-size", str(config.input_size)) if config.input_size else ()
     model = ("--checkpoint", checkpoint, *size)
     proposals, annotated, plain = out / "proposals", out / "annotated", out / "proposals-paper"

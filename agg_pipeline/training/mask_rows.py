@@ -194,7 +194,9 @@ def _check_kinds(databases: Sequence[ProposalDatabase], source: TrainingSource, 
         held = Counter(kind for database in databases for kind in database.proposals(["kind"])["kind"].to_pylist())
         there = ", ".join(f"{count} {kind}" for kind, count in held.items()) or "nothing"
         wanted = " or ".join(lacking[0])
-        raise UserError(f"source {source!r} has no mask of kind {wanted} to learn from: the database holds {there}")
+        raise UserError(
+            f"--source {source} needs masks of kind {wanted}, and the database holds {there}; choose another --source"
+        )
 
 
 def _indexed(images: Sequence[UsedImage], columns: dict[str, NDArray[Any]]) -> MaskRows:

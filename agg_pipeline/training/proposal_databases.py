@@ -34,10 +34,12 @@ def open_databases(paths: Sequence[str], roots: Mapping[str, str]) -> list[Propo
         _check(database)
     hashes = [content_hash(content(database)) for database in databases]
     if len(set(hashes)) < len(hashes):
-        raise UserError("the same proposal database is given twice")
+        raise UserError("--proposals: the same database is given twice")
     unused = set(roots) - {""} - {database.plan["dataset"]["name"] for database in databases}
     if unused:
-        raise UserError(f"--data names {sorted(unused)[0]!r}, but no proposal database is of that data set")
+        raise UserError(
+            f"--data names {sorted(unused)[0]!r}, but no proposal database is of that data set; leave it out"
+        )
     return databases
 
 
@@ -64,7 +66,7 @@ def database_notes(database: ProposalDatabase, write: bool = True) -> list[str]:
     if finished < shards:
         where = database.store.url
         notes.append(
-            f"{where} is limited or unfinished: training uses the {finished} of {plural(shards, 'shard')} it has"
+            f"{where} is limited or unfinished; training uses the {finished} finished of {plural(shards, 'shard')}"
         )
     if write and not database.store.exists(SAMPLING_FILE):
         try:

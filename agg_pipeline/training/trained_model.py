@@ -23,6 +23,7 @@ from agg_pipeline.models.simpleclick import SimpleClick, attach_adapter
 from agg_pipeline.training.training_folder import ADAPTER, MODEL
 from schemas.errors import UserError
 from schemas.training import FinetuneConfig, PretrainConfig
+from schemas.words import possible
 from stages.draws import generator
 
 
@@ -41,14 +42,16 @@ def load_base_model(checkpoint: str, size: int) -> tuple[SimpleClick, Checkpoint
     """
     network, info = load_click_model(checkpoint or default_checkpoint(), size)
     if network.adapter is not None:
-        raise UserError(f"{checkpoint} holds a granularity table; training starts from a click model without one")
+        raise UserError(
+            f"{checkpoint} holds a granularity table; training starts from a click model without one; give its base"
+        )
     return network, info
 
 
 def new_base_model(config: PretrainConfig) -> SimpleClick:
     """A click model with random weights, drawn by the seed; UserError if there is no such architecture or size."""
     if config.architecture not in ARCHITECTURES:
-        raise UserError(f"unknown architecture {config.architecture!r}; possible: {', '.join(ARCHITECTURES)}")
+        raise UserError(f"unknown architecture {config.architecture!r}; {possible(config.architecture, ARCHITECTURES)}")
     seed = int(generator(config.training.seed, "weights").integers(2**63))
     try:
         return new_click_model(ARCHITECTURES[config.architecture], config.augment.size, seed)

@@ -65,9 +65,11 @@ def read_checkpoint(out: Path) -> dict[str, Any]:
         missing = {"identity", "step", "state", "optimizer"} - set(content)
         missing |= {"identity"} if not isinstance(content.get("identity"), dict) else set()
     except Exception as error:  # a damaged file can fail in any way
-        raise UserError(f"{path} is damaged or no checkpoint; --overwrite starts afresh") from error
+        raise UserError(f"{path} is damaged or not a checkpoint; use --overwrite to start afresh") from error
     if missing:
-        raise UserError(f"{path} is no checkpoint: {sorted(missing)[0]} is missing; --overwrite starts afresh")
+        raise UserError(
+            f"{path} is not a checkpoint, because it lacks {sorted(missing)[0]}; use --overwrite to start afresh"
+        )
     return content
 
 
@@ -96,4 +98,4 @@ def restore_checkpoint(out: Path, identity: Mapping[str, Any], learning: Mapping
         optimizer.load_state_dict(content["optimizer"])
         return int(content["step"])
     except (KeyError, ValueError, RuntimeError) as error:
-        raise UserError(f"{out / CHECKPOINT} is damaged: {error}; --overwrite starts afresh") from error
+        raise UserError(f"{out / CHECKPOINT} is damaged ({error}); use --overwrite to start afresh") from error

@@ -38,7 +38,7 @@ def open_datasets(choices: Sequence[DatasetChoice]) -> list[Dataset]:
 def _split(name: str, root: str, split: str) -> str:
     known = known_dataset(name)
     if known.built_in and root and split:
-        raise UserError(f"--data {name}:{root} names a split already; leave --split out, or give it an empty one")
+        raise UserError(f"--data {name}:{root} names a split already; leave --split out, or give '' for this set")
     return split or (root if known.built_in else "") or known.default_split
 
 
@@ -59,12 +59,12 @@ class DatasetMixture:
     ) -> None:
         if weights and len(weights) != len(datasets):
             counts = f"{plural(len(weights), 'weight')} for {plural(len(datasets), 'data set')}"
-            raise UserError(f"{counts}; give one per data set, or none")
+            raise UserError(f"{counts}; give --weight once per --data, or not at all")
         if weights and sum(weights) <= 0:
-            raise UserError("all weights are 0")
+            raise UserError("all weights are 0; give at least one --weight above 0")
         for dataset in datasets:
             if "object" not in dataset.about.levels:
-                raise UserError(f"data set {dataset.name} has no objects; pre-training needs them")
+                raise UserError(f"data set {dataset.name} has no objects, which pre-training needs; leave it out")
         self.datasets = tuple(datasets)
         self.weights = tuple(weights) or (1.0,) * len(datasets)
         self.cache_bytes = cache_bytes
@@ -84,7 +84,9 @@ class DatasetMixture:
             record = self._records.get((number, entry), partial(_read, dataset, entry))
             if record.objects:
                 return record
-        raise UserError(f"of {TRIES} images of {dataset.name} none holds an object; see agg data check")
+        raise UserError(
+            f"none of {TRIES} images drawn from {dataset.name} holds an object; agg data check says what is wrong"
+        )
 
 
 def _read(dataset: Dataset, entry: int) -> ImageRecord:

@@ -31,7 +31,7 @@ def explaining_lack_of_memory(config: TrainingConfig) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise UserError(
-            f"the GPU has too little memory for a batch of {config.batch} in {plural(config.accumulate, 'part')}: "
+            f"the GPU has too little memory for a batch of {config.batch} in {plural(config.accumulate, 'part')}; "
             f"use a smaller --batch, or more parts with --accumulate ({str(error).splitlines()[0]})"
         ) from error
 

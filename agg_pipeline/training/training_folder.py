@@ -94,7 +94,7 @@ def check_folder(options: TrainingOptions, config: FinetuneConfig | PretrainConf
     """
     out = options.out
     if options.resume and options.overwrite:
-        raise UserError("--resume resumes a training, --overwrite deletes it; give one of them")
+        raise UserError("--resume and --overwrite exclude each other; give one of them")
     if options.resume:
         _check_same(out, config)
     # A training that was stopped before its first checkpoint left nothing to resume.
@@ -121,7 +121,7 @@ def claim_folder(options: TrainingOptions, config: FinetuneConfig | PretrainConf
     check_folder(options, config)
     if options.dry_run:
         return
-    LOG.info("made of %s", json.dumps(identity))
+    LOG.info("the training is made of %s", json.dumps(identity))
     out = options.out
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -144,7 +144,10 @@ def _check_same(out: Path, config: FinetuneConfig | PretrainConfig) -> None:
     except FileNotFoundError:
         return
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{out / PLAN} is damaged; --overwrite starts afresh") from error
+        raise UserError(f"{out / PLAN} is damaged; use --overwrite to start afresh") from error
     if changed:
         more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
-        raise UserError(f"{out} holds a training with another configuration: {', '.join(changed[:NAMED])}{more}")
+        raise UserError(
+            f"{out} holds a training with another configuration ({', '.join(changed[:NAMED])}{more}); use the same "
+            "options to resume it, or another output folder"
+        )

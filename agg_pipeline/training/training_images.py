@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from agg_pipeline.datasets.registry import known_dataset, root_of
 from schemas.errors import ImageError, UserError
 from schemas.training import TrainingConfig
-from schemas.words import plural
 
 IMAGE_CACHE_BYTES = 2 << 30
 """Bytes of decoded images that all processes of a training keep together, on one machine.
@@ -67,7 +66,10 @@ def read_pixels(image: UsedImage, reader: ImageReader) -> NDArray[np.uint8]:
     except ImageError as error:
         raise UserError(f"image {image.path} can no longer be read: {error.detail}") from error
     if found != image.sha256:
-        raise UserError(f"image {image.path} is not the image that its masks were made for (its sha256 changed)")
+        raise UserError(
+            f"image {image.path} is not the one that its masks were made for (another sha256); "
+            "is --data the right folder?"
+        )
     return pixels
 
 
@@ -87,7 +89,7 @@ def check_images(images: Sequence[UsedImage], readers: Sequence[ImageReader]) ->
     if wrong:
         more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
         raise UserError(
-            f"{len(wrong)} of {plural(len(images), 'image')} are not those that the masks were made for: "
+            f"images are missing or differ from those that the masks were made for ({len(wrong)} of {len(images)}): "
             f"{', '.join(wrong[:NAMED])}{more}; is --data the right folder?"
         )
 
@@ -100,7 +102,7 @@ def _problems(readers: Sequence[ImageReader], images: Sequence[UsedImage]) -> li
             if readers[image.database].sha256(image.path) != image.sha256:
                 found.append(f"{image.path} (another sha256 than in the database)")
         except ImageError as error:
-            found.append(f"{image.path} ({error.detail})")
+            found.append(error.detail)
     return found
 
 

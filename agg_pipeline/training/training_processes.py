@@ -27,7 +27,9 @@ def check_devices(config: TrainingConfig) -> None:
     if config.devices > 1 and ":" in config.device:
         raise UserError(f"device {config.device!r} is one device; for several, use --device cuda with --devices")
     if config.batch % config.devices:
-        raise UserError(f"a batch of {config.batch} cannot be shared equally by {plural(config.devices, 'device')}")
+        raise UserError(
+            f"--batch {config.batch} cannot be shared equally by {plural(config.devices, 'device')}; give a multiple"
+        )
     check_gpu(config.device, config.devices)
 
 

@@ -60,7 +60,7 @@ def masks_of_evaluation_split(choice: DatasetChoice, seed: int, masks: int) -> t
     name, root, split = choice
     held_out = known_dataset(name).evaluation_split
     if held_out == split:
-        raise UserError(f"{name} has no split but {held_out}, which is trained on")
+        raise UserError(f"the split for evaluation, {name} {held_out}, is trained on")
     return draw_masks(open_dataset(name, root, held_out), seed, masks)
 
 

@@ -77,13 +77,16 @@ def painted(*words):
 
 def test_options_come_from_the_fields():
     shown = " ".join(painted("--help").split())
-    assert "--strokes N Number of strokes. [default: 3 for fine; 9 for bold; 1<=x<=9]" in shown
+    assert "--strokes NUMBER Number of strokes. [default: 3 for fine; 9 for bold; 1<=x<=9]" in shown
     assert "--colour [red|green] Colour. [default: red]" in shown
     assert "--varnish / --no-varnish Varnish it. [default: yes]" in shown
     assert "--name TITLE Its title. [default: none]" in shown
     assert "--device DEVICE Where. [default: cpu]" in shown
     assert "--width PIXELS Width of a line. [default: 1.5 for fine; 4 for bold; 0<=x<=10]" in shown
-    assert "--limits NUMBER Lower limit. Upper limit. [default: 0.25 as low; 0.75 as high; 0<=x<=1]" in shown
+    assert (
+        "--limits NUMBER Lower limit. Upper limit. The option sets both. [default: 0.25 (low); 0.75 (high); 0<=x<=1]"
+        in shown
+    )
     assert "hidden" not in shown
 
 
@@ -100,7 +103,7 @@ def test_only_what_was_given_reaches_the_command():
     [
         (("--strokes", "10"), "'--strokes': 10 is not in the range 1<=x<=9"),
         (("--strokes", "1.5"), "'--strokes': '1.5' is not a valid integer"),
-        (("--width", "nan"), "'--width': nan is no number"),
+        (("--width", "nan"), "'--width': nan is not a finite number"),
         (("--width", "-1"), "'--width': -1.0 is not in the range 0<=x<=10"),
         (("--colour", "blue"), "'blue' is not one of 'red', 'green'"),
         (("--hidden", "1"), "No such option"),

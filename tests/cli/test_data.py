@@ -332,7 +332,8 @@ def test_wrong_root_suggests_the_right_one(command, animals):
         f"{animals}/JPEGImages is not the root of pascal_part: {expected}, found 1.jpg, 2.jpg; {animals} would fit"
     )
     assert failed(command, "pascal_part", animals / "nowhere").endswith(
-        "nowhere does not exist; pascal_part is looked for there"
+        "nowhere does not exist; name the root folder of pascal_part, which holds JPEGImages, Annotations_Part, "
+        "ImageSets/Main (with make: DATA=folder)"
     )
 
 
@@ -347,7 +348,7 @@ def test_root_that_is_not_given_is_asked_for_in_words_of_the_command(command):
 @pytest.mark.parametrize("name", ["pascal_part", "folder"])
 def test_unknown_split_lists_those_that_are_there(command, name, animals, folder):
     error = failed(command, name, {"pascal_part": animals, "folder": folder}[name], "--split", "test")
-    assert ("train, val" if name == "pascal_part" else "'all'") in error
+    assert ("; possible: train, val" if name == "pascal_part" else "; possible: all, or") in error
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -360,7 +361,7 @@ def test_unknown_set_lists_the_sets(command, tmp_path):
 @pytest.mark.parametrize("option", ["--class", "--skip-class"])
 def test_unknown_class_lists_the_classes(option, animals):
     error = failed("inspect", "pascal_part", animals, option, "spoon")
-    assert error.startswith("pascal_part has no class 'spoon'; its classes: aeroplane, ")
+    assert error.startswith("pascal_part has no class 'spoon'; possible: aeroplane, ")
 
 
 def test_class_that_matches_nothing_lists_the_classes(animals):

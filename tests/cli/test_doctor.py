@@ -133,7 +133,7 @@ def test_exit_codes(monkeypatch):
     monkeypatch.setattr(doctor, "check_memory", lambda _: Check("free memory", "0.1 GiB", problem="buy some"))
     done = invoke("doctor")
     assert done.code == 1
-    assert done.stdout.splitlines()[-2:] == ["1 problem(s):", "- buy some"]
+    assert done.stdout.splitlines()[-2:] == ["1 problem:", "- buy some"]
     assert "PROBLEM" in next(line for line in done.stdout.splitlines() if "free memory" in line)
 
 

@@ -49,7 +49,7 @@ def test_what_a_training_leaves(trained):
     assert list((out / "tensorboard").iterdir())
     assert "folder (all)" in (out / "training.html").read_text()
     assert "step 6 of 6, loss" in said
-    assert "no validation steps: folder has no split but all" in said
+    assert "no validation steps: the split for evaluation, folder all, is trained on" in said
 
 
 def test_validation_masks_are_predicted_before_and_after(tmp_path):
@@ -109,7 +109,7 @@ def test_released_and_merged_formats(trained, tmp_path):
     )
     merged = tmp_path / "merged.pth"
     refused = error_of(invoke("adapter", "export", out / "adapter.safetensors", merged, "--format", "merged"))
-    assert "a merged checkpoint is safetensors" in refused
+    assert "--format merged writes safetensors; give TARGET the ending .safetensors, not " in refused
     merged = tmp_path / "merged.safetensors"
     assert invoke("adapter", "export", out / "adapter.safetensors", merged, "--format", "merged").code == 0
     _, described = load_click_model(merged)
@@ -127,10 +127,12 @@ def test_files_are_not_replaced_by_the_way(trained, tmp_path):
     shutil.copy(trained[0] / "adapter.safetensors", source)
     content = source.read_bytes()
     export = ("adapter", "export", source)
-    assert "is the file that is read" in error_of(invoke(*export, source, "--format", "merged", "--overwrite"))
+    assert "is also the file that is read; name another TARGET" in error_of(
+        invoke(*export, source, "--format", "merged", "--overwrite")
+    )
     target.write_bytes(b"dear")
-    assert "exists; --overwrite replaces it" in error_of(invoke(*export, target, "--format", "merged"))
-    assert "is the file that is read" in error_of(invoke("adapter", "import", source, source))
+    assert "exists; use --overwrite to replace it" in error_of(invoke(*export, target, "--format", "merged"))
+    assert "is also the file that is read; name another TARGET" in error_of(invoke("adapter", "import", source, source))
     assert (source.read_bytes(), target.read_bytes()) == (content, b"dear")
     assert invoke(*export, target, "--format", "merged", "--overwrite").code == 0
     load_click_model(target)
@@ -151,21 +153,21 @@ def test_released_adapters_are_imported_and_exported(shared, tmp_path):
     [
         (("--recipe", "none"), "unknown recipe 'none'; possible: demo, paper, study, or"),
         (("--device", "cuda:77"), "'cuda:77' was asked for, but torch finds"),
-        (("--batch", "3", "--devices", "2"), "a batch of 3 cannot be shared equally by 2 devices"),
+        (("--batch", "3", "--devices", "2"), "--batch 3 cannot be shared equally by 2 devices; give a multiple"),
         (("--data", "sbd:/nowhere"), "names 'sbd', but no proposal database is of that data set"),
         (("--data", "/elsewhere"), "--data is given twice"),
         (("--resume", "--overwrite"), "give one of them"),
         (("--checkpoint", "/dev/null"), "neither a .pth checkpoint nor safetensors"),
         (("--recipe", "/nowhere.toml"), "does not exist"),
         (("--lr", "2"), "'--lr': 2.0 is not in the range 0<=x<=1"),
-        (("--lr", "nan"), "nan is no number"),
+        (("--lr", "nan"), "nan is not a finite number"),
         (("--device", "tpu"), "'training.device'"),
         (("--checkpoint", "/nowhere.pth"), "does not exist"),
-        (("--proposals", "/nowhere"), "is no proposal database"),
+        (("--proposals", "/nowhere"), "is not a proposal database"),
         (("--resume",), "no checkpoint to resume"),
-        (("--max-minutes", "nan"), "nan is no number"),
-        (("--out", "memory://x"), "writes to a folder of this machine"),
-        (("--source", "gt"), "source 'gt' has no mask of kind annotated to learn from: the database holds"),
+        (("--max-minutes", "nan"), "nan is not a finite number"),
+        (("--out", "memory://x"), "is not a folder of this machine"),
+        (("--source", "gt"), "--source gt needs masks of kind annotated, and the database holds 9 object"),
     ],
 )
 def test_bad_input_is_one_line(proposals, data, recipe, tmp_path, options, said):
@@ -201,7 +203,10 @@ def finetuned(proposals, data, recipe, out, *options):
 
 
 def test_images_elsewhere_are_named(proposals, recipe, tmp_path):
-    assert "5 of 5 images are not those" in error_of(finetuned(proposals, "/nowhere", recipe, tmp_path / "out"))
+    assert (
+        "images are missing or differ from those that the masks were made for (5 of 5): images/im_0.png does not"
+        in error_of(finetuned(proposals, "/nowhere", recipe, tmp_path / "out"))
+    )
 
 
 def test_damaged_databases_are_refused(proposals, data, recipe, tmp_path):
@@ -218,7 +223,7 @@ def test_unfinished_databases_are_named(proposals, data, recipe, tmp_path):
     shutil.copytree(proposals, copy)
     (copy / "database" / "shards" / "part-00001.json").unlink()
     done = finetuned(copy, data, recipe, tmp_path / "half", "--max-minutes", "0")
-    assert "is limited or unfinished: training uses the 2 of 3 shards it has" in done.stdout
+    assert "is limited or unfinished; training uses the 2 finished of 3 shards" in done.stdout
     assert finetuned(proposals, data, recipe, tmp_path / "whole", "--max-minutes", "0").code == 0
     half, whole = (load_adapter(tmp_path / name / "adapter.safetensors")[1].origin for name in ("half", "whole"))
     assert half.proposals != whole.proposals
@@ -226,7 +231,7 @@ def test_unfinished_databases_are_named(proposals, data, recipe, tmp_path):
 
 def test_the_same_database_twice_is_refused(proposals, data, recipe, tmp_path):
     again = finetuned(proposals, data, recipe, tmp_path / "out", "--proposals", proposals)
-    assert "the same proposal database is given twice" in error_of(again)
+    assert "--proposals: the same database is given twice" in error_of(again)
 
 
 def test_a_database_of_another_model_is_named(trained, proposals, data, recipe, tmp_path):
@@ -257,7 +262,7 @@ def test_what_had_no_checkpoint_yet_starts_again(proposals, data, recipe, tmp_pa
     process.send_signal(signal.SIGINT)
     stopped = wait(process)
     assert stopped.code == 130
-    assert "the same command starts again: there was no checkpoint yet" in stopped.stderr
+    assert "stopped; there was no checkpoint yet; run the same command to start again" in stopped.stderr
     assert finetuned(proposals, data, recipe, out).code == 0
     with (out / "steps.csv").open() as file:
         assert len(list(csv.reader(file))) == 7

@@ -12,7 +12,8 @@ import pytest
 
 from agg_pipeline.cli.config_options import ConfigOption
 from agg_pipeline.cli.main import GROUPS
-from agg_pipeline.cli.options import Place
+from agg_pipeline.cli.options import Choice, Place
+from agg_pipeline.evaluation.run import LARGER_INPUTS
 from tests.cli.every_command import COMMANDS, LEAVES
 from tests.e2e.commands import ROOT, error_of, invoke
 
@@ -75,11 +76,59 @@ def test_every_option_says_what_it_does_and_its_default(path, command):
         if each.hidden:
             assert re.fullmatch(r"Former name of --[a-z-]+\.", each.help), each.name
             continue
-        _, said = each.get_help_record(context)
+        names, said = each.get_help_record(context)
         assert each.help.endswith("."), each.name
-        assert each.is_flag or each.count or "[default: " in said or "required]" in said, each.name
-        if isinstance(each.type, click.types.IntRange | click.types.FloatRange) and not each.count:
-            assert each.metavar, f"{each.name}: its unit"
+        if names == "--version":
+            continue
+        assert "[default: " in said or "required]" in said, each.name
+        if not each.is_flag and not each.count:
+            unit = names.split(maxsplit=1)[1]
+            assert unit not in ("N", "TEXT", "INTEGER", "FLOAT", "VALUE", "PATH") and "RANGE" not in unit, each.name
+            assert unit != "NUMBER" or each.name == "seed", f"{each.name}: its unit"
+        # Keys of the configuration are not what an option is called.
+        assert not re.search(r"[a-z]_[a-z]", said), each.name
+
+
+@pytest.mark.parametrize(
+    ("path", "option", "default"),
+    [
+        ("proposals run", "--split", "the set's split for training, see agg data list"),
+        ("eval run", "--split", "the set's split for evaluation, see agg data list"),
+        ("eval adapted", "--split", "the set's split for evaluation, see agg data list"),
+        ("eval adapted", "--calibrate-split", "the set's split for training, see agg data list"),
+        ("data inspect", "--split", "all splits that are there"),
+        ("data check", "--split", "all splits that are there"),
+        ("eval run", "--target", "0.9 (object); 0.85 (part); 0<=x<=1"),
+        ("finetune", "--resume", "no"),
+        ("finetune", "--lora", "yes"),
+        ("proposals run", "--flip", "no for paper and parts; yes for released"),
+        ("", "--verbose", "warnings only"),
+    ],
+)
+def test_defaults_are_those_of_the_command(path, option, default):
+    command = COMMANDS[path]
+    found = next(each for each in command.params if option in each.opts)
+    assert found.get_help_record(click.Context(command, show_default=True))[1].endswith(f"[default: {default}]")
+
+
+def test_the_splits_that_commands_take_are_listed():
+    sbd = invoke("data", "list").stdout.partition("sbd: ")[2]
+    assert "  split     train for training, val for evaluation\n" in sbd
+    grabcut = invoke("data", "list").stdout.partition("grabcut: ")[2]
+    assert grabcut.index("split     all for training, all for evaluation") < grabcut.index("partimagenet: ")
+
+
+def test_the_larger_input_of_davis_is_told():
+    for path in ("proposals run", "eval run", "eval adapted"):
+        option = next(each for each in COMMANDS[path].params if each.name == "input_size")
+        for (name, own), larger in LARGER_INPUTS.items():
+            assert f"agg eval takes {larger} for {name} with a model of {own}" in option.help
+
+
+def test_every_choice_says_what_was_probably_meant():
+    for path, command in LEAVES.items():
+        for each in command.params:
+            assert not isinstance(each.type, click.Choice) or isinstance(each.type, Choice), f"{path} {each.name}"
 
 
 @pytest.mark.parametrize(("path", "command"), LEAVES.items(), ids=list(LEAVES))
@@ -120,10 +169,65 @@ def test_groups_and_their_commands_have_a_line_each():
         # Of options click may say several; the words depend on its version.
         (("proposals", "run", "--sede", "1"), "--seed"),
         (("eval", "run", "--max-click", "1", "--out", "x"), "--max-clicks"),
+        (("proposals", "run", "--dataset", "sdb", "--out", "x"), "unknown data set 'sdb'; did you mean 'sbd'? Poss"),
+        (("data", "check", "SBD"), "unknown data set 'SBD'; did you mean 'sbd'? Possible: berkeley, coco, "),
+        (("pretrain", "--data", "cocoo:/x", "--out", "x"), "unknown data set 'cocoo'; did you mean 'coco'? Possible"),
+        (
+            ("study", "--data", "sdb:/x", "--out", "x", "--report", "x.md"),
+            "unknown data set 'sdb'; did you mean 'sbd'? Poss",
+        ),
+        (
+            ("finetune", "--data", "sdb:/x", "--proposals", "x", "--out", "x"),
+            "unknown data set 'sdb'; did you mean 'sbd'? Poss",
+        ),
+        (("proposals", "run", "--preset", "papr", "--out", "x"), "'papr' is not one of 'paper', 'parts', 'released'. "),
+        (("proposals", "run", "--preset", "papr", "--out", "x"), "'released'. Did you mean 'paper'?"),
+        (("finetune", "--source", "ag", "--proposals", "x", "--out", "y"), "'object'. Did you mean 'agg'?"),
+        (("eval", "adapted", "--only", "optimum", "--out", "x"), "'whole'. Did you mean 'optimal'?"),
+        (
+            ("eval", "run", "--granularity", "optima", "--out", "x"),
+            "the words; did you mean 'optimal'? Possible: none",
+        ),
+        (("eval", "compare", "x", "--format", "latx"), "'latex'. Did you mean 'latex'?"),
+        (
+            ("finetune", "--recipe", "demmo", "--proposals", "x", "--out", "y"),
+            "'demmo'; did you mean 'demo'?",
+        ),
+        (
+            ("study", "--recipe", "smal", "--out", "x", "--report", "x.md"),
+            "'smal'; did you mean 'small'?",
+        ),
+        (("proposals", "run", "--class", "animl", "--out", "x"), "no class 'animl'; did you mean 'animal'? Possible: "),
+        (
+            ("eval", "run", "--split", "vall", "--out", "x"),
+            "unknown split 'vall' of demo; did you mean 'val'? ",
+        ),
     ],
 )
 def test_what_was_probably_meant(words, said):
     assert said in error_of(invoke(*words))
+
+
+@pytest.mark.parametrize("words", [("--preset", "zzz"), ("--dataset", "zzz"), ("--split", "zzz"), ("--class", "zzz")])
+def test_nothing_is_suggested_for_what_looks_like_nothing(words):
+    assert "id you mean" not in error_of(invoke("proposals", "run", *words, "--out", "x"))
+
+
+@pytest.mark.parametrize(
+    ("words", "how"),
+    [
+        (("proposals", "run", "--dataset", "sbd", "--out", "x"), "--data FOLDER (with make: DATA=folder)"),
+        (("eval", "run", "--dataset", "sbd", "--out", "x"), "--data FOLDER (with make: DATA=folder)"),
+        (("data", "check", "sbd"), "agg data check sbd FOLDER"),
+        (("data", "inspect", "sbd", "--split", "val"), "agg data inspect sbd FOLDER"),
+        (("pretrain", "--data", "sbd", "--out", "x"), "--data sbd:FOLDER"),
+        (("pretrain", "--data", "sbd:", "--out", "x"), "--data sbd:FOLDER"),
+    ],
+)
+def test_how_the_root_folder_is_given(words, how, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert error_of(invoke(*words)) == f"data set sbd needs its root folder; give it as {how}"
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -171,7 +275,9 @@ def test_the_home_folder_of_nobody_is_a_message(place):
 
 def test_the_home_folder_reaches_the_command(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert error_of(invoke("proposals", "status", "~/runs")).startswith(f"{tmp_path}/runs is no proposal database")
+    assert error_of(invoke("proposals", "status", "~/runs")).startswith(
+        f"{tmp_path}/runs is not a proposal database, because"
+    )
     asked = ("proposals", "run", "--out", "~/out", "--config", "~/none.toml")
     assert error_of(invoke(*asked)) == f"configuration file {tmp_path}/none.toml does not exist"
     asked = ("finetune", "--proposals", "~/db", "--out", "~/out", "--recipe", "~/none.toml")
@@ -192,6 +298,5 @@ def test_the_home_folder_reaches_the_command(monkeypatch, tmp_path):
 )
 def test_a_folder_for_the_set_that_has_none_is_refused(words, tmp_path):
     error = error_of(invoke(*(word.format(out=tmp_path / "out") for word in words)))
-    option = "ROOT /nope" if words[0] == "data" else "--data /nope"
-    assert error == f"data set demo is built in and has no folder; leave {option} out, or name another set"
+    assert error == "data set demo is built in and has no folder; leave /nope out, or name another data set"
     assert not (tmp_path / "out").exists()

@@ -38,7 +38,7 @@ ROWS = [
 
 def test_most_frequent_reasons_come_first_with_an_example_each():
     assert refusal(ROWS, 8, 0.25) == (
-        "50.0% of the images fell out, more than --max-reject-share 25.0%: "
+        "50.0% of the images could not be used, more than --max-reject-share 25.0%: "
         "2 x the image file is missing, truncated or of an unknown format (for example b: b.jpg: truncated); "
         "1 x a mask has another size than its image (for example a: a.png is 3x4, its image 4x3 (rows x columns)); "
         "1 x the process that worked on the image died again and again (for example d); "
@@ -63,7 +63,7 @@ def test_only_three_reasons_are_named():
 def test_list_of_file_names_is_recognised():
     rows = [row(f"ccp_{n}.jpg", "unreadable_image", f"img/ccp_{n}.jpg.jpg does not exist") for n in range(3)]
     assert refusal(rows, 3, 0.01) == (
-        "100.0% of the images fell out, more than --max-reject-share 1.0%: "
+        "100.0% of the images could not be used, more than --max-reject-share 1.0%: "
         "3 x the image file is missing, truncated or of an unknown format "
         "(for example ccp_0.jpg: img/ccp_0.jpg.jpg does not exist); "
         "did you mean ccp_0? The list of images has ccp_0.jpg, which is the name of a file; "

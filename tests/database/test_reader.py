@@ -80,14 +80,14 @@ def test_rows_of_one_image_come_from_its_shard_alone(proposals, monkeypatch):
 
 @pytest.mark.parametrize(
     ("image_id", "hint"),
-    [("im_33", "; similar: im_3"), ("Im_3", "; similar: im_3"), ("im_3.jpg", "; similar: im_3"), ("nobody", "")],
+    [*((wrong, "; did you mean im_3") for wrong in ("im_33", "Im_3", "im_3.jpg")), ("nobody", "")],
 )
 def test_image_that_is_not_in_the_database_is_named_with_similar_ones(proposals, image_id, hint):
     with pytest.raises(UserError) as error:
         proposals.of_image(image_id)
     message = str(error.value)
     assert message.startswith(f"{proposals.store.url} has no image {image_id!r}{hint}")
-    assert bool(hint) == ("similar" in message)
+    assert bool(hint) == ("did you mean" in message)
 
 
 def test_image_that_is_planned_but_not_finished(built, proposals):
@@ -146,9 +146,9 @@ def test_output_folder_of_a_run_opens_like_the_database_in_it(built):
 
 
 def test_wrong_folders_are_user_errors(tmp_path, built):
-    with pytest.raises(UserError, match="no proposal database"):
+    with pytest.raises(UserError, match="is not a proposal database, because it has neither"):
         open_proposals(str(tmp_path / "nowhere"))
-    with pytest.raises(UserError, match="no proposal database"):
+    with pytest.raises(UserError, match="is not a proposal database, because it has neither"):
         open_proposals(str(tmp_path))
     plan = built.read_json(PLAN)
     built.write_json(PLAN, plan | {"format_version": 99})

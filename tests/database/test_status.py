@@ -7,6 +7,7 @@ from agg_pipeline.database.manifest import finish
 from agg_pipeline.database.reader import open_proposals
 from agg_pipeline.database.status import Status, status
 from agg_pipeline.execution.shard_files import sidecars
+from agg_pipeline.proposals.summary_tables import print_status
 from agg_pipeline.storage.lock import owned, owner
 
 
@@ -21,7 +22,7 @@ def finish_now(store, plan):
 def test_complete_run(built, toy_plan):
     finish_now(built, toy_plan)
     rows = open_proposals(built.url).proposals().num_rows
-    assert status(open_proposals(built.url)) == Status("toy, val", "complete", 3, 3, 8, 8, rows)
+    assert status(open_proposals(built.url)) == Status("toy, val", "complete", 3, 3, (), 8, 8, rows)
 
 
 def test_complete_limited_run(built, toy_plan):
@@ -45,6 +46,38 @@ def test_stopped_run(built, toy_plan):
     finish_now(built, toy_plan)
     built.remove("shards/part-00000.json")
     assert state(built) == "stopped: 5 of 8 images; run the same command again to resume"
+
+
+def test_truncated_shards_are_not_finished(built, toy_plan, capsys):
+    finish_now(built, toy_plan)
+    path = "proposals/part-00001.parquet"
+    whole = built.read(path)
+    built.write(path, whole[:-1])
+    found = status(open_proposals(built.url))
+    assert found.state == "damaged: 1 shard; run the same command again to repair"
+    assert found.damaged == (1,)
+    sidecars = [built.read_json(f"shards/part-0000{number}.json") for number in (0, 2)]
+    assert (found.finished, found.shards) == (2, 3)
+    assert (found.images, found.planned) == (sum(each["images"] for each in sidecars), 8)
+    assert found.proposals == sum(sum(each["kinds"].values()) for each in sidecars)
+    built.remove("images/part-00000.parquet")
+    found = status(open_proposals(built.url))
+    assert found.state == "damaged: 2 shards; run the same command again to repair"
+    assert found.damaged == (0, 1)
+    print_status(found)
+    lines = [line.split("│") for line in capsys.readouterr().out.splitlines()]
+    assert ["truncated, or without a file", "part-00000, part-00001"] in [
+        [cell.strip() for cell in line[1:-1]] for line in lines
+    ]
+    with owned(built):
+        assert state(built).startswith("running: process ")
+
+
+def test_contents_of_the_recorded_size_are_not_read(built, toy_plan):
+    finish_now(built, toy_plan)
+    path = "proposals/part-00001.parquet"
+    built.write(path, bytes(len(built.read(path))))
+    assert state(built) == "complete"
 
 
 def test_running(built, toy_plan):

@@ -230,11 +230,13 @@ def test_missing_root_json_or_images_are_named(tmp_path):
     with pytest.raises(UserError, match="nowhere does not exist"):
         open_dataset("coco", str(tmp_path / "nowhere"), "val2017")
     (tmp_path / "annotations").mkdir()
-    with pytest.raises(UserError, match=r"instances_val2017\.json does not exist; give a split \(there are: none\)"):
+    with pytest.raises(UserError, match=r"instances_val2017\.json does not exist; possible: the path of a JSON file"):
         open_dataset("coco", str(tmp_path), "val2017")
     write(tmp_path, truth_of([]), split="train2017", folder="train2017")
-    with pytest.raises(UserError, match=r"instances_val2017\.json does not exist.*\(there are: train2017\)"):
+    with pytest.raises(UserError, match=r"instances_val2017\.json does not exist; possible: train2017, the path"):
         open_dataset("coco", str(tmp_path), "val2017")
+    with pytest.raises(UserError, match=r"unknown split 'train201', because .*; did you mean 'train2017'\?"):
+        open_dataset("coco", str(tmp_path), "train201")
     write(tmp_path, truth_of([]))
     (tmp_path / "val2017" / "000000000007.jpg").unlink()
     with pytest.raises(UserError, match=r"000000000007\.jpg was not found"):

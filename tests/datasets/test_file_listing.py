@@ -54,8 +54,10 @@ def test_root_one_folder_down_is_suggested(tmp_path, name):
 
 @pytest.mark.parametrize("name", WITH_FILES)
 def test_root_that_does_not_exist_is_named(tmp_path, name):
-    assert (
-        said(name, tmp_path / "nowhere") == f"data root {tmp_path}/nowhere does not exist; {name} is looked for there"
+    layout = ", ".join(DATASETS[name].about.layout)
+    assert said(name, tmp_path / "nowhere") == (
+        f"{tmp_path}/nowhere does not exist; name the root folder of {name}, which holds {layout} "
+        "(with make: DATA=folder)"
     )
 
 
@@ -67,7 +69,8 @@ def test_root_that_is_a_file_is_refused(tmp_path, name):
 
 @pytest.mark.parametrize("name", WITH_FILES)
 def test_missing_root_option_is_asked_for(name):
-    assert f"data set {name} needs its root folder" in said(name, "")
+    asked = f"data set {name} needs its root folder; give it as --data FOLDER (with make: DATA=folder)"
+    assert said(name, "") == asked
 
 
 def test_long_list_of_found_names_is_cut_short(tmp_path):
@@ -81,7 +84,10 @@ def test_long_list_of_found_names_is_cut_short(tmp_path):
 def test_unknown_set_names_the_known_ones():
     with pytest.raises(UserError) as error:
         known_dataset("sbb")
-    assert str(error.value) == f"unknown data set 'sbb'; possible: {', '.join(sorted(DATASETS))}"
+    assert str(error.value) == f"unknown data set 'sbb'; did you mean 'sbd'? Possible: {', '.join(sorted(DATASETS))}"
+    with pytest.raises(UserError) as error:
+        known_dataset("nonsense")
+    assert str(error.value) == f"unknown data set 'nonsense'; possible: {', '.join(sorted(DATASETS))}"
 
 
 def test_all_sets_of_the_paper_are_known():

@@ -215,7 +215,9 @@ def test_mask_that_no_image_belongs_to_is_a_stray(tmp_path, name):
 def test_set_without_published_splits_has_one(tmp_path, name):
     record_of(tmp_path, name, write_pixels, levels(255))
     assert open_dataset(name, str(tmp_path), "all").split == "all"
-    with pytest.raises(UserError, match=f"unknown split 'val' of {name}; it has one, 'all'"):
+    with pytest.raises(UserError, match=f"unknown split 'train' of {name}; possible: all, or a list file"):
+        open_dataset(name, str(tmp_path), "train")
+    with pytest.raises(UserError, match=f"unknown split 'val' of {name}; did you mean 'all'"):
         open_dataset(name, str(tmp_path), "val")
 
 

@@ -96,7 +96,7 @@ def test_splits_are_the_folders(root):
     dataset = open_dataset("partimagenet", str(root), None)
     assert (dataset.split, [entry.image_id for entry in dataset.entries]) == ("train", ["n01_3"])
     assert dataset.classes == ("Quadruped Head", "Quadruped Tail", "Wheel")
-    with pytest.raises(UserError, match=r"unknown split 'test' of .*; there are: train, val$"):
+    with pytest.raises(UserError, match=r"unknown split 'test' of .*; possible: train, val$"):
         open_dataset("partimagenet", str(root), "test")
 
 
@@ -155,9 +155,9 @@ def test_parts_that_cannot_be_read_are_an_error(root):
 @pytest.mark.parametrize(
     ("where", "said"),
     [
-        ("sbd:/data", "data set sbd has no annotated parts"),
+        ("sbd:/data", "^--parts: data set sbd has no annotated parts; demo, partimagenet, pascal_part have$"),
         ("sbb:/data", "unknown data set 'sbb'"),
-        ("pascal_part:", "pascal_part needs its root folder"),
+        ("pascal_part:", "pascal_part needs its root folder; give it as --parts pascal_part:FOLDER$"),
     ],
 )
 def test_set_without_parts_is_refused(where, said):

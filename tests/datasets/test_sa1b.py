@@ -164,7 +164,9 @@ def test_split_may_be_a_list_file(root, tmp_path_factory):
 
 
 def test_unknown_split_names_those_that_are_there(root):
-    with pytest.raises(UserError, match=r"unknown split 'val' of sa1b; there are all, eval, and list files"):
+    with pytest.raises(
+        UserError, match=r"unknown split 'val' of sa1b; did you mean '(all|eval)'\? Possible: all, eval, or a list file"
+    ):
         open_dataset("sa1b", str(root), "val")
 
 

@@ -171,12 +171,12 @@ def test_missing_folder_is_named_beside_what_is_there(root, gone):
 
 def test_missing_list_names_those_that_are_there(root):
     (root / "train.txt").unlink()
-    with pytest.raises(UserError, match=r"train\.txt does not exist.*Splits that are there: val$"):
+    with pytest.raises(UserError, match=r"unknown split 'train', because .*train\.txt does not exist; possible: val$"):
         open_dataset("sbd", str(root), "train")
 
 
 def test_missing_root_is_named(tmp_path):
-    with pytest.raises(UserError, match="nowhere does not exist; sbd is looked for there"):
+    with pytest.raises(UserError, match="nowhere does not exist; name the root folder of sbd, which holds img, inst "):
         open_dataset("sbd", str(tmp_path / "nowhere"), "train")
 
 

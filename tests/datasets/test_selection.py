@@ -93,8 +93,13 @@ def test_class_that_is_not_in_an_image_leaves_it_without_objects(animals):
 def test_unknown_class_lists_the_classes(animals, field, name):
     with pytest.raises(UserError) as error:
         select(animals, Selection(**{field: (name,)}))
-    assert str(error.value).startswith(f"pascal_part has no class {name!r}; its classes: aeroplane, bicycle, ")
+    assert str(error.value).startswith(f"pascal_part has no class {name!r}; possible: aeroplane, bicycle, ")
     assert str(error.value).endswith("train, tvmonitor")
+
+
+def test_a_class_that_was_probably_meant_is_named(animals):
+    with pytest.raises(UserError, match=r"has no class 'aeroplan'; did you mean 'aeroplane'\? Possible: aero"):
+        select(animals, Selection(classes=("aeroplan",)))
 
 
 def test_part_classes_are_chosen_in_a_set_of_parts(parts):

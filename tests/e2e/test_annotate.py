@@ -89,5 +89,5 @@ def test_choice_of_classes_is_in_plan_and_card_and_an_empty_one_is_told(tmp_path
 
 def test_database_is_no_output_folder(annotated):
     error = error_of(invoke("proposals", "annotate", "--dataset", "demo", "--out", annotated / "database", *QUICK))
-    assert "is a database itself" in error
+    assert "is a proposal database itself; give the folder around it as --out" in error
     assert not (annotated / "database/database").exists()

@@ -73,16 +73,19 @@ def test_finished_run_again(finished):
 
 
 def test_missing_data_root(refused, tmp_path):
-    assert (
-        refused("--data", tmp_path / "nowhere")
-        == f"data root {tmp_path}/nowhere does not exist; sbd is looked for there"
+    assert refused("--data", tmp_path / "nowhere") == (
+        f"{tmp_path}/nowhere does not exist; name the root folder of sbd, which holds img, inst "
+        "(with make: DATA=folder)"
     )
     assert refused("--data", tmp_path) == f"{tmp_path} is not the root of sbd: expected img, inst, found nothing"
-    assert refused("--data", "") == "data set sbd needs its root folder"
+    asked = "data set sbd needs its root folder; give it as --data FOLDER (with make: DATA=folder)"
+    assert refused("--data", "") == asked
 
 
 def test_missing_or_wrong_split_file(refused, finished, tmp_path):
-    assert refused("--split", "test").startswith(f"split file {finished.data}/test.txt does not exist")
+    assert refused("--split", "test").startswith(
+        f"unknown split 'test', because {finished.data}/test.txt does not exist"
+    )
     assert refused("--split", tmp_path / "mine.txt").startswith(f"split file {tmp_path}/mine.txt does not exist")
     (tmp_path / "mine.txt").write_text("\n")
     assert refused("--split", tmp_path / "mine.txt").endswith("mine.txt lists no image")
@@ -202,7 +205,7 @@ def test_broken_images_are_rejects_and_the_run_goes_on(odd_run):
 
 def test_exit_code_counts_what_fell_out_and_no_image_without_object(odd_run):
     error = error_of(odd_run.result)
-    assert error.startswith("25.0% of the images fell out, more than --max-reject-share 1.0%: 1 x "), (
+    assert error.startswith("25.0% of the images could not be used, more than --max-reject-share 1.0%: 1 x "), (
         "three of twelve images, not four"
     )
     assert "(for example d_no_gtinst: inst/d_no_gtinst.mat has no GTinst)" in error
@@ -211,7 +214,7 @@ def test_exit_code_counts_what_fell_out_and_no_image_without_object(odd_run):
     kept = snapshot(odd_run.out / "database/proposals")
     accepted = invoke(*odd_run.command, "--max-reject-share", "0.25")
     assert (accepted.code, accepted.stderr) == (0, "")
-    assert "fell out" in error_of(invoke(*odd_run.command, "--max-reject-share", "0.24"))
+    assert "could not be used" in error_of(invoke(*odd_run.command, "--max-reject-share", "0.24"))
     assert snapshot(odd_run.out / "database/proposals") == kept, "nothing was made again"
 
 
@@ -278,7 +281,9 @@ def test_adapter_in_place_of_a_checkpoint(refused, tmp_path):
 )
 def test_folder_of_another_run(refused, finished, options, difference):
     error = refused(*options)
-    assert error.startswith(f"{finished.out}/database holds another run; choose another output folder, or --overwrite")
+    assert error.startswith(
+        f"{finished.out}/database holds another run; choose another output folder, or use --overwrite"
+    )
     assert difference in error
 
 
@@ -312,7 +317,7 @@ def test_folder_with_foreign_files(refused, tmp_path):
     for options in ((), ("--overwrite",)):
         error = refused(*options, out=tmp_path / "out")
         place = f"{tmp_path}/out/database"
-        assert error == f"{place} holds diary.txt and is not a proposal database; choose another folder"
+        assert error == f"{place} holds diary.txt and is not a proposal database; choose another output folder"
         assert [path.name for path in diary.parent.iterdir()] == ["diary.txt"]
     assert diary.read_text() == "dear diary"
 
@@ -420,9 +425,12 @@ def test_values_out_of_range(refused, tmp_path, options, said):
     [
         (
             "[loop]\nmax_clicks = 3",
-            "unknown configuration key 'loop.max_clicks'; possible here: contrast, keep,",
+            "unknown configuration key 'loop.max_clicks'; possible: contrast, keep,",
         ),
-        ("sede = 3", "unknown configuration key 'sede'; possible here: batch, granularity, loop, masks,"),
+        (
+            "sede = 3",
+            "unknown configuration key 'sede'; did you mean 'seed'? Possible: batch, granularity, loop,",
+        ),
         ("[loop\nkeep = 'all'", "is not TOML: Expected ']' at the end of a table declaration (at line 1, column 6)"),
         ("seed = 'one'", "configuration key 'seed' is 'one'; a value of type int is needed"),
         ("seed = -1", "configuration key 'seed' is -1; it must be from 0 to"),
@@ -431,12 +439,12 @@ def test_values_out_of_range(refused, tmp_path, options, said):
         ("loop = 3", "configuration key 'loop' is a table, not 3"),
         ("[predictor]\nflip = 1", "configuration key 'predictor.flip' is 1; a value of type bool is needed"),
         ("[predictor]\ndevice = 'gpu'", "configuration key 'predictor.device' is 'gpu'; possible: cpu, cuda, cuda:N"),
-        ("[loop]\nkeep = 'some'", "configuration key 'loop.keep' is 'some'; possible: 'all', 'last'"),
+        ("[loop]\nkeep = 'some'", "configuration key 'loop.keep' is 'some'; possible: all, last"),
         ("[granularity]\nweight = 1.5", "configuration key 'granularity.weight' is 1.5; it must be from 0 to 1"),
         ("[granularity]\nweight = nan", "configuration key 'granularity.weight' is nan; it must be from 0 to 1"),
         ("[masks]\nopening = 4", "configuration key 'masks.opening' is 4; it must be odd"),
-        ("preset = 'papre'", "unknown preset 'papre'; possible: paper, parts, released"),
-        ("preset = ['paper']", "unknown preset ['paper']; possible: paper, parts, released"),
+        ("preset = 'papre'", "unknown preset 'papre'; did you mean 'paper'? Possible: paper, parts, released"),
+        ("preset = ['paper']", "unknown preset ['paper']; did you mean 'paper'? Possible: paper, parts, released"),
     ],
 )
 def test_configuration_file(refused, tmp_path, text, said):
@@ -475,12 +483,13 @@ def test_unreachable_scheduler(run_without_scheduler):
     asked = time.monotonic()
     result = wait(run_without_scheduler)
     assert time.monotonic() - asked < 60
-    assert error_of(result).startswith("no Dask scheduler answers at tcp://127.0.0.1:1: ")
+    assert error_of(result).startswith("no Dask scheduler answers at tcp://127.0.0.1:1; check --scheduler (")
 
 
 @pytest.mark.parametrize("command", ["status", "validate", "stats"])
 def test_folder_that_holds_no_database(tmp_path, command):
     for place in (tmp_path, tmp_path / "nowhere"):
         assert error_of(invoke("proposals", command, place)) == (
-            f"{place} is no proposal database: neither plan.json nor database/plan.json"
+            f"{place} is not a proposal database, because it has neither plan.json nor database/plan.json; "
+            "name the output folder of agg proposals run"
         )

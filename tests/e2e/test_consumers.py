@@ -171,5 +171,5 @@ def test_open_proposals(finished, place):
     assert len(weights) == len(bins) == database.proposals().num_rows
     totals = [weights[bins == number].sum() for number in np.unique(bins)]
     np.testing.assert_allclose(totals, totals[0])
-    with pytest.raises(UserError, match=r"has no image '2008_00002'; similar: 2008_000002"):
+    with pytest.raises(UserError, match=r"has no image '2008_00002'; did you mean 2008_000002"):
         database.of_image("2008_00002")

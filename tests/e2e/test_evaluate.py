@@ -205,7 +205,7 @@ def test_best_of_is_a_control_without_granularity(base):
 def test_sampled_run_records_what_it_cannot_use(spoilt, tmp_path):
     short = ("eval", "run", "--dataset", "grabcut", "--data", spoilt, "--input-size", "64", "--max-clicks", "1")
     output = finish(start((*short, "--sample", "1"), tmp_path, None, "--workers", "1"), code=2)
-    assert "33.3% of the images fell out" in output
+    assert "33.3% of the images could not be used" in output
     assert len(rows(tmp_path, "targets")) == 1
 
 
@@ -231,7 +231,7 @@ def test_compare_refuses_other_masks(base, command, tmp_path):
 
 
 def test_compare_refuses_what_is_no_result(base, tmp_path):
-    assert "no folder of results" in error_of(invoke("eval", "compare", tmp_path))
+    assert "is not a folder of results" in error_of(invoke("eval", "compare", tmp_path))
     broken = tmp_path / "broken"
     shutil.copytree(base / "none", broken)
     (broken / "objects.parquet").write_bytes(b"junk")
@@ -245,23 +245,23 @@ def test_compare_refuses_what_is_no_result(base, tmp_path):
     [
         (("--granularity", "0.5", "--adapter", ""), "has no granularity table"),
         (("--adapter", "", "--curves", "--granularity", "optimal"), "has no granularity table"),
-        (("--granularity", "1.5"), "not in [0, 1]"),
-        (("--granularity", "fine"), "neither none nor optimal nor a number"),
+        (("--granularity", "1.5"), "1.5 is not from 0 to 1"),
+        (("--granularity", "fine"), "'fine' is neither a number nor one of the words; possible: none"),
         (("--granularity", "0.5", "--curves"), "leave --granularity out"),
-        (("--best-of", "3"), "--best-of is a control without granularity"),
+        (("--best-of", "3"), "--best-of runs without granularity"),
         (("--granularity", "0.5", "--carry-roi"), "several interactions"),
         (("--curves", "--granularity", "optimal", "--early-stop"), "leave --early-stop out"),
         (("--sample", "2", "--limit-images", "2"), "leave --limit-images out"),
         (("--out", "{file}"), "is a file"),
-        (("--out", "{foreign}"), "holds report.html, which is of no evaluation"),
+        (("--out", "{foreign}"), "holds report.html, which no evaluation has written"),
         (("--config", "{curves}"), "'clicks.early_stop' is true; it must be false"),
         (("--config", "{fixed}", "--granularity", "none"), "'granularity' is 0.3; it has no effect"),
-        (("--level", "part"), "no masks at the level 'part'"),
+        (("--level", "part"), "no masks for --level part; possible: object"),
         (("--class", "unicorn"), "no class 'unicorn'"),
         (("--class", "horse"), "no mask to evaluate"),
         (("--seed", "-1"), "'--seed': -1 is not in the range x>=0"),
         (("--threshold", "2"), "'--threshold': 2.0 is not in the range 0<=x<=1"),
-        (("--threshold", "nan"), "nan is no number"),
+        (("--threshold", "nan"), "nan is not a finite number"),
         (("--max-clicks", "0"), "max-clicks"),
         (("--split", "nowhere"), "nowhere"),
         (("--device", "cuda:99"), "cuda:99"),
@@ -313,7 +313,7 @@ def spoilt(tmp_path_factory):
 def test_what_cannot_be_evaluated_is_left_out_and_said_so(spoilt, tmp_path):
     short = ("eval", "run", "--dataset", "grabcut", "--data", spoilt, "--input-size", "64", "--max-clicks", "2")
     output = finish(start(short, tmp_path, None, "--workers", "1"), code=2)
-    assert "33.3% of the images fell out" in output
+    assert "33.3% of the images could not be used" in output
     assert [row["image_id"] for row in rows(tmp_path, "targets")] == ["half"]
     reasons = {row["image_id"]: row["reason"] for row in rows(tmp_path, "rejects")}
     assert reasons == {"all": "all_ignored", "broken": "unreadable_image"}
@@ -330,8 +330,7 @@ def test_nothing_to_evaluate(spoilt, tmp_path):
     short = ("eval", "run", "--dataset", "grabcut", "--data", root, "--input-size", "64", "--sample", "1")
     error = error_of(invoke(*short, "--out", tmp_path / "out"))
     assert error == (
-        "grabcut has no mask to evaluate there: "
-        "1 x every pixel of the mask is one that counts nowhere (for example all)"
+        "grabcut all has no mask to evaluate: 1 x every pixel of the mask is one that counts nowhere (for example all)"
     )
 
 
@@ -356,7 +355,7 @@ def test_adapted_model_beside_its_base(adapter, data, tmp_path):
     assert "whole - base" in (tmp_path / "out" / "comparison.md").read_text()
     assert {row["granularity"] for row in rows(tmp_path / "out" / "whole")} == {1.0}
     assert {row["granularity"] for row in rows(tmp_path / "out" / "base")} == {None}
-    assert "by-class is about parts" in error_of(invoke("eval", "adapted", *where, "--only", "by-class"))
+    assert "by-class evaluates parts" in error_of(invoke("eval", "adapted", *where, "--only", "by-class"))
 
 
 def test_granularity_by_class_is_left_out_where_there_are_no_other_images(tmp_path):

@@ -14,6 +14,7 @@ from types import ModuleType
 import pytest
 
 PROJECT = Path(__file__).parents[2]
+WITH_DATASET = ("proposals", "finetune", "eval", "pretrain", "bench")
 LEARNT = "runs/demo/finetune/adapter.safetensors"
 
 
@@ -152,6 +153,58 @@ def test_known_variables_and_the_flags_of_make_are_taken(tmp_path: Path) -> None
     line = command(tmp_path, "-j4", "--keep-going", *variables, "SHELL=/bin/bash", target="proposals")
     assert line.endswith('agg proposals run --dataset "sbd" --data "/d" --out "o" --checkpoint "c" --flip')
     assert line.startswith("v/bin/")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("study", "DATASET=sbd", "DATA=/d"),
+            "make study does not use DATASET; these targets do: proposals finetune eval pretrain bench.",
+        ),
+        (("proposals", "RECIPE=paper"), "make proposals does not use RECIPE; these targets do: finetune."),
+        (("proposals", "SAMPLE=3"), "make proposals does not use SAMPLE; these targets do: eval."),
+        (
+            ("study-small", "DATA=/d"),
+            "does not use DATA; these targets do: proposals finetune eval pretrain study bench.",
+        ),
+        (("eval", "PROPOSALS=there"), "make eval does not use PROPOSALS; these targets do: finetune."),
+        (("lint", "SUITE=tests/cli"), "make lint does not use SUITE; these targets do: test test-lowest."),
+        (("proposals", "finetune", "SAMPLE=3"), "make proposals finetune does not use SAMPLE; these targets do: eval."),
+        (("ADAPTER=a",), "make help does not use ADAPTER; these targets do: eval."),
+    ],
+)
+def test_variables_that_the_target_does_not_use_are_refused(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    error = refusal(tmp_path, *words)
+    assert len(error.splitlines()) == 1
+    assert said in error
+
+
+def test_a_variable_that_one_of_several_targets_uses_is_taken(tmp_path: Path) -> None:
+    lines = printed(tmp_path, "proposals", "finetune", "eval", "DATASET=sbd", "RECIPE=demo", "SAMPLE=3")
+    assert any(" proposals run " in line for line in lines)
+    assert any(" --recipe demo" in line for line in lines)
+    assert any(" --sample 3" in line for line in lines)
+
+
+def test_a_variable_that_a_target_takes_changes_its_commands(tmp_path: Path) -> None:
+    plain = {"DATASET": "coco", "DATA": "/d", "CHECKPOINT": "c", "ADAPTER": "a", "PROPOSALS": "p", "RECIPE": "r"}
+    plain |= {"SAMPLE": "7", "OUT": "o", "ARGS": "--verify", "SUITE": "s"}
+    for target in ("proposals", "finetune", "eval", "pretrain", "study", "study-small", "test", "golden", "bench"):
+        # The demo set takes no folder, and a study is given one.
+        base = ("DATA=/other",) if target == "study" else ("DATASET=sbd",) if target in WITH_DATASET else ()
+        before = printed(tmp_path, target, *base)
+        for name, value in plain.items():
+            others = tuple(word for word in base if not word.startswith(f"{name}="))
+            done = make(tmp_path, "--dry-run", target, *others, f"{name}={value}")
+            if done.returncode:
+                assert f"make {target} does not use {name};" in done.stderr
+            else:
+                assert [" ".join(line.split()) for line in done.stdout.splitlines()] != before, (target, name)
+
+
+def test_a_target_that_is_not_there_is_named_by_make(tmp_path: Path) -> None:
+    assert "No rule to make target 'propsals'" in refusal(tmp_path, "propsals", "DATASET=sbd")
 
 
 def test_variables_of_an_outer_make_pass(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_list_of_file_names_is_named_as_the_likely_cause(finished, tmp_path):
     data = shutil.copytree(finished.data, tmp_path / "data")
     add_split(data, "names", "2008_000000.jpg", "2008_000001.jpg")
     result = wait(start(*command(finished, tmp_path / "out", "--split", "names", "--data", data)))
-    said = "100.0% of the images fell out, more than --max-reject-share 1.0%: 2 x the image file is missing"
+    said = "100.0% of the images could not be used, more than --max-reject-share 1.0%: 2 x the image file is missing"
     example = "(for example 2008_000000.jpg: img/2008_000000.jpg.jpg does not exist)"
     for place, error in ((tmp_path / "out/database/rejects", error_of(result)),):
         assert error.startswith(said)
@@ -108,6 +108,6 @@ def test_list_of_file_names_is_named_as_the_likely_cause(finished, tmp_path):
         assert error.endswith(f"all reasons are in {place}")
     evaluated = ("eval", "run", "--dataset", "sbd", "--data", data, "--split", "names", "--out", tmp_path / "eval")
     error = error_of(invoke(*evaluated, "--sample", "1"))
-    assert error.startswith("sbd has no mask to evaluate there: 2 x the image file is missing")
+    assert error.startswith("sbd names has no mask to evaluate: 2 x the image file is missing")
     assert example in error
     assert "did you mean 2008_000000?" in error

@@ -158,7 +158,7 @@ def test_an_image_that_kills_its_worker_is_found_and_recorded(one_worker, tmp_pa
     (orders / f"kill-always-{culprit}").touch()
     out = tmp_path / "out"
     output = finish(start(out, orders, "--workers", "1"), code=2)
-    assert "of the images fell out" in output
+    assert "of the images could not be used" in output
     database = open_proposals(str(out))
     rejected = [row for row in database.rejects().to_pylist() if row["reason"] == "killed_worker"]
     assert [row["image_id"] for row in rejected] == [culprit]

@@ -141,6 +141,6 @@ def test_a_worker_without_this_package(finished, tmp_path):
         error = error_of(invoke(*command))
     assert error == (
         "a worker of the Dask cluster cannot open the model (ModuleNotFoundError('there is no agg_pipeline here')); "
-        "every worker needs the same version of agg-pipeline, see its log"
+        "every worker needs the same version of agg-pipeline; its log says more"
     )
     assert not list(out.rglob("*.parquet"))

@@ -135,7 +135,7 @@ def test_cut_and_missing_files(root):
 @pytest.mark.parametrize("name", ["manifest.json", "sampling.parquet", "README.md"])
 def test_missing_summary(root, name):
     (root / name).unlink()
-    assert only(root) == (name, "is missing; the same run command writes it")
+    assert only(root) == (name, "is missing; run the command that made the database again to write it")
 
 
 @pytest.mark.parametrize("folder", FILES)
@@ -194,7 +194,7 @@ def test_what_is_no_sidecar(root, content):
 )
 def test_edited_plan(root, change):
     edit_json(root / "plan.json", change)
-    assert ("plan.json", "config_hash is not the hash of what the plan says") in findings(root)
+    assert ("plan.json", "config_hash is not the hash of the plan's content") in findings(root)
 
 
 def test_plan_of_other_images(root):
@@ -214,7 +214,7 @@ def test_plan_that_lists_an_image_twice_or_not_at_all(root):
 
 def test_plan_without_its_hash(root):
     edit_json(root / "plan.json", lambda plan: plan.pop("config_hash"))
-    assert "plan.json is no plan of a proposal database: it has no 'config_hash'" in error_of(
+    assert "plan.json is not the plan of a proposal database, because it has no 'config_hash'" in error_of(
         invoke("proposals", "validate", root)
     )
 
@@ -229,7 +229,7 @@ def test_plan_without_its_hash(root):
 )
 def test_edited_manifest(root, change):
     edit_json(root / "manifest.json", change)
-    assert only(root) == ("manifest.json", "is not what plan and sidecars give")
+    assert only(root) == ("manifest.json", "differs from what the plan and the sidecars give")
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def test_part_outside_of_its_object(root):
         return part["proposal_id"]
 
     name = change_rows(root, "proposals", change)
-    assert (f"{FILE}: {name}", "the mask leaves its object") in findings(root)
+    assert (f"{FILE}: {name}", "the mask has pixels outside its object") in findings(root)
 
 
 def test_repeated_row(root):
@@ -378,7 +378,7 @@ def test_wrong_sampling_weights(root, column):
     rows = table.to_pylist()
     rows[1][column] *= 2
     path.write_bytes(parquet_bytes(pa.Table.from_pylist(rows, table.schema)))
-    assert only(root) == ("sampling.parquet", "is not what the rows give")
+    assert only(root) == ("sampling.parquet", "differs from what the rows give")
 
 
 @pytest.mark.parametrize("folder", FILES)
@@ -407,14 +407,14 @@ def test_what_is_no_parquet(root):
     store_table(root, "proposals", b"PAR1 but not for long PAR1")
     where, what = only(root)
     assert where == FILE
-    assert what.startswith("is no readable Parquet file")
+    assert what.startswith("cannot be read as Parquet")
 
 
 def test_sampling_weights_that_are_no_parquet(root):
     (root / "sampling.parquet").write_bytes(b"")
     where, what = only(root)
     assert where == "sampling.parquet"
-    assert what.startswith("is no readable Parquet file")
+    assert what.startswith("cannot be read as Parquet")
 
 
 def test_flipped_bytes_in_the_sampling_weights(root):
@@ -482,7 +482,7 @@ def test_status_stats_and_validation_of_an_interrupted_database(interrupted):
     assert table_of(invoke("proposals", "stats", interrupted))["object"][-2:] == ["4", "4"]
     assert [where for where, _ in findings(interrupted)] == ["manifest.json", "sampling.parquet", "README.md"]
     edit_json(interrupted / "plan.json", lambda plan: plan.update(seed=3))
-    assert ("plan.json", "config_hash is not the hash of what the plan says") in findings(interrupted)
+    assert ("plan.json", "config_hash is not the hash of the plan's content") in findings(interrupted)
 
 
 def test_status_and_stats_before_the_first_shard(root):
@@ -493,7 +493,9 @@ def test_status_and_stats_before_the_first_shard(root):
 
 
 def test_annotated_parts_of_another_set(root):
-    assert "has an annotated part" in error_of(invoke("proposals", "stats", root, "--parts", "demo"))
+    assert "has a part in --parts; are these the same images?" in error_of(
+        invoke("proposals", "stats", root, "--parts", "demo")
+    )
 
 
 def test_the_hash_covers_what_the_plan_says(root):

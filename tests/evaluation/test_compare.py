@@ -119,7 +119,7 @@ def test_results_without_a_common_mask_cannot_be_compared(two, tmp_path):
 
 def test_other_masks_are_refused_or_left_out(two, tmp_path):
     more = write(tmp_path / "more", [mask("a", 0.4, 0.95), mask("b", 0.5, 0.6, 0.95), mask("c", 0.9)])
-    with pytest.raises(UserError, match=r"1 of the 3 masks of .*more are not in all of them; --intersect"):
+    with pytest.raises(UserError, match=r"\(1 of 3 masks of .*more are missing in another one\); use --intersect"):
         same_masks([two[0], more], intersect=False)
     (table,) = comparison(same_masks([two[0], more], intersect=True), False)
     assert "2 masks" in table.title
@@ -128,13 +128,13 @@ def test_other_masks_are_refused_or_left_out(two, tmp_path):
 
 def test_other_limits_and_other_images_are_refused(two, tmp_path):
     short = write(tmp_path / "short", [mask("a", 0.4), mask("b", 0.5)], clicks={"max_clicks": 1})
-    with pytest.raises(UserError, match=r"at most 20 clicks and 1 click$"):
+    with pytest.raises(UserError, match=r"at most 20 clicks and 1 click; evaluate both with the same --max-clicks$"):
         same_masks([two[0], short], intersect=True)
     for number, other in enumerate(("sha of another", b"rle of another")):
         facts = list(two[1].facts["a:0:object:0"])
         facts[number] = other
         changed = dataclasses.replace(two[1], facts=two[1].facts | {"a:0:object:0": tuple(facts)})
-        with pytest.raises(UserError, match="mask a:0:object:0 or its image is another one"):
+        with pytest.raises(UserError, match="mask a:0:object:0 or its image differs between"):
             same_masks([two[0], changed], intersect=False)
 
 
@@ -159,7 +159,7 @@ def test_damaged_results_are_one_line(two, change):
             clicks = [row for row in clicks if row["image_id"] != "a"]
         clicks = [row | {"chosen": row["chosen"] and change != "none chosen"} for row in clicks]
         store.write("objects.parquet", parquet_bytes(pa.Table.from_pylist(clicks, CLICKS)))
-    with pytest.raises(UserError, match=r"is no summary|are damaged"):
+    with pytest.raises(UserError, match=r"is not the summary|are damaged"):
         open_results(two[0].name)
 
 

@@ -188,5 +188,5 @@ def test_sample_of_limited_images_is_refused(tmp_path):
 
 def test_level_that_a_set_does_not_have_is_refused(tmp_path):
     objects = dataclasses.replace(dataset_of("a"), about=About("toy", "", ("object",), "", "", "", (), ""))
-    with pytest.raises(UserError, match="no masks at the level 'part'; it has: object"):
+    with pytest.raises(UserError, match="no masks for --level part; possible: object"):
         run(objects, "", "", override(CONFIG, {"level": "part"}), None, RunOptions(str(tmp_path)), Progress())

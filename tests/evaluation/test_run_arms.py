@@ -71,7 +71,7 @@ def test_only_what_the_set_has_masks_for(demo, tmp_path):
     # The objects of such a set are the unions of its parts.
     assert fitting([], parts) == list(ARMS)
     assert fitting(["whole", "base"], parts) == ["whole", "base"]
-    with pytest.raises(UserError, match="by-class is about parts, and data set demo has none"):
+    with pytest.raises(UserError, match="by-class evaluates parts, and data set demo has none; leave --only"):
         fitting(["base", "by-class"], objects)
     evaluate = Evaluator()
     config = override(EvaluationConfig(), {"level": "object"})

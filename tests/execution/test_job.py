@@ -114,7 +114,7 @@ def test_verification_is_announced(built, toy_plan, told):
         assert list(resume(ownership, DATABASE_LAYOUT, toy_plan, options, progress)) == [0, 1, 2]
         assert told == []
         assert list(resume(ownership, DATABASE_LAYOUT, toy_plan, replace(options, verify=True), progress)) == [0, 1, 2]
-    assert told == ["comparing the checksums of what is finished"]
+    assert told == ["comparing the checksums of finished shards"]
 
 
 def test_shards_are_sorted_into_finished_and_missing_without_comparing_them(built, monkeypatch):

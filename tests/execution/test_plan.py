@@ -49,7 +49,7 @@ def test_other_plan_is_refused_with_the_difference(toy_dataset, toy_config, toy_
     changed = override(toy_config, {"seed": 3, "loop": {"keep": "last"}})
     message = refusal(toy_plan, make_plan(DATABASE_LAYOUT, toy_dataset, MODEL, ENVIRONMENT, changed))
     assert message == (
-        "out holds another run; choose another output folder, or --overwrite to delete it. Different: "
+        "out holds another run; choose another output folder, or use --overwrite to delete it. Different: "
         'config.loop.keep: "all" -> "last"; config.seed: 0 -> 3'
     )
     shuffled = copy.deepcopy(toy_plan)

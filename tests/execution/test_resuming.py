@@ -170,7 +170,7 @@ def test_folder_of_somebody_else_is_refused_and_left_alone(tmp_path, toy_plan, p
     before = snapshot(store)
     with pytest.raises(UserError) as error:
         claim(store, DATABASE_LAYOUT, toy_plan, overwrite)
-    assert str(error.value) == f"{store.url} holds {path} and is not a proposal database; choose another folder"
+    assert str(error.value) == f"{store.url} holds {path} and is not a proposal database; choose another output folder"
     assert snapshot(store) == before
 
 

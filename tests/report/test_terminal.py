@@ -2,7 +2,9 @@
 
 import pytest
 
-from agg_pipeline.report.terminal import print_rows
+from agg_pipeline.report.printed import show
+from agg_pipeline.report.terminal import FILE_WIDTH, print_findings, print_rows, wide_console
+from schemas.findings import Finding
 
 HEAD = ("", "NoC@80", "NoC@85", "NoC@90", "IoU@1", "Spearman", ">=20@90")
 CELLS = (
@@ -17,6 +19,27 @@ ROWS = [
     ("fine-tuned - base", *CELLS, "+8"),
     ("published, Table 1: GraCo w/ AGG, ViT-B", *CELLS, "-"),
 ]
+
+
+def test_a_table_in_a_file_has_at_most_100_columns_and_keeps_every_number(capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    print_rows("A title", HEAD, ROWS, {1, 2})
+    lines = capsys.readouterr().out.splitlines()
+    assert 80 < max(map(len, lines)) <= FILE_WIDTH == 100
+    shown = " ".join(" ".join(line.strip("│┃").split()) for line in lines)
+    assert all(shown.count(part) == len(ROWS) for part in ("12.34", "12.35", "12.36", "0.123", "[0.100, 0.150]"))
+    assert "published, Table" in shown
+
+
+def test_a_line_in_a_file_is_not_broken(capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    show(wide_console(), "word " * 50)
+    print_findings([], "well " * 50)
+    print_findings([Finding("x" * 30, "y" * 200)], "")
+    words, well, *findings = capsys.readouterr().out.splitlines()
+    assert (words, well) == ("word " * 50, "well " * 50)
+    assert max(map(len, findings)) <= FILE_WIDTH
+    assert sum(line.count("y") for line in findings) == 200
 
 
 def printed(capsys, monkeypatch, width, head=HEAD, rows=ROWS):

@@ -70,8 +70,22 @@ def test_bad_value_is_a_user_error_that_names_its_key(changes, named):
 
 
 def test_bad_choice_names_the_possible_ones():
-    with pytest.raises(UserError, match="'largest', 'random'"):
-        override(PAPER, {"masks": {"component": "smallest"}})
+    with pytest.raises(UserError, match=r"'masks\.component' is 'small'; possible: largest, random$"):
+        override(PAPER, {"masks": {"component": "small"}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "meant"),
+    [
+        ({"sede": 3}, "unknown configuration key 'sede'; did you mean 'seed'? Possible: batch, granularity, "),
+        ({"loop": {"round": 3}}, "unknown configuration key 'loop.round'; did you mean 'rounds'? Possible: contrast, "),
+        ({"masks": {"component": "larges"}}, "is 'larges'; did you mean 'largest'? Possible: largest, random"),
+    ],
+)
+def test_the_key_or_value_that_was_probably_meant_is_named(changes, meant):
+    with pytest.raises(UserError) as error:
+        override(PAPER, changes)
+    assert meant in str(error.value)
 
 
 def test_whole_number_is_accepted_for_a_real_one():

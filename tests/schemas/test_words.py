@@ -1,8 +1,8 @@
-"""Numbers in words."""
+"""Words of messages: numbers, and what a wrong name was meant to be."""
 
 import pytest
 
-from schemas.words import duration, plural, speed
+from schemas.words import duration, plural, possible, probably, speed
 
 
 def test_a_count_and_its_noun():
@@ -32,3 +32,18 @@ def test_duration(seconds, words):
 )
 def test_a_slow_speed_is_put_as_the_time_per_image(per_second, words):
     assert speed(per_second, "image") == words
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("sdb", "sbd"), ("SBD", "sbd"), ("val", ""), ("vehicel", "Vehicle"), ("coco2", "coco"), ("", ""), ("zzz", "")],
+)
+def test_what_a_name_was_probably_meant_to_be(name, meant):
+    assert probably(name, iter(("coco", "sbd", "train", "Vehicle"))) == meant
+
+
+def test_what_is_possible_is_listed_in_its_order():
+    assert possible("traim", iter(("train", "test"))) == "did you mean 'train'? Possible: train, test"
+    assert possible("zzz", ("train", "test")) == "possible: train, test"
+    # Of an older year, not another split.
+    assert possible("val2017", ("train2017",)) == "possible: train2017"

@@ -158,11 +158,12 @@ def test_source_without_masks_is_refused(proposals):
     # The objects are in every source: alone they are none of these.
     for source in ("gt", "gt+agg"):
         with pytest.raises(
-            UserError, match=f"source '{re.escape(source)}' has no mask of kind annotated to learn from: .* object"
+            UserError,
+            match=f"--source {re.escape(source)} needs masks of kind annotated, and the database holds .* object",
         ):
             chosen(proposals, source)
     empty = replace(built, sidecars={})
-    with pytest.raises(UserError, match="no mask of kind part or complement to learn from: the database holds nothing"):
+    with pytest.raises(UserError, match="needs masks of kind part or complement, and the database holds nothing"):
         choose_rows([empty], "agg", False)
 
 

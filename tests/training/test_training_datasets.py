@@ -32,7 +32,7 @@ def test_images_without_objects_do_not_shift_the_weights(data):
     assert 0.4 < sum(name.startswith("demo") for name in drawn) / len(drawn) < 0.6
     assert "im_3" in drawn
     bare = replace(full, read=lambda entry: replace(full.read(entry), objects=()))
-    with pytest.raises(UserError, match="of 100 images of folder none holds an object"):
+    with pytest.raises(UserError, match="none of 100 images drawn from folder holds an object"):
         DatasetMixture([bare]).draw(rng)
 
 

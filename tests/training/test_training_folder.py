@@ -35,7 +35,7 @@ def test_a_training_is_refused_unless_it_is_named(folder, config):
             claim(TrainingOptions(folder), config)
         with pytest.raises(UserError, match="give one of them"):
             claim(TrainingOptions(folder, resume=True, overwrite=True), config)
-        with pytest.raises(UserError, match=r"another configuration: training\.epochs: 2 -> 3$"):
+        with pytest.raises(UserError, match=r"another configuration \(training\.epochs: 2 -> 3\); use the same"):
             claim(TrainingOptions(folder, resume=True), override(config, {"training": {"epochs": 3}}))
     assert names(folder) == before
 

@@ -60,10 +60,10 @@ def test_changed_and_missing_images_are_named(images, data, tmp_path):
     with pytest.raises(UserError) as error:
         check_images(images, [changed])
     message = str(error.value)
-    assert message.startswith("4 of 5 images")
+    assert message.startswith("images are missing or differ from those that the masks were made for (4 of 5): ")
     assert all(f"im_{number}.png" in message for number in (0, 1, 2))
     assert "and 1 more" in message
-    with pytest.raises(UserError, match="not the image that its masks were made for"):
+    with pytest.raises(UserError, match="is not the one that its masks were made for"):
         read_pixels(images[0], changed)
     with pytest.raises(UserError, match=r"im_3\.png can no longer be read: .* does not exist"):
         read_pixels(images[3], changed)
@@ -96,7 +96,9 @@ def test_many_wrong_images_are_counted_in_order():
     with pytest.raises(UserError) as error:
         check_images(images, [reader])
     named = ", ".join(f"{n} (another sha256 than in the database)" for n in (1, 3, 5))
-    assert str(error.value).startswith(f"{5 * CHUNK // 2} of {5 * CHUNK} images are not those that")
+    assert str(error.value).startswith(
+        f"images are missing or differ from those that the masks were made for ({5 * CHUNK // 2} of {5 * CHUNK}): "
+    )
     assert f": {named} and {5 * CHUNK // 2 - 3} more; " in str(error.value)
 
 

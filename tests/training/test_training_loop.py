@@ -83,7 +83,7 @@ def test_time_limit_ends_cleanly_and_can_be_resumed(prepared):
 
 def test_resuming_another_training_is_refused(prepared):
     train_and_save(prepared("out", changes={"training": {"epochs": 1}}), Steps())
-    with pytest.raises(UserError, match=r"another configuration: training.lr: 0.001 -> 0.5"):
+    with pytest.raises(UserError, match=r"another configuration \(training.lr: 0.001 -> 0.5\)"):
         train_and_save(prepared("out", changes={"training": {"epochs": 1, "lr": 0.5}}, resume=True), Steps())
     with pytest.raises(UserError, match="use --resume to resume it"):
         prepared("out")

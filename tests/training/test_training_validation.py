@@ -11,7 +11,7 @@ def test_masks_are_of_the_split_for_evaluation():
     assert [mask.level for mask in masks].count("object") == [mask.level for mask in masks].count("part") == 2
     assert all(mask.image.image_id >= "demo_100000" for mask in masks)
     assert masks_of_evaluation_split(("demo", "", "train"), 0, 1)[0].target_id in {mask.target_id for mask in masks}
-    with pytest.raises(UserError, match="demo has no split but val, which is trained on"):
+    with pytest.raises(UserError, match="the split for evaluation, demo val, is trained on"):
         masks_of_evaluation_split(("demo", "", "val"), 0, 2)
 
 

@@ -12,7 +12,7 @@ import cloup
 from agg_pipeline.cli.config_options import config_options, configured, resolve
 from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, comment, print_config, print_run, seconds_so_far
 from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
-from agg_pipeline.cli.options import CHECKPOINT, FILE, PLACE, Data, Model, Run
+from agg_pipeline.cli.options import CHECKPOINT, EVALUATION_SPLIT, FILE, PLACE, TRAINING_SPLIT, Choice, Data, Model, Run
 from agg_pipeline.cli.start_and_stop import recorded
 from agg_pipeline.evaluation.arms import ARMS
 from schemas.config import EVALUATION_PRESETS, EvaluationConfig
@@ -30,8 +30,8 @@ class Arms:
     names: tuple[str, ...] = given(
         "--only",
         multiple=True,
-        type=click.Choice(list(ARMS)),
-        show_default="all",
+        type=Choice(list(ARMS)),
+        show_default="all five",
         help="Make only this evaluation. Can be repeated.",
     )
     calibrate: int = given(
@@ -39,14 +39,14 @@ class Arms:
         type=click.IntRange(min=1),
         metavar="PARTS",
         default=30,
-        help="Parts of other images from which by-class takes the granularity of each class.",
+        help="Number of parts, in other images, from which by-class takes the granularity of each class.",
     )
     calibrate_split: str | None = given(
         "--calibrate-split",
         type=PLACE,
         metavar="SPLIT",
-        show_default="the set's training split",
-        help="Split of these images.",
+        show_default=TRAINING_SPLIT,
+        help="Split that the parts of --calibrate are taken from.",
     )
 
 
@@ -54,14 +54,14 @@ ADAPTER = option(
     "--adapter",
     type=FILE,
     default="built-in",
-    help="GraCo adapter of the checkpoint. built-in: that of the built-in model.",
+    help="File of a GraCo adapter for the checkpoint. built-in: the adapter of the built-in model.",
 )
 PICTURES = option(
     "--pictures",
     default=4,
     type=click.IntRange(min=0),
     metavar="MASKS",
-    help="Masks that each page shows: this many of the best, median and worst ones.",
+    help="Masks that each page shows with their clicks: this many of the best, the median and the worst ones.",
 )
 EVALUATION = {"paper": EVALUATION_PRESETS["paper"]}
 
@@ -73,7 +73,9 @@ EVALUATION = {"paper": EVALUATION_PRESETS["paper"]}
         "agg eval adapted --checkpoint base.pth --adapter adapter.safetensors --only optimal --out runs/optimal",
     ),
 )
-@cloup.option_group("Data set", *options_of(Data), *config_options(EVALUATION, "sample"))
+@cloup.option_group(
+    "Data set", *options_of(Data, defaults={"split": EVALUATION_SPLIT}), *config_options(EVALUATION, "sample")
+)
 @cloup.option_group("Model", CHECKPOINT, ADAPTER, *config_options(EVALUATION, "predictor"))
 @cloup.option_group("Evaluations", *options_of(Arms), *config_options(EVALUATION, "clicks.max_clicks"))
 @cloup.option_group("Run", *options_of(Run), *config_options(EVALUATION, "seed", "batch"), PICTURES)
@@ -108,7 +110,7 @@ def adapted_command(data: Data, model: Model, arms: Arms, pictures: int, run: Ru
                 chosen.remove("by-class")
         checkpoint, adapter = model.files
         if not adapter:
-            raise UserError("--adapter is empty")
+            raise UserError("--adapter is empty; name an adapter's file, or built-in")
         # Whether the files fit together is known before the first evaluation, not after those without the adapter.
         used, described = describe_model(checkpoint, adapter, config.predictor.input_size or None)
         models = (
@@ -192,7 +194,7 @@ def _others(data: Data, dataset: Dataset, arms: Arms) -> Dataset | None:
     split = arms.calibrate_split or known_dataset(data.dataset).default_split
     try:
         if split == dataset.split:
-            raise UserError(f"split {split} is evaluated; --calibrate-split names other images")
+            raise UserError(f"split {split} is evaluated; name another split with --calibrate-split")
         return data.open(split)
     except UserError as error:
         if arms.names or arms.calibrate_split:

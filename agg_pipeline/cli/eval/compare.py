@@ -8,7 +8,7 @@ import click
 import cloup
 
 from agg_pipeline.cli.option_groups import examples, option
-from agg_pipeline.cli.options import PLACE
+from agg_pipeline.cli.options import PLACE, Choice
 from schemas.errors import UserError
 from schemas.words import plural
 
@@ -25,14 +25,13 @@ from schemas.words import plural
     "--name",
     "names",
     multiple=True,
+    metavar="NAME",
     show_default="the part of the folder's path that tells it from the others",
-    help="Name of a row, given once per folder and in their order.",
+    help="Name of a row of the table. Give it once per folder, in the order of the folders.",
 )
-@option("--intersect", is_flag=True, help="Compare the masks that all results have.")
-@option("--with-published", is_flag=True, help="Set the paper's rows beside ours, marked as published.")
-@option(
-    "--format", "form", default="text", type=click.Choice(["text", "markdown", "latex"]), help="Form of the tables."
-)
+@option("--intersect", is_flag=True, help="Compare only the masks that all results have.")
+@option("--with-published", is_flag=True, help="Add the paper's rows to the tables, marked as published.")
+@option("--format", "form", default="text", type=Choice(["text", "markdown", "latex"]), help="Format of the tables.")
 def compare_command(
     results: tuple[str, ...], names: tuple[str, ...], intersect: bool, with_published: bool, form: str
 ) -> None:

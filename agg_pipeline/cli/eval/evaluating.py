@@ -46,5 +46,5 @@ def evaluate(
         progress.close()
     print_evaluation(evaluation)
     write_report(evaluation, dataset, pictures, with_published)
-    say(f"{evaluation.store.url}/report.html shows it; the tables are beside it")
+    say(f"{evaluation.store.url}/report.html shows the results; their tables are in the same folder")
     return evaluation

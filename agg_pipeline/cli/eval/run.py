@@ -11,22 +11,26 @@ import cloup
 from agg_pipeline.cli.config_options import config_options, configured, preset_option, resolve
 from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, comment, print_config, print_run, seconds_so_far
 from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
-from agg_pipeline.cli.options import PLACE, Data, Model, Run
+from agg_pipeline.cli.options import EVALUATION_SPLIT, PLACE, Data, Model, Run
 from agg_pipeline.cli.start_and_stop import recorded
 from schemas.config import EVALUATION_PRESETS
 from schemas.errors import UserError
+from schemas.words import possible
+
+GRANULARITY_WORDS = ("none", "optimal")
 
 
 def granularity(text: str) -> str | float:
     """none, optimal, or a number in [0, 1]."""
-    if text in ("none", "optimal"):
+    if text in GRANULARITY_WORDS:
         return text
     try:
         number = float(text)
     except ValueError:
-        raise click.BadParameter(f"{text!r} is neither none nor optimal nor a number") from None
+        wrong = f"{text!r} is neither a number nor one of the words"
+        raise click.BadParameter(f"{wrong}; {possible(text, GRANULARITY_WORDS)}, or a number from 0 to 1") from None
     if not 0 <= number <= 1:
-        raise click.BadParameter(f"{text} is not in [0, 1]")
+        raise click.BadParameter(f"{text} is not from 0 to 1")
     return number
 
 
@@ -39,25 +43,28 @@ class Mode:
         type=granularity,
         metavar="none|optimal|0..1",
         show_default="none",
-        help="Granularity of every prediction. optimal: the best of 0.1 ... 1.0 for each mask, chosen by the ground "
-        "truth.",
+        help="Granularity of every prediction, from 0 to 1. none: without granularity. optimal: the best of 0.1, 0.2, "
+        "..., 1.0 per mask, chosen by the ground truth.",
     )
     others: str | None = given(
         "--granularity-from",
         type=PLACE,
-        metavar="RESULTS",
+        metavar="FOLDER",
         show_default="none",
-        help="Results of --curves on other images: each class gets the granularity that is best there.",
+        help="Results of --curves on other images: each class gets the granularity that is best in them.",
     )
     curves: bool = given(
-        "--curves", is_flag=True, help="As --granularity optimal, with all ten interactions run to their end."
+        "--curves",
+        is_flag=True,
+        help="As --granularity optimal, but run the interactions with all ten granularities to their end.",
     )
     attempts: int | None = given(
         "--best-of",
         type=click.IntRange(min=1),
-        metavar="N",
-        show_default="off",
-        help="Without granularity, the best of N interactions with different first clicks: a control for optimal.",
+        metavar="INTERACTIONS",
+        show_default="none",
+        help="Run this many interactions per mask, with different first clicks and without granularity, and keep the "
+        "best: the control for --granularity optimal.",
     )
 
     def changes(self) -> dict[str, Any]:
@@ -67,16 +74,16 @@ class Mode:
 
             if self.curves or self.attempts is not None or self.granularity is not None:
                 raise UserError(
-                    "--granularity-from is a mode of its own; leave --granularity, --curves and --best-of out"
+                    "--granularity-from cannot be combined with --granularity, --curves or --best-of; leave these out"
                 )
             return {"mode": "per_class", "granularities": class_granularities(self.others)}
         if self.attempts is not None:
             if self.curves or self.granularity not in (None, "none"):
-                raise UserError("--best-of is a control without granularity; leave --granularity and --curves out")
+                raise UserError("--best-of runs without granularity; leave --granularity and --curves out")
             return {"mode": "best_of", "attempts": self.attempts}
         if self.curves:
             if self.granularity not in (None, "optimal"):
-                raise UserError("--curves runs all granularities; leave --granularity out")
+                raise UserError("--curves runs with all granularities; leave --granularity out")
             return {"mode": "curves", "clicks": {"early_stop": False}}
         if isinstance(self.granularity, float):
             return {"mode": "fixed", "granularity": self.granularity}
@@ -92,9 +99,11 @@ class Report:
         type=click.IntRange(min=0),
         metavar="MASKS",
         default=4,
-        help="Masks that the page shows with their clicks: this many of the best, median and worst ones.",
+        help="Masks that the page shows with their clicks: this many of the best, the median and the worst ones.",
     )
-    with_published: bool = given("--with-published", is_flag=True, help="Set the paper's rows beside ours on the page.")
+    with_published: bool = given(
+        "--with-published", is_flag=True, help="Add the paper's rows to the page, marked as published."
+    )
 
 
 LIMIT_OBJECTS = option(
@@ -102,7 +111,7 @@ LIMIT_OBJECTS = option(
     type=click.IntRange(min=1),
     metavar="MASKS",
     show_default="all",
-    help="Evaluate only the first masks of the plan.",
+    help="Evaluate only this many masks, the first of the plan.",
 )
 
 
@@ -114,7 +123,10 @@ LIMIT_OBJECTS = option(
     ),
 )
 @cloup.option_group(
-    "Data set", *options_of(Data), *config_options(EVALUATION_PRESETS, "level", "sample"), LIMIT_OBJECTS
+    "Data set",
+    *options_of(Data, defaults={"split": EVALUATION_SPLIT}),
+    *config_options(EVALUATION_PRESETS, "level", "sample"),
+    LIMIT_OBJECTS,
 )
 @cloup.option_group("Model", *options_of(Model), *config_options(EVALUATION_PRESETS, "predictor"))
 @cloup.option_group("Granularity", *options_of(Mode))
@@ -166,6 +178,6 @@ def run_command(
             dataset, model.files, config, limit_objects, run.options, report.pictures, report.with_published, log
         )
         if report.with_published and not published(dataset.name)[1]:
-            say(f"the paper has no numbers for {dataset.name}: --with-published adds nothing")
+            say(f"--with-published adds nothing, because the paper has no numbers for {dataset.name}")
         say(closing_line(run.out, f"{evaluation.store.url}/{REPORT}"))
         check_lost_images(evaluation, run.max_reject_share)
