@@ -32,8 +32,11 @@ Decorator = Callable[[Command], Command]
 
 
 class Option(cloup.Option):
-    """An option that always shows its default: in words (``show_default``), which click would print in parentheses, and
-    "no" for a flag, for which click prints nothing."""
+    """An option that always shows its default.
+
+    Words (``show_default``) are shown as they are, where click would put them in parentheses; a flag shows "no", where
+    click would show nothing.
+    """
 
     def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
         """What the help prints in brackets behind an option."""

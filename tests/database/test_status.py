@@ -65,10 +65,11 @@ def test_truncated_shards_are_not_finished(built, toy_plan, capsys):
     assert found.state == "damaged: 2 shards; run the same command again to repair"
     assert found.damaged == (0, 1)
     print_status(found)
-    lines = [line.split("│") for line in capsys.readouterr().out.splitlines()]
-    assert ["truncated, or without a file", "part-00000, part-00001"] in [
-        [cell.strip() for cell in line[1:-1]] for line in lines
-    ]
+    # A long path of the folder makes the table fold the cells of its other column.
+    cells = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines()]
+    labels, values = (" ".join(row[column].strip() for row in cells if row) for column in (0, 1))
+    assert "truncated, or without a file" in " ".join(labels.split())
+    assert "part-00000, part-00001" in " ".join(values.split())
     with owned(built):
         assert state(built).startswith("running: process ")
 
