@@ -48,8 +48,7 @@ $(error make $(GOALS) does not use $(UNUSED); these targets do: $(USERS))
 endif
 endif
 
-# make finetune may take proposals of another set than DATASET, which then needs its images.
-WITHOUT_FILES = $(if $(filter demo,$(DATASET)),proposals eval pretrain bench $(if $(filter PROPOSALS,$(GIVEN)),,finetune))
+WITHOUT_FILES = $(if $(filter demo,$(DATASET)),proposals finetune eval pretrain bench)
 ifneq ($(and $(DATA),$(filter DATA,$(GIVEN)),$(filter $(WITHOUT_FILES),$(MAKECMDGOALS))),)
 $(error DATA=$(DATA) needs a DATASET: the demo set is generated and has no files. For example: make $(firstword $(MAKECMDGOALS)) DATASET=sbd DATA=$(DATA))
 endif

@@ -139,6 +139,7 @@ def run_prepared(
     from agg_pipeline.training.training_folder import CHECKPOINT, PAGE
     from agg_pipeline.training.training_monitor import Monitor
 
+    say(f"learning from {prepared.facts['data']}: {prepared.facts['how']}")
     for note in prepared.notes:
         say(f"note: {note}")
     predictor = PredictorConfig(device=config.training.device, threads=config.training.threads)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from agg_pipeline.cli.main import main
 from agg_pipeline.storage.store import Store
+from agg_pipeline.study.study_report import INTRODUCTION
 from schemas.crop import area
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -162,3 +163,7 @@ def test_undefined_names_what_is_not_there() -> None:
 
 def test_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 130
+
+
+def test_the_study_begins_as_the_program_would_begin_it() -> None:
+    assert (ROOT / "docs" / "results" / "study.md").read_text().startswith(INTRODUCTION)

@@ -217,6 +217,9 @@ def test_variables_of_an_outer_make_pass(tmp_path: Path) -> None:
 @pytest.mark.parametrize("target", ["proposals", "finetune", "eval", "pretrain", "bench"])
 def test_the_demo_set_takes_no_folder(tmp_path: Path, target: str) -> None:
     assert "DATA=/data/sbd needs a DATASET" in refusal(tmp_path, target, "DATA=/data/sbd")
+    if target == "finetune":
+        # Recipe and output folder depend on the data set, so proposals of another set must name it.
+        assert "DATA=/data/sbd needs a DATASET" in refusal(tmp_path, target, "PROPOSALS=there", "DATA=/data/sbd")
     assert f"make {target} DATASET=sbd DATA=/data/sbd" in refusal(tmp_path, target, "DATA=/data/sbd", "DATASET=demo")
 
 
@@ -224,7 +227,7 @@ def test_what_has_no_files_gets_no_folder(tmp_path: Path) -> None:
     assert "--data " not in command(tmp_path, target="proposals")
     assert "--data " not in command(tmp_path, "DATA=", target="proposals")
     assert ' --data "data/sbd" ' in command(tmp_path, "DATASET=sbd", target="proposals")
-    proposals = command(tmp_path, "PROPOSALS=there", "DATA=/data/sbd", target="finetune")
+    proposals = command(tmp_path, "DATASET=sbd", "PROPOSALS=there", "DATA=/data/sbd", target="finetune")
     assert '--proposals "there" --data "/data/sbd"' in proposals
     assert '--data "sbd:/d/sbd-mini"' in command(tmp_path, "DATA=/d", target="study")
 
