@@ -191,5 +191,7 @@ def _cells(values: Floats, images: Sequence[str], seed: int, head: Sequence[str]
     cells = []
     for name, each in zip(head, bootstrap_means(values, images, seed), strict=True):
         form = f"{sign}.{2 if name.startswith('NoC') else 3}f"
-        cells.append(mean_cell(each.mean, each.low, each.high, len(set(images)), form))
+        # The title says of how few images the means are.
+        few = len(set(images)) < FEWEST_IMAGES
+        cells.append(f"{each.mean:{form}}" if few else mean_cell(each.mean, each.low, each.high, len(set(images)), form))
     return cells

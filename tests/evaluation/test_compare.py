@@ -65,17 +65,18 @@ def test_differences_are_paired(six):
     assert table.rules == {2}
 
 
-@pytest.mark.parametrize(("images", "shown"), [(1, "2.00 (1 image)"), (4, "2.50 (4 images)"), (5, "2.40 [2.00, 2.80]")])
+@pytest.mark.parametrize(("images", "shown"), [(1, "2.00"), (4, "2.50"), (5, "2.40 [2.00, 2.80]")])
 def test_intervals_of_few_images_are_not_shown(tmp_path, images, shown):
     results = repeated(tmp_path / "some", images, (0.4, 0.95), (0.5, 0.6, 0.95))
     (table,) = comparison([results], with_published=False)
     assert table.rows[0][3] == shown
 
 
-def test_every_cell_of_few_images_says_so(two):
+def test_the_title_says_of_how_few_images_means_are(two):
     (table,) = comparison(same_masks(two, intersect=False), with_published=False)
-    assert [row[3] for row in table.rows] == ["2.50 (2 images)", "1.50 (2 images)", "-1.00 (2 images)"]
-    assert table.rows[2][4] == "+0.325 (2 images)"
+    assert table.title.endswith("2 masks of 2 images; means")
+    assert [row[3] for row in table.rows] == ["2.50", "1.50", "-1.00"]
+    assert table.rows[2][4] == "+0.325"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_other_masks_are_refused_or_left_out(two, tmp_path):
         same_masks([two[0], more], intersect=False)
     (table,) = comparison(same_masks([two[0], more], intersect=True), False)
     assert "2 masks" in table.title
-    assert table.rows[2][1:] == tuple(["+0.00 (2 images)"] * 3 + ["+0.000 (2 images)", "+0"])
+    assert table.rows[2][1:] == tuple(["+0.00"] * 3 + ["+0.000", "+0"])
 
 
 def test_other_limits_and_other_images_are_refused(two, tmp_path):

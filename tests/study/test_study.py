@@ -130,7 +130,7 @@ def test_a_study_and_its_report(study, commands, tmp_path):
     for title in ("Table 1", "Table 3", "Fig. 4", "Fig. 6", "Controllability", "Parts among", "Seeds", "cost"):
         assert title in page
     assert "| base | 18.00" in page, "parts: NoC@80 of the base"
-    assert "| fine-tuned on AGG - base | -12.00 (1 image)" in page
+    assert "| fine-tuned on AGG - base | -12.00" in page
     assert "| AGG, one granularity for each class - base | -10.00" in page
     assert "| AGG, granularity 1.0 - base | -2.00" in page
     assert "| demo, parts | scale alone | 0.00 | 0.00 | 0.00 | 1.00 |" in page
