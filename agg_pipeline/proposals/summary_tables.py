@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 
 from agg_pipeline.database.counts import by_kind_and_bin
@@ -9,11 +11,14 @@ from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.database.status import Status
 from agg_pipeline.execution.shard_files import shard_name
 from agg_pipeline.proposals.recall import THRESHOLDS, PartRecall
-from agg_pipeline.proposals.run import Summary
 from agg_pipeline.report.terminal import print_rows
 from schemas.numbers import BINS
 from schemas.tables import REASONS
 from schemas.words import plural, speed
+
+if TYPE_CHECKING:
+    # It imports torch and Dask.
+    from agg_pipeline.proposals.run import Summary
 
 NAMED = 3
 """Damaged shards that are named."""
