@@ -105,4 +105,7 @@ for command in ("status", "validate"):
     printed, loaded = loaded_by(script)
     assert "complete" in printed
     assert loaded == []
-    assert [line for line in printed.splitlines() if line.startswith(("status ", "validate "))] == ["status 0", "validate 0"]
+    assert [line for line in printed.splitlines() if line.startswith(("status ", "validate "))] == [
+        "status 0",
+        "validate 0",
+    ]
