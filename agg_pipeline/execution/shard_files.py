@@ -23,8 +23,12 @@ SIDECAR = re.compile(r"shards/part-\d{5,}\.json")
 """Paths of sidecars."""
 TABLE = re.compile(r"part-\d{5,}\.parquet")
 """Names of Parquet files."""
+REMAKE = "run the command that made it again with --verify, which makes damaged shards again"
+"""What to do about a damaged table of a shard."""
 FILTERED = ("image_id", "kind", "granularity", "bin", "reason")
 """Columns that queries filter by; statistics of the others would only make small files larger."""
+TABLE_ERRORS = (OSError, ValueError, pa.ArrowException)
+"""What Arrow raises for a damaged Parquet file."""
 ADVICE = "delete it and run the command again, which makes its shard again"
 """End of the messages about a broken sidecar."""
 
@@ -98,8 +102,32 @@ def parquet_bytes(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def read_table(store: Store, path: str, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(store: Store, path: str, columns: Sequence[str] | None = None, advice: str = REMAKE) -> pa.Table:
     """Read a Parquet file.
+
+    Args:
+        store: the folder.
+        path: path of the file in it.
+        columns: columns to read, in order; None for all.
+        advice: what to do about a damaged file, in the message.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    try:
+        return parquet_table(store, path, columns)
+    except TABLE_ERRORS as error:
+        what = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({first_line(error)})"
+        raise UserError(f"{store.url}/{path} {what}; {advice}") from error
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text; Arrow adds others for its developers."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def parquet_table(store: Store, path: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a Parquet file, with Arrow's own errors.
 
     Args:
         store: the folder.
@@ -108,7 +136,7 @@ def read_table(store: Store, path: str, columns: Sequence[str] | None = None) ->
 
     Raises:
         FileNotFoundError: the file is missing.
-        OSError, ValueError: the file is broken; Arrow raises one or the other.
+        TABLE_ERRORS: the file is damaged.
     """
     with store.open(path) as file:
         # pq.read_table takes three times as long for a small file. Threads that Arrow reads with, or reads ahead with

@@ -492,6 +492,14 @@ def test_status_and_stats_before_the_first_shard(root):
     assert "0 masks" in invoke("proposals", "stats", root).stdout
 
 
+def test_stats_name_a_truncated_table(root):
+    path = root / FILE
+    path.write_bytes(path.read_bytes()[:-10])
+    error = error_of(invoke("proposals", "stats", root))
+    assert error.startswith(f"{path} cannot be read (")
+    assert error.endswith("; run the command that made it again with --verify, which makes damaged shards again")
+
+
 def test_annotated_parts_of_another_set(root):
     assert "has a part in --parts; are these the same images?" in error_of(
         invoke("proposals", "stats", root, "--parts", "demo")

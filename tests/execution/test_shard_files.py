@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from agg_pipeline.database.contents import DATABASE_LAYOUT
-from agg_pipeline.execution.shard_files import damage, listing, read_table, sidecars
+from agg_pipeline.execution.shard_files import damage, listing, parquet_table, read_table, sidecars
 from agg_pipeline.proposals.pipeline import write_shard
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
@@ -112,4 +112,20 @@ def test_some_columns_of_a_table(built):
         read_table(built, path, ["bin", "nothing"])
     built.write(path, b"PAR1 junk")
     with pytest.raises(pa.ArrowInvalid):
-        read_table(built, path)
+        parquet_table(built, path)
+
+
+@pytest.mark.parametrize("size", [0, 3, 40, -10])
+def test_damaged_table_is_one_line(built, size):
+    path = "proposals/part-00000.parquet"
+    built.write(path, built.read(path)[:size])
+    with pytest.raises(UserError) as error:
+        read_table(built, path, ["bin"])
+    message = str(error.value)
+    assert message.startswith(f"{built.url}/{path} cannot be read (")
+    assert message.endswith("); run the command that made it again with --verify, which makes damaged shards again")
+    assert "\n" not in message
+    built.remove(path)
+    with pytest.raises(UserError) as error:
+        read_table(built, path, advice="do something")
+    assert str(error.value) == f"{built.url}/{path} is missing; do something"
