@@ -68,7 +68,7 @@ def test_limited_run_is_complete_for_what_was_asked_for(finished, tmp_path):
     assert wait(start(*limited)).code == 0
     state = table_of(invoke("proposals", "status", tmp_path / "out"))
     assert state["state"] == ["complete: 2 of 4 images, as limited"]
-    assert state["finished shards"] == ["2 of 4"]
+    assert state["finished shards"] == ["2, all within the limit (data set: 4)"]
 
 
 @pytest.mark.parametrize("content", ["another run", None])

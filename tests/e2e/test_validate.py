@@ -463,7 +463,9 @@ def test_status_and_stats_of_a_finished_database(root):
     assert status["images in them"] == ["4 of 4"]
     assert status["state"] == ["complete"]
     manifest = json.loads((root / "manifest.json").read_text())
-    assert status["proposals"] == [str(sum(manifest["totals"]["proposals"].values()))]
+    totals = manifest["totals"]
+    assert status["objects"] == [str(totals["objects"])]
+    assert status["proposals"] == [str(totals["proposals"]["part"] + totals["proposals"]["complement"])]
     result = invoke("proposals", "stats", root)
     stats = table_of(result)
     assert stats["object"][-2:] == ["8", "8"]
