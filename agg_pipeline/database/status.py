@@ -13,7 +13,6 @@ from agg_pipeline.execution.shard_files import listing
 from agg_pipeline.storage.lock import owner
 from schemas.words import plural
 
-
 COMPLETE = "complete"
 """How the state of a run begins that has made all that it was asked for."""
 
