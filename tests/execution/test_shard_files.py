@@ -84,12 +84,16 @@ def test_files_of_others_beside_the_sidecars_are_passed_over(built):
         (b"\xff", "is not JSON"),
         (b"[]", "is not a sidecar"),
         (b'{"shard": 1}', "is not a sidecar"),
+        (
+            b'{"shard": "1", "config_hash": "", "images": 1, "files": {}, "kinds": {}, "rejects": {}}',
+            "says that it belongs",
+        ),
         (None, "says that it belongs to shard 0"),
     ],
 )
 def test_damaged_sidecar_is_named(built, content, said):
     built.write("shards/part-00001.json", built.read("shards/part-00000.json") if content is None else content)
-    with pytest.raises(UserError, match=rf"shards/part-00001\.json {said}.*; delete it and run the command again"):
+    with pytest.raises(UserError, match=rf"shards/part-00001\.json {said}.*; run the command that made it again"):
         sidecars(built, DATABASE_LAYOUT)
 
 
