@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from agg_pipeline.database.contents import DATABASE_LAYOUT
+from agg_pipeline.database.manifest import finish
+from agg_pipeline.execution.shard_files import sidecars
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("agg_pipeline", "stages", "schemas")
 MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
@@ -16,8 +20,14 @@ MAX_LINES = 350
 READERS = (
     "agg_pipeline",
     "agg_pipeline.database.reader",
+    "agg_pipeline.database.status",
+    "agg_pipeline.database.validation",
     "agg_pipeline.evaluation.compare",
     "agg_pipeline.evaluation.evaluation_page",
+    "agg_pipeline.evaluation.terminal_summary",
+    "agg_pipeline.evaluation.timings",
+    "agg_pipeline.proposals.statistics_page",
+    "agg_pipeline.proposals.summary_tables",
     "agg_pipeline.report.text_table",
     "agg_pipeline.study.study_report",
     "agg_pipeline.training.training_page",
@@ -69,8 +79,33 @@ def test_only_execution_imports_dask():
     assert users == {Path("agg_pipeline/execution")}
 
 
+def loaded_by(script):
+    """What a script prints, and which of torch and Dask it has loaded."""
+    script = f"import sys\n{script}\nprint(*sorted({{'torch', 'dask', 'distributed'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True)
+    *printed, loaded = done.stdout.splitlines()
+    return "\n".join(printed), loaded.split()
+
+
 @pytest.mark.parametrize("module", READERS)
 def test_readers_of_results_load_neither_torch_nor_dask(module):
-    script = f"import sys, {module}; print(*sorted({{'torch', 'dask', 'distributed'}} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True)
-    assert done.stdout.split() == []
+    assert loaded_by(f"import {module}\nassert {module!r} in sys.modules") == ("", [])
+
+
+def test_commands_that_read_a_database_load_neither_torch_nor_dask(built, toy_plan):
+    finish(built, toy_plan, sidecars(built, DATABASE_LAYOUT))
+    script = f"""
+from agg_pipeline.cli.main import main
+for command in ("status", "validate"):
+    try:
+        main(["proposals", command, {built.url!r}])
+    except SystemExit as ended:
+        print(command, ended.code)
+"""
+    printed, loaded = loaded_by(script)
+    assert "complete" in printed
+    assert loaded == []
+    assert [line for line in printed.splitlines() if line.startswith(("status ", "validate "))] == [
+        "status 0",
+        "validate 0",
+    ]

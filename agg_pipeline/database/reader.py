@@ -84,6 +84,7 @@ class ProposalDatabase:
 
         Raises:
             KeyError: the table or a column is unknown, or a shard is not finished.
+            UserError: a file is missing or damaged.
         """
         schema = FILES[name]
         if columns is not None:
@@ -113,7 +114,7 @@ class ProposalDatabase:
         """The proposals of one image; only its shard is read.
 
         Raises:
-            UserError: the database does not have the image, or not yet.
+            UserError: the database does not have the image, or not yet, or the file of its shard is damaged.
         """
         shard = self._shard_of.get(image_id)
         if shard is None:

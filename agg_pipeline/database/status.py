@@ -13,6 +13,9 @@ from agg_pipeline.execution.shard_files import listing
 from agg_pipeline.storage.lock import owner
 from schemas.words import plural
 
+COMPLETE = "complete"
+"""How the state of a run begins that has made all that it was asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
@@ -26,7 +29,9 @@ class Status:
         damaged: numbers of the shards with a file that is missing or has another size than recorded.
         planned: number of planned images.
         images: number of images in finished shards.
-        proposals: number of rows.
+        objects: number of objects in finished shards.
+        proposals: number of their proposals; the rows of the objects themselves do not count.
+        limited: whether the run is complete and was asked for only some of the planned images.
     """
 
     dataset: str
@@ -36,7 +41,9 @@ class Status:
     damaged: tuple[int, ...]
     planned: int
     images: int
+    objects: int
     proposals: int
+    limited: bool = False
 
 
 def status(database: ProposalDatabase) -> Status:
@@ -45,15 +52,19 @@ def status(database: ProposalDatabase) -> Status:
     broken = set(damaged(store, database.sidecars, listing(store, DATABASE_LAYOUT), plan["config_hash"], verify=False))
     sidecars = [sidecar for index, sidecar in database.sidecars.items() if index not in broken]
     planned, images = plan["dataset"]["images"], sum(sidecar["images"] for sidecar in sidecars)
+    state = _state(database, planned, images, broken)
+    objects = sum(sidecar["kinds"].get("object", 0) for sidecar in sidecars)
     return Status(
         dataset=f"{plan['dataset']['name']}, {plan['dataset']['split']}",
-        state=_state(database, planned, images, broken),
+        state=state,
         shards=len(plan["shards"]),
         finished=len(sidecars),
         damaged=tuple(sorted(broken)),
         planned=planned,
         images=images,
-        proposals=sum(sum(sidecar["kinds"].values()) for sidecar in sidecars),
+        objects=objects,
+        proposals=sum(sum(sidecar["kinds"].values()) for sidecar in sidecars) - objects,
+        limited=state.startswith(COMPLETE) and images < planned,
     )
 
 
@@ -65,4 +76,4 @@ def _state(database: ProposalDatabase, planned: int, images: int, broken: Collec
         return f"damaged: {plural(len(broken), 'shard')}; run the same command again to repair"
     if finished(database.store, database.plan, database.sidecars) is None:
         return f"stopped: {images} of {plural(planned, 'image')}; run the same command again to resume"
-    return "complete" if images == planned else f"complete: {images} of {plural(planned, 'image')}, as limited"
+    return COMPLETE if images == planned else f"{COMPLETE}: {images} of {plural(planned, 'image')}, as limited"

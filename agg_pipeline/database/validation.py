@@ -13,7 +13,15 @@ from agg_pipeline.database.manifest import make_manifest
 from agg_pipeline.database.proposal_rows import proposal_id
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.database.sampling import sampling_table
-from agg_pipeline.execution.shard_files import PLAN, damage, read_table, shard_name, sidecar_path
+from agg_pipeline.execution.shard_files import (
+    PLAN,
+    TABLE_ERRORS,
+    damage,
+    first_line,
+    parquet_table,
+    shard_name,
+    sidecar_path,
+)
 from agg_pipeline.storage.rle import decode
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json, content_hash
@@ -61,9 +69,9 @@ def validate(opened: ProposalDatabase) -> Iterator[Finding]:
 
 def _table(store: Store, path: str, schema: pa.Schema) -> pa.Table | Finding:
     try:
-        table = read_table(store, path)
-    except (pa.ArrowException, OSError) as error:
-        return Finding(path, f"cannot be read as Parquet: {str(error).splitlines()[0]}")
+        table = parquet_table(store, path)
+    except TABLE_ERRORS as error:
+        return Finding(path, f"cannot be read as Parquet: {first_line(error)}")
     return table if table.schema.equals(schema, check_metadata=True) else Finding(path, SCHEMA_DIFFERS)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agg_pipeline.evaluation.results_folder import SUMMARY
+from agg_pipeline.evaluation.results_folder import SUMMARY, not_a_summary, read_summary
 from agg_pipeline.evaluation.summary import iou_name
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
@@ -25,9 +25,7 @@ def class_granularities(path: str) -> tuple[tuple[str, float], ...]:
         UserError: the folder has no results of an evaluation with curves.
     """
     store = Store(path)
-    if not store.exists(SUMMARY):
-        raise UserError(f"{path} is not a folder of results, because it has no {SUMMARY}; was the evaluation finished?")
-    summary = store.read_json(SUMMARY)
+    summary = read_summary(store)
     try:
         config = summary["plan"]["config"]
         if config["mode"] != "curves":
@@ -39,7 +37,7 @@ def class_granularities(path: str) -> tuple[tuple[str, float], ...]:
             for kind, own in figures["by_class"].items():
                 found[f"{level}:{kind}"] = _best(own["granularity"], target)
     except (KeyError, TypeError) as error:
-        raise UserError(f"{path}/{SUMMARY} is not the summary of an evaluation, because it lacks {error}") from error
+        raise not_a_summary(store, error) from error
     return tuple(sorted(found.items()))
 
 

@@ -18,6 +18,8 @@ RUN = "run"
 """Folder of the shards, below the results."""
 SUMMARY, TIMINGS, REPORT = "summary.json", "timings.json", "report.html"
 RESULTS = (*(f"{name}.parquet" for name in EVALUATION_FILES), SUMMARY, TIMINGS, REPORT)
+EVALUATE_AGAIN = "run the same evaluation again, which writes it again"
+"""What to do about a damaged file of a results folder."""
 Tables = dict[str, pa.Table]
 
 
@@ -40,35 +42,54 @@ class Results:
     facts: dict[str, tuple[str, bytes]]
 
 
-def open_results(path: str) -> Results:
-    """Read a results folder; UserError if it is none, or not finished."""
-    store = Store(path)
+def read_summary(store: Store) -> Json:
+    """The summary of a results folder; UserError if the folder has none, or a damaged one."""
     if not store.exists(SUMMARY):
-        raise UserError(f"{path} is not a folder of results, because it has no {SUMMARY}; was the evaluation finished?")
-    summary = store.read_json(SUMMARY)
+        raise UserError(
+            f"{store.url} is not a folder of results, because it has no {SUMMARY}; was the evaluation finished?"
+        )
+    try:
+        summary = store.read_json(SUMMARY)
+    except UserError as error:
+        raise UserError(f"{error}; {EVALUATE_AGAIN}") from error
     if not isinstance(summary, dict) or summary.get("format_version") != RESULTS_VERSION:
         raise UserError(
-            f"{path}/{SUMMARY} is not of format {RESULTS_VERSION}, which this version of agg reads; evaluate again"
+            f"{store.url}/{SUMMARY} is not of format {RESULTS_VERSION}, which this version of agg reads; "
+            f"{EVALUATE_AGAIN}"
         )
+    return summary
+
+
+def not_a_summary(store: Store, error: Exception) -> UserError:
+    """The error for a summary that lacks something.
+
+    Args:
+        store: folder of the results.
+        error: raised when the summary was read; its text names what is missing.
+    """
+    return UserError(
+        f"{store.url}/{SUMMARY} is not the summary of an evaluation, because it lacks {error}; {EVALUATE_AGAIN}"
+    )
+
+
+def open_results(path: str) -> Results:
+    """Read a results folder; UserError if it is not one, is not finished, or is damaged."""
+    store = Store(path)
+    summary = read_summary(store)
     tables = {}
     for name, schema in (("targets", TARGETS), ("objects", CLICKS)):
-        try:
-            tables[name] = read_table(store, f"{name}.parquet")
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"{path}/{name}.parquet cannot be read ({str(error).splitlines()[0]}); evaluate again"
-            ) from error
+        tables[name] = read_table(store, f"{name}.parquet", advice=EVALUATE_AGAIN)
         if not tables[name].schema.equals(schema):
-            raise UserError(f"{path}/{name}.parquet does not have the columns of this format; evaluate again")
+            raise UserError(f"{path}/{name}.parquet does not have the columns of this format; {EVALUATE_AGAIN}")
     try:
         settings = metric_settings(summary["plan"])
         name = str(summary["plan"]["dataset"]["name"])
     except (KeyError, TypeError) as error:
-        raise UserError(f"{path}/{SUMMARY} is not the summary of an evaluation, because it lacks {error}") from error
+        raise not_a_summary(store, error) from error
     try:
         masks = masks_of(tables["targets"], tables["objects"])
     except ValueError as error:
-        raise UserError(f"the tables in {path} are damaged ({error}); evaluate again") from error
+        raise UserError(f"the tables in {path} are damaged ({error}); {EVALUATE_AGAIN}") from error
     columns = (tables["targets"][column].to_pylist() for column in ("target_id", "sha256", "rle"))
     facts = {target_id: (sha256, rle) for target_id, sha256, rle in zip(*columns, strict=True)}
     return Results(path.rstrip("/"), name, settings, tuple(masks), facts)

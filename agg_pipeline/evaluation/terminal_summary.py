@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from rich.console import Console
-
 from agg_pipeline.evaluation.results_folder import Evaluation
+from agg_pipeline.report.printed import say
 from agg_pipeline.report.terminal import print_rows
 from agg_pipeline.report.text_table import mean_cell
 from schemas.canonical import Json
@@ -62,11 +61,11 @@ def print_evaluation(evaluation: Evaluation) -> None:
             rows += _control_rows(all_masks["granularity"], images)
         print_rows(f"{level}s: {how(summary)}", ("", "mean [95 %]"), rows)
     for line in remarks(summary):
-        Console(highlight=False).print(line, markup=False)
+        say(line)
     timings = evaluation.timings
     if timings is not None and timings["latency"]:
         latency = timings["latency"]
-        print(
+        say(
             f"one click takes {1e3 * latency['median']:.0f} ms, at the 95th percentile {1e3 * latency['p95']:.0f} ms; "
             f"all workers together do {speed(timings['masks'] / timings['seconds'], 'mask')}"
         )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from agg_pipeline.evaluation.results_folder import TIMINGS
-from agg_pipeline.execution.job import Made
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.errors import UserError
+
+if TYPE_CHECKING:
+    # It imports torch and Dask.
+    from agg_pipeline.execution.job import Made
 
 
 def timings_of(made: Made) -> Json:

@@ -10,7 +10,7 @@ from agg_pipeline.execution.chain import ShardTask
 from agg_pipeline.execution.job import Job, images_of
 from agg_pipeline.execution.plan import refuse_other_plan
 from agg_pipeline.execution.resuming import old_plan
-from agg_pipeline.execution.shard_files import sidecars
+from agg_pipeline.execution.shard_files import read_sidecars, sidecar_files
 from agg_pipeline.storage.store import Store
 
 
@@ -53,8 +53,8 @@ def missing_tasks(store: Store, job: Job, overwrite: bool) -> list[ShardTask[Any
         UserError: the run would be refused, because the folder holds another run or somebody's files.
     """
     old = old_plan(store, job.layout)
-    found = {} if overwrite else sidecars(store, job.layout)
-    if found:
+    found, broken = read_sidecars(store, job.layout, [] if overwrite else sidecar_files(store))
+    if found or broken:
         refuse_other_plan(store.url, old, job.plan)
     return [task for task in job.tasks if task.index not in found or not job.finished(task, found[task.index])]
 

@@ -7,6 +7,7 @@ what desktops leave in folders.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -25,6 +26,7 @@ from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.errors import UserError
 
+LOG = logging.getLogger(__name__)
 LITTER = ("Thumbs.db", "desktop.ini", "Icon\r")
 """Visible files that desktops leave in folders."""
 
@@ -32,7 +34,8 @@ LITTER = ("Thumbs.db", "desktop.ini", "Icon\r")
 def claim(store: Store, layout: Layout, plan: Json, overwrite: bool = False, verify: bool = False) -> dict[int, Json]:
     """Make a folder the place of a plan, and find the shards that are finished.
 
-    Shards whose files are damaged lose their sidecars, and what killed runs left is deleted.
+    Shards whose files are damaged lose their sidecars, and those whose sidecar is broken lose all files. What killed
+    runs left is deleted.
 
     Args:
         store: the folder, which this run owns.
@@ -52,12 +55,15 @@ def claim(store: Store, layout: Layout, plan: Json, overwrite: bool = False, ver
     if overwrite:
         delete(store, layout, sizes)
         sizes = {}
-    found = read_sidecars(store, layout, sizes)
-    # A plan under which nothing is finished protects nothing: it gives way.
-    if found:
+    found, broken = read_sidecars(store, layout, sizes)
+    # A plan under which nothing is finished protects nothing: it gives way. A broken sidecar still shows that a shard
+    # was finished, whose files another plan must not delete.
+    if found or broken:
         refuse_other_plan(store.url, old, plan)
     if overwrite or old != plan:
         store.write_json(PLAN, plan)
+    for path, wrong in broken.items():
+        LOG.warning("%s/%s %s; its shard is made again", store.url, path, wrong)
     for index in set(damaged(store, found, sizes, plan["config_hash"], verify)):
         store.remove(sidecar_path(index))
         del found[index]

@@ -23,9 +23,13 @@ SIDECAR = re.compile(r"shards/part-\d{5,}\.json")
 """Paths of sidecars."""
 TABLE = re.compile(r"part-\d{5,}\.parquet")
 """Names of Parquet files."""
+REMAKE = "run the command that made it again with --verify, which makes damaged shards again"
+"""What to do about a damaged table of a shard."""
 FILTERED = ("image_id", "kind", "granularity", "bin", "reason")
 """Columns that queries filter by; statistics of the others would only make small files larger."""
-ADVICE = "delete it and run the command again, which makes its shard again"
+TABLE_ERRORS = (OSError, ValueError, pa.ArrowException)
+"""What Arrow raises for a damaged Parquet file."""
+ADVICE = "run the command that made it again, which makes its shard again"
 """End of the messages about a broken sidecar."""
 
 
@@ -98,8 +102,32 @@ def parquet_bytes(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def read_table(store: Store, path: str, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(store: Store, path: str, columns: Sequence[str] | None = None, advice: str = REMAKE) -> pa.Table:
     """Read a Parquet file.
+
+    Args:
+        store: the folder.
+        path: path of the file in it.
+        columns: columns to read, in order; None for all.
+        advice: what to do about a damaged file, in the message.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    try:
+        return parquet_table(store, path, columns)
+    except TABLE_ERRORS as error:
+        what = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({first_line(error)})"
+        raise UserError(f"{store.url}/{path} {what}; {advice}") from error
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text; Arrow adds others for its developers."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def parquet_table(store: Store, path: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a Parquet file, with Arrow's own errors.
 
     Args:
         store: the folder.
@@ -108,7 +136,7 @@ def read_table(store: Store, path: str, columns: Sequence[str] | None = None) ->
 
     Raises:
         FileNotFoundError: the file is missing.
-        OSError, ValueError: the file is broken; Arrow raises one or the other.
+        TABLE_ERRORS: the file is damaged.
     """
     with store.open(path) as file:
         # pq.read_table takes three times as long for a small file. Threads that Arrow reads with, or reads ahead with
@@ -173,10 +201,18 @@ def sidecars(store: Store, layout: Layout) -> dict[int, Json]:
     Raises:
         UserError: a file with the name of a sidecar does not hold one.
     """
-    return read_sidecars(store, layout, (f"shards/{name}" for name, _ in store.listing("shards")))
+    found, broken = read_sidecars(store, layout, sidecar_files(store))
+    for path, wrong in broken.items():
+        raise UserError(f"{store.url}/{path} {wrong}; {ADVICE}")
+    return found
 
 
-def read_sidecars(store: Store, layout: Layout, paths: Iterable[str]) -> dict[int, Json]:
+def sidecar_files(store: Store) -> list[str]:
+    """Paths of the files in the folder of sidecars."""
+    return [f"shards/{name}" for name, _ in store.listing("shards")]
+
+
+def read_sidecars(store: Store, layout: Layout, paths: Iterable[str]) -> tuple[dict[int, Json], dict[str, str]]:
     """Read the sidecars among the files of a folder.
 
     Args:
@@ -185,28 +221,31 @@ def read_sidecars(store: Store, layout: Layout, paths: Iterable[str]) -> dict[in
         paths: paths of files in the folder; others than sidecars are skipped.
 
     Returns:
-        The sidecars, by shard.
-
-    Raises:
-        UserError: a file with the name of a sidecar does not hold one.
+        The sidecars, by shard, and what is wrong with each file that has the name of a sidecar and does not hold one,
+        by path.
     """
-    named = [path for path in paths if SIDECAR.fullmatch(path)]
-    found = {}
+    named = sorted(path for path in paths if SIDECAR.fullmatch(path))
+    found, broken = {}, {}
     for path, content in zip(named, store.read_all(named), strict=True):
-        sidecar = _parsed(f"{store.url}/{path}", content, layout)
-        if path != sidecar_path(sidecar["shard"]):
-            raise UserError(f"{store.url}/{path} says that it belongs to shard {sidecar['shard']}; {ADVICE}")
-        found[int(sidecar["shard"])] = sidecar
-    return dict(sorted(found.items()))
+        sidecar = _parsed(path, content, layout)
+        if isinstance(sidecar, str):
+            broken[path] = sidecar
+        else:
+            found[sidecar["shard"]] = sidecar
+    return dict(sorted(found.items())), broken
 
 
-def _parsed(where: str, content: bytes, layout: Layout) -> Json:
+def _parsed(path: str, content: bytes, layout: Layout) -> Json | str:
+    """The sidecar in a file, or what is wrong with it."""
     try:
         sidecar = json.loads(content)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{where} is not JSON ({error}); {ADVICE}") from error
+        return f"is not JSON ({error})"
     if not isinstance(sidecar, dict) or layout.sidecar_keys - sidecar.keys():
-        raise UserError(f"{where} is not a sidecar; {ADVICE}")
+        return "is not a sidecar"
+    shard = sidecar["shard"]
+    if not isinstance(shard, int) or path != sidecar_path(shard):
+        return f"says that it belongs to shard {shard}"
     return sidecar
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from agg_pipeline.database.counts import by_kind_and_bin
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.database.status import Status
 from agg_pipeline.execution.shard_files import shard_name
 from agg_pipeline.proposals.recall import THRESHOLDS, PartRecall
-from agg_pipeline.proposals.run import Summary
+from agg_pipeline.report.printed import say
 from agg_pipeline.report.terminal import print_rows
 from schemas.numbers import BINS
 from schemas.tables import REASONS
 from schemas.words import plural, speed
+
+if TYPE_CHECKING:
+    # It imports torch and Dask.
+    from agg_pipeline.proposals.run import Summary
 
 NAMED = 3
 """Damaged shards that are named."""
@@ -36,11 +40,16 @@ def print_summary(summary: Summary) -> None:
 
 def print_status(status: Status) -> None:
     """Print how far a run is."""
+    shards, images = f"{status.finished} of {status.shards}", f"{status.images} of {status.planned}"
+    if status.limited:
+        shards = f"{status.finished}, all within the limit (data set: {status.shards})"
+        images = f"{status.images}, all within the limit (data set: {status.planned})"
     rows = [
         ("data set", status.dataset),
         ("state", status.state),
-        ("finished shards", f"{status.finished} of {status.shards}"),
-        ("images in them", f"{status.images} of {status.planned}"),
+        ("finished shards", shards),
+        ("images in them", images),
+        ("objects", str(status.objects)),
         ("proposals", str(status.proposals)),
     ]
     if status.damaged:
@@ -67,7 +76,7 @@ def print_stats(database: ProposalDatabase, recall: PartRecall | None) -> None:
     print_rows("Rejects", ("reason", "meaning", "count"), rows)
     size = sum(file["bytes"] for sidecar in database.sidecars.values() for file in sidecar["files"].values())
     masks = table.num_rows
-    Console().print(f"{plural(masks, 'mask')} in {plural(size, 'byte')}: {size / max(1, masks):.0f} bytes per mask")
+    say(f"{plural(masks, 'mask')} in {plural(size, 'byte')}: {size / max(1, masks):.0f} bytes per mask")
     if recall is not None:
         _print_recall(recall)
 

@@ -98,7 +98,7 @@ def print_findings(findings: Sequence[Finding], all_well: str) -> None:
         all_well: line to print if nothing was found.
     """
     if not findings:
-        wide_console().print(all_well, markup=False, soft_wrap=True)
+        show(wide_console(), all_well)
         return
     left_out = f", the first {SHOWN_FINDINGS}" if len(findings) > SHOWN_FINDINGS else ""
     table = Table(title=f"{plural(len(findings), 'finding')}{left_out}", title_justify="left")
@@ -106,4 +106,4 @@ def print_findings(findings: Sequence[Finding], all_well: str) -> None:
         table.add_column(name, overflow="fold")
     for finding in findings[:SHOWN_FINDINGS]:
         table.add_row(Text(finding.where), Text(finding.what))
-    wide_console().print(table)
+    show(wide_console(), table)

@@ -50,22 +50,6 @@ def test_help_of_every_command_imports_nothing_heavy():
     assert not set(imported) & set(HEAVY)
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "agg_pipeline.evaluation.compare",
-        "agg_pipeline.evaluation.evaluation_page",
-        "agg_pipeline.report.text_table",
-        "agg_pipeline.study.study_report",
-        "agg_pipeline.database.reader",
-    ],
-)
-def test_who_only_reads_results_imports_neither_dask_nor_torch(module):
-    loaded = run("-c", f"import sys, {module}; print(*sys.modules)").split()
-    assert module in loaded
-    assert not set(loaded) & {"torch", "dask", "distributed"}
-
-
 @pytest.mark.parametrize(("path", "command"), COMMANDS.items(), ids=list(COMMANDS))
 def test_every_option_says_what_it_does_and_its_default(path, command):
     context = click.Context(command, info_name=path, show_default=True)

@@ -1,9 +1,5 @@
 """What consumers of a database get."""
 
-import json
-import subprocess
-import sys
-
 import fsspec
 import numpy as np
 import pytest
@@ -177,19 +173,6 @@ def test_object_store_gives_the_same_tables(built, toy_plan):
         assert there.plan == toy_plan
     finally:
         fsspec.filesystem("memory").rm("/reader-test", recursive=True)
-
-
-def test_reading_needs_neither_torch_nor_dask(built):
-    code = (
-        "import sys, json\n"
-        "from agg_pipeline.database.reader import open_proposals\n"
-        f"rows = open_proposals({built.url!r}).of_image('im_3').num_rows\n"
-        "print(json.dumps([rows, sorted({'torch', 'dask', 'distributed'} & set(sys.modules))]))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    rows, heavy = json.loads(done.stdout)
-    assert rows > 0
-    assert heavy == []
 
 
 def test_folder_with_files_of_others_opens(built):

@@ -21,11 +21,14 @@ def finish_now(store, plan):
 
 def test_complete_run(built, toy_plan):
     finish_now(built, toy_plan)
-    rows = open_proposals(built.url).proposals().num_rows
-    assert status(open_proposals(built.url)) == Status("toy, val", "complete", 3, 3, (), 8, 8, rows)
+    kinds = open_proposals(built.url).proposals(["kind"])["kind"].to_pylist()
+    objects = kinds.count("object")
+    assert 0 < objects < len(kinds)
+    expected = Status("toy, val", "complete", 3, 3, (), 8, 8, objects, len(kinds) - objects)
+    assert status(open_proposals(built.url)) == expected
 
 
-def test_complete_limited_run(built, toy_plan):
+def test_complete_limited_run(built, toy_plan, capsys, monkeypatch):
     built.remove("shards/part-00002.json")
     path = "shards/part-00001.json"
     built.write_json(path, built.read_json(path) | {"images": 2})
@@ -33,6 +36,13 @@ def test_complete_limited_run(built, toy_plan):
     found = status(open_proposals(built.url))
     assert found.state == "complete: 5 of 8 images, as limited"
     assert (found.finished, found.shards, found.images, found.planned) == (2, 3, 5, 8)
+    assert found.limited
+    monkeypatch.setenv("COLUMNS", "120")
+    print_status(found)
+    printed = capsys.readouterr().out
+    assert "2, all within the limit (data set: 3)" in printed
+    assert "5, all within the limit (data set: 8)" in printed
+    assert "2 of 3" not in printed
 
 
 def test_stopped_run(built, toy_plan):
@@ -59,7 +69,8 @@ def test_truncated_shards_are_not_finished(built, toy_plan, capsys):
     sidecars = [built.read_json(f"shards/part-0000{number}.json") for number in (0, 2)]
     assert (found.finished, found.shards) == (2, 3)
     assert (found.images, found.planned) == (sum(each["images"] for each in sidecars), 8)
-    assert found.proposals == sum(sum(each["kinds"].values()) for each in sidecars)
+    assert found.proposals == sum(sum(each["kinds"].values()) - each["kinds"]["object"] for each in sidecars)
+    assert not found.limited
     built.remove("images/part-00000.parquet")
     found = status(open_proposals(built.url))
     assert found.state == "damaged: 2 shards; run the same command again to repair"

@@ -116,6 +116,7 @@ def test_results_folder(one_worker):
     assert "chosen by the ground truth" in output
     assert "NoC@90 3.00 (8 objects)" in output
     assert "one click takes" in output
+    assert "one click takes" in (out / "log.txt").read_text()
     latency = json.loads((out / "timings.json").read_text())["latency"]
     assert 0 < latency["median"] <= latency["p95"]
     page = (out / "report.html").read_text()

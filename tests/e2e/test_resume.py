@@ -63,12 +63,29 @@ def test_same_size_and_other_content_is_found_by_verify(finished, out):
     assert snapshot(out / "database/proposals") == kept
 
 
+def test_broken_sidecar_is_reported_and_its_shard_made_again(finished, out):
+    path = out / "database/shards/part-00002.json"
+    path.write_bytes(path.read_bytes()[:-10])
+    for reader in ("status", "validate", "stats"):
+        error = error_of(invoke("proposals", reader, out))
+        assert error.startswith(f"{path} is not JSON (")
+        assert error.endswith("; run the command that made it again, which makes its shard again")
+    result = wait(start(*command(finished, out)))
+    assert result.code == 0, result
+    assert "finished already: 3 of 4 images" in result.stdout
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"WARNING: {path} is not JSON (")
+    assert line.endswith("; its shard is made again")
+    assert tables(out) == tables(finished.out)
+    assert invoke("proposals", "validate", out).code == 0
+
+
 def test_limited_run_is_complete_for_what_was_asked_for(finished, tmp_path):
     limited = command(finished, tmp_path / "out", "--limit-images", "2")
     assert wait(start(*limited)).code == 0
     state = table_of(invoke("proposals", "status", tmp_path / "out"))
     assert state["state"] == ["complete: 2 of 4 images, as limited"]
-    assert state["finished shards"] == ["2 of 4"]
+    assert state["finished shards"] == ["2, all within the limit (data set: 4)"]
 
 
 @pytest.mark.parametrize("content", ["another run", None])

@@ -463,7 +463,9 @@ def test_status_and_stats_of_a_finished_database(root):
     assert status["images in them"] == ["4 of 4"]
     assert status["state"] == ["complete"]
     manifest = json.loads((root / "manifest.json").read_text())
-    assert status["proposals"] == [str(sum(manifest["totals"]["proposals"].values()))]
+    totals = manifest["totals"]
+    assert status["objects"] == [str(totals["objects"])]
+    assert status["proposals"] == [str(totals["proposals"]["part"] + totals["proposals"]["complement"])]
     result = invoke("proposals", "stats", root)
     stats = table_of(result)
     assert stats["object"][-2:] == ["8", "8"]
@@ -490,6 +492,14 @@ def test_status_and_stats_before_the_first_shard(root):
     status = table_of(invoke("proposals", "status", root))
     assert (status["finished shards"], status["proposals"]) == (["0 of 4"], ["0"])
     assert "0 masks" in invoke("proposals", "stats", root).stdout
+
+
+def test_stats_name_a_truncated_table(root):
+    path = root / FILE
+    path.write_bytes(path.read_bytes()[:-10])
+    error = error_of(invoke("proposals", "stats", root))
+    assert error.startswith(f"{path} cannot be read (")
+    assert error.endswith("; run the command that made it again with --verify, which makes damaged shards again")
 
 
 def test_annotated_parts_of_another_set(root):

@@ -164,6 +164,15 @@ def test_damaged_results_are_one_line(two, change):
         open_results(two[0].name)
 
 
+@pytest.mark.parametrize("name", ["objects.parquet", "targets.parquet", "summary.json"])
+def test_truncated_results_are_one_line(two, name):
+    store = Store(two[1].name)
+    store.write(name, store.read(name)[:-10])
+    error = error_of(compared(*two))
+    assert error.startswith(f"{two[1].name}/{name} ")
+    assert error.endswith("; run the same evaluation again, which writes it again")
+
+
 def compared(*results, names=()):
     """``agg eval compare`` over folders that were written by hand."""
     named = [word for name in names for word in ("--name", name)]

@@ -173,6 +173,6 @@ def test_results_without_curves_give_no_granularities_per_class(tmp_path, three_
     store.write_json("summary.json", summarise(three_masks, make_plan()))
     with pytest.raises(UserError, match="--curves"):
         class_granularities(str(tmp_path))
-    store.write_json("summary.json", {"plan": {}})
+    store.write_json("summary.json", {"format_version": 1, "plan": {}})
     with pytest.raises(UserError, match="it lacks 'config'"):
         class_granularities(str(tmp_path))

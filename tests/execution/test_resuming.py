@@ -79,6 +79,29 @@ def test_damaged_shard_is_dropped_with_all_its_files(built, toy_plan, name, veri
     assert {int(path[-13:-8]) for path in built.files() if path.endswith(".parquet")} == set(kept)
 
 
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"shard": 1}', None])
+def test_shard_with_a_broken_sidecar_is_dropped_with_all_its_files(built, toy_plan, content, caplog):
+    path = "shards/part-00001.json"
+    before = snapshot(built)
+    built.write(path, built.read("shards/part-00000.json") if content is None else content)
+    assert list(claim(built, DATABASE_LAYOUT, toy_plan)) == [0, 2]
+    gone = {f"{name}/part-00001.parquet" for name in FILES} | {path}
+    assert snapshot(built) == {path: each for path, each in before.items() if path not in gone}
+    (message,) = caplog.messages
+    assert message.startswith(f"{built.url}/{path} ")
+    assert message.endswith("; its shard is made again")
+
+
+def test_broken_sidecars_protect_the_files_of_another_plan(built, toy_plan):
+    for number in range(3):
+        built.write(f"shards/part-0000{number}.json", b"{")
+    before = snapshot(built)
+    with pytest.raises(UserError):
+        claim(built, DATABASE_LAYOUT, toy_plan | {"seed": 7, "config_hash": "another"})
+    assert snapshot(built) == before
+    assert claim(built, DATABASE_LAYOUT, toy_plan) == {}
+
+
 def test_checksums_are_compared_in_several_threads(built, toy_plan, monkeypatch):
     threads = set()
     # All three shards are in work at the same time, or the barrier breaks.

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from agg_pipeline.database.contents import DATABASE_LAYOUT
-from agg_pipeline.execution.shard_files import damage, listing, read_table, sidecars
+from agg_pipeline.execution.shard_files import damage, listing, parquet_table, read_table, sidecars
 from agg_pipeline.proposals.pipeline import write_shard
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
@@ -84,12 +84,16 @@ def test_files_of_others_beside_the_sidecars_are_passed_over(built):
         (b"\xff", "is not JSON"),
         (b"[]", "is not a sidecar"),
         (b'{"shard": 1}', "is not a sidecar"),
+        (
+            b'{"shard": "1", "config_hash": "", "images": 1, "files": {}, "kinds": {}, "rejects": {}}',
+            "says that it belongs",
+        ),
         (None, "says that it belongs to shard 0"),
     ],
 )
 def test_damaged_sidecar_is_named(built, content, said):
     built.write("shards/part-00001.json", built.read("shards/part-00000.json") if content is None else content)
-    with pytest.raises(UserError, match=rf"shards/part-00001\.json {said}.*; delete it and run the command again"):
+    with pytest.raises(UserError, match=rf"shards/part-00001\.json {said}.*; run the command that made it again"):
         sidecars(built, DATABASE_LAYOUT)
 
 
@@ -112,4 +116,20 @@ def test_some_columns_of_a_table(built):
         read_table(built, path, ["bin", "nothing"])
     built.write(path, b"PAR1 junk")
     with pytest.raises(pa.ArrowInvalid):
-        read_table(built, path)
+        parquet_table(built, path)
+
+
+@pytest.mark.parametrize("size", [0, 3, 40, -10])
+def test_damaged_table_is_one_line(built, size):
+    path = "proposals/part-00000.parquet"
+    built.write(path, built.read(path)[:size])
+    with pytest.raises(UserError) as error:
+        read_table(built, path, ["bin"])
+    message = str(error.value)
+    assert message.startswith(f"{built.url}/{path} cannot be read (")
+    assert message.endswith("); run the command that made it again with --verify, which makes damaged shards again")
+    assert "\n" not in message
+    built.remove(path)
+    with pytest.raises(UserError) as error:
+        read_table(built, path, advice="do something")
+    assert str(error.value) == f"{built.url}/{path} is missing; do something"
