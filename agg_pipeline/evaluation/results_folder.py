@@ -28,7 +28,7 @@ class Results:
     Attributes:
         name: its name in tables; defaults to the path of the folder.
         dataset: name of the data set.
-        protocol: what the metrics depend on.
+        settings: what the metrics depend on.
         masks: evaluated masks with their interactions.
         facts: sha256 of the image and compressed run lengths, by the id of the mask.
     """
@@ -41,7 +41,14 @@ class Results:
 
 
 def open_results(path: str) -> Results:
-    """Read a results folder; UserError if it is none, or not finished."""
+    """Read a folder of results.
+
+    Args:
+        path: the folder, a path or URL.
+
+    Raises:
+        UserError: it holds no results, the evaluation is not finished, or a file cannot be read.
+    """
     store = Store(path)
     if not store.exists(SUMMARY):
         raise UserError(f"{path} is not a folder of results, because it has no {SUMMARY}; was the evaluation finished?")
