@@ -82,13 +82,19 @@ class MaskConfig:
     opening: int = number(
         3, 1, unit="pixels", help="Side of the square that opens complements. It is odd. 1: no opening."
     )
-    min_area: int = number(400, 1, unit="pixels", help="Masks with fewer pixels are dropped; but see min_area_share.")
+    min_area: int = number(
+        400,
+        1,
+        unit="pixels",
+        help="A mask is dropped if it has fewer pixels than this and covers less than min_area_share of its object.",
+    )
     min_area_share: float = number(
         0.01,
         0,
         1,
         unit="share",
-        help="A mask that covers at least this share of its object may have fewer pixels than min_area.",
+        help="A mask that covers at least this share of its object is not too small, even if it has fewer pixels than "
+        "min_area.",
     )
     max_object_iou: float = number(
         0.98, 0, 1, unit="IoU", help="A mask whose IoU with its object is larger is dropped: it repeats the object."
@@ -194,7 +200,8 @@ class BatchConfig:
         1,
         option=True,
         unit="images",
-        help="Images per shard. A worker makes one shard at a time, and resuming keeps finished shards.",
+        help="Images per shard. Each worker has two shards in progress; if there are too few, workers share them. "
+        "Resuming keeps finished shards.",
     )
     batch_objects: int = number(
         8, 1, option=True, unit="objects", help="Largest number of objects in one batch of the model."

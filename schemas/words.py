@@ -12,7 +12,13 @@ READABLE = 0.1
 
 
 def plural(number: int, noun: str, several: str = "") -> str:
-    """A number with its noun: 1 image, 20 images. several: defaults to the noun with an s."""
+    """A number with its noun: 1 image, 20 images.
+
+    Args:
+        number: how many there are.
+        noun: the noun in the singular.
+        several: the noun in the plural; defaults to the singular with an s.
+    """
     return f"{number} {noun if number == 1 else several or f'{noun}s'}"
 
 

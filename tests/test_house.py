@@ -68,6 +68,55 @@ def test_docstrings_of_what_is_public_begin_with_one_sentence():
     assert found == set()
 
 
+def documented(node):
+    """Names that the docstring of a function or class lists under Args and Attributes."""
+    names, section = [], ""
+    for line in (ast.get_docstring(node) or "").splitlines():
+        if re.fullmatch(r"\w+:", line):
+            section = line
+        elif section in ("Args:", "Attributes:") and (found := re.match(r" {4}((?:\*{0,2}\w+(?:, )?)+):", line)):
+            names += [name.lstrip("*") for name in found[1].split(", ")]
+    return names
+
+
+def parameters(node):
+    """Parameters of a function; of a class, its fields and the parameters and attributes of its constructor."""
+    if isinstance(node, ast.FunctionDef):
+        return {each.arg for each in ast.walk(node.args) if isinstance(each, ast.arg)}
+    names = {each.target.id for each in node.body if isinstance(each, ast.AnnAssign)}
+    for method in node.body:
+        if isinstance(method, ast.FunctionDef) and method.name == "__init__":
+            names |= parameters(method)
+            names |= {each.attr for each in ast.walk(method) if isinstance(each, ast.Attribute)}
+        elif isinstance(method, ast.FunctionDef) and method.decorator_list:
+            names.add(method.name)
+    return names
+
+
+def documented_but_missing(node):
+    """Names in the docstrings of a function, or of a class and its methods, that do not exist."""
+    nodes = [node, *(each for each in getattr(node, "body", ()) if isinstance(each, ast.FunctionDef))]
+    bases = isinstance(node, ast.ClassDef) and node.bases  # may bring fields of their own
+    return [name for each in nodes if not (each is node and bases) for name in set(documented(each)) - parameters(each)]
+
+
+def test_a_name_that_only_the_docstring_has_is_found():
+    text = 'def f(a, *rest):\n    """Do.\n\n    Args:\n        a: one.\n        b: two.\n        rest: more.\n    """'
+    assert documented_but_missing(ast.parse(text).body[0]) == ["b"]
+    text = 'class C:\n    """It.\n\n    Attributes:\n        x: one.\n        y: two: more.\n    """\n\n    x: int'
+    assert documented_but_missing(ast.parse(text).body[0]) == ["y"]
+
+
+def test_documented_parameters_and_fields_exist():
+    found = {
+        f"{module}: {name}: {missing}"
+        for module in MODULES
+        for name, node in definitions(module)
+        for missing in documented_but_missing(node)
+    }
+    assert found == set()
+
+
 def test_modules_are_short():
     lengths = {str(module): len((ROOT / module).read_text().splitlines()) for module in MODULES}
     assert {module: lines for module, lines in lengths.items() if lines > MAX_LINES} == {}

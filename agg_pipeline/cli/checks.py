@@ -16,6 +16,7 @@ import psutil
 from packaging.requirements import Requirement
 
 from agg_pipeline.cli.foreign import NAMES, advice
+from schemas.devices import available_cores
 
 DISTRIBUTION = "agg-pipeline"
 GIB = 1 << 30
@@ -111,9 +112,8 @@ def check_machine() -> list[Check]:
         from schemas.config import PredictorConfig
     except ImportError as error:
         return [Check("torch and Dask", "not importable", problem=f"{error}; install agg again")]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     checks = [
-        Check("CPU cores for this process", str(cores)),
+        Check("CPU cores for this process", str(available_cores())),
         Check("workers of a run, unless --workers is given", str(default_workers(PredictorConfig()))),
         Check("threads of torch", str(torch.get_num_threads())),
         *(Check(name, os.environ[name]) for name in THREAD_VARIABLES if name in os.environ),

@@ -241,8 +241,14 @@ class Run:
         """
         from agg_pipeline.execution.job import RunOptions
 
-        images = self.limit_images if limit else None
-        return RunOptions(out, images, self.workers, self.scheduler, self.overwrite, self.verify)
+        return RunOptions(
+            out=out,
+            limit_images=self.limit_images if limit else None,
+            workers=self.workers,
+            scheduler=self.scheduler,
+            overwrite=self.overwrite,
+            verify=self.verify,
+        )
 
 
 @dataclass(frozen=True)

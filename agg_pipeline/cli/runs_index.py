@@ -146,7 +146,7 @@ DESCRIBED: dict[str, Callable[[Path, str], RunEntry]] = {
     TRAINING: _training,
     DONE: _study,
 }
-"""The file that tells a kind of run, and what describes it."""
+"""File that only one kind of run has, and the function that describes such a run."""
 
 
 def _read(path: Path) -> Json:

@@ -84,14 +84,14 @@ class TrainingRun:
             check_owner: raises UserError if another run owns the folder now.
         """
         return TrainingOptions(
-            folder,
-            self.resume,
-            self.overwrite,
-            self.max_minutes,
-            self.checkpoint_minutes,
-            self.validation_masks,
-            self.dry_run,
-            check_owner,
+            out=folder,
+            resume=self.resume,
+            overwrite=self.overwrite,
+            max_minutes=self.max_minutes,
+            checkpoint_minutes=self.checkpoint_minutes,
+            validation_masks=self.validation_masks,
+            dry_run=self.dry_run,
+            check_owner=check_owner,
         )
 
 

@@ -136,9 +136,16 @@ class ProposalDatabase:
             yield mask_of(row)
 
     def sampling_weights(self, kinds: Sequence[str] = AGG_KINDS) -> NDArray[np.float64]:
-        """Weight of every row of ``proposals()``, in its order, (n,): 1 / share of its bin among the rows of ``kinds``.
+        """Weight of every row of ``proposals()``: 1 / share of its bin among the rows of ``kinds``.
 
-        Rows of other kinds have weight 0. UserError for an unknown kind.
+        Args:
+            kinds: kinds of rows that are drawn; rows of other kinds have weight 0.
+
+        Returns:
+            The weights in the order of the rows, (n,).
+
+        Raises:
+            UserError: a kind is unknown.
         """
         unknown = sorted(set(kinds) - set(KINDS))
         if unknown:

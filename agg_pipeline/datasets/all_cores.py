@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from typing import TypeVar
 
+from schemas.devices import available_cores
 from schemas.errors import UserError
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ def in_all_cores(function: Callable[[T], R], items: Sequence[T]) -> Generator[R,
     yield from map(function, items[:FEW])
     if len(items) <= FEW:
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     pool = ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), _end_with_parent)
     waiting: deque[Future[list[R]]] = deque()
     try:

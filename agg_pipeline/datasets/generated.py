@@ -32,7 +32,7 @@ SEED = 2024
 SPLITS = {"train": (0, 64), "val": (100_000, 24), "large": (200_000, 2000)}
 """Number of the first scene and number of scenes, by split."""
 MAX_SCENES = 100_000
-"""Most scenes of a split that is given as a number: those before the first scene of ``val``."""
+"""Largest number of scenes that --split can give: more would overlap with ``val``."""
 
 
 def splits(_store: Store) -> tuple[str, ...]:

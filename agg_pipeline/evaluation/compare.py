@@ -21,10 +21,24 @@ from stages.metrics import bootstrap_means, control
 Floats = NDArray[np.float64]
 
 
-def same_masks(results: Sequence[Results], intersect: bool) -> list[Results]:
-    """The results over the same masks in the same order.
+def _lacking(of: Results, results: Sequence[Results]) -> str:
+    """Names of the results that lack a mask of others."""
+    masks = {mask.target_id for mask in of.masks}
+    return " and ".join(each.name for each in results if not masks <= {mask.target_id for mask in each.masks})
 
-    UserError if they are not of the same masks and ``intersect`` is off, or cannot be compared at all.
+
+def same_masks(results: Sequence[Results], intersect: bool) -> list[Results]:
+    """Bring results to the same masks in the same order.
+
+    Args:
+        results: results of one data set; the first gives the order.
+        intersect: whether masks that some results lack are left out.
+
+    Returns:
+        The results with the masks that all have.
+
+    Raises:
+        UserError: the results are not of the same masks and ``intersect`` is off, or cannot be compared at all.
     """
     first = results[0]
     common = set.intersection(*({mask.target_id for mask in each.masks} for each in results))
@@ -39,7 +53,7 @@ def same_masks(results: Sequence[Results], intersect: bool) -> list[Results]:
         if extra and not intersect:
             raise UserError(
                 f"the results are not of the same masks ({extra} of {plural(len(other.masks), 'mask')} of {other.name} "
-                "are missing in another one); use --intersect to compare the masks that all have"
+                f"are missing in {_lacking(other, results)}); use --intersect to compare the masks that all have"
             )
         changed = [one for one in sorted(common) if other.facts[one] != first.facts[one]]
         if changed:

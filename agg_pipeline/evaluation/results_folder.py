@@ -30,7 +30,7 @@ class Results:
     Attributes:
         name: its name in tables; defaults to the path of the folder.
         dataset: name of the data set.
-        protocol: what the metrics depend on.
+        settings: what the metrics depend on.
         masks: evaluated masks with their interactions.
         facts: sha256 of the image and compressed run lengths, by the id of the mask.
     """
@@ -73,7 +73,14 @@ def not_a_summary(store: Store, error: Exception) -> UserError:
 
 
 def open_results(path: str) -> Results:
-    """Read a results folder; UserError if it is not one, is not finished, or is damaged."""
+    """Read a folder of results.
+
+    Args:
+        path: the folder, a path or URL.
+
+    Raises:
+        UserError: it holds no results, the evaluation is not finished, or a file is damaged.
+    """
     store = Store(path)
     summary = read_summary(store)
     tables = {}

@@ -39,7 +39,8 @@ from schemas.errors import UserError
 from schemas.words import plural
 
 LARGER_INPUTS = {("davis", 448): 672}
-"""Side of the input for a set and a checkpoint's own side, where the field takes another one (protocol, section 2)."""
+"""Side of the input, in pixels, by data set and the checkpoint's own side, where another one is customary (protocol,
+section 2)."""
 SAMPLED_IMAGES = 8
 """Images from which the masks of the latency are taken."""
 
@@ -134,7 +135,11 @@ def run(
 def _describe_model(
     dataset: Dataset, checkpoint: str, adapter: str, config: EvaluationConfig
 ) -> tuple[ModelFiles, dict[str, Any]]:
-    """The files of the model at the input size that the field takes for the data set, and what the plan says of it."""
+    """Describe the model at the configured input size, which defaults to the one customary for the data set.
+
+    Returns:
+        The model's files with their input size, and the model's entry in the plan.
+    """
     files, described = describe_model(checkpoint, adapter, config.predictor.input_size or None)
     larger = LARGER_INPUTS.get((dataset.name, files.input_size))
     if larger and not config.predictor.input_size:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.evaluation.arms import ARMS, Arm
@@ -20,8 +20,30 @@ TABLES = "comparison.md"
 """File of the tables."""
 CURVES = "curves"
 """Folder of the results by which the granularity of each class is chosen."""
-Evaluate = Callable[[Dataset, bool, EvaluationConfig, str], None]
-"""(data set, whether to use the adapter, configuration, folder) -> evaluates into a folder of results."""
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedEvaluation:
+    """One evaluation of a comparison.
+
+    Attributes:
+        name: name of the arm, or ``curves`` for the evaluation that ``by-class`` takes its granularities from.
+        dataset: data set to evaluate.
+        fine_tuned: whether the adapter is used.
+        config: configuration of the evaluation.
+        folder: folder of its results, a path or URL.
+    """
+
+    name: str
+    dataset: Dataset
+    fine_tuned: bool
+    config: EvaluationConfig
+    folder: str
+
+    @property
+    def arm(self) -> str:
+        """Name of the arm that needs this evaluation."""
+        return "by-class" if self.name == CURVES else self.name
 
 
 def fitting(names: Sequence[str], dataset: Dataset) -> list[str]:
@@ -51,7 +73,7 @@ def run_arms(
     calibrated: int,
     out: str,
     models: str,
-    evaluate: Evaluate,
+    evaluate: Callable[[PlannedEvaluation], None],
 ) -> list[Table]:
     """Run several arms and compare them level by level.
 
@@ -63,7 +85,7 @@ def run_arms(
         calibrated: parts that are drawn from ``others``.
         out: output folder, with a folder of results per arm and ``comparison.md``.
         models: line above the tables that names the models.
-        evaluate: runs one evaluation.
+        evaluate: runs one evaluation, and writes its folder of results.
 
     Returns:
         The tables.
@@ -72,8 +94,8 @@ def run_arms(
         ValueError: ``by-class`` is run without other images.
     """
     store = Store(out).anchored()
-    for evaluation in evaluations(dataset, others, config, names, calibrated, out):
-        evaluate(*evaluation)
+    for planned in evaluations(dataset, others, config, names, calibrated, out):
+        evaluate(planned)
     results = [(ARMS[name], open_results(store.below(name).url)) for name in names]
     tables = [table for level in ("object", "part") for table in _compared(level, results)]
     store.write(TABLES, f"{models}\n\n{markdown(tables)}".encode())
@@ -88,8 +110,8 @@ def evaluations(
     calibrated: int,
     out: str,
     granularities: Callable[[str], tuple[tuple[str, float], ...]] = class_granularities,
-) -> Iterator[tuple[Dataset, bool, EvaluationConfig, str]]:
-    """The evaluations of several arms, one after the other, as ``evaluate`` of ``run_arms`` takes them.
+) -> Iterator[PlannedEvaluation]:
+    """The evaluations of several arms, in the order in which they are run.
 
     Args:
         dataset: data set to evaluate.
@@ -110,9 +132,10 @@ def evaluations(
         arm_config = config_of(ARMS[name], config)
         if name == "by-class" and others is not None:
             folder = store.below(CURVES).url
-            yield others, True, _calibration_config(arm_config, calibrated), folder
+            yield PlannedEvaluation(CURVES, others, True, _calibration_config(arm_config, calibrated), folder)
             arm_config = replace(arm_config, granularities=granularities(folder))
-        yield dataset, ARMS[name].fine_tuned, validated(arm_config), store.below(name).url
+        folder = store.below(name).url
+        yield PlannedEvaluation(name, dataset, ARMS[name].fine_tuned, validated(arm_config), folder)
 
 
 def config_of(arm: Arm, config: EvaluationConfig) -> EvaluationConfig:

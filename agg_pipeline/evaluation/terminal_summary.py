@@ -44,7 +44,7 @@ def interval(estimate: Json, images: int, digits: int = 2) -> str:
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
-    """NoC, IoU and controllability by level, and what stands out."""
+    """Print NoC, IoU and controllability per level, then remarks and times."""
     summary = evaluation.summary
     carried = " (last IoU carried forward)" if summary["iou_carried_forward"] else ""
     for level, found in summary["levels"].items():

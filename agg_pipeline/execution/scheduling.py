@@ -116,7 +116,7 @@ def assigned(shards: Sequence[int], workers: Sequence[str]) -> list[tuple[str, .
 
 
 class _Reported:
-    """How far the shards are, as their tasks report it (``worker_tasks.Report``).
+    """How far the shards are, as their tasks report it (``worker_tasks.PartReport``).
 
     Attributes:
         batches: number of batches that are finished.
@@ -215,7 +215,7 @@ class _Shards:
         parts = []
         for part, place in enumerate(places or (None,)):
             name = f"{stage.name}-{part}"
-            report = worker_tasks.Report(self.workers.run, shard, name, weight)
+            report = worker_tasks.PartReport(self.workers.run, shard, name, weight)
             arguments = (self.workers.run, stage, part, len(places) or 1, report, state)
             parts.append(self.workers.submit(name, "model", worker_tasks.run_part, *arguments, place=place))
         return parts

@@ -32,7 +32,7 @@ def run_cpu_stage(stage: CpuStage, before: Timed) -> Timed:
     return state, times.plus(Times({stage.name: task.seconds}))
 
 
-def run_part(run: str, stage: ModelStage, part: int, parts: int, report: Report, before: Timed) -> Timed:
+def run_part(run: str, stage: ModelStage, part: int, parts: int, report: PartReport, before: Timed) -> Timed:
     """Run one of several parts of a model stage.
 
     Args:
@@ -100,7 +100,7 @@ def ask(run: str, question: Callable[[TimedModel], Any]) -> Any:
     return question(model_of(run))
 
 
-class Report:
+class PartReport:
     """Reports how far a part of a model stage is, at most every half second and when ``send`` is called.
 
     A report is a tuple: shard, part, share of the shard that the part has done, and number of finished batches.

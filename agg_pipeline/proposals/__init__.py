@@ -1,1 +1,1 @@
-"""AGG: the stages chained over a shard, the run, and what its proposals are worth."""
+"""AGG: runs the proposal stages over a data set, and measures the quality of the proposals."""

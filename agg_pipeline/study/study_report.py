@@ -86,12 +86,31 @@ class _Results:
         return mask.level == level and mask.image_id not in self.config.leave_out
 
     def summary(self, name: str, training: str, mode: str, level: str) -> Json | None:
-        """Figures over all masks of a level; None if there are no results."""
+        """Figures over all masks of a level.
+
+        Args:
+            name: name of the data set.
+            training: name of the trained model.
+            mode: kind of evaluation, the name of its folder.
+            level: ``object`` or ``part``.
+
+        Returns:
+            The figures; None if there are no results.
+        """
         results = self._open(name, training, mode, level)
         return figures(results.masks, results.settings) if results is not None and results.masks else None
 
     def compared(self, name: str, level: str, rows: Sequence[tuple[str, str, str]]) -> list[Table]:
-        """One table with a row per (title, training, mode) that has results; none for fewer than two rows."""
+        """Compare evaluations of one data set.
+
+        Args:
+            name: name of the data set.
+            level: ``object`` or ``part``.
+            rows: title of the row, name of the trained model and kind of evaluation, per row.
+
+        Returns:
+            One table, with a row per evaluation that has results; none for fewer than two rows.
+        """
         chosen = []
         for title, training, mode in rows:
             results = self._open(name, training, mode, level)

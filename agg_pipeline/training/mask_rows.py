@@ -44,7 +44,8 @@ COLUMNS: dict[str, type[np.generic]] = {
     "instance": np.int64,
     "whole": np.bool_,
 }
-"""Columns of the rows while they are chosen: those of ``MaskRows``, id of the object in its image, whether it is it."""
+"""Columns of the rows while they are chosen: those of ``MaskRows``, id of the row's object (``instance``), and whether
+the mask is that whole object (``whole``)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from agg_pipeline.training.training_processes import fabric_of
 from agg_pipeline.training.training_step import rounds_of, update
 from agg_pipeline.training.training_validation import validate
 from schemas.config import PredictorConfig
+from schemas.devices import available_cores
 from schemas.training import TrainingConfig
 
 SECONDS = 5.0
@@ -119,12 +119,8 @@ def step_seconds(step: Cost, batch: Cost, config: TrainingConfig, cores: int | N
     """
     if not config.loaders:
         return step.seconds + batch.seconds
-    cores = cores or _cores()
+    cores = cores or available_cores()
     return max(step.seconds, batch.seconds / config.loaders, config.devices * (step.cpu + batch.cpu) / cores)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _batch_cost(training: Training, order: BatchOrder, done: int) -> Cost:

@@ -85,7 +85,7 @@ def _run_in_process(fabric: Fabric, training: Training, watch: Watch) -> tuple[i
 
 @contextmanager
 def _other_processes() -> Iterator[None]:
-    """End the other processes with this one, and turn their errors into errors of this one."""
+    """Raise an error of another process here, and end the other processes when the block is left."""
     before = set(multiprocessing.active_children())
     try:
         yield

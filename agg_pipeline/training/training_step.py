@@ -73,7 +73,14 @@ def update(
 
 
 def rounds_of(config: TrainingConfig, method: Method, step: int, epoch: float) -> int:
-    """Rounds of iterative clicks before a step, drawn by the seed."""
+    """Draw the number of rounds of iterative clicks before a step.
+
+    Args:
+        config: its seed decides.
+        method: gives the largest number of rounds.
+        step: number of the step, from 0.
+        epoch: epoch of the step, with its fraction.
+    """
     return int(generator(config.seed, "rounds", step).integers(method.max_rounds(epoch) + 1))
 
 

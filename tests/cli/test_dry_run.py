@@ -11,6 +11,7 @@ from agg_pipeline.execution.time_estimate import MaskCount, TimeEstimate
 from schemas.config import EVALUATION_PRESETS, PRESETS
 from schemas.resolve import override, validated
 from schemas.training import FinetuneConfig, PretrainConfig
+from tests.cli.every_command import COMMANDS
 from tests.e2e.commands import error_of, invoke
 
 TIME = "# time: about "
@@ -131,6 +132,36 @@ def test_a_comparison_says_what_each_evaluation_would_do(tmp_path):
     assert len([line for line in comments if line.startswith(TIME)]) == 3
     only(comments, "# time of all evaluations: about ")
     assert not out.exists()
+
+
+SMALL = "--limit-images 1 --workers 1 --input-size 64 --no-flip"
+EVERY = {
+    "proposals run": SMALL,
+    "proposals annotate": SMALL,
+    "eval run": f"{SMALL} --max-clicks 1",
+    # The split is that of --calibrate, so that by-class is left out.
+    "eval adapted": f"{SMALL} --split train --max-clicks 1",
+    "finetune": "--proposals {proposals} --data {data} --recipe demo --batch 2 --loaders 0 --size 32",
+    "pretrain": "--data demo:2 --recipe small-sets --size 32 --batch 2 --epochs 1 --loaders 0 --validation-masks 0",
+    "study": "--recipe small --report {out}.md",
+}
+"""Arguments of every command that has a dry run."""
+
+
+def test_the_commands_with_a_dry_run():
+    found = {path for path, command in COMMANDS.items() if any(one.name == "dry_run" for one in command.params)}
+    assert found == set(EVERY)
+
+
+@pytest.mark.parametrize("path", EVERY)
+def test_every_dry_run_prints_toml(path, proposals, data, tmp_path):
+    words = EVERY[path].format(proposals=proposals, data=data, out=tmp_path / "out").split()
+    result = invoke(*path.split(), "--out", tmp_path / "out", *words, "--dry-run")
+    assert len(comments_of(result)) > 1
+    assert len(tomllib.loads(result.stdout)) > 3
+    left_out = "# by-class is left out, because it needs other images: split train is evaluated; name another split"
+    assert (left_out in result.stdout) == (path == "eval adapted")
+    assert not (tmp_path / "out").exists()
 
 
 QUICK = ("--batch", "2", "--threads", "1", "--loaders", "0", "--size", "32")

@@ -120,8 +120,9 @@ def test_results_without_a_common_mask_cannot_be_compared(two, tmp_path):
 
 def test_other_masks_are_refused_or_left_out(two, tmp_path):
     more = write(tmp_path / "more", [mask("a", 0.4, 0.95), mask("b", 0.5, 0.6, 0.95), mask("c", 0.9)])
-    with pytest.raises(UserError, match=r"\(1 of 3 masks of .*more are missing in another one\); use --intersect"):
-        same_masks([two[0], more], intersect=False)
+    with pytest.raises(UserError, match=r"\(1 of 3 masks of .*more are missing in .*\); use --intersect") as refused:
+        same_masks([*two, more], intersect=False)
+    assert f"of {more.name} are missing in {two[0].name} and {two[1].name}); use" in str(refused.value)
     (table,) = comparison(same_masks([two[0], more], intersect=True), False)
     assert "2 masks" in table.title
     assert table.rows[2][1:] == tuple(["+0.00"] * 3 + ["+0.000", "+0"])

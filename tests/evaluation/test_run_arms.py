@@ -18,10 +18,10 @@ class Evaluator:
     def __init__(self):
         self.asked = {}
 
-    def __call__(self, dataset, adapted, config, folder):
-        name = folder.rpartition("/")[2]
-        self.asked[name] = (dataset, adapted, config)
-        write_results(folder, name, config)
+    def __call__(self, planned):
+        assert planned.folder.endswith(f"/{planned.name}")
+        self.asked[planned.name] = (planned.dataset, planned.fine_tuned, planned.config)
+        write_results(planned.folder, planned.name, planned.config)
 
 
 @pytest.fixture

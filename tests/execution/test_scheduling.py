@@ -12,7 +12,7 @@ from agg_pipeline.execution import scheduling, worker_tasks
 from agg_pipeline.execution.chain import Advance, Chain, CpuStage, ModelStage, ShardTask, Times
 from agg_pipeline.execution.cluster import cluster
 from agg_pipeline.execution.scheduling import _Reported, ask, assigned, run_shards
-from agg_pipeline.execution.worker_tasks import Report
+from agg_pipeline.execution.worker_tasks import PartReport
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
 from schemas.records import ImageEntry
@@ -128,7 +128,7 @@ def test_reports_are_shares_of_the_shard_and_at_most_two_a_second(monkeypatch):
     sent, now = [], [100.0]
     monkeypatch.setattr(worker_tasks, "send", lambda run, message: sent.append((run, message)))
     monkeypatch.setattr(worker_tasks.time, "monotonic", lambda: now[0])
-    report = Report("agg-1", 7, "predict-0", 0.25)
+    report = PartReport("agg-1", 7, "predict-0", 0.25)
     for seconds, share, batches in ((0, 0.0, 0), (0.4, 0.1, 1), (0.5, 0.5, 2), (0.9, 0.75, 3), (3, 1.0, 4)):
         now[0] = 100 + seconds
         report.update(Advance(share, batches))

@@ -2,7 +2,8 @@
 
 import pytest
 
-from schemas.devices import device_kind
+from schemas import devices
+from schemas.devices import available_cores, device_kind
 
 
 @pytest.mark.parametrize(
@@ -10,3 +11,11 @@ from schemas.devices import device_kind
 )
 def test_the_number_is_left_out(device, kind):
     assert device_kind(device) == kind
+
+
+def test_cores_are_those_that_the_process_may_use(monkeypatch):
+    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda _process: {2, 5, 7}, raising=False)
+    assert available_cores() == 3
+    monkeypatch.delattr(devices.os, "sched_getaffinity")
+    monkeypatch.setattr(devices.os, "cpu_count", lambda: None)
+    assert available_cores() == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,13 @@ from agg_pipeline.cli.option_groups import examples, gathered, given, option, op
 from agg_pipeline.cli.options import CHECKPOINT, EVALUATION_SPLIT, FILE, PLACE, TRAINING_SPLIT, Choice, Data, Model, Run
 from agg_pipeline.cli.start_and_stop import recorded
 from agg_pipeline.evaluation.arms import ARMS
-from schemas.config import EVALUATION_PRESETS, EvaluationConfig
+from schemas.config import EVALUATION_PRESETS
 from schemas.errors import UserError
 from schemas.words import duration
 
 if TYPE_CHECKING:
     from agg_pipeline.datasets.dataset import Dataset
+    from agg_pipeline.evaluation.run_arms import PlannedEvaluation
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def adapted_command(data: Data, model: Model, arms: Arms, pictures: int, run: Ru
     from agg_pipeline.datasets.registry import known_dataset
     from agg_pipeline.evaluation.per_class import granularities_or_stand_in
     from agg_pipeline.evaluation.run import check_lost_images
-    from agg_pipeline.evaluation.run_arms import CURVES, TABLES, evaluations, fitting, run_arms
+    from agg_pipeline.evaluation.run_arms import TABLES, evaluations, fitting, run_arms
     from agg_pipeline.models.model_files import describe_model
     from agg_pipeline.report.printed import say
     from agg_pipeline.report.terminal import print_rows
@@ -105,7 +106,7 @@ def adapted_command(data: Data, model: Model, arms: Arms, pictures: int, run: Ru
         chosen = fitting(arms.names, dataset)
         others = None
         if "by-class" in chosen:
-            others = _others(data, dataset, arms)
+            others = _others(data, dataset, arms, comment if run.dry_run else say)
             if others is None:
                 chosen.remove("by-class")
         checkpoint, adapter = model.files
@@ -120,19 +121,18 @@ def adapted_command(data: Data, model: Model, arms: Arms, pictures: int, run: Ru
         if run.dry_run:
             print_config(config)
             comment(models)
-            planned = evaluations(dataset, others, config, chosen, arms.calibrate, run.out, granularities_or_stand_in)
-            _print_arms(planned, (checkpoint, adapter), chosen, run, limited=dataset)
+            every = evaluations(dataset, others, config, chosen, arms.calibrate, run.out, granularities_or_stand_in)
+            _print_arms(every, (checkpoint, adapter), chosen, run, limited=dataset)
             return
         say(models)
 
-        def evaluate_into(images: Dataset, with_adapter: bool, own: EvaluationConfig, folder: str) -> None:
-            name = folder.rpartition("/")[2]
-            arm = "by-class" if name == CURVES else name
-            say(f"[{chosen.index(arm) + 1} of {len(chosen)}] {_title(name)}")
+        def evaluate_into(planned: PlannedEvaluation) -> None:
+            say(_heading(planned, chosen))
             # --limit-images is about the evaluated images.
-            options = run.into(folder, limit=images is dataset)
-            files = checkpoint, adapter if with_adapter else ""
-            check_lost_images(evaluate(images, files, own, None, options, pictures, False, log), run.max_reject_share)
+            options = run.into(planned.folder, limit=planned.dataset is dataset)
+            files = checkpoint, adapter if planned.fine_tuned else ""
+            evaluation = evaluate(planned.dataset, files, planned.config, None, options, pictures, False, log)
+            check_lost_images(evaluation, run.max_reject_share)
 
         tables = run_arms(dataset, others, config, chosen, arms.calibrate, run.out, models, evaluate_into)
         for table in tables:
@@ -141,7 +141,7 @@ def adapted_command(data: Data, model: Model, arms: Arms, pictures: int, run: Ru
 
 
 def _print_arms(
-    planned: Iterable[tuple[Dataset, bool, EvaluationConfig, str]],
+    evaluations: Iterable[PlannedEvaluation],
     files: tuple[str, str],
     chosen: Sequence[str],
     run: Run,
@@ -150,24 +150,22 @@ def _print_arms(
     """Print what each evaluation would do, and the time of all.
 
     Args:
-        planned: data set, whether with the adapter, configuration and folder of each.
+        evaluations: the evaluations, in their order.
         files: checkpoint and adapter.
         chosen: names of the arms.
         run: where the results go, and who does the work.
         limited: the data set that --limit-images is about.
     """
     from agg_pipeline.evaluation.run import choose_masks, prepare
-    from agg_pipeline.evaluation.run_arms import CURVES
 
     seconds = seconds_so_far()
-    for images, adapted, own, folder in planned:
-        name = folder.rpartition("/")[2]
-        arm = "by-class" if name == CURVES else name
+    for planned in evaluations:
         comment("")
-        comment(f"[{chosen.index(arm) + 1} of {len(chosen)}] {_title(name)}")
-        options = run.into(folder, limit=images is limited)
-        store, job = prepare(images, files[0], files[1] if adapted else "", own, options)
-        job, _ = choose_masks(job, images, own, None, comment)
+        comment(_heading(planned, chosen))
+        options = run.into(planned.folder, limit=planned.dataset is limited)
+        adapter = files[1] if planned.fine_tuned else ""
+        store, job = prepare(planned.dataset, files[0], adapter, planned.config, options)
+        job, _ = choose_masks(job, planned.dataset, planned.config, None, comment)
         estimate = print_run(store, job, options)
         seconds += 0.0 if estimate is None else estimate.seconds
     comment("")
@@ -175,21 +173,29 @@ def _print_arms(
     comment(NOTHING_WRITTEN)
 
 
-def _title(name: str) -> str:
-    """An evaluation in words, by the name of its folder."""
-    from agg_pipeline.evaluation.run_arms import CURVES
+def _heading(planned: PlannedEvaluation, chosen: Sequence[str]) -> str:
+    """An evaluation in words, with the number of its arm among those chosen."""
+    calibrates = planned.name != planned.arm
+    title = "by-class: granularity per class, from parts of other images" if calibrates else planned.name
+    return f"[{chosen.index(planned.arm) + 1} of {len(chosen)}] {title}"
 
-    return "by-class: granularity per class, from parts of other images" if name == CURVES else name
 
+def _others(data: Data, dataset: Dataset, arms: Arms, say: Callable[[str], None]) -> Dataset | None:
+    """Open other images than the evaluated ones, for by-class.
 
-def _others(data: Data, dataset: Dataset, arms: Arms) -> Dataset | None:
-    """Other images than the evaluated ones, for by-class; None, with a line, if there are none and none were asked for.
+    Args:
+        data: options of the data set.
+        dataset: the split that is evaluated.
+        arms: options of the evaluations.
+        say: told why by-class is left out.
+
+    Returns:
+        The images; None if there are none and no option asks for them.
 
     Raises:
         UserError: there are none, and an option asks for them.
     """
     from agg_pipeline.datasets.registry import known_dataset
-    from agg_pipeline.report.printed import say
 
     split = arms.calibrate_split or known_dataset(data.dataset).default_split
     try:

@@ -91,7 +91,7 @@ class Mode:
 
 
 @dataclass(frozen=True)
-class Report:
+class PageOptions:
     """What the page of an evaluation shows."""
 
     pictures: int = given(
@@ -136,10 +136,10 @@ LIMIT_OBJECTS = option(
     *options_of(Run),
     preset_option(EVALUATION_PRESETS),
     *config_options(EVALUATION_PRESETS, "seed", "batch"),
-    *options_of(Report),
+    *options_of(PageOptions),
 )
 @configured
-@gathered(data=Data, model=Model, mode=Mode, run=Run, report=Report)
+@gathered(data=Data, model=Model, mode=Mode, run=Run, page=PageOptions)
 def run_command(
     data: Data,
     limit_objects: int | None,
@@ -147,7 +147,7 @@ def run_command(
     mode: Mode,
     run: Run,
     preset: str | None,
-    report: Report,
+    page: PageOptions,
     settings: dict[str, Any],
 ) -> None:
     """Simulate interactions with every mask of a data set.
@@ -175,9 +175,9 @@ def run_command(
             comment(NOTHING_WRITTEN)
             return
         evaluation = evaluate(
-            dataset, model.files, config, limit_objects, run.options, report.pictures, report.with_published, log
+            dataset, model.files, config, limit_objects, run.options, page.pictures, page.with_published, log
         )
-        if report.with_published and not published(dataset.name)[1]:
+        if page.with_published and not published(dataset.name)[1]:
             say(f"--with-published adds nothing, because the paper has no numbers for {dataset.name}")
         say(closing_line(run.out, f"{evaluation.store.url}/{REPORT}"))
         check_lost_images(evaluation, run.max_reject_share)
