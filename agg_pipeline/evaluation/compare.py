@@ -202,10 +202,10 @@ def _values(results: Results, at: Sequence[float], controlled: bool) -> Floats:
 
 def _cells(values: Floats, images: Sequence[str], seed: int, head: Sequence[str], sign: str) -> list[str]:
     """The means of the columns of values, (masks, columns); clicks with two digits, shares with three."""
-    cells = []
+    cells, number = [], len(set(images))
     for name, each in zip(head, bootstrap_means(values, images, seed), strict=True):
         form = f"{sign}.{2 if name.startswith('NoC') else 3}f"
         # The title says of how few images the means are.
-        few = len(set(images)) < FEWEST_IMAGES
-        cells.append(f"{each.mean:{form}}" if few else mean_cell(each.mean, each.low, each.high, len(set(images)), form))
+        few = number < FEWEST_IMAGES
+        cells.append(f"{each.mean:{form}}" if few else mean_cell(each.mean, each.low, each.high, number, form))
     return cells
