@@ -33,11 +33,12 @@ def test_a_table_in_a_file_has_at_most_100_columns_and_keeps_every_number(capsys
 
 def test_a_line_in_a_file_is_not_broken(capsys, monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
-    show(wide_console(), "word " * 50)
-    print_findings([], "well " * 50)
+    long, well = " ".join(["word"] * 50), " ".join(["well"] * 50)
+    show(wide_console(), long)
+    print_findings([], well)
     print_findings([Finding("x" * 30, "y" * 200)], "")
-    words, well, *findings = capsys.readouterr().out.splitlines()
-    assert (words, well) == ("word " * 50, "well " * 50)
+    first, second, *findings = capsys.readouterr().out.splitlines()
+    assert (first, second) == (long, well)
     assert max(map(len, findings)) <= FILE_WIDTH
     assert sum(line.count("y") for line in findings) == 200
 
