@@ -47,7 +47,7 @@ class Choice(click.Choice[str]):
     """One of several words; an error says which one was probably meant, as click does for options."""
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
-        """The error for a word that is none of them."""
+        """The error for a word that is not a choice, with the closest choice."""
         meant = probably(str(value), self.choices)
         return super().get_invalid_choice_message(value, ctx) + (f" Did you mean {meant!r}?" if meant else "")
 

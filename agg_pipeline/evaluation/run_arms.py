@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from agg_pipeline.datasets.dataset import Dataset
@@ -66,37 +66,24 @@ def fitting(names: Sequence[str], dataset: Dataset) -> list[str]:
 
 
 def run_arms(
-    dataset: Dataset,
-    others: Dataset | None,
-    config: EvaluationConfig,
-    names: Sequence[str],
-    calibrated: int,
-    out: str,
-    models: str,
-    evaluate: Callable[[PlannedEvaluation], None],
+    planned: Iterable[PlannedEvaluation], out: str, models: str, evaluate: Callable[[PlannedEvaluation], None]
 ) -> list[Table]:
     """Run several arms and compare them level by level.
 
     Args:
-        dataset: data set to evaluate.
-        others: other images of the set, by which ``by-class`` chooses its granularities; None if it is not run.
-        config: configuration that the arms change.
-        names: arms that fit the data set (``fitting``).
-        calibrated: parts that are drawn from ``others``.
-        out: output folder, with a folder of results per arm and ``comparison.md``.
+        planned: the evaluations (``evaluations``); each is made when the one before it has been run.
+        out: output folder, which gets ``comparison.md``.
         models: line above the tables that names the models.
         evaluate: runs one evaluation, and writes its folder of results.
 
     Returns:
         The tables.
-
-    Raises:
-        ValueError: ``by-class`` is run without other images.
     """
-    store = Store(out).anchored()
-    for planned in evaluations(dataset, others, config, names, calibrated, out):
-        evaluate(planned)
-    results = [(ARMS[name], open_results(store.below(name).url)) for name in names]
+    store, results = Store(out).anchored(), []
+    for each in planned:
+        evaluate(each)
+        if each.name in ARMS:
+            results.append((ARMS[each.name], open_results(each.folder)))
     tables = [table for level in ("object", "part") for table in _compared(level, results)]
     store.write(TABLES, f"{models}\n\n{markdown(tables)}".encode())
     return tables

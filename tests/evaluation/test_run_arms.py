@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from agg_pipeline.datasets.registry import open_dataset
-from agg_pipeline.evaluation.run_arms import ARMS, TABLES, fitting, run_arms
+from agg_pipeline.evaluation.run_arms import ARMS, TABLES, evaluations, fitting, run_arms
 from schemas.config import EvaluationConfig
 from schemas.errors import UserError
 from schemas.resolve import override
@@ -31,7 +31,9 @@ def demo():
 
 def test_arms_and_their_comparison(demo, tmp_path):
     evaluate = Evaluator()
-    tables = run_arms(*demo, EvaluationConfig(seed=3), list(ARMS), 7, str(tmp_path), "the models", evaluate)
+    out = str(tmp_path)
+    planned = evaluations(*demo, EvaluationConfig(seed=3), list(ARMS), 7, out)
+    tables = run_arms(planned, out, "the models", evaluate)
     asked = evaluate.asked
     assert list(asked) == ["base", "best-of-10", "optimal", "curves", "by-class", "whole"]
     assert {name: adapted for name, (_, adapted, _) in asked.items()} == {
@@ -60,8 +62,9 @@ def test_arms_and_their_comparison(demo, tmp_path):
 
 def test_granularity_by_class_needs_other_images(demo, tmp_path):
     evaluate = Evaluator()
+    planned = evaluations(demo[0], None, EvaluationConfig(), ["by-class"], 7, str(tmp_path))
     with pytest.raises(ValueError, match="needs other images"):
-        run_arms(demo[0], None, EvaluationConfig(), ["by-class"], 7, str(tmp_path), "the models", evaluate)
+        run_arms(planned, str(tmp_path), "the models", evaluate)
     assert not evaluate.asked
 
 
@@ -75,6 +78,7 @@ def test_only_what_the_set_has_masks_for(demo, tmp_path):
         fitting(["base", "by-class"], objects)
     evaluate = Evaluator()
     config = override(EvaluationConfig(), {"level": "object"})
-    (table,) = run_arms(objects, None, config, ["base", "whole"], 7, str(tmp_path), "the models", evaluate)
+    planned = evaluations(objects, None, config, ["base", "whole"], 7, str(tmp_path))
+    (table,) = run_arms(planned, str(tmp_path), "the models", evaluate)
     assert list(evaluate.asked) == ["base", "whole"]
     assert len(table.rows) == 3

@@ -118,11 +118,12 @@ def adapted_command(data: Data, model: Model, arms: Arms, pictures: int, run: Ru
             f"{described['architecture']} at {used.input_size}, sha256 {used.sha256[:16]}, "
             f"adapter {model.adapter}, sha256 {used.adapter_sha256[:16]}"
         )
+        wanted = dataset, others, config, chosen, arms.calibrate, run.out
         if run.dry_run:
             print_config(config)
             comment(models)
-            every = evaluations(dataset, others, config, chosen, arms.calibrate, run.out, granularities_or_stand_in)
-            _print_arms(every, (checkpoint, adapter), chosen, run, limited=dataset)
+            planned = evaluations(*wanted, granularities_or_stand_in)
+            _print_arms(planned, (checkpoint, adapter), chosen, run, limited=dataset)
             return
         say(models)
 
@@ -134,7 +135,7 @@ def adapted_command(data: Data, model: Model, arms: Arms, pictures: int, run: Ru
             evaluation = evaluate(planned.dataset, files, planned.config, None, options, pictures, False, log)
             check_lost_images(evaluation, run.max_reject_share)
 
-        tables = run_arms(dataset, others, config, chosen, arms.calibrate, run.out, models, evaluate_into)
+        tables = run_arms(evaluations(*wanted), run.out, models, evaluate_into)
         for table in tables:
             print_rows(table.title, table.head, table.rows, table.rules)
         say(closing_line(run.out, f"{Store(run.out).anchored().url}/{TABLES}"))
