@@ -6,7 +6,15 @@ class UserError(Exception):
 
 
 class StorageError(UserError):
-    """A file cannot be written: the disk is full, or the folder is missing or not writable."""
+    """A file cannot be read or written now: no permission, a full disk, a missing mount, no network.
+
+    It says nothing about the file's content: whoever meets it stops, and tries again when the run is resumed.
+    """
+
+
+class UnusableFileError(UserError):
+    """What lies in the place of a file can never be read as one: a folder, a pipe, a device, a loop of links, or a file
+    above its limit in ``schemas.limits``."""
 
 
 class ImageError(Exception):

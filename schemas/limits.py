@@ -1,0 +1,26 @@
+"""Limits on what a file may claim, so that no file decides how much memory or time its reader takes.
+
+Each is checked before the content is read or decoded. They lie far above what published data sets, checkpoints and
+databases hold.
+"""
+
+from __future__ import annotations
+
+IMAGE_FILE_BYTES = 1 << 30
+"""Largest file of an image or a mask image."""
+IMAGE_PIXELS = 150_000_000
+"""Most pixels of an image, a mask image or a mask; a photograph of 12,000 x 9,000 pixels has 108 million."""
+LIST_FILE_BYTES = 1 << 28
+"""Largest list file of image ids, recipe or configuration file."""
+DATASET_JSON_BYTES = 4 << 30
+"""Largest JSON file with the annotations of a whole data set; that of LVIS has 1.2 GB."""
+JSON_BYTES = 1 << 28
+"""Largest JSON file of any other kind that describes one image, shard or run."""
+PLAN_BYTES = 2 << 30
+"""Largest plan or manifest: it names every image; a plan of SA-1B has 150 MB."""
+FILE_BYTES = 8 << 30
+"""Largest file of any other kind that is read as a whole."""
+TEXT_LENGTH = 1024
+"""Longest id, path, class name or label, in characters."""
+JSON_DEPTH = 64
+"""Deepest nesting of a JSON document."""
