@@ -10,6 +10,8 @@ IMAGE_FILE_BYTES = 1 << 30
 """Largest file of an image or a mask image."""
 IMAGE_PIXELS = 150_000_000
 """Most pixels of an image, a mask image or a mask; a photograph of 12,000 x 9,000 pixels has 108 million."""
+MAT_FILE_BYTES = 1 << 28
+"""Largest .mat file of annotations; those of SBD and PASCAL-Part have up to 200 KB."""
 LIST_FILE_BYTES = 1 << 28
 """Largest list file of image ids, recipe or configuration file."""
 DATASET_JSON_BYTES = 4 << 30

@@ -73,12 +73,14 @@ class ImageEntry:
         path: path below the data root.
         size: bytes of the image file; 0 for generated images.
         annotation: what the data set's reader needs to find the masks: a path below the root, or the annotations.
+        problem: why the image cannot be used, if the listing shows it: a reason and a detail, as of ``ImageError``.
     """
 
     image_id: str
     path: str
     size: int
     annotation: Any
+    problem: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -57,3 +57,20 @@ def speed(per_second: float, noun: str) -> str:
     if seconds < 60:
         return f"{seconds:.0f} s per {noun}"
     return f"{seconds / 60:.1f} min per {noun}" if seconds < 3600 else f"{seconds / 3600:.1f} h per {noun}"
+
+
+def printable(text: str) -> str:
+    """A text for one line of a terminal or a page: control characters and lone surrogates are shown as escapes.
+
+    A name of a file or a text in it could otherwise move the cursor, colour the terminal or break the line.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char == " " else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    # Python keeps the bytes of a file name that are not UTF-8 as surrogates from U+DC80 to U+DCFF.
+    if "\udc80" <= char <= "\udcff":
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode()

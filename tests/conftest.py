@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from agg_pipeline.storage import attempts
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """An option of the suite's own."""
@@ -27,6 +29,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def one_thread() -> None:
     """Tests run side by side, and recorded values were made with one thread."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails in passing is tried again at once."""
+    monkeypatch.setattr(attempts, "PAUSES", (0.0, 0.0, 0.0))
 
 
 @pytest.fixture(scope="session")

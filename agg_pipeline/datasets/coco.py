@@ -12,10 +12,11 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
-from agg_pipeline.datasets.file_listing import check_layout, split_name
+from agg_pipeline.datasets.file_listing import check_layout, listed, split_name
 from agg_pipeline.datasets.images import check_size, ignore_mask, read_image
 from agg_pipeline.storage.rle import decode
 from agg_pipeline.storage.store import Store
+from schemas import limits
 from schemas.crop import MaskCrop, crop_mask
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask
@@ -70,8 +71,8 @@ def open_coco(store: Store, split: str) -> Dataset:
         path = f"annotations/instances_{split}.json"
     where = f"{store.url}/{path}"
     try:
-        content = store.read(path)
-    except OSError:
+        content = store.read(path, limits.DATASET_JSON_BYTES)
+    except FileNotFoundError:
         known = possible(split, (*splits(store), f"the path of a JSON file below {store.url}"))
         raise UserError(f"unknown split {split!r}, because {where} does not exist; {known}") from None
     truth = _parsed(content, where)
@@ -86,7 +87,7 @@ def open_coco(store: Store, split: str) -> Dataset:
         split=split_name(split),
         entries=tuple(entries),
         fingerprint=fingerprint(entries, [content]),
-        read=partial(_read, store),
+        reader=partial(_read, store),
         classes=tuple(truth.categories.values()),
         strays=partial(tuple, _stray_annotations(truth, of_image)),
     )
@@ -159,7 +160,7 @@ def _entries(
             "licence": truth.licences.get(image.get("license"), ABOUT.licence),
             "objects": [_object(each, truth.categories) for each in of_image.get(image["id"], [])],
         }
-        entries.append(ImageEntry(str(image["id"]), path, sizes.get(path, 0), annotation))
+        entries.append(listed(str(image["id"]), path, sizes.get(path), annotation))
     return sorted(entries, key=lambda entry: entry.image_id)
 
 

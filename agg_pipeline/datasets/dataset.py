@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
+from schemas.errors import ImageError
 from schemas.records import ImageEntry, ImageRecord
 
 Level = Literal["object", "part"]
@@ -53,7 +55,7 @@ class Dataset:
         split: name of the split; of a list file, its stem.
         entries: the images, sorted by image id; ids are unique.
         fingerprint: hex hash of the annotations and of every image's id, path and size.
-        read: reads an entry's image and masks; raises ImageError if they cannot be used. Can be pickled.
+        reader: reads the image and the masks of an entry without a problem. Can be pickled.
         classes: published class names, of objects or, where only parts are annotated, of parts; may be empty.
         strays: finds annotations that belong to no image; returns one line per annotation.
         selection: what ``selection.select`` chose or left out, for the plan; empty if the whole split is used.
@@ -63,7 +65,7 @@ class Dataset:
     split: str
     entries: tuple[ImageEntry, ...]
     fingerprint: str
-    read: Callable[[ImageEntry], ImageRecord]
+    reader: Callable[[ImageEntry], ImageRecord]
     classes: tuple[str, ...] = ()
     strays: Callable[[], Sequence[str]] = no_strays
     selection: Mapping[str, Any] = field(default_factory=dict)
@@ -74,9 +76,23 @@ class Dataset:
         return self.about.name
 
     @property
+    def read(self) -> Callable[[ImageEntry], ImageRecord]:
+        """Reads an entry's image and masks; can be pickled.
+
+        It raises ImageError if they cannot be used, and StorageError if they cannot be read now.
+        """
+        return partial(_read, self.reader)
+
+    @property
     def levels(self) -> tuple[Level, ...]:
         """Kinds of masks that the records hold: always objects, and parts where they are annotated."""
         return ("object", "part") if "part" in self.about.levels else ("object",)
+
+
+def _read(reader: Callable[[ImageEntry], ImageRecord], entry: ImageEntry) -> ImageRecord:
+    if entry.problem is not None:
+        raise ImageError(*entry.problem)
+    return reader(entry)
 
 
 def fingerprint(entries: Sequence[ImageEntry], annotations: Iterable[bytes]) -> str:

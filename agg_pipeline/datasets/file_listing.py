@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
 from agg_pipeline.storage.store import Store
-from schemas.errors import UserError
+from schemas import limits
+from schemas.errors import UnusableFileError, UserError
 from schemas.records import ImageEntry, ImageRecord
 from schemas.words import possible
 
@@ -121,8 +124,8 @@ def read_split(store: Store, split: str, folder: str = "", flags: bool = False) 
 def _read_ids(store: Store, path: str, flags: bool) -> list[str]:
     where = f"split file {store.url}/{path}"
     try:
-        text = store.read(path).decode("utf-8-sig")
-    except OSError:
+        text = store.read(path, limits.LIST_FILE_BYTES).decode("utf-8-sig")
+    except FileNotFoundError:
         raise UserError(f"{where} does not exist; it lists one image id per line") from None
     except UnicodeDecodeError:
         raise UserError(f"{where} is not a text file; it lists one image id per line") from None
@@ -145,7 +148,7 @@ def dataset_of_ids(
     ids: Sequence[str],
     image: str,
     annotation: str,
-    read: Callable[[ImageEntry], ImageRecord],
+    reader: Callable[[ImageEntry], ImageRecord],
     classes: tuple[str, ...],
 ) -> Dataset:
     """List a split that has one image file and one annotation file per id.
@@ -159,17 +162,30 @@ def dataset_of_ids(
         ids: image ids of the split, sorted.
         image: path of an image below the root, with ``{}`` for the id.
         annotation: path of an annotation below the root, with ``{}`` for the id.
-        read: reads an entry; its ``annotation`` is the annotation's path.
+        reader: reads an entry; its ``annotation`` is the annotation's path.
         classes: published class names.
     """
     paths = {image_id: image.format(image_id) for image_id in ids}
     sizes = store.sizes(paths.values())
-    entries = tuple(
-        ImageEntry(image_id, path, sizes.get(path, 0), annotation.format(image_id)) for image_id, path in paths.items()
+    entries, digest = read_annotations(
+        store,
+        [listed(image_id, path, sizes.get(path), annotation.format(image_id)) for image_id, path in paths.items()],
     )
-    contents = (read_or_empty(store, entry.annotation) for entry in entries)
     strays = partial(stray_stems, store, annotation.rpartition("/")[0], image.rpartition("/")[0])
-    return Dataset(about, split_name(split), entries, fingerprint(entries, contents), read, classes, strays)
+    return Dataset(about, split_name(split), entries, digest, reader, classes, strays)
+
+
+def listed(image_id: str, path: str, size: int | None, annotation: Any) -> ImageEntry:
+    """The entry of an image.
+
+    Args:
+        image_id: id of the image.
+        path: path of the image below the root.
+        size: bytes of the image file, as listed; None if it was not there.
+        annotation: as of ``ImageEntry``.
+    """
+    problem = ("unreadable_image", f"{path} does not exist") if size is None else None
+    return ImageEntry(image_id, path, size or 0, annotation, problem)
 
 
 def check_only_split(split: str, name: str) -> None:
@@ -247,9 +263,37 @@ def _stem(name: str) -> str:
     return name.rpartition(".")[0] or name
 
 
-def read_or_empty(store: Store, path: str) -> bytes:
-    """The bytes of a file; empty if it cannot be read, which is reported when its image is read."""
-    try:
-        return store.read(path)
-    except OSError:
-        return b""
+def read_annotations(
+    store: Store,
+    entries: Sequence[ImageEntry],
+    paths: Callable[[ImageEntry], Sequence[str]] = lambda entry: (entry.annotation,) if entry.annotation else (),
+) -> tuple[tuple[ImageEntry, ...], str]:
+    """Read the annotation files of listed images, for the fingerprint.
+
+    Args:
+        store: root of the data set.
+        entries: the images, sorted by id.
+        paths: paths of the annotation files of an image.
+
+    Returns:
+        The entries, marked where an annotation file does not exist or can never be read, and the fingerprint.
+
+    Raises:
+        StorageError: a file cannot be read now. A fingerprint without it would be that of other data.
+    """
+    marked = []
+
+    def contents() -> Iterator[bytes]:
+        for entry in entries:
+            problem = entry.problem
+            for path in paths(entry):
+                try:
+                    yield store.read(path, limits.IMAGE_FILE_BYTES)
+                except (FileNotFoundError, UnusableFileError) as error:
+                    what = error.what if isinstance(error, UnusableFileError) else "does not exist"
+                    problem = problem or ("unreadable_annotation", f"{path} {what}")
+                    yield b""
+            marked.append(replace(entry, problem=problem))
+
+    digest = fingerprint(entries, contents())
+    return tuple(marked), digest

@@ -17,8 +17,9 @@ from PIL import Image, UnidentifiedImageError
 from scipy.ndimage import find_objects
 
 from agg_pipeline.storage.store import Store
+from schemas import limits
 from schemas.crop import MaskCrop, crop_mask
-from schemas.errors import ImageError
+from schemas.errors import ImageError, UnusableFileError
 
 MAX_DENSE_ID = 65535
 """Largest instance id of a label map that is searched directly; larger ids are renumbered first."""
@@ -62,7 +63,12 @@ def read_image(store: Store, path: str) -> tuple[NDArray[np.uint8], str]:
 
 def file_sha256(store: Store, path: str) -> str:
     """The sha256 (hex) of an image file, which is not decoded; ImageError: unreadable_image."""
-    return hashlib.sha256(_content(store, path, "unreadable_image")).hexdigest()
+    try:
+        return hashlib.sha256(store.read(path, limits.IMAGE_FILE_BYTES)).hexdigest()
+    except FileNotFoundError:
+        raise ImageError("unreadable_image", f"{path} does not exist") from None
+    except UnusableFileError as error:
+        raise ImageError("unreadable_image", f"{path} {error.what}") from error
 
 
 @contextmanager
@@ -81,11 +87,9 @@ def _opened(store: Store, path: str, reason: str) -> Iterator[tuple[Image.Image,
 
 def _content(store: Store, path: str, reason: str) -> bytes:
     try:
-        return store.read(path)
-    except FileNotFoundError:
-        raise ImageError(reason, f"{path} does not exist") from None
-    except OSError as error:
-        raise ImageError(reason, f"{path}: {error.strerror}") from error
+        return store.read_listed(path, limits.IMAGE_FILE_BYTES)
+    except UnusableFileError as error:
+        raise ImageError(reason, f"{path} {error.what}") from error
 
 
 def _message(error: BaseException) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 from scipy.io import loadmat
 
 from agg_pipeline.storage.store import Store
-from schemas.errors import ImageError
+from schemas import limits
+from schemas.errors import ImageError, StorageError, UnusableFileError
 
 HDF5_SIGNATURE = b"\x89HDF"
 """First bytes of a file of MATLAB 7.3, which scipy cannot read."""
@@ -29,12 +30,14 @@ def read_mat(store: Store, path: str, variable: str) -> Any:
         ImageError: ``unreadable_annotation``, the file is missing, broken or of MATLAB 7.3, or lacks the variable.
     """
     try:
-        raw = store.read(path)
+        raw = store.read_listed(path, limits.MAT_FILE_BYTES)
         if raw.startswith(HDF5_SIGNATURE):
             raise NotImplementedError
         content = loadmat(io.BytesIO(raw))
-    except FileNotFoundError:
-        raise ImageError("unreadable_annotation", f"{path} does not exist") from None
+    except StorageError:
+        raise
+    except UnusableFileError as error:
+        raise ImageError("unreadable_annotation", f"{path} {error.what}") from error
     except NotImplementedError:
         raise ImageError(
             "unreadable_annotation",

@@ -9,13 +9,14 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
+from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.datasets.file_listing import (
     ALL,
     check_layout,
     check_only_split,
     files_by_stem,
-    read_or_empty,
+    listed,
+    read_annotations,
     split_name,
     stems_of_split,
     stray_stems,
@@ -122,23 +123,24 @@ def open_pairs(pairs: Pairs, store: Store, split: str) -> Dataset:
     entries = []
     for stem in stems_of_split(images, split, f"{store.url}/{pairs.images}"):
         path, size = images[stem]
-        mask_path = masks[stem][0] if stem in masks else None
-        entries.append(ImageEntry(stem, path, size, mask_path))
-    annotations = (read_or_empty(store, entry.annotation) for entry in entries if entry.annotation)
+        if stem in masks:
+            entries.append(listed(stem, path, size, masks[stem][0]))
+        else:
+            problem = "unreadable_annotation", f"{pairs.masks} has no mask for {path}"
+            entries.append(ImageEntry(stem, path, size, None, problem))
+    marked, digest = read_annotations(store, entries)
     return Dataset(
         about=pairs.about,
         split=split_name(split),
-        entries=tuple(entries),
-        fingerprint=fingerprint(entries, annotations),
-        read=partial(_read, pairs, store),
+        entries=marked,
+        fingerprint=digest,
+        reader=partial(_read, pairs, store),
         strays=partial(stray_stems, store, pairs.masks, pairs.images),
     )
 
 
 def _read(pairs: Pairs, store: Store, entry: ImageEntry) -> ImageRecord:
     pixels, sha256 = read_image(store, entry.path)
-    if entry.annotation is None:
-        raise ImageError("unreadable_annotation", f"{pairs.masks} has no mask for {entry.path}")
     labels, ignored = pairs.read_truth(store, entry.annotation)
     check_size(labels.shape, pixels.shape[:2], entry.annotation)
     objects = tuple(ObjectMask(instance_id, None, mask) for instance_id, mask in instance_masks(labels))

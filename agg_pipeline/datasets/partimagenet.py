@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
 
-from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
+from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.datasets.file_listing import (
     check_layout,
     files_by_stem,
     is_list_file,
+    listed,
+    read_annotations,
     read_list,
-    read_or_empty,
     split_name,
     stems_of_split,
     stray_stems,
@@ -36,6 +38,7 @@ ABOUT = About(
     download="the images to images/<split>/, the index PNGs to annotations/<split>/, and the class names (a COCO list "
     "of categories with id and name) to class_names.json",
 )
+CLASS_NAMES = "class_names.json"
 BACKGROUND = 40
 """Class index of the background in the published masks; every other index, 0 included, is a part class."""
 
@@ -67,14 +70,16 @@ def open_partimagenet(store: Store, split: str) -> Dataset:
     entries = []
     for stem in stems_of_split(images, split, f"{store.url}/{images_folder}"):
         path, size = images[stem]
-        entries.append(ImageEntry(stem, path, size, f"{masks_folder}/{stem}.png"))
-    annotations = (read_or_empty(store, entry.annotation) for entry in entries if entry.image_id in masks)
+        entries.append(listed(stem, path, size, masks[stem][0] if stem in masks else f"{masks_folder}/{stem}.png"))
+    marked, digest = read_annotations(store, entries)
+    # The names decide labels, and so what another run would make of the same masks.
+    digest = hashlib.blake2b(f"{digest}{sorted(names.items())}".encode(), digest_size=16).hexdigest()
     return Dataset(
         about=ABOUT,
         split=split_name(split),
-        entries=tuple(entries),
-        fingerprint=fingerprint(entries, annotations),
-        read=partial(_read, store, names),
+        entries=marked,
+        fingerprint=digest,
+        reader=partial(_read, store, names),
         classes=tuple(names.values()),
         strays=partial(stray_stems, store, masks_folder, images_folder),
     )
@@ -89,11 +94,11 @@ def _folder_of(store: Store, stems: list[str]) -> str:
 
 def _class_names(store: Store) -> dict[int, str]:
     """Class index -> name, sorted by index."""
-    content = store.read_json("class_names.json")
+    content = store.read_json(CLASS_NAMES)
     try:
         names = {int(category["id"]): str(category["name"]) for category in content["categories"]}
     except (TypeError, KeyError, ValueError) as error:
-        raise UserError(f"{store.url}/class_names.json has no list of categories with id and name: {error}") from error
+        raise UserError(f"{store.url}/{CLASS_NAMES} has no list of categories with id and name: {error}") from error
     return dict(sorted(names.items()))
 
 
@@ -107,7 +112,7 @@ def _read(store: Store, names: Mapping[int, str], entry: ImageEntry) -> ImageRec
     for number, mask in instance_masks(numbered):
         index = number - 1
         if index not in names:
-            what = f"{entry.annotation} has class index {index}, which class_names.json does not name"
+            what = f"{entry.annotation} has class index {index}, which {CLASS_NAMES} does not name"
             raise ImageError("unreadable_annotation", what)
         parts.append(PartMask(str(index), names[index], names[index].lower(), mask))
     objects: tuple[ObjectMask, ...] = ()

@@ -8,7 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agg_pipeline.datasets.dataset import About, Dataset
-from agg_pipeline.datasets.file_listing import check_layout, dataset_of_ids, list_files, read_split
+from agg_pipeline.datasets.file_listing import (
+    check_layout,
+    list_files,
+    listed,
+    read_annotations,
+    read_split,
+    split_name,
+    stray_stems,
+)
 from agg_pipeline.datasets.images import check_size, ignore_mask, instance_masks, read_image, read_labels
 from agg_pipeline.datasets.sbd import CATEGORIES
 from agg_pipeline.storage.store import Store
@@ -27,6 +35,12 @@ ABOUT = About(
 )
 LISTS = "ImageSets/Segmentation/"
 """Folder of the list files."""
+IMAGE = "JPEGImages/{}.jpg"
+"""Path of an image, by its id."""
+OBJECTS = "SegmentationObject/{}.png"
+"""Path of the instance map, by image id."""
+CLASSES = "SegmentationClass/{}.png"
+"""Path of the class map, by image id; it may be missing, and then no object has a class."""
 IGNORED = 255
 """Palette index of ignored pixels."""
 
@@ -48,18 +62,28 @@ def open_pascal_voc(store: Store, split: str) -> Dataset:
     """
     check_layout(store, ABOUT)
     ids = read_split(store, split, LISTS)
-    return dataset_of_ids(
-        store, ABOUT, split, ids, "JPEGImages/{}.jpg", "SegmentationObject/{}.png", partial(_read, store), CATEGORIES
+    sizes = store.sizes(IMAGE.format(image_id) for image_id in ids)
+    classes = store.sizes(CLASSES.format(image_id) for image_id in ids)
+    entries, digest = read_annotations(
+        store,
+        [
+            listed(image_id, path, sizes.get(path), (OBJECTS.format(image_id), map_ if map_ in classes else None))
+            for image_id, path, map_ in ((each, IMAGE.format(each), CLASSES.format(each)) for each in ids)
+        ],
+        lambda entry: [path for path in entry.annotation if path is not None],
     )
+    strays = partial(stray_stems, store, "SegmentationObject", "JPEGImages")
+    return Dataset(ABOUT, split_name(split), entries, digest, partial(_read, store), CATEGORIES, strays)
 
 
 def _read(store: Store, entry: ImageEntry) -> ImageRecord:
     pixels, sha256 = read_image(store, entry.path)
     # Palette indices, not grey levels: as grey levels the ids 1 and 16 are the same.
-    labels = read_labels(store, entry.annotation)
-    check_size(labels.shape, pixels.shape[:2], entry.annotation)
+    objects_path, classes_path = entry.annotation
+    labels = read_labels(store, objects_path)
+    check_size(labels.shape, pixels.shape[:2], objects_path)
     ignored = labels == IGNORED
-    classes = _classes(store, entry.annotation.replace("SegmentationObject", "SegmentationClass"), labels.shape)
+    classes = None if classes_path is None else _classes(store, classes_path, labels.shape)
     objects = tuple(
         ObjectMask(instance_id, None if classes is None else _category(mask, classes), mask)
         for instance_id, mask in instance_masks(np.where(ignored, 0, labels))
@@ -67,10 +91,8 @@ def _read(store: Store, entry: ImageEntry) -> ImageRecord:
     return ImageRecord(entry.image_id, entry.path, sha256, ABOUT.licence, pixels, objects, ignore_mask(ignored))
 
 
-def _classes(store: Store, path: str, size: tuple[int, ...]) -> NDArray[np.int64] | None:
-    """The (H, W) class numbers that the set publishes beside the instances; None if they are not there."""
-    if not store.exists(path):
-        return None
+def _classes(store: Store, path: str, size: tuple[int, ...]) -> NDArray[np.int64]:
+    """The (H, W) class numbers that the set publishes beside the instances."""
     labels = read_labels(store, path)
     check_size(labels.shape, size, path)
     return labels

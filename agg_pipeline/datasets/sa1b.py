@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from heapq import nsmallest
 from operator import attrgetter, itemgetter
@@ -15,8 +16,9 @@ from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
 from agg_pipeline.datasets.file_listing import ALL, check_layout, is_list_file, read_list, split_name
 from agg_pipeline.datasets.images import check_size, read_image
 from agg_pipeline.storage.store import Store
+from schemas import limits
 from schemas.crop import MaskCrop, area, intersection
-from schemas.errors import ImageError, UserError
+from schemas.errors import ImageError, UnusableFileError, UserError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask
 from schemas.words import possible
 from stages.draws import uniforms
@@ -71,27 +73,34 @@ def open_sa1b(store: Store, split: str) -> Dataset:
     by_id = attrgetter("image_id")
     entries = nsmallest(EVAL_IMAGES, listed, by_id) if split == EVAL else sorted(listed, key=by_id)
     if wanted is not None and len(entries) < len(wanted):
-        missing = min(wanted - {entry.image_id for entry in entries})
-        raise UserError(f"{split} lists {missing}, which is not in {store.url}/images")
+        first = min(wanted - {entry.image_id for entry in entries})
+        raise UserError(f"{split} lists {first}, which is not in {store.url}/images")
     if not entries:
         raise UserError(f"{store.url}/images has no .jpg file")
+    missing: list[int] = []
+    digest = fingerprint(entries, _annotation_sizes(store, entries, missing))
+    for number in missing:
+        problem = "unreadable_annotation", f"annotations/{entries[number].image_id}.json does not exist"
+        entries[number] = replace(entries[number], problem=problem)
     return Dataset(
         about=ABOUT,
         split=split_name(split),
         entries=tuple(entries),
-        fingerprint=fingerprint(entries, _annotation_sizes(store, entries)),
-        read=partial(_read, store, split == EVAL),
+        fingerprint=digest,
+        reader=partial(_read, store, split == EVAL),
         strays=partial(_strays, store),
     )
 
 
-def _annotation_sizes(store: Store, entries: Sequence[ImageEntry]) -> Iterator[bytes]:
-    """The size of each entry's annotation as text; empty if the annotation is missing."""
+def _annotation_sizes(store: Store, entries: Sequence[ImageEntry], missing: list[int]) -> Iterator[bytes]:
+    """The size of each entry's annotation as text; empty if it is missing, and the entry's number is put on a list."""
     # A sorted list of short texts takes less memory than a dict.
     listed = sorted(f"{stem}/{size}" for stem, size in _stems(store, "annotations", ".json"))
-    for entry in entries:
+    for number, entry in enumerate(entries):
         place = bisect_left(listed, f"{entry.image_id}/")
         stem, _, size = listed[place].partition("/") if place < len(listed) else ("", "", "")
+        if stem != entry.image_id:
+            missing.append(number)
         yield size.encode() if stem == entry.image_id else b""
 
 
@@ -127,12 +136,12 @@ def _read(store: Store, choose: bool, entry: ImageEntry) -> ImageRecord:
 def _segmentations(store: Store, path: str, size: tuple[int, int]) -> dict[int, Any]:
     """The segmentations of an image, by annotation id."""
     try:
-        truth = json.loads(store.read(path))
+        truth = json.loads(store.read_listed(path, limits.JSON_BYTES))
         given_size = truth["image"]["height"], truth["image"]["width"]
         annotations = [(item["id"], item["segmentation"]) for item in truth["annotations"]]
-    except FileNotFoundError:
-        raise ImageError("unreadable_annotation", f"{path} does not exist") from None
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except UnusableFileError as error:
+        raise ImageError("unreadable_annotation", f"{path} {error.what}") from error
+    except (KeyError, TypeError, ValueError) as error:
         raise ImageError("unreadable_annotation", f"{path} is not an annotation of SA-1B: {error!r}") from error
     ids = [number for number, _ in annotations]
     if not all(isinstance(number, int) and 0 <= number < MAX_ID for number in ids) or len(set(ids)) < len(ids):

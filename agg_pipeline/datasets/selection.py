@@ -59,7 +59,7 @@ def select(dataset: Dataset, selection: Selection) -> Dataset:
         dataset,
         entries=entries,
         fingerprint=hashlib.blake2b(repr(described).encode(), digest_size=16).hexdigest(),
-        read=partial(_read, dataset.read, wanted, skipped),
+        reader=partial(_read, dataset.reader, wanted, skipped),
         selection={
             "classes": sorted(wanted),
             "skip_classes": sorted(skipped),

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from agg_pipeline.storage.disk import TEMPORARY
 from agg_pipeline.storage.lock import LOCK
-from agg_pipeline.storage.store import TEMPORARY, Store
+from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.errors import UserError
 from schemas.words import plural

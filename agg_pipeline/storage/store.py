@@ -1,23 +1,33 @@
-"""Files through fsspec: the one place that knows the difference between a disk and an object store."""
+"""Files through fsspec: the one place that knows the difference between a disk and an object store.
+
+A file that cannot be read or written at the moment (no permission, a lost mount, no network) is tried again several
+times. After that it is a ``StorageError``, which stops a run and says nothing about the file. A file that is not there
+is a ``FileNotFoundError``, and what can never be read as a file is an ``UnusableFileError``.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import uuid
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, TypeVar, cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from schemas.errors import StorageError, UserError
+from agg_pipeline.storage import attempts, disk
+from agg_pipeline.storage.attempts import attempt, cause
+from schemas import limits
+from schemas.errors import StorageError, UnusableFileError, UserError
+from schemas.words import printable
 
-TEMPORARY = ".tmp-"
+T = TypeVar("T")
 REQUESTS = 32
 """Files of an object store that are read at a time: each waits for the network most of the time."""
 
@@ -34,6 +44,15 @@ class Store:
         except (ImportError, ValueError) as error:
             raise UserError(f"cannot open {self.url}: {error}") from error
         return filesystem, root.rstrip("/")
+
+    def _named(self, path: str) -> str:
+        """A path for a message."""
+        return printable(f"{self.url}/{path}".rstrip("/"))
+
+    def _attempt(
+        self, path: str, action: Callable[[], T], doing: str = "read", pauses: Sequence[float] | None = None
+    ) -> T:
+        return attempt(self._named(path), action, doing, pauses, self.is_local())
 
     def is_local(self) -> bool:
         """Whether it is a folder of this machine's file system."""
@@ -64,59 +83,118 @@ class Store:
         above = self.above()
         return Store(name) if above is None else above.below(name)
 
-    def read(self, path: str) -> bytes:
-        """The bytes of a file; FileNotFoundError if there is none."""
-        filesystem, root = self._open()
-        return cast(bytes, filesystem.cat_file(f"{root}/{path}"))
+    def read(self, path: str, limit: int = limits.FILE_BYTES) -> bytes:
+        """The bytes of a file.
 
-    def read_all(self, paths: Sequence[str]) -> Iterator[bytes]:
-        """The bytes of many files, in their order; FileNotFoundError if one is missing."""
+        Args:
+            path: path of the file.
+            limit: most bytes that it may have.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            UnusableFileError: it is no regular file, or it is too large.
+            StorageError: it cannot be read now.
+        """
+        filesystem, root = self._open()
+        place = f"{root}/{path}"
+        if isinstance(filesystem, LocalFileSystem):
+            return self._attempt(path, lambda: disk.read_regular(place, limit))
+        size = self._attempt(path, lambda: int(filesystem.info(place)["size"] or 0))
+        disk.check_size(self._named(path), size, limit)
+        return cast(bytes, self._attempt(path, lambda: filesystem.cat_file(place)))
+
+    def read_listed(self, path: str, limit: int = limits.FILE_BYTES) -> bytes:
+        """The bytes of a file that was there when its folder was listed; the errors are those of ``read``.
+
+        Raises:
+            StorageError: also if the file is gone, because another process may see it, or this one later.
+        """
+        for pause in (*attempts.PAUSES, None):
+            try:
+                return self.read(path, limit)
+            except FileNotFoundError:
+                if pause is None:
+                    break
+            time.sleep(pause)
+        raise StorageError(f"{self._named(path)} was there when its folder was listed, and is not there now")
+
+    def read_all(self, paths: Sequence[str], limit: int = limits.FILE_BYTES) -> Iterator[bytes]:
+        """The bytes of many files, in their order; the errors are those of ``read``.
+
+        On an object store, their sizes are not looked up: the caller knows them from ``listing``.
+        """
         filesystem, root = self._open()
         if isinstance(filesystem, LocalFileSystem):
-            # Several times as fast as fsspec, which matters for a hundred thousand small files.
             for path in paths:
-                yield Path(f"{root}/{path}").read_bytes()
+                yield self._attempt(path, partial(disk.read_regular, f"{root}/{path}", limit))
             return
+
+        def fetch(path: str) -> bytes:
+            return cast(bytes, self._attempt(path, lambda: filesystem.cat_file(f"{root}/{path}")))
+
         with ThreadPoolExecutor(REQUESTS) as pool:
-            yield from pool.map(self.read, paths)
+            yield from pool.map(fetch, paths)
 
     def open(self, path: str) -> IO[bytes]:
-        """A file opened for reading, to be closed by the caller."""
+        """A file opened for reading, to be closed by the caller; the errors are those of ``read``."""
         filesystem, root = self._open()
-        return cast(IO[bytes], filesystem.open(f"{root}/{path}", "rb"))
+        place = f"{root}/{path}"
+        if isinstance(filesystem, LocalFileSystem):
+            return self._attempt(path, lambda: disk.open_regular(place))
+        return cast(IO[bytes], self._attempt(path, lambda: filesystem.open(place, "rb")))
 
     def exists(self, path: str = "") -> bool:
-        """Whether there is such a file or folder."""
+        """Whether there is such a file or folder; StorageError if that cannot be found out."""
         filesystem, root = self._open()
-        filesystem.invalidate_cache()
-        return bool(filesystem.exists(f"{root}/{path}".rstrip("/")))
-
-    def files(self, folder: str = "") -> list[str]:
-        """All files below a folder, sorted; empty if there is no such folder."""
-        filesystem, root = self._open()
-        filesystem.invalidate_cache()
-        return sorted(path.removeprefix(root).lstrip("/") for path in filesystem.find(f"{root}/{folder}".rstrip("/")))
+        place = f"{root}/{path}".rstrip("/") or "/"
+        try:
+            if isinstance(filesystem, LocalFileSystem):
+                self._attempt(path, lambda: Path(place).stat())
+                return True
+            filesystem.invalidate_cache()
+            return bool(self._attempt(path, lambda: filesystem.exists(place)))
+        except (FileNotFoundError, UnusableFileError):
+            return False
 
     def is_file(self) -> bool:
         """Whether there is a file in the place of the folder."""
         filesystem, root = self._open()
-        return bool(filesystem.isfile(root))
+        try:
+            if isinstance(filesystem, LocalFileSystem):
+                return not self._attempt("", lambda: disk.is_folder(root or "/"))
+            return bool(self._attempt("", lambda: filesystem.isfile(root)))
+        except (FileNotFoundError, UnusableFileError):
+            return False
 
-    def listing(self, folder: str) -> Iterator[tuple[str, int]]:
-        """(name, bytes) of the files directly in a folder, in no order; none if there is no such folder."""
+    def files(self, folder: str = "") -> list[str]:
+        """All files below a folder, sorted; empty if there is no such folder. Links to folders are not followed."""
         filesystem, root = self._open()
         place = f"{root}/{folder}".rstrip("/")
         if isinstance(filesystem, LocalFileSystem):
-            # fsspec makes a dict of a kilobyte for every file, too much for a folder of a million.
-            try:
-                with os.scandir(place) as found:
-                    yield from ((item.name, item.stat().st_size) for item in found if item.is_file())
-            except (FileNotFoundError, NotADirectoryError):
-                return
-            return
-        filesystem.invalidate_cache()
+            found = self._attempt(folder, lambda: disk.files_below(place))
+        else:
+            filesystem.invalidate_cache()
+            found = self._attempt(folder, lambda: filesystem.find(place))
+        return sorted(path.removeprefix(root).lstrip("/") for path in found)
+
+    def listing(self, folder: str) -> Iterator[tuple[str, int]]:
+        """(name, bytes) of the files directly in a folder, in no order; none if there is no such folder.
+
+        Names that are not UTF-8 have surrogates, as everywhere in Python.
+        """
+        filesystem, root = self._open()
+        place = f"{root}/{folder}".rstrip("/") or "/"
         try:
-            listed = filesystem.ls(place, detail=True)
+            if isinstance(filesystem, LocalFileSystem):
+                # fsspec makes a dict of a kilobyte for every file, too much for a folder of a million.
+                with self._attempt(folder, lambda: os.scandir(place)) as found:
+                    for item in found:
+                        size = self._attempt(f"{folder}/{item.name}", partial(disk.file_size, item))
+                        if size is not None:
+                            yield item.name, size
+                return
+            filesystem.invalidate_cache()
+            listed = self._attempt(folder, lambda: filesystem.ls(place, detail=True))
         except FileNotFoundError:
             return
         for info in listed:
@@ -126,10 +204,13 @@ class Store:
     def names(self, folder: str = "") -> list[str]:
         """Names of the files and folders directly in a folder, sorted; none if there is no such folder."""
         filesystem, root = self._open()
-        filesystem.invalidate_cache()
+        place = f"{root}/{folder}".rstrip("/") or "/"
         try:
-            listed = filesystem.ls(f"{root}/{folder}".rstrip("/"), detail=False)
-        except (FileNotFoundError, NotADirectoryError):
+            if isinstance(filesystem, LocalFileSystem):
+                return self._attempt(folder, lambda: sorted(item.name for item in Path(place).iterdir()))
+            filesystem.invalidate_cache()
+            listed = self._attempt(folder, lambda: filesystem.ls(place, detail=False))
+        except FileNotFoundError:
             return []
         return sorted(path.rstrip("/").rpartition("/")[2] for path in listed)
 
@@ -138,7 +219,9 @@ class Store:
         filesystem, root = self._open()
         place = f"{root}/{folder}".rstrip("/")
         names = (name for name in self.names(folder) if not name.startswith("."))
-        return [name for name in names if filesystem.isdir(f"{place}/{name}")]
+        return [
+            name for name in names if self._attempt(f"{folder}/{name}", partial(filesystem.isdir, f"{place}/{name}"))
+        ]
 
     def sizes(self, paths: Iterable[str]) -> dict[str, int]:
         """Bytes of those of the files that are there; each of their folders is listed once."""
@@ -151,96 +234,95 @@ class Store:
         """Put a file in place as a whole or not at all.
 
         On a disk: an attempt-unique temporary name, flushed, then a rename. On an object store: one put, which is
-        atomic there. StorageError (disk full, no permission) leaves no file behind.
+        atomic there.
+
+        Raises:
+            StorageError: the disk is full, there is no permission, or the store does not answer; no file is left.
         """
         filesystem, root = self._open()
         target = f"{root}/{path}"
-        with self._writing(path):
-            if not isinstance(filesystem, LocalFileSystem):
-                filesystem.pipe_file(target, content)
-                return
-            temporary = _written(Path(target), content)
-            try:
-                temporary.replace(target)
-            finally:
-                temporary.unlink(missing_ok=True)
+        if isinstance(filesystem, LocalFileSystem):
+            self._change(path, lambda: disk.replace(Path(target), content))
+        else:
+            self._change(path, lambda: filesystem.pipe_file(target, content), pauses=attempts.PAUSES)
 
     def create(self, path: str, content: bytes) -> bool:
-        """Put a file in place only if there is none; whether it was done."""
+        """Put a file in place only if there is none; whether this content is there now.
+
+        It is atomic on a disk, and on the object stores whose fsspec implementation has conditional puts (S3, Google
+        Cloud Storage); on others, two runs that start in the same instant are not told apart.
+        """
         filesystem, root = self._open()
         target = f"{root}/{path}"
-        with self._writing(path):
-            if not isinstance(filesystem, LocalFileSystem):
-                # Not atomic on every store: two runs that start in the same instant are not told apart there.
-                if filesystem.exists(target):
-                    return False
-                filesystem.pipe_file(target, content)
-                return True
-            temporary = _written(Path(target), content)
-            try:
-                Path(target).hardlink_to(temporary)
-            except FileExistsError:
-                return False
-            except OSError:
-                # A file system without links: another run may see the file before its content is there.
-                return _created(Path(target), content)
-            finally:
-                temporary.unlink()
-        return True
+        if isinstance(filesystem, LocalFileSystem):
+            return self._change(path, lambda: disk.create(Path(target), content))
 
-    @contextmanager
-    def _writing(self, path: str) -> Iterator[None]:
+        def put() -> bool:
+            try:
+                filesystem.pipe_file(target, content, mode="create")
+            except FileExistsError:
+                # An earlier attempt may have succeeded although its answer was lost.
+                return bool(filesystem.cat_file(target) == content)
+            return True
+
+        return self._change(path, put, pauses=attempts.PAUSES)
+
+    def rewrite(self, path: str, content: bytes) -> None:
+        """Change the content of a small file that is there, never making one on a disk.
+
+        Args:
+            path: path of the file.
+            content: as many bytes as the file has.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            StorageError: it cannot be written now.
+        """
+        filesystem, root = self._open()
+        target = f"{root}/{path}"
+        if isinstance(filesystem, LocalFileSystem):
+            self._attempt(path, lambda: disk.overwrite(target, content), "write")
+        elif self.exists(path):
+            self._attempt(path, lambda: filesystem.pipe_file(target, content), "write")
+        else:
+            raise FileNotFoundError(errno.ENOENT, "does not exist", self._named(path))
+
+    def _change(self, path: str, action: Callable[[], T], doing: str = "write", pauses: Sequence[float] = ()) -> T:
+        """Change a folder; whatever is in the way is a StorageError."""
         try:
-            yield
-        except OSError as error:
-            raise StorageError(f"cannot write {self.url}/{path}: {error.strerror or error}") from error
+            return self._attempt(path, action, doing, pauses)
+        except (FileNotFoundError, UnusableFileError) as error:
+            raise StorageError(f"cannot {doing} {self._named(path)}: {cause(error.__cause__ or error)}") from error
 
     def remove(self, path: str) -> None:
-        """Delete a file if it is there."""
+        """Delete a file if it is there; StorageError if it cannot be deleted."""
         filesystem, root = self._open()
-        try:
-            filesystem.rm_file(f"{root}/{path}")
-        except FileNotFoundError:
-            return
+
+        def delete() -> None:
+            try:
+                if isinstance(filesystem, LocalFileSystem):
+                    Path(f"{root}/{path}").unlink()
+                else:
+                    filesystem.rm_file(f"{root}/{path}")
+            except FileNotFoundError:
+                return
+
+        self._change(path, delete, "delete")
 
     def remove_all(self, paths: Iterable[str]) -> None:
         """Delete those of the files that are there."""
         for path in paths:
             self.remove(path)
 
-    def read_json(self, path: str) -> Any:
+    def read_json(self, path: str, limit: int = limits.JSON_BYTES) -> Any:
         """A JSON file; UserError if it is missing or broken."""
         try:
-            return json.loads(self.read(path))
+            return json.loads(self.read(path, limit))
         except FileNotFoundError:
-            raise UserError(f"{self.url}/{path} does not exist") from None
+            raise UserError(f"{self._named(path)} does not exist") from None
         except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise UserError(f"{self.url}/{path} is not JSON: {error}") from error
+            raise UserError(f"{self._named(path)} is not JSON: {error}") from error
 
     def write_json(self, path: str, value: Any) -> None:
         """A JSON file with sorted keys, the same bytes for the same value."""
         self.write(path, (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
-
-
-def _written(place: Path, content: bytes) -> Path:
-    """A temporary file beside ``place``, with all of the content on disk; no file if that fails."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    temporary = place.with_name(f"{TEMPORARY}{place.name}-{uuid.uuid4().hex}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return temporary
-
-
-def _created(place: Path, content: bytes) -> bool:
-    try:
-        with place.open("xb") as file:
-            file.write(content)
-    except FileExistsError:
-        return False
-    return True

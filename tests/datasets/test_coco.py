@@ -157,7 +157,9 @@ def test_listing_opens_the_json_only(tmp_path, monkeypatch):
     for method in ("read", "open"):
         original = getattr(Store, method)
         monkeypatch.setattr(
-            Store, method, lambda self, path, original=original: opened.append(path) or original(self, path)
+            Store,
+            method,
+            lambda self, path, *limit, original=original: opened.append(path) or original(self, path, *limit),
         )
     dataset = open_dataset("coco", str(tmp_path), "val2017")
     assert opened == ["annotations/instances_val2017.json"]

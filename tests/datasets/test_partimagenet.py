@@ -146,8 +146,8 @@ def test_parts_of_an_image_are_found_in_any_split(root, where):
 
 
 def test_parts_that_cannot_be_read_are_an_error(root):
-    parts_of = open_parts(str(root))
     (root / "annotations" / "val" / "n01_1.png").unlink()
+    parts_of = open_parts(str(root))
     with pytest.raises(UserError, match=r"image n01_1 cannot be read: annotations/val/n01_1\.png does not exist"):
         parts_of("n01_1")
 

@@ -75,7 +75,9 @@ def test_listing_opens_no_image_and_reading_opens_its_own(root, monkeypatch):
     for method in ("read", "open"):
         original = getattr(Store, method)
         monkeypatch.setattr(
-            Store, method, lambda self, path, original=original: opened.append(path) or original(self, path)
+            Store,
+            method,
+            lambda self, path, *limit, original=original: opened.append(path) or original(self, path, *limit),
         )
     dataset = open_dataset("sbd", str(root), "train")
     assert "train.txt" in opened

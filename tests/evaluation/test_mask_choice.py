@@ -86,7 +86,7 @@ def test_several_processes_choose_the_same(request):
 def counting(dataset):
     """The data set, and the list of the images that it is asked for."""
     asked = []
-    return dataclasses.replace(dataset, read=lambda entry: asked.append(entry.image_id) or dataset.read(entry)), asked
+    return dataclasses.replace(dataset, reader=lambda entry: asked.append(entry.image_id) or dataset.read(entry)), asked
 
 
 def test_only_the_images_of_the_first_masks_are_read():

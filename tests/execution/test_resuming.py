@@ -11,8 +11,9 @@ from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.execution import resuming
 from agg_pipeline.execution.resuming import claim
 from agg_pipeline.execution.shard_files import PLAN, sidecars
+from agg_pipeline.storage.disk import TEMPORARY
 from agg_pipeline.storage.lock import LOCK
-from agg_pipeline.storage.store import TEMPORARY, Store
+from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
 from schemas.tables import FILES
 from tests.execution.test_shard_files import flip, truncate
@@ -45,8 +46,10 @@ def test_finished_shards_are_kept(built, toy_plan):
 def test_nothing_is_read_twice_and_no_table_at_all(built, toy_plan, monkeypatch):
     read, listed, written = [], [], []
     original = Store.read_all, Store.read, Store.listing
-    monkeypatch.setattr(Store, "read_all", lambda self, paths: read.extend(paths) or original[0](self, paths))
-    monkeypatch.setattr(Store, "read", lambda self, path: read.append(path) or original[1](self, path))
+    monkeypatch.setattr(
+        Store, "read_all", lambda self, paths, *limit: read.extend(paths) or original[0](self, paths, *limit)
+    )
+    monkeypatch.setattr(Store, "read", lambda self, path, *limit: read.append(path) or original[1](self, path, *limit))
     monkeypatch.setattr(Store, "listing", lambda self, folder: listed.append(folder) or original[2](self, folder))
     monkeypatch.setattr(Store, "write", lambda _self, path, _content: written.append(path))
     claim(built, DATABASE_LAYOUT, toy_plan)

@@ -193,7 +193,7 @@ def test_text_is_escaped(database: ProposalDatabase, tmp_path: Path) -> None:
             raise ImageError("unreadable_image", "<script>alert(1)</script>")
         return read(entry)
 
-    page = page_of(database, tmp_path, dataset=replace(DATASET, read=failing))
+    page = page_of(database, tmp_path, dataset=replace(DATASET, reader=failing))
     assert page.text.count(CATEGORY) == 6
     assert not page.of("script") and not page.of("as")
     assert any("<script>alert(1)</script>" in text for text in page.text)
@@ -242,7 +242,7 @@ def test_what_cannot_be_drawn_becomes_a_line(database: ProposalDatabase, tmp_pat
         record = read(entry)
         return replace(record, sha256="other") if entry.image_id == "image_4" else record
 
-    changed = replace(DATASET, read=failing, entries=ENTRIES[:5])
+    changed = replace(DATASET, reader=failing, entries=ENTRIES[:5])
     assert write_gallery(database, changed, Store(str(tmp_path)), "gallery.html", 9, 0) == 1
     page = Page((tmp_path / "gallery.html").read_text())
     problems = [text for text in page.text if text.startswith("This image cannot be shown")]

@@ -8,7 +8,8 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from agg_pipeline.storage.store import TEMPORARY, Store
+from agg_pipeline.storage.disk import TEMPORARY
+from agg_pipeline.storage.store import Store
 from schemas.errors import StorageError, UserError
 
 

@@ -26,12 +26,12 @@ def test_images_without_objects_do_not_shift_the_weights(data):
         record = full.read(entry)
         return record if entry.image_id == "im_3" else replace(record, objects=())
 
-    mixture = DatasetMixture([replace(full, read=read), demo], (1.0, 1.0))
+    mixture = DatasetMixture([replace(full, reader=read), demo], (1.0, 1.0))
     rng = generator(0)
     drawn = [mixture.draw(rng).image_id for _ in range(400)]
     assert 0.4 < sum(name.startswith("demo") for name in drawn) / len(drawn) < 0.6
     assert "im_3" in drawn
-    bare = replace(full, read=lambda entry: replace(full.read(entry), objects=()))
+    bare = replace(full, reader=lambda entry: replace(full.read(entry), objects=()))
     with pytest.raises(UserError, match="none of 100 images drawn from folder holds an object"):
         DatasetMixture([bare]).draw(rng)
 
@@ -52,7 +52,7 @@ def test_images_are_kept_within_the_budget(data):
         return full.read(entry)
 
     size = full.read(full.entries[0]).pixels.nbytes
-    three = replace(full, read=counted, entries=full.entries[:3])
+    three = replace(full, reader=counted, entries=full.entries[:3])
 
     def drawn(images):
         read.clear()

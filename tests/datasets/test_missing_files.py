@@ -1,0 +1,81 @@
+"""What is missing when a set is listed is a reject; what cannot be read later stops the run."""
+
+import errno
+import os
+import shutil
+
+import pytest
+
+from agg_pipeline.datasets.registry import open_dataset
+from agg_pipeline.storage import disk
+from schemas.errors import ImageError, StorageError
+
+SETS = {
+    "sbd-mini": ("sbd", "train", "inst"),
+    "grabcut-mini": ("grabcut", None, "boundary_GT"),
+    "pascal-part-mini": ("pascal_part", None, "Annotations_Part"),
+}
+
+
+@pytest.fixture(params=sorted(SETS))
+def copied(request, shared, tmp_path):
+    """A small set: function that lists it, its root, and its folder of annotations."""
+    name, split, annotations = SETS[request.param]
+    root = tmp_path / "set"
+    shutil.copytree(shared / "data" / request.param, root, copy_function=shutil.copyfile)
+    return lambda: open_dataset(name, str(root), split), root, annotations
+
+
+@pytest.mark.parametrize("what", ["image", "annotation"])
+def test_missing_when_listed(copied, what):
+    open_set, root, annotations = copied
+    before = open_set()
+    entry = before.entries[0]
+    path = root / (entry.path if what == "image" else entry.annotation)
+    path.unlink()
+    listed = open_set()
+    if what == "image" and annotations == "boundary_GT":
+        # The images are what is listed.
+        assert len(listed.entries) == len(before.entries) - 1
+        return
+    assert listed.fingerprint != before.fingerprint
+    with pytest.raises(ImageError) as error:
+        listed.read(listed.entries[0])
+    assert error.value.reason == f"unreadable_{what}"
+    assert "does not exist" in error.value.detail or "has no mask for" in error.value.detail
+    assert str(root) not in error.value.detail
+
+
+@pytest.mark.parametrize("what", ["image", "annotation"])
+def test_gone_after_listing(copied, what):
+    open_set, root, _ = copied
+    listed = open_set()
+    entry = listed.entries[0]
+    (root / (entry.path if what == "image" else entry.annotation)).unlink()
+    with pytest.raises(StorageError, match="was there when its folder was listed, and is not there now"):
+        listed.read(entry)
+
+
+def test_no_fingerprint_of_files_that_cannot_be_read(copied, monkeypatch):
+    open_set, _, annotations = copied
+    real = disk.read_regular
+
+    def fail(place, limit):
+        if annotations in place:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(place, limit)
+
+    monkeypatch.setattr(disk, "read_regular", fail)
+    with pytest.raises(StorageError, match="Input/output error"):
+        open_set()
+
+
+def test_a_pipe_in_the_place_of_an_annotation_is_a_reject(copied):
+    open_set, root, _ = copied
+    path = root / open_set().entries[0].annotation
+    path.unlink()
+    os.mkfifo(path)
+    listed = open_set()
+    with pytest.raises(ImageError, match=r"is a pipe|does not exist|has no mask for") as error:
+        listed.read(listed.entries[0])
+    assert (error.value.reason, str(root) in error.value.detail) == ("unreadable_annotation", False)

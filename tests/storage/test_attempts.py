@@ -1,0 +1,214 @@
+"""Files that cannot be read now, and files that never can."""
+
+import errno
+import os
+import stat
+
+import fsspec
+import pytest
+
+from agg_pipeline.storage import disk
+from agg_pipeline.storage.attempts import attempt
+from agg_pipeline.storage.store import Store
+from schemas.errors import StorageError, UnusableFileError
+
+PASSING = (errno.EIO, errno.EACCES, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN)
+
+
+class Failing:
+    """An action that fails some times, and then succeeds."""
+
+    def __init__(self, error, times):
+        self.error, self.times, self.calls = error, times, 0
+
+    def __call__(self):
+        self.calls += 1
+        if self.calls <= self.times:
+            raise self.error
+        return "done"
+
+
+@pytest.mark.parametrize("number", PASSING)
+def test_what_fails_in_passing_is_tried_again(number):
+    action = Failing(OSError(number, os.strerror(number)), 3)
+    assert attempt("a/file", action) == "done"
+    assert action.calls == 4
+
+
+@pytest.mark.parametrize("number", PASSING)
+def test_what_fails_every_time_names_file_and_cause(number):
+    action = Failing(OSError(number, os.strerror(number)), 99)
+    with pytest.raises(StorageError, match=f"^cannot read a/file: {os.strerror(number)}$"):
+        attempt("a/file", action)
+    assert action.calls == 4
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (FileNotFoundError(errno.ENOENT, "x"), FileNotFoundError),
+        (OSError(errno.ENOTDIR, "x"), FileNotFoundError),
+        (OSError(errno.ENAMETOOLONG, "x"), FileNotFoundError),
+        (ValueError("embedded null byte"), FileNotFoundError),
+        (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"), FileNotFoundError),
+        (OSError(errno.EISDIR, "x"), UnusableFileError),
+        (OSError(errno.ELOOP, "x"), UnusableFileError),
+        (OSError(errno.ENXIO, "x"), UnusableFileError),
+    ],
+)
+def test_what_another_attempt_does_not_change_is_tried_once(error, kind):
+    action = Failing(error, 99)
+    with pytest.raises(kind):
+        attempt("a/file", action)
+    assert action.calls == 1
+
+
+def test_a_mistake_in_the_program_is_not_hidden():
+    with pytest.raises(KeyError):
+        attempt("a/file", Failing(KeyError("x"), 1))
+
+
+def test_the_libraries_of_object_stores_have_errors_of_their_own():
+    action = Failing(RuntimeError("Slow Down\nrequest id 7"), 99)
+    with pytest.raises(StorageError, match=r"^cannot write s3://a/b: Slow Down$"):
+        attempt("s3://a/b", action, "write", disk=False)
+    assert attempt("s3://a/b", Failing(RuntimeError("x"), 3), disk=False) == "done"
+
+
+@pytest.fixture
+def odd(tmp_path):
+    """A folder with everything that is no regular file."""
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    (tmp_path / "file").write_bytes(b"12345")
+    return Store(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("folder", "is a folder"),
+        ("pipe", "is a pipe"),
+        ("zero", "is a device or socket"),
+        ("loop", "is a loop of links"),
+    ],
+)
+def test_only_regular_files_are_read(odd, name, what):
+    for read in (odd.read, odd.open, odd.read_listed):
+        with pytest.raises(UnusableFileError) as error:
+            read(name)
+        assert (error.value.where, error.value.what) == (f"{odd.url}/{name}", what)
+
+
+@pytest.mark.parametrize("name", ["none", "file/none", "a\0b", "\ud800", "x" * 5000])
+def test_names_that_no_file_has(odd, name):
+    with pytest.raises(FileNotFoundError):
+        odd.read(name)
+    assert not odd.exists(name)
+
+
+def test_folders_are_listed_without_what_is_no_file(odd):
+    assert dict(odd.listing("")) == {"file": 5}
+    assert odd.names() == ["file", "folder", "loop", "pipe", "zero"]
+    assert odd.sizes(["file", "pipe", "zero"]) == {"file": 5}
+
+
+def test_a_link_to_the_folder_around_it_is_not_followed(tmp_path):
+    (tmp_path / "a").write_bytes(b"x")
+    (tmp_path / "loop").symlink_to(".")
+    assert Store(str(tmp_path)).files() == ["a"]
+
+
+@pytest.mark.parametrize("kind", ["disk", "memory"])
+def test_a_file_above_its_limit_is_not_read(tmp_path, kind):
+    store = Store(str(tmp_path)) if kind == "disk" else Store("memory://limits")
+    store.write("file", b"12345")
+    assert store.read("file", 5) == b"12345"
+    with pytest.raises(UnusableFileError, match=r"file has 5 bytes; the limit of such files is 4$"):
+        store.read("file", 4)
+
+
+def test_a_listed_file_that_has_gone_stops_the_run(tmp_path, monkeypatch):
+    store = Store(str(tmp_path))
+    with pytest.raises(StorageError, match="was there when its folder was listed, and is not there now"):
+        store.read_listed("file")
+    found = [FileNotFoundError(), FileNotFoundError(), b"back"]
+
+    def flicker(_place, _limit):
+        first = found.pop(0)
+        if isinstance(first, Exception):
+            raise first
+        return first
+
+    monkeypatch.setattr(disk, "read_regular", flicker)
+    assert store.read_listed("file") == b"back"
+
+
+@pytest.mark.parametrize("method", ["exists", "is_file", "files", "names"])
+def test_a_folder_that_cannot_be_looked_at_is_not_taken_for_missing(tmp_path, monkeypatch, method):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    for name in ("stat", "scandir", "listdir"):
+        monkeypatch.setattr(os, name, refuse)
+    with pytest.raises(StorageError, match=r"^cannot read .*: Permission denied$"):
+        getattr(Store(str(tmp_path)), method)()
+
+
+def test_listing_a_folder_that_cannot_be_looked_at(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(StorageError, match=r"^cannot read .*: Permission denied$"):
+        list(Store(str(tmp_path)).listing(""))
+
+
+def test_removing_ends_in_one_line(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StorageError, match=r"^cannot delete .*folder: Is a directory$"):
+        Store(str(tmp_path)).remove("folder")
+
+
+def test_the_cause_of_a_failed_write_is_not_hidden_by_the_clean_up(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def read_only(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(disk.Path, "unlink", read_only)
+    with pytest.raises(StorageError, match=r"^cannot write .*: No space left on device$"):
+        Store(str(tmp_path)).write("a", b"x")
+
+
+def test_rewriting_never_makes_a_file(tmp_path):
+    store = Store(str(tmp_path))
+    with pytest.raises(FileNotFoundError):
+        store.rewrite("a", b"x")
+    assert not store.exists("a")
+    store.write("a", b"one")
+    mode = stat.S_IMODE((tmp_path / "a").stat().st_mode)
+    store.rewrite("a", b"two")
+    assert store.read("a") == b"two"
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode
+
+
+def test_a_put_whose_answer_was_lost_counts_as_made(monkeypatch):
+    store = Store("memory://lost-answer")
+    filesystem = fsspec.filesystem("memory")
+    put = type(filesystem).pipe_file
+    answers = []
+
+    def lose_the_first(self, path, value, mode="overwrite"):
+        put(self, path, value, mode=mode)
+        answers.append(path)
+        if len(answers) == 1:
+            raise RuntimeError("connection reset")
+
+    monkeypatch.setattr(type(filesystem), "pipe_file", lose_the_first)
+    assert store.create("lock", b"mine")
+    assert not store.create("lock", b"yours")
