@@ -10,7 +10,7 @@ from agg_pipeline.database.manifest import finished
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.execution.resuming import damaged
 from agg_pipeline.execution.shard_files import listing
-from agg_pipeline.storage.lock import owner
+from agg_pipeline.storage.lock import holder
 from schemas.words import plural
 
 COMPLETE = "complete"
@@ -69,9 +69,9 @@ def status(database: ProposalDatabase) -> Status:
 
 
 def _state(database: ProposalDatabase, planned: int, images: int, broken: Collection[int]) -> str:
-    lock = owner(database.store)
-    if lock is not None:
-        return f"running: process {lock['pid']} on {lock['host']}"
+    run = holder(database.store)
+    if run is not None and run.lives is not False:
+        return f"running: {run.told}" if run.lives else f"running, unless it was killed: {run.told}"
     if broken:
         return f"damaged: {plural(len(broken), 'shard')}; run the same command again to repair"
     if finished(database.store, database.plan, database.sidecars) is None:

@@ -21,7 +21,7 @@ from agg_pipeline.execution.shard_files import (
     read_sidecars,
     sidecar_path,
 )
-from agg_pipeline.storage.lock import LOCK
+from agg_pipeline.storage.lock import is_lock
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.errors import UserError
@@ -106,8 +106,8 @@ def remove_leftovers(store: Store, layout: Layout, found: Mapping[int, Json], fi
         files: paths of all files in the folder.
     """
     kept = {path for index, sidecar in found.items() for path in (sidecar_path(index), *sidecar["files"])}
-    kept |= {PLAN, LOCK, *layout.summaries}
-    store.remove_all(path for path in files if path not in kept and layout.owns(path))
+    kept |= {PLAN, *layout.summaries}
+    store.remove_all(path for path in files if path not in kept and not is_lock(path) and layout.owns(path))
 
 
 def delete(store: Store, layout: Layout, files: Iterable[str]) -> None:
@@ -121,7 +121,7 @@ def delete(store: Store, layout: Layout, files: Iterable[str]) -> None:
         layout: what lies in it; other files stay.
         files: paths of all files in the folder.
     """
-    own = [path for path in files if path not in (LOCK, PLAN) and layout.owns(path)]
+    own = [path for path in files if path != PLAN and not is_lock(path) and layout.owns(path)]
     store.remove_all(sorted(own, key=lambda path: not path.startswith("shards/")))
     store.remove(PLAN)
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from agg_pipeline.storage.disk import TEMPORARY
-from agg_pipeline.storage.lock import LOCK
+from agg_pipeline.storage.lock import is_lock
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.errors import UserError
@@ -66,7 +66,7 @@ class Layout:
 
     def owns(self, path: str) -> bool:
         """Whether a file in the folder has a name that the layout gives."""
-        if path in (PLAN, LOCK, *self.summaries):
+        if path in (PLAN, *self.summaries) or is_lock(path):
             return True
         folder, _, name = path.rpartition("/")
         if folder not in self.places:

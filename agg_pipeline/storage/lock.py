@@ -1,32 +1,94 @@
-"""The lock file that names the run which owns an output folder."""
+"""The lock files that name the run which owns an output folder.
+
+The first run that claims a folder makes ``lock.json``. A run that takes the folder over from a dead one makes
+``lock-2.json``, the next ``lock-3.json``: the number is a fencing number, and the highest one owns the folder. A lock
+file is made only where there is none, and only by the run that it names, so that of several runs that take over one
+folder a single one succeeds, and no run ever writes over the lock of another.
+
+Whether a run lives is never decided by a clock. In the same process table (boot of the machine and PID namespace), the
+process itself is looked up, by its number and its start in ticks since boot. Elsewhere, a run lives if its heartbeat
+changes while we watch. What is guaranteed, and what is not, stands in ``docs/reference/reliability.md``.
+"""
 
 from __future__ import annotations
 
-import json
+import logging
 import os
+import re
 import socket
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
 
-import psutil
-
+from agg_pipeline.storage.process_life import process_lives, process_start, process_table
 from agg_pipeline.storage.store import Store
+from schemas.canonical import canonical_json
+from schemas.checked_json import decode
 from schemas.errors import StorageError, UserError
+from schemas.words import printable
 
+LOG = logging.getLogger(__name__)
 LOCK = "lock.json"
-HEARTBEAT_SECONDS = 20.0
+"""Name of the first lock file."""
+NAMES = re.compile(r"lock(?:-([1-9]\d{0,8}))?\.json")
+"""Names of all lock files."""
+LOCK_BYTES = 1 << 16
+"""Largest lock file."""
+HEARTBEAT_SECONDS = 10.0
 """Time between two signs of life that a run writes into its lock."""
-DEAD_AFTER_SECONDS = 180.0
-"""A lock of another host without a sign of life for this time is taken over."""
-SETTLE_SECONDS = 0.5
-"""After taking over the lock of a dead run, a run waits so long and then checks that no other run took it over, too."""
-CONTENT = {"run": str, "host": str, "pid": int, "process_started": float, "heartbeat": float}
-"""Keys of the lock file, and the types of their values."""
+DEAD_AFTER_SECONDS = 90.0
+"""A run whose process cannot be looked up is dead if its heartbeat does not change for this time."""
+LOOK_SECONDS = 1.0
+"""Time between two looks at its heartbeat."""
+
+
+@dataclass(frozen=True)
+class Lock:
+    """Content of a lock file.
+
+    Attributes:
+        run: id of the run.
+        host: name of its machine, for people.
+        pid: number of its process.
+        table: the table of processes in which the number counts; "" if unknown.
+        started: start of the process in that table; "" if unknown.
+        beat: number of its heartbeats, of a fixed length.
+    """
+
+    run: str
+    host: str
+    pid: int
+    table: str = ""
+    started: str = ""
+    beat: str = f"{0:012d}"
+
+    @property
+    def told(self) -> str:
+        """The process, for messages."""
+        return f"process {self.pid} on {printable(self.host)}"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The run that a folder's highest lock file names.
+
+    Attributes:
+        number: fencing number of the lock file.
+        lock: its content; None if it is damaged.
+        lives: whether the run lives; None if that can only be seen by watching its heartbeat.
+    """
+
+    number: int
+    lock: Lock | None
+    lives: bool | None
+
+    @property
+    def told(self) -> str:
+        """The process, for messages."""
+        return "a run whose lock file is damaged" if self.lock is None else self.lock.told
 
 
 @dataclass(frozen=True)
@@ -35,54 +97,63 @@ class Ownership:
 
     Attributes:
         store: the folder.
-        run: id of the run in the lock file.
+        number: fencing number of the run.
+        run: id of the run in its lock file.
+        disputed: whether the folder was taken over from a run that may have lived on unseen. What it wrote meanwhile
+            may lie among the files of this run.
     """
 
     store: Store
+    number: int
     run: str
-
-    def holds(self) -> bool:
-        """Whether the lock file still names this run.
-
-        Raises:
-            StorageError: the lock file cannot be read, which says nothing about the owner.
-        """
-        found = _read(self.store)
-        return found is not None and found["run"] == self.run
+    disputed: bool = False
 
     def check(self) -> None:
         """Stop a run that has lost its folder, before it writes into it again.
 
         Raises:
             UserError: another run has taken the folder over, or the lock file is gone.
+            StorageError: it cannot be found out who owns the folder.
         """
-        try:
-            found = _read(self.store)
-        except StorageError:
-            return
+        found = holder(self.store)
         if found is None:
             raise UserError(
-                f"{self.store.url}/{LOCK} is gone: it was deleted, or a worker does not see this folder; "
-                "the run stops here, and what is finished stays"
+                f"{self.store.url}/{lock_name(self.number)} is gone: it was deleted, or a worker does not see this "
+                "folder; the run stops here, and what is finished stays"
             )
-        if found["run"] != self.run:
+        if found.number != self.number or found.lock is None or found.lock.run != self.run:
             raise UserError(
-                f"another run (process {found['pid']} on {found['host']}) has taken over {self.store.url}, because it "
-                "took this one for dead; this one stops here, and what is finished stays"
+                f"another run ({found.told}) has taken over {self.store.url}, because it took this one for dead; this "
+                "one stops here, and what is finished stays"
             )
 
 
-def owner(store: Store) -> dict[str, Any] | None:
-    """The content of the lock if the run that it names still lives, else None.
+def lock_name(number: int) -> str:
+    """Name of the lock file with a fencing number, from 1."""
+    return LOCK if number == 1 else f"lock-{number}.json"
 
-    On this host a run lives as long as its process; on another host as long as its heartbeat is fresh.
+
+def is_lock(name: str) -> bool:
+    """Whether a file has the name of a lock."""
+    return NAMES.fullmatch(name) is not None
+
+
+def holder(store: Store) -> Holder | None:
+    """The run that the highest lock file names; None if there is no lock file.
+
+    Raises:
+        StorageError: the lock file cannot be read now.
     """
-    lock = _read(store)
-    if lock is None:
-        return None
-    if lock["host"] == socket.gethostname():
-        return lock if _lives(lock["pid"], lock["process_started"]) else None
-    return lock if time.time() - lock["heartbeat"] < DEAD_AFTER_SECONDS else None
+    while True:
+        number = max(_numbers(store), default=0)
+        if not number:
+            return None
+        try:
+            lock = _read(store, number)
+        except FileNotFoundError:
+            # The run has ended between the two looks.
+            continue
+        return Holder(number, lock, None if lock is None else process_lives(lock.table, lock.pid, lock.started))
 
 
 @contextmanager
@@ -91,15 +162,22 @@ def owned(store: Store) -> Iterator[Ownership]:
 
     Raises:
         UserError: another run that lives owns it; at the end, another run has taken it over meanwhile.
+        StorageError: the lock file cannot be read or written.
     """
-    lock = _new_lock()
-    if not store.create(LOCK, _encoded(lock)):
-        _refuse_if_owned(store, lock)
-        # The owner is dead. Of several that take over now, the last writer stays; the others see that and leave.
-        store.write(LOCK, _encoded(lock))
-        time.sleep(SETTLE_SECONDS)
-        _refuse_if_owned(store, lock)
-    ownership = Ownership(store, lock["run"])
+    before = _wait_for_end(store)
+    number = 1 if before is None else before.number + 1
+    pid = os.getpid()
+    lock = Lock(uuid.uuid4().hex, socket.gethostname(), pid, process_table(), process_start(pid))
+    made = store.create(lock_name(number), _encoded(lock))
+    found = holder(store)
+    if not made or found is None or found.number != number or found.lock is None or found.lock.run != lock.run:
+        if made:
+            store.remove(lock_name(number))
+        raise _refused(store, "another run that started at the same time" if found is None else found.told)
+    for lower in _numbers(store):
+        if lower < number:
+            store.remove(lock_name(lower))
+    ownership = Ownership(store, number, lock.run, before is not None and before.lives is not False)
     done = threading.Event()
     heart = threading.Thread(target=_beat, args=(ownership, lock, done), daemon=True)
     heart.start()
@@ -112,67 +190,80 @@ def owned(store: Store) -> Iterator[Ownership]:
         _release(ownership)
 
 
-def _refuse_if_owned(store: Store, lock: dict[str, Any]) -> None:
-    other = owner(store)
-    if other is not None and other["run"] != lock["run"]:
-        raise UserError(
-            f"{store.url} is being written by another run (process {other['pid']} on {other['host']}); "
-            f"wait for it or choose another output folder"
-        )
+def _wait_for_end(store: Store) -> Holder | None:
+    """The run whose folder may be taken over, None for a folder without a lock.
+
+    Raises:
+        UserError: a run that lives owns the folder.
+    """
+    first = found = holder(store)
+    if first is None or first.lives is False:
+        return first
+    if first.lives:
+        raise _refused(store, first.told)
+    LOG.warning(
+        "%s is locked by %s; it is taken over unless that run gives a sign of life within %.0f s",
+        *(store.url, first.told, DEAD_AFTER_SECONDS),
+    )
+    started = time.monotonic()
+    while time.monotonic() - started < DEAD_AFTER_SECONDS:
+        time.sleep(LOOK_SECONDS)
+        found = holder(store)
+        if found is None:
+            return None
+        if found != first:
+            raise _refused(store, found.told)
+    return found
 
 
-def _new_lock() -> dict[str, Any]:
-    process = psutil.Process()
-    return {
-        "run": uuid.uuid4().hex,
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "process_started": process.create_time(),
-        "heartbeat": time.time(),
-    }
+def _refused(store: Store, other: str) -> UserError:
+    return UserError(
+        f"{store.url} is being written by another run ({other}); wait for it or choose another output folder"
+    )
 
 
-def _beat(ownership: Ownership, lock: dict[str, Any], done: threading.Event) -> None:
-    """Keep the heartbeat fresh until the run ends or the folder is lost: another run's lock is never overwritten."""
+def _numbers(store: Store) -> list[int]:
+    """Fencing numbers of the lock files in a folder."""
+    names = (NAMES.fullmatch(name) for name, _ in store.listing(""))
+    return [int(name[1] or 1) for name in names if name]
+
+
+def _read(store: Store, number: int) -> Lock | None:
+    """A lock file's content; None if it is damaged, as by a power cut, or of an earlier version of this program."""
+    try:
+        return decode(store.read(lock_name(number), LOCK_BYTES), Lock, LOCK)
+    except StorageError:
+        raise
+    except UserError:
+        return None
+
+
+def _beat(ownership: Ownership, lock: Lock, done: threading.Event) -> None:
+    """Write signs of life until the run ends. A lock file that is not the run's own any more is left alone."""
+    count = 0
     while not done.wait(HEARTBEAT_SECONDS):
+        count += 1
+        name = lock_name(ownership.number)
         try:
-            if not ownership.holds():
-                return
-            ownership.store.write(LOCK, _encoded(lock | {"heartbeat": time.time()}))
-        except StorageError:
-            # A full disk is reported by the run itself; the next beat may succeed.
+            if _is_own(ownership):
+                ownership.store.rewrite(name, _encoded(replace(lock, beat=f"{count:012d}")))
+        except (StorageError, FileNotFoundError):
+            # The run itself notices what is wrong with its folder; the next beat may succeed.
             continue
 
 
 def _release(ownership: Ownership) -> None:
     try:
-        if ownership.holds():
-            ownership.store.remove(LOCK)
-    except StorageError:
+        if _is_own(ownership):
+            ownership.store.remove(lock_name(ownership.number))
+    except (StorageError, FileNotFoundError):
         return
 
 
-def _read(store: Store) -> dict[str, Any] | None:
-    """The lock's content; None if there is none, or only what a power cut left of one."""
-    try:
-        lock = json.loads(store.read(LOCK))
-    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, json.JSONDecodeError):
-        return None
-    except OSError as error:
-        raise StorageError(f"cannot read {store.url}/{LOCK}: {error.strerror or error}") from error
-    whole = isinstance(lock, dict) and {key: type(value) for key, value in lock.items()} == CONTENT
-    return lock if whole else None
+def _is_own(ownership: Ownership) -> bool:
+    lock = _read(ownership.store, ownership.number)
+    return lock is not None and lock.run == ownership.run
 
 
-def _lives(pid: int, process_started: float) -> bool:
-    try:
-        process = psutil.Process(pid)
-        # A process that was killed and not yet waited for does nothing any more.
-        alive = process.status() != psutil.STATUS_ZOMBIE
-        return bool(alive and abs(process.create_time() - process_started) < 1.0)
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _encoded(lock: dict[str, Any]) -> bytes:
-    return json.dumps(lock, sort_keys=True).encode()
+def _encoded(lock: Lock) -> bytes:
+    return canonical_json(asdict(lock)).encode()

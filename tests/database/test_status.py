@@ -1,6 +1,9 @@
 """How far the run of a database is, in words."""
 
 import dataclasses
+import json
+import os
+import socket
 
 from agg_pipeline.database.contents import DATABASE_LAYOUT, SAMPLING_FILE
 from agg_pipeline.database.manifest import finish
@@ -8,7 +11,7 @@ from agg_pipeline.database.reader import open_proposals
 from agg_pipeline.database.status import Status, status
 from agg_pipeline.execution.shard_files import sidecars
 from agg_pipeline.proposals.summary_tables import print_status
-from agg_pipeline.storage.lock import owned, owner
+from agg_pipeline.storage.lock import owned
 
 
 def state(store):
@@ -95,7 +98,10 @@ def test_contents_of_the_recorded_size_are_not_read(built, toy_plan):
 def test_running(built, toy_plan):
     finish_now(built, toy_plan)
     with owned(built):
-        lock = owner(built)
-        assert state(built) == f"running: process {lock['pid']} on {lock['host']}"
+        assert state(built) == f"running: process {os.getpid()} on {socket.gethostname()}"
+        elsewhere = json.loads(built.read("lock.json")) | {"host": "elsewhere", "pid": 7, "table": "another boot"}
+        built.write("lock-2.json", json.dumps(elsewhere).encode())
+        assert state(built) == "running, unless it was killed: process 7 on elsewhere"
+        built.remove("lock-2.json")
     assert state(built) == "complete"
     assert [field.name for field in dataclasses.fields(Status)][:2] == ["dataset", "state"]

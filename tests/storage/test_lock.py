@@ -9,35 +9,40 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict
 
 import psutil
 import pytest
 
-from agg_pipeline.storage import lock
-from agg_pipeline.storage.lock import LOCK, owned, owner
+from agg_pipeline.storage import lock, process_life
+from agg_pipeline.storage.lock import LOCK, Lock, holder, is_lock, lock_name, owned
+from agg_pipeline.storage.process_life import process_lives, process_start, process_table
 from agg_pipeline.storage.store import Store
 from schemas.errors import StorageError, UserError
 
+ELSEWHERE = {"host": "elsewhere", "pid": 7, "table": "another boot:1"}
 
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.setattr(lock, "SETTLE_SECONDS", 0.0)
-    return Store(str(tmp_path))
+
+@pytest.fixture(params=["disk", "memory"])
+def store(request, tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "DEAD_AFTER_SECONDS", 0.3)
+    monkeypatch.setattr(lock, "LOOK_SECONDS", 0.02)
+    made = Store(str(tmp_path) if request.param == "disk" else f"memory://{tmp_path}")
+    yield made
+    made.remove_all(made.files())
 
 
 def content(**changes):
-    process = psutil.Process()
-    return {
-        "run": "another",
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "process_started": process.create_time(),
-        "heartbeat": time.time(),
-    } | changes
+    pid = os.getpid()
+    return asdict(Lock("another", socket.gethostname(), pid, process_table(), process_start(pid))) | changes
 
 
-def put(store, **changes):
-    store.write(LOCK, json.dumps(content(**changes)).encode())
+def put(store, name=LOCK, **changes):
+    store.write(name, json.dumps(content(**changes)).encode())
+
+
+def owner(store):
+    return holder(store).lock
 
 
 def dead_pid():
@@ -47,10 +52,11 @@ def dead_pid():
 
 
 def test_lock_names_this_process_and_goes_with_the_run(store):
-    assert owner(store) is None
+    assert holder(store) is None
     with owned(store):
-        found = owner(store)
-        assert (found["pid"], found["host"]) == (os.getpid(), socket.gethostname())
+        found = holder(store)
+        assert (found.number, found.lives) == (1, True)
+        assert found.told == f"process {os.getpid()} on {socket.gethostname()}"
         assert store.files() == [LOCK]
     assert store.files() == []
 
@@ -69,73 +75,183 @@ def test_second_owner_is_refused_while_the_first_lives(store):
         with pytest.raises(UserError, match=f"process {os.getpid()} on {socket.gethostname()}"), owned(store):
             pytest.fail("both own the folder")
         assert store.read(LOCK) == before
+        assert store.files() == [LOCK]
 
 
 def test_another_process_that_lives_is_respected(store):
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        # Its heartbeat may be old: on the same host the process itself is asked.
-        put(store, pid=other.pid, process_started=psutil.Process(other.pid).create_time(), heartbeat=0.0)
+        put(store, pid=other.pid, started=process_start(other.pid))
         with pytest.raises(UserError, match=f"process {other.pid}"), owned(store):
             pytest.fail("both own the folder")
         other.communicate(b"\n")
     with owned(store):
-        assert owner(store)["pid"] == os.getpid()
+        assert owner(store).pid == os.getpid()
 
 
-def test_lock_of_a_dead_process_is_taken_over(store):
-    put(store, pid=dead_pid())
-    assert owner(store) is None
-    with owned(store):
-        assert owner(store)["run"] != "another"
+@pytest.mark.parametrize("changes", [{}, {"pid": -1}, {"pid": 2**70}, {"pid": 0}, {"started": "1"}], ids=str)
+def test_lock_of_a_dead_process_is_taken_over_at_once(store, changes, monkeypatch):
+    monkeypatch.setattr(lock, "LOOK_SECONDS", 1000.0)
+    put(store, **{"pid": dead_pid()} | changes)
+    assert holder(store).lives is False
+    with owned(store) as ownership:
+        assert owner(store).run != "another"
+        assert ownership.number == 2
+        assert not ownership.disputed
+        assert store.files() == ["lock-2.json"]
     assert store.files() == []
 
 
 def test_lock_of_a_killed_process_that_nobody_waited_for_is_taken_over(store):
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        put(store, pid=other.pid, process_started=psutil.Process(other.pid).create_time())
-        assert owner(store) is not None
+        put(store, pid=other.pid, started=process_start(other.pid))
+        assert holder(store).lives is True
         other.kill()
         while psutil.Process(other.pid).status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.01)
-        assert owner(store) is None
+        assert holder(store).lives is False
 
 
-def test_process_number_that_was_given_again_is_no_owner(store):
-    put(store, process_started=psutil.Process().create_time() - 100.0)
-    assert owner(store) is None
+def test_a_moved_clock_changes_nothing(store, monkeypatch):
+    """The wall clock, and with it the boot time that the kernel tells, is stepped by a minute or by ten."""
     with owned(store):
-        assert owner(store)["run"] != "another"
+        for step in (-600.0, 600.0, 1.0):
+            monkeypatch.setattr(time, "time", lambda step=step: time.monotonic() + step)
+            monkeypatch.setattr(psutil, "boot_time", lambda step=step: 1e9 + step)
+            assert holder(store).lives is True
+            with pytest.raises(UserError, match="is being written by another run"), owned(store):
+                pytest.fail("both own the folder")
 
 
-def test_other_host_counts_by_its_heartbeat(store):
-    put(store, host="elsewhere", pid=1, heartbeat=time.time() - 10)
-    with pytest.raises(UserError, match="elsewhere"), owned(store):
-        pytest.fail("both own the folder")
-    put(store, host="elsewhere", pid=1, heartbeat=time.time() - lock.DEAD_AFTER_SECONDS - 1)
-    assert owner(store) is None
-    with owned(store):
-        assert owner(store)["host"] == socket.gethostname()
+def test_another_table_of_processes_is_not_looked_into(store):
+    """A container has other process numbers under the same host name."""
+    put(store, table="boot:other namespace", pid=dead_pid())
+    assert holder(store).lives is None
+    assert process_lives("", os.getpid(), process_start(os.getpid())) is None
+    assert process_lives(process_table(), os.getpid(), "") is None
 
 
-@pytest.mark.parametrize("broken", [b"", b'{"run": "x", "ho', bytes(157)], ids=["empty", "cut", "zeros"])
-def test_lock_that_cannot_be_read_names_no_owner(store, broken):
-    # A kill cuts the file short; a power cut can leave a file of zeros.
+def beating(store, name, stop):
+    count = 0
+    while not stop.wait(0.05):
+        count += 1
+        store.rewrite(name, json.dumps(content(**ELSEWHERE, beat=f"{count:012d}")).encode())
+
+
+def test_a_run_elsewhere_lives_as_long_as_its_heartbeat_changes(store):
+    put(store, **ELSEWHERE)
+    stop = threading.Event()
+    heart = threading.Thread(target=beating, args=(store, LOCK, stop))
+    heart.start()
+    try:
+        with pytest.raises(UserError, match="process 7 on elsewhere"), owned(store):
+            pytest.fail("both own the folder")
+    finally:
+        stop.set()
+        heart.join()
+    assert owner(store).run == "another"
+
+
+def test_a_run_elsewhere_without_a_heartbeat_is_taken_over(store, caplog):
+    put(store, **ELSEWHERE)
+    with owned(store) as ownership:
+        assert (ownership.number, ownership.disputed) == (2, True)
+        assert owner(store).pid == os.getpid()
+    assert "locked by process 7 on elsewhere; it is taken over unless" in caplog.text
+
+
+def test_a_run_elsewhere_that_ends_while_it_is_watched(store, monkeypatch):
+    put(store, **ELSEWHERE)
+    monkeypatch.setattr(time, "sleep", lambda _: store.remove(LOCK))
+    with owned(store) as ownership:
+        assert (ownership.number, ownership.disputed) == (1, False)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"",
+        b'{"run": "x", "ho',
+        bytes(157),
+        b"[" * 100_000,
+        b"1" * 5000,
+        b'{"run":"x","host":"h","pid":"7"}',
+        b'{"run": "x", "host": "h", "pid": 1.5}',
+        b'{"run": "x", "host": "h", "pid": NaN}',
+        b'{"run": "\\ud800", "host": "h", "pid": 1}',
+    ],
+    ids=["empty", "cut", "zeros", "deep", "digits", "text", "fraction", "nan", "surrogate"],
+)
+def test_damaged_lock_is_watched_and_taken_over(store, broken):
     store.write(LOCK, broken)
-    assert owner(store) is None
+    found = holder(store)
+    assert (found.lock, found.lives) == (None, None)
     with owned(store):
-        assert owner(store)["pid"] == os.getpid()
+        assert owner(store).pid == os.getpid()
+    assert store.files() == []
 
 
-def test_loser_of_a_race_for_a_stale_lock_leaves(store, monkeypatch):
+def test_lock_of_an_earlier_version_is_watched(store):
+    old = {"run": "x", "host": socket.gethostname(), "pid": 1, "process_started": 1.0, "heartbeat": 0.0}
+    store.write(LOCK, json.dumps(old).encode())
+    assert holder(store).lives is None
+    with owned(store) as ownership:
+        assert ownership.number == 2
+
+
+def test_control_characters_of_a_lock_do_not_reach_the_terminal(store):
+    put(store, **ELSEWHERE | {"host": "a\x1b[31m\nb"})
+    assert holder(store).told == "process 7 on a\\x1b[31m\\nb"
+
+
+def test_of_several_takers_one_wins(store, monkeypatch):
+    """All of them have seen the dead lock before the first of them takes the folder over."""
     put(store, pid=dead_pid())
+    barrier, real, outcomes = threading.Barrier(5), lock._wait_for_end, []
+    ended = threading.Event()
 
-    def other_writes_last(_):
-        put(store, run="faster")
+    def together(store):
+        before = real(store)
+        barrier.wait()
+        return before
 
-    monkeypatch.setattr(time, "sleep", other_writes_last)
-    with pytest.raises(UserError, match="another run"), owned(store):
+    def take():
+        try:
+            with owned(store):
+                outcomes.append("owned")
+                ended.wait(10)
+        except UserError:
+            outcomes.append("refused")
+
+    monkeypatch.setattr(lock, "_wait_for_end", together)
+    takers = [threading.Thread(target=take) for _ in range(5)]
+    for taker in takers:
+        taker.start()
+    while len(outcomes) < 5:
+        time.sleep(0.01)
+    ended.set()
+    for taker in takers:
+        taker.join()
+    assert sorted(outcomes) == ["owned", *["refused"] * 4]
+    assert store.files() == []
+
+
+def test_a_slow_taker_finds_a_third_run_there(store, monkeypatch):
+    """It has seen a dead run. Meanwhile another one took over, ended, and a third one began."""
+    dead = dead_pid()
+    put(store, pid=dead)
+    real = lock._wait_for_end
+
+    def slow(store):
+        before = real(store)
+        store.remove(LOCK)
+        put(store, lock_name(4), run="third")
+        return before
+
+    monkeypatch.setattr(lock, "_wait_for_end", slow)
+    with pytest.raises(UserError, match="is being written by another run"), owned(store):
         pytest.fail("both own the folder")
-    assert owner(store)["run"] == "faster"
+    assert store.files() == [lock_name(4)]
+    assert owner(store).run == "third"
 
 
 def test_heart_beats_and_stops(store, monkeypatch):
@@ -144,30 +260,32 @@ def test_heart_beats_and_stops(store, monkeypatch):
     with owned(store):
         first = owner(store)
         deadline = time.monotonic() + 5
-        while owner(store)["heartbeat"] == first["heartbeat"] and time.monotonic() < deadline:
+        while owner(store).beat == first.beat and time.monotonic() < deadline:
             time.sleep(0.01)
         later = owner(store)
-        assert later["heartbeat"] > first["heartbeat"]
-        assert later["run"] == first["run"]
+        assert later.beat > first.beat
+        assert later.run == first.run
+        assert len(later.beat) == len(first.beat)
     assert threading.active_count() == threads
     assert store.files() == []
 
 
-def test_run_that_lost_its_folder_stops_and_leaves_the_lock(store):
+@pytest.mark.parametrize("name", [LOCK, "lock-2.json"])
+def test_run_that_lost_its_folder_stops_and_leaves_the_lock(store, name):
     # A run that was suspended long enough is taken for dead; when it wakes up, the folder is not its own.
     with pytest.raises(UserError, match=r"another run \(process 7 on elsewhere\) has taken over"):  # noqa: SIM117
         with owned(store) as ownership:
             ownership.check()
-            put(store, run="successor", pid=7, host="elsewhere")
+            put(store, name, **ELSEWHERE | {"run": "successor"})
             ownership.check()
             pytest.fail("it goes on writing")
-    assert json.loads(store.read(LOCK))["run"] == "successor"
+    assert owner(store).run == "successor"
 
 
 def test_run_that_did_not_notice_fails_at_its_end(store):
     with pytest.raises(UserError, match="has taken over"), owned(store):
-        put(store, run="successor")
-    assert owner(store)["run"] == "successor"
+        put(store, "lock-2.json", run="successor")
+    assert owner(store).run == "successor"
 
 
 def test_another_error_is_not_hidden_by_the_loss(store):
@@ -176,79 +294,98 @@ def test_another_error_is_not_hidden_by_the_loss(store):
         raise RuntimeError("boom")
 
 
-@pytest.mark.parametrize("content", [None, b"", b'{"run": "x", "ho'], ids=["deleted", "empty", "cut"])
-def test_run_whose_lock_file_is_gone_stops(store, content):
+def test_run_whose_lock_file_is_gone_stops(store):
     with owned(store) as ownership:
         before = store.read(LOCK)
-        if content is None:
-            store.remove(LOCK)
-        else:
-            store.write(LOCK, content)
+        store.remove(LOCK)
         with pytest.raises(UserError, match=r"lock\.json is gone.*the run stops here, and what is finished stays"):
             ownership.check()
         store.write(LOCK, before)
         ownership.check()
 
 
-def test_lock_that_cannot_be_read_for_a_moment_says_nothing(store, monkeypatch):
-    def fails(_store, _path):
-        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+@pytest.mark.parametrize("content", [b"", b'{"run": "x", "ho'], ids=["empty", "cut"])
+def test_run_whose_lock_file_is_damaged_stops(store, content):
+    with owned(store) as ownership:
+        before = store.read(LOCK)
+        store.write(LOCK, content)
+        with pytest.raises(UserError, match=r"another run \(a run whose lock file is damaged\) has taken over"):
+            ownership.check()
+        store.write(LOCK, before)
+        ownership.check()
 
+
+class FailingReads:
+    """The store of the lock file fails to read for some attempts."""
+
+    def __init__(self, times):
+        self.left, self.failed, self.real = times, threading.Event(), Store.read
+
+    def __call__(self, store, path, *limit):
+        if path.startswith("lock") and self.left > 0:
+            self.left -= 1
+            self.failed.set()
+            raise StorageError(f"cannot read {path}: {os.strerror(errno.EIO)}")
+        return self.real(store, path, *limit)
+
+
+def read_like(action):
+    """A method in the place of ``Store.read``."""
+    return lambda self, path, *limit: action(self, path, *limit)
+
+
+def test_a_lock_that_cannot_be_read_stops_the_run_before_it_writes(store, monkeypatch):
     with owned(store) as ownership:
         with monkeypatch.context() as patch:
-            patch.setattr(Store, "read", fails)
-            ownership.check()
-            with pytest.raises(StorageError, match=r"cannot read .*lock\.json: "):
-                owner(store)
+            patch.setattr(Store, "read", read_like(FailingReads(99)))
+            with pytest.raises(StorageError, match=r"cannot read lock\.json"):
+                ownership.check()
         ownership.check()
     assert store.files() == []
 
 
 def test_lock_that_cannot_be_read_is_not_taken_over(store, monkeypatch):
     put(store)
-
-    def denied(_store, _path):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-
-    monkeypatch.setattr(Store, "read", denied)
-    with pytest.raises(StorageError, match="Permission denied"), owned(store):
-        pytest.fail("both own the folder")
-    monkeypatch.undo()
-    assert json.loads(store.read(LOCK))["run"] == "another"
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "read", read_like(FailingReads(99)))
+        with pytest.raises(StorageError, match="Input/output error"), owned(store):
+            pytest.fail("both own the folder")
+    assert owner(store).run == "another"
 
 
-def test_heart_never_overwrites_the_lock_of_another_run(store, monkeypatch):
+def test_heart_never_writes_into_the_lock_of_another_run(store, monkeypatch):
     monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.01)
-    threads = threading.active_count()
     with pytest.raises(UserError, match="has taken over"), owned(store):
-        put(store, run="successor")
-        deadline = time.monotonic() + 5
-        while threading.active_count() > threads and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert threading.active_count() == threads, "the heart has noticed"
-    assert owner(store)["run"] == "successor"
+        put(store, run="successor", beat="x")
+        time.sleep(0.1)
+    assert (owner(store).run, owner(store).beat) == ("successor", "x")
+
+
+def test_heart_makes_no_lock_file_again(store, monkeypatch):
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.01)
+    with pytest.raises(UserError, match="is gone"), owned(store):
+        store.remove(LOCK)
+        time.sleep(0.1)
+    assert store.files() == []
 
 
 def test_heart_outlives_a_disk_that_fails_for_a_moment(store, monkeypatch):
     monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.01)
-    tried = threading.Event()
-
-    def fails(_store, _path):
-        tried.set()
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
     with owned(store):
-        first = owner(store)["heartbeat"]
+        first, failing = owner(store).beat, FailingReads(5)
         with monkeypatch.context() as patch:
-            patch.setattr(Store, "read", fails)
-            assert tried.wait(5)
+            patch.setattr(Store, "read", read_like(failing))
+            assert failing.failed.wait(5)
+            while failing.left:
+                time.sleep(0.01)
         deadline = time.monotonic() + 5
-        while owner(store)["heartbeat"] == first and time.monotonic() < deadline:
+        while owner(store).beat == first and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert owner(store)["heartbeat"] > first
+        assert owner(store).beat > first
 
 
-def test_ownership_is_checked_in_other_processes_as_well(store):
+def test_ownership_is_checked_in_other_processes_as_well(tmp_path):
+    store = Store(str(tmp_path))
     with owned(store) as ownership:
         code = (
             "import pickle, sys\n"
@@ -260,8 +397,21 @@ def test_ownership_is_checked_in_other_processes_as_well(store):
             "    print(error)\n"
         )
         ask = [sys.executable, "-c", code, pickle.dumps(ownership).hex()]
-        before = store.read(LOCK)
         assert subprocess.run(ask, capture_output=True, text=True, check=True).stdout == ""
-        put(store, run="successor")
+        put(store, "lock-2.json", run="successor")
         assert "has taken over" in subprocess.run(ask, capture_output=True, text=True, check=True).stdout
-        store.write(LOCK, before)
+        store.remove("lock-2.json")
+
+
+def test_names_of_lock_files():
+    assert [lock_name(number) for number in (1, 2, 30)] == [LOCK, "lock-2.json", "lock-30.json"]
+    assert all(is_lock(lock_name(number)) for number in (1, 2, 30))
+    assert not any(map(is_lock, ("lock-0.json", "lock-x.json", "lock-2.json.bak", "lock-01.json", "locks.json")))
+
+
+def test_a_process_without_proc(monkeypatch, tmp_path):
+    """Systems other than Linux have no /proc."""
+    monkeypatch.setattr(process_life, "PROC", tmp_path / "none")
+    assert process_lives(process_table(), os.getpid(), process_start(os.getpid())) is True
+    assert process_lives(process_table(), os.getpid(), "1.00") is False
+    assert process_lives(process_table(), dead_pid(), "1.00") is False

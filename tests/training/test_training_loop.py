@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from agg_pipeline.models.checkpoints import default_checkpoint, load_adapter, load_click_model
-from agg_pipeline.storage.lock import LOCK, owned, owner
+from agg_pipeline.storage.lock import LOCK, holder, owned
 from agg_pipeline.storage.store import Store
 from agg_pipeline.training import training_step
 from agg_pipeline.training.train_and_save import train_and_save
@@ -126,7 +126,7 @@ def test_a_training_that_lost_its_folder_writes_nothing_more(prepared, tmp_path,
     assert {path.name for path in out.iterdir()} == {"training.json", LOCK} | ({CHECKPOINT} if kept else set())
     if kept:
         assert torch.load(out / CHECKPOINT, weights_only=True)["step"] == kept
-    assert owner(watch.store)["run"] == "successor"
+    assert holder(watch.store).lock.run == "successor"
 
 
 def test_two_processes_that_lost_their_folder_write_nothing_more(prepared, tmp_path):

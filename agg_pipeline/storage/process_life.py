@@ -1,0 +1,57 @@
+"""Whether a process lives, told so that no clock, reboot or container confuses it with another one."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import psutil
+
+PROC = Path("/proc")
+STARTED = 19
+"""Place of the start among the fields of ``/proc/<pid>/stat`` after the name, from 0: field 22 of proc(5)."""
+
+
+def process_table() -> str:
+    """The table of processes that this process sees: boot of the machine and PID namespace; "" if unknown."""
+    try:
+        boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}:{(PROC / 'self/ns/pid').stat().st_ino}"
+    except OSError:
+        # Not Linux: a machine has one table, which its network address names.
+        return "" if PROC.is_dir() else f"{uuid.getnode():x}"
+
+
+def process_start(pid: int) -> str:
+    """When a process was started, in ticks since the boot of its machine; "" if there is no such process."""
+    try:
+        # The name, in parentheses, may hold anything.
+        return (PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()[STARTED].decode()
+    except (OSError, IndexError):
+        return "" if PROC.is_dir() else _created(pid)
+
+
+def process_lives(table: str, pid: int, started: str) -> bool | None:
+    """Whether a process lives; None if it cannot be looked up from here.
+
+    Args:
+        table: its table of processes.
+        pid: its number there.
+        started: its start.
+    """
+    if not table or not started or table != process_table():
+        return None
+    if not 0 < pid < 1 << 31 or process_start(pid) != started:
+        return False
+    try:
+        # A process that was killed and not yet waited for does nothing any more.
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _created(pid: int) -> str:
+    try:
+        return f"{psutil.Process(pid).create_time():.2f}"
+    except psutil.NoSuchProcess:
+        return ""
