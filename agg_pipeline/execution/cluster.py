@@ -1,4 +1,4 @@
-"""A Dask cluster whose workers hold the model of a run, and the messages that its tasks send.
+"""A Dask cluster whose workers hold the model of a run, and what is asked of its scheduler.
 
 In every worker process, two named executors take a run's tasks: ``model`` (one thread, which owns the network) and
 ``cpu`` (one thread), so that the model never waits for run lengths or Parquet.
@@ -7,88 +7,97 @@ In every worker process, two named executors take a run's tasks: ``model`` (one 
 from __future__ import annotations
 
 import itertools
+import logging
+import time
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
 
-import cv2
 import dask
-import torch
 from dask.system import CPU_COUNT
-from distributed import Client, Future, LocalCluster, Worker, WorkerPlugin, get_worker
-from distributed.comm import CommClosedError
+from distributed import Client, Future, LocalCluster, Status
+from distributed.protocol.pickle import dumps
 from distributed.utils import get_mp_context
 
 from agg_pipeline.datasets.all_cores import interrupts_blocked
-from agg_pipeline.execution.chain import TimedModel
+from agg_pipeline.execution.interrupts import check_interrupt
+from agg_pipeline.execution.worker_facts import Facts, program_facts
+from agg_pipeline.execution.worker_plugin import SAME_PACKAGE, ModelPlugin, OpenModel, run_in_worker
 from schemas.config import PredictorConfig
 from schemas.errors import UserError
 
+LOG = logging.getLogger(__name__)
 SHARDS_IN_FLIGHT = 2
 """Shards of one worker: one is in the model while another one loads or writes."""
 
 LEAVE_SECONDS = 10
 """Time that workers of an existing cluster have to forget the run at its end."""
-SAME_PACKAGE = "every worker needs the same version of agg-pipeline; its log says more"
+START_SECONDS = 60.0
+"""Time that local workers have to start. The run then begins with those that are there."""
+ATTEMPTS = 3
+"""Attempts to reach all workers."""
+LOOK_SECONDS = 0.1
+"""Time between two looks at workers that start."""
+HOW_TO_RESUME = "finished shards are kept; run the same command again to resume"
 
-OpenModel = Callable[[], TimedModel]
-"""Makes the model in a worker process. Must be picklable."""
 
+@dataclass(frozen=True)
+class WorkerState:
+    """What the scheduler knows of a worker.
 
-class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typed
-    """Gives every worker its model and the two executors, also a worker that replaces a dead one.
-
-    Args:
-        run: unique name of the run, so that several runs can share a cluster.
-        open_model: makes the model.
-        threads: number of torch threads of the model.
+    Attributes:
+        sign: when it was last heard of, by the scheduler's clock: when it joined, then at each heartbeat.
+        paused: whether it starts no task, because its memory is nearly full.
+        memory: its memory, bytes.
+        limit: its memory limit, bytes; 0 for none.
     """
 
-    def __init__(self, run: str, open_model: OpenModel, threads: int) -> None:
-        self.name = run
-        self.open_model = open_model
-        self.threads = threads
-
-    def setup(self, worker: Worker) -> None:
-        """Called by Dask in every new worker process."""
-        cv2.setNumThreads(1)
-        set_threads = torch.set_num_threads
-        model_thread = ThreadPoolExecutor(1, "agg-model", initializer=set_threads, initargs=(self.threads,))
-        worker.executors[f"model-{self.name}"] = model_thread
-        worker.executors[f"cpu-{self.name}"] = ThreadPoolExecutor(1, "agg-cpu", initializer=set_threads, initargs=(1,))
-        self.model = model_thread.submit(self.open_model).result()
-
-    def teardown(self, worker: Worker) -> None:
-        """Called by Dask at the end of the run or of the worker."""
-        for kind in ("model", "cpu"):
-            executor = worker.executors.pop(f"{kind}-{self.name}", None)
-            if executor is not None:
-                executor.shutdown(wait=False)
+    sign: float
+    paused: bool
+    memory: int
+    limit: int
 
 
 @dataclass(frozen=True)
 class Workers:
-    """A Dask cluster whose workers all hold the model of a run."""
+    """A Dask cluster whose workers all hold the model of a run.
+
+    Attributes:
+        client: connection to the scheduler.
+        run: unique name of the run.
+        machine: what the run's first worker said of its machine; empty before it has.
+    """
 
     client: Client
     run: str
+    machine: Facts = field(default_factory=dict)
 
     def addresses(self) -> list[str]:
         """Addresses of the workers that are there now."""
-        return list(self.client.nthreads())
+        with connected():
+            return list(self.client.nthreads())
 
     def count(self) -> int:
         """Number of workers that are there now."""
         return len(self.addresses())
 
-    def signs_of_life(self) -> dict[str, float]:
-        """When each worker was last heard of, by the scheduler's clock: when it joined, then at each heartbeat."""
-        found = self.client.sync(self.client.scheduler.identity)["workers"]
-        return {address: float(worker["last_seen"]) for address, worker in found.items()}
+    def states(self) -> dict[str, WorkerState]:
+        """What the scheduler knows of each worker, by address."""
+        with connected():
+            found = self.client.sync(self.client.scheduler.identity)["workers"]
+        return {
+            address: WorkerState(
+                float(worker["last_seen"]),
+                worker.get("status") == "paused",
+                int(worker.get("metrics", {}).get("memory", 0)),
+                int(worker.get("memory_limit") or 0),
+            )
+            for address, worker in found.items()
+        }
 
     def submit(
         self, name: str, executor: str, function: Callable[..., Any], *args: Any, place: str | None = None
@@ -103,26 +112,35 @@ class Workers:
             place: address of the worker that takes it if it is still there; None for any worker.
         """
         where = {} if place is None else {"workers": [place], "allow_other_workers": True}
-        with dask.annotate(executor=f"{executor}-{self.run}"):
+        with connected(), dask.annotate(executor=f"{executor}-{self.run}"):
             key = f"{name}-{self.run}-{next(_attempts)}"
-            return self.client.submit(function, *args, key=key, pure=False, **where)
+            task = (run_in_worker, self.run, self.machine, function, *args)
+            return self.client.submit(*task, key=key, pure=False, **where)
 
     def listen(self) -> SimpleQueue[Any]:
         """A queue of the messages that tasks ``send`` from now on."""
         messages: SimpleQueue[Any] = SimpleQueue()
-        self.client.subscribe_topic(self.run, lambda event: messages.put(event[1]))
+        with connected():
+            self.client.subscribe_topic(self.run, lambda event: messages.put(event[1]))
         return messages
 
 
-def send(run: str, message: Any) -> None:
-    """Send a message from a task to the process that started the run. It is lost if the worker dies."""
-    get_worker().log_event(run, message)
+@contextmanager
+def connected() -> Iterator[None]:
+    """Around what asks the scheduler or sends something to it: a lost connection is one line.
+
+    Dask and the network raise many kinds of errors then, depending on the instant.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise lost(error) from error
 
 
-def model_of(run: str) -> TimedModel:
-    """The model of the worker that runs this task."""
-    model: TimedModel = get_worker().plugins[run].model
-    return model
+def lost(error: BaseException) -> UserError:
+    """The error of a lost connection to the scheduler."""
+    LOG.info("lost the scheduler: %r", error)
+    return UserError(f"the connection to the Dask scheduler is lost; {HOW_TO_RESUME}")
 
 
 _attempts = itertools.count()
@@ -134,28 +152,33 @@ def default_workers(config: PredictorConfig) -> int:
 
 
 @contextmanager
-def cluster(scheduler: str | None, workers: int, threads: int, open_model: OpenModel) -> Iterator[Workers]:
-    """A cluster for a run.
+def cluster(
+    scheduler: str | None, workers: int, threads: int, open_model: OpenModel, device: str = "cpu"
+) -> Iterator[Workers]:
+    """A cluster for a run. Its workers are opening their models when it is entered.
 
     Args:
         scheduler: address of an existing Dask cluster; None for local worker processes.
         workers: number of local worker processes.
         threads: number of torch threads of each model.
         open_model: makes the model in a worker.
+        device: device on which the models run.
 
     Raises:
-        UserError: no scheduler answers at the address, or a worker of the cluster cannot open the model.
+        UserError: no scheduler answers at the address, no worker can start, or the workers have no such package.
     """
     run = f"agg-{uuid.uuid4().hex}"
     with dask.config.set(_settings(threads)), ExitStack() as stack:
         if scheduler is None:
             local = _local_cluster(workers)
-            stack.callback(local.close, timeout=5)
-            client = Client(local)
+            stack.callback(_close, local)
+            client = _connect(local.scheduler_address)
+            stack.callback(_leave, client, run)
+            _await_workers(local, client, workers)
         else:
             client = _connect(scheduler)
-        stack.callback(_leave, client, run)
-        _open_models(client, ModelPlugin(run, open_model, threads))
+            stack.callback(_leave, client, run)
+        _register(client, ModelPlugin(run, open_model, threads, device, program_facts()))
         yield Workers(client, run)
 
 
@@ -185,15 +208,45 @@ def _settings(threads: int) -> dict[str, Any]:
 def _local_cluster(workers: int) -> LocalCluster:
     # Otherwise, distributed chooses the modules that the first process imports.
     get_mp_context().set_forkserver_preload([__name__])
+    # A worker that does not start is replaced; asyncio would print the traceback of the first attempt.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     with interrupts_blocked():
-        return LocalCluster(
-            n_workers=workers,
+        local = LocalCluster(
+            # Workers that are asked for here would be waited for without an end.
+            n_workers=0,
             # Every thread holds one task.
             threads_per_worker=SHARDS_IN_FLIGHT,
             memory_limit=0,
             dashboard_address="127.0.0.1:0",
             silence_logs="CRITICAL",
         )
+        local.scale(workers)
+        return local
+
+
+def _await_workers(local: LocalCluster, client: Client, wanted: int) -> None:
+    """Wait for local workers. One that dies while it starts is replaced.
+
+    Raises:
+        UserError: no worker has started.
+    """
+    started = time.monotonic()
+    while time.monotonic() - started < START_SECONDS:
+        check_interrupt()
+        with connected():
+            found = len(client.nthreads())
+        if found >= wanted:
+            return
+        failed = [name for name, worker in list(local.workers.items()) if worker.status == Status.failed]
+        for name in failed:
+            del local.worker_spec[name]
+        if failed:
+            with interrupts_blocked():
+                local.scale(wanted)
+        time.sleep(LOOK_SECONDS)
+    if not found:
+        raise UserError(f"no worker process has started within {START_SECONDS:.0f} s; is there enough memory?")
+    LOG.warning("only %d of %d worker processes have started within %.0f s", found, wanted, START_SECONDS)
 
 
 def _connect(scheduler: str) -> Client:
@@ -203,19 +256,36 @@ def _connect(scheduler: str) -> Client:
         raise UserError(f"no Dask scheduler answers at {scheduler}; check --scheduler ({error})") from error
 
 
-def _open_models(client: Client, plugin: ModelPlugin) -> None:
-    """Open the model in every worker; UserError if a worker has no such package, or another version of it."""
-    try:
-        client.register_plugin(plugin)
-    except Exception as error:
-        # A bare exception is how Dask passes on an error inside a worker, as text.
-        if type(error) is Exception or isinstance(error, (ImportError, AttributeError, CommClosedError)):
+def _register(client: Client, plugin: ModelPlugin) -> None:
+    """Send the plugin to every worker; UserError if a worker has no such package, or another version of it."""
+    register = client.scheduler.register_worker_plugin
+    for attempt in range(1, ATTEMPTS + 1):
+        check_interrupt()
+        try:
+            client.sync(
+                register, plugin=dumps(plugin), name=plugin.name, idempotent=False, callback_timeout=START_SECONDS
+            )
+        except (OSError, TimeoutError, CancelledError) as error:
+            # A worker has died in this instant, or hangs. The next attempt asks those that are left.
+            if attempt == ATTEMPTS:
+                raise lost(error) from error
+            time.sleep(1.0)
+        except Exception as error:
+            # Dask passes on an error inside a worker as text.
             raise UserError(f"a worker of the Dask cluster cannot open the model ({error}); {SAME_PACKAGE}") from error
-        raise
+        else:
+            return
 
 
 def _leave(client: Client, run: str) -> None:
     # There is nothing to clean up if the scheduler is gone. A worker that could not start never answers.
-    with suppress(CancelledError, CommClosedError, TimeoutError, OSError, ValueError, KeyError):
+    with suppress(Exception, CancelledError):
         client.sync(client.scheduler.unregister_worker_plugin, name=run, callback_timeout=LEAVE_SECONDS)
-    client.close()
+    with suppress(Exception, CancelledError):
+        client.close()
+
+
+def _close(local: LocalCluster) -> None:
+    # A worker that hangs does not answer; it ends with this process.
+    with suppress(Exception, CancelledError):
+        local.close(timeout=5)

@@ -17,6 +17,7 @@ from agg_pipeline.execution.cluster import cluster, default_workers
 from agg_pipeline.execution.resuming import claim
 from agg_pipeline.execution.scheduling import ask, run_shards
 from agg_pipeline.execution.shard_files import Layout, sidecar_path
+from agg_pipeline.execution.waiting import ready
 from agg_pipeline.inference.predictor import open_predictor
 from agg_pipeline.models.backend import check_gpu
 from agg_pipeline.models.model_files import ModelFiles
@@ -232,9 +233,11 @@ def make_shards(
     job = replace(job, chain=replace(job.chain, write=partial(_write_owned, ownership, job.chain.write)))
     made = []
     open_model = partial(open_predictor, job.model, job.predictor)
-    with cluster(options.scheduler, workers, job.predictor.threads, open_model) as running:
+    predictor = job.predictor
+    with cluster(options.scheduler, workers, predictor.threads, open_model, predictor.device) as running:
         if not running.count():
             progress.say("the Dask cluster has no worker yet; waiting for one")
+        running = ready(running)
         progress.started(replace(begin, workers=max(1, running.count())))
         started = time.perf_counter()
         for done in run_shards(running, job.chain, missing, store, job.plan["config_hash"], progress.advanced):

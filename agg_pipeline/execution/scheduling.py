@@ -13,32 +13,20 @@ the state of the shard is copied between them.
 from __future__ import annotations
 
 import itertools
-import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from typing import Any
 
-from distributed import Future, wait
-from distributed.comm import CommClosedError
+from distributed import Future
 from distributed.scheduler import KilledWorker
 
 from agg_pipeline.execution import worker_tasks
 from agg_pipeline.execution.chain import Chain, CpuStage, Done, ModelStage, ShardTask, TimedModel, Times
-from agg_pipeline.execution.cluster import SAME_PACKAGE, SHARDS_IN_FLIGHT, Workers
-from agg_pipeline.execution.interrupts import check_interrupt
+from agg_pipeline.execution.cluster import HOW_TO_RESUME, SHARDS_IN_FLIGHT, Workers
+from agg_pipeline.execution.waiting import finished, first_done, result_of
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
-
-POLL_SECONDS = 0.5
-"""Time between two checks for interrupts and reports while shards are made."""
-NO_WORKER_SECONDS = 120.0
-"""A run ends if the cluster has no worker for this time."""
-HEARTBEAT_SECONDS = 5.0
-"""Time between two looks at the heartbeats of the workers."""
-
-HOW_TO_RESUME = "run the same command again to resume"
 
 
 def run_shards(
@@ -71,32 +59,34 @@ def run_shards(
     in_flight: dict[Future, ShardTask[Any]] = {}
     suspects: list[ShardTask[Any]] = []
     reported = _Reported(workers)
-    finished = 0  # images of the finished shards
+    made = 0  # images of the finished shards
 
     def tell() -> None:
-        advanced(finished + reported.images(in_flight.values()), reported.batches)
+        advanced(made + reported.images(in_flight.values()), reported.batches)
 
-    def check_reports() -> None:
-        if reported.update():
+    def news() -> bool:
+        found = reported.update()
+        if found:
             tell()
+        return found
 
     while waiting or in_flight:
         while waiting and len(in_flight) < SHARDS_IN_FLIGHT * max(1, workers.count()):
             task, place = waiting.popleft()
             in_flight[shards.submit(task, place)] = task
-        for future in _first_done(workers, list(in_flight), check_reports):
+        for future in first_done(workers, list(in_flight), news):
             task = in_flight.pop(future)
             try:
-                done = Done(task, *future.result())
+                done = Done(task, *finished(future))
             except KilledWorker:
                 suspects.append(task)
                 continue
-            finished += len(task.entries)
+            made += len(task.entries)
             yield done
             tell()
     for task in suspects:
         yield _without_culprits(shards, task)
-        finished += len(task.entries)
+        made += len(task.entries)
         tell()
 
 
@@ -158,7 +148,7 @@ def ask(workers: Workers, question: Callable[[TimedModel], Any]) -> Any:
         UserError: the worker died several times.
     """
     try:
-        return _result(workers, workers.submit("ask", "model", worker_tasks.ask, workers.run, question))
+        return result_of(workers, workers.submit("ask", "model", worker_tasks.ask, workers.run, question))
     except KilledWorker:
         raise UserError(f"a worker died several times after all shards were finished; {HOW_TO_RESUME}") from None
 
@@ -221,70 +211,18 @@ class _Shards:
         return parts
 
 
-def _first_done(
-    workers: Workers, futures: Sequence[Future], meanwhile: Callable[[], None] = lambda: None
-) -> set[Future]:
-    """Wait until some futures are done.
-
-    Args:
-        workers: the cluster.
-        futures: at least one.
-        meanwhile: called about twice a second.
-
-    Raises:
-        UserError: no worker of the cluster has given a sign of life for a long time, or the scheduler is gone.
-    """
-    alive = checked = time.monotonic()
-    known: dict[str, float] = {}
-    while True:
-        check_interrupt()
-        meanwhile()
-        try:
-            return set(wait(futures, timeout=POLL_SECONDS, return_when="FIRST_COMPLETED").done)
-        except TimeoutError:
-            now = time.monotonic()
-            if now - checked < HEARTBEAT_SECONDS:
-                continue
-            # A worker that cannot start (without this package, say) joins the cluster, and is never heard of again.
-            found, checked = workers.signs_of_life(), now
-            if any(address in known and known[address] != sign for address, sign in found.items()):
-                alive = now
-            elif now - alive > NO_WORKER_SECONDS:
-                raise UserError(
-                    f"no worker of the Dask cluster has worked for {NO_WORKER_SECONDS:.0f} s ({_joined(found)}); "
-                    f"finished shards are kept; {HOW_TO_RESUME}"
-                ) from None
-            known = found
-        except (CancelledError, CommClosedError):
-            raise UserError(
-                f"the connection to the Dask scheduler is lost; finished shards are kept; {HOW_TO_RESUME}"
-            ) from None
-
-
-def _joined(workers: Collection[str]) -> str:
-    if not workers:
-        return "it has none"
-    return f"{next(iter(workers))} joined it and could not start: {SAME_PACKAGE}"
-
-
-def _result(workers: Workers, future: Future) -> Any:
-    """Wait for a future, and return its result."""
-    _first_done(workers, [future])
-    return future.result()
-
-
 def _without_culprits(shards: _Shards, task: ShardTask[Any]) -> Done:
     """Make a shard without the images that kill their worker; these are found by trying each image alone."""
     workers = shards.workers
     culprits = set()
     for entry in task.entries:
         try:
-            _result(workers, shards.submit_trial(replace(task, entries=(entry,))))
+            result_of(workers, shards.submit_trial(replace(task, entries=(entry,))))
         except KilledWorker:
             culprits.add(entry.image_id)
     task = replace(task, excluded=frozenset(culprits))
     try:
-        return Done(task, *_result(workers, shards.submit(task)))
+        return Done(task, *result_of(workers, shards.submit(task)))
     except KilledWorker:
         raise UserError(
             f"the worker of shard {task.index} died several times, though each of its images passes alone; "

@@ -16,6 +16,7 @@ from agg_pipeline.execution.chain import Chain, CpuStage, ModelStage, ShardTask
 from agg_pipeline.execution.cluster import SHARDS_IN_FLIGHT, Workers, cluster, default_workers
 from agg_pipeline.execution.job import Job, RunOptions, images_of
 from agg_pipeline.execution.scheduling import ask, run_shards
+from agg_pipeline.execution.waiting import ready
 from agg_pipeline.inference.predictor import open_predictor
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
@@ -88,10 +89,13 @@ def estimate_time(job: Job, missing: Sequence[ShardTask[Any]], masks: int, optio
     wanted = min(options.workers or default_workers(job.predictor), images)
     began = time.perf_counter()
     open_model = partial(open_predictor, job.model, job.predictor)
-    with cluster(options.scheduler, wanted, job.predictor.threads, open_model) as running:
-        start, workers = time.perf_counter() - began, running.count()
+    predictor = job.predictor
+    with cluster(options.scheduler, wanted, predictor.threads, open_model, predictor.device) as running:
+        workers = running.count()
         if not workers:
-            return TimeEstimate(0, start, 0.0, 0)
+            return TimeEstimate(0, time.perf_counter() - began, 0.0, 0)
+        running = ready(running)
+        start = time.perf_counter() - began
         chain = replace(job.chain, write=_write_nothing)
         pairs = [(task, entry) for task in missing for entry in task.entries]
         first = _sample(pairs, workers, min(len(missing), workers))

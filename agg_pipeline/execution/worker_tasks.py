@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from agg_pipeline.execution.chain import Advance, Chain, CpuStage, ModelStage, TimedModel, Times, run_batches
-from agg_pipeline.execution.cluster import model_of, send
+from agg_pipeline.execution.worker_plugin import model_of, send
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 

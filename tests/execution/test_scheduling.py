@@ -1,20 +1,18 @@
 """Shards on a cluster of two workers: who makes what, and what is reported. The stages are toys, the workers real."""
 
 import os
-import re
 import signal
 from queue import SimpleQueue
 
 import dask
 import pytest
 
-from agg_pipeline.execution import scheduling, worker_tasks
+from agg_pipeline.execution import worker_tasks
 from agg_pipeline.execution.chain import Advance, Chain, CpuStage, ModelStage, ShardTask, Times
 from agg_pipeline.execution.cluster import cluster
 from agg_pipeline.execution.scheduling import _Reported, ask, assigned, run_shards
 from agg_pipeline.execution.worker_tasks import PartReport
 from agg_pipeline.storage.store import Store
-from schemas.errors import UserError
 from schemas.records import ImageEntry
 
 
@@ -167,39 +165,3 @@ def test_times_of_a_stage_in_parts_add_up():
     state, times = worker_tasks.join_parts(stage, ([], Times({"load": 4.0}, 0.0)), *parts)
     assert state == ["a", "b", "c"]
     assert times == Times({"load": 4.0, "predict": 3.0}, 1.5)
-
-
-class Silent:
-    """Stands for workers: what the scheduler has heard of them at each look, until the last look stays."""
-
-    def __init__(self, *looks):
-        self.looks = list(looks)
-
-    def signs_of_life(self):
-        return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
-
-
-@pytest.mark.parametrize(
-    ("looks", "seconds", "what"),
-    [
-        # A new worker every five seconds, each of which dies before it has said anything.
-        ([{f"tcp://{n}": 100.0 + n} for n in range(30)], 121, "(tcp://24 joined it and could not start: "),
-        # A worker that joins, and is never heard of again.
-        ([{}, {"tcp://a": 107.0}], 121, "(tcp://a joined it and could not start: "),
-        ([{}], 121, "(it has none)"),
-        # A worker that worked for twenty seconds.
-        ([{"tcp://a": 100.0 + 5 * n} for n in range(4)] + [{}], 140, "(it has none)"),
-    ],
-)
-def test_workers_that_never_work_end_the_run(monkeypatch, looks, seconds, what):
-    now = [1000.0]
-
-    def nothing_done(*_arguments, timeout, **_options):
-        now[0] += timeout
-        raise TimeoutError
-
-    monkeypatch.setattr(scheduling, "wait", nothing_done)
-    monkeypatch.setattr(scheduling.time, "monotonic", lambda: now[0])
-    with pytest.raises(UserError, match=re.escape(what)):
-        scheduling._first_done(Silent(*looks), [None])
-    assert now[0] - 1000 == pytest.approx(seconds, abs=5)

@@ -49,7 +49,7 @@ def run(monkeypatch):
 
     def estimated(shards, workers, masks, last=None):
         @contextmanager
-        def cluster(scheduler, wanted, threads, _open_model):
+        def cluster(scheduler, wanted, threads, _open_model, _device):
             asked.append((scheduler, wanted, threads))
             clock.now += 3
             yield Running(workers)
@@ -67,6 +67,7 @@ def run(monkeypatch):
 
         monkeypatch.setattr(time_estimate, "cluster", cluster)
         monkeypatch.setattr(time_estimate, "run_shards", run_shards)
+        monkeypatch.setattr(time_estimate, "ready", lambda running: running)
         monkeypatch.setattr(time_estimate, "ask", ask)
         job = Job(None, {}, shards, CHAIN, None, PredictorConfig(threads=3), None, None, last)
         return estimate_time(job, shards, masks, RunOptions("out", workers=5, scheduler="tcp://a"))

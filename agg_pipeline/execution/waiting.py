@@ -1,0 +1,117 @@
+"""Waiting for tasks on a cluster, and noticing when nothing advances any more."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import CancelledError
+from dataclasses import replace
+from typing import Any
+
+from distributed import Future, wait
+from distributed.comm import CommClosedError
+from distributed.scheduler import KilledWorker
+
+from agg_pipeline.execution.cluster import HOW_TO_RESUME, Workers, WorkerState, lost
+from agg_pipeline.execution.interrupts import check_interrupt
+from agg_pipeline.execution.worker_plugin import SAME_PACKAGE, machine_of
+from schemas.errors import UserError
+
+LOG = logging.getLogger(__name__)
+POLL_SECONDS = 0.5
+"""Time between two checks for interrupts and reports while tasks run."""
+HEARTBEAT_SECONDS = 5.0
+"""Time between two looks at the workers."""
+NO_WORKER_SECONDS = 120.0
+"""A run ends if no worker gives a sign of life for this time."""
+PAUSED_SECONDS = 60.0
+"""A run ends if nothing advances for this time and a worker is paused."""
+
+
+def first_done(workers: Workers, futures: Sequence[Future], news: Callable[[], bool] = lambda: False) -> set[Future]:
+    """Wait until some futures are done.
+
+    Args:
+        workers: the cluster.
+        futures: at least one.
+        news: called about twice a second; whether a task has advanced.
+
+    Raises:
+        UserError: no worker of the cluster has given a sign of life for a long time, nothing advances because a worker
+            is paused, or the scheduler is gone.
+    """
+    alive = advanced = checked = time.monotonic()
+    known: Mapping[str, WorkerState] = {}
+    while True:
+        check_interrupt()
+        if news():
+            advanced = time.monotonic()
+        try:
+            return set(wait(futures, timeout=POLL_SECONDS, return_when="FIRST_COMPLETED").done)
+        except TimeoutError:
+            now = time.monotonic()
+            if now - checked < HEARTBEAT_SECONDS:
+                continue
+        except (CancelledError, CommClosedError) as error:
+            raise lost(error) from error
+        found, checked = workers.states(), now
+        # A worker that cannot start (without this package, say) joins the cluster, and is never heard of again.
+        if any(address in known and known[address].sign != state.sign for address, state in found.items()):
+            alive = now
+        elif now - alive > NO_WORKER_SECONDS:
+            raise UserError(
+                f"no worker of the Dask cluster has worked for {NO_WORKER_SECONDS:.0f} s ({_joined(found)}); "
+                f"{HOW_TO_RESUME}"
+            )
+        if now - advanced > PAUSED_SECONDS:
+            _check_paused(found)
+        known = found
+
+
+def _joined(workers: Collection[str]) -> str:
+    if not workers:
+        return "it has none"
+    return f"{next(iter(workers))} joined it and could not start: {SAME_PACKAGE}"
+
+
+def _check_paused(workers: Mapping[str, WorkerState]) -> None:
+    """UserError if a worker starts no task because its memory is nearly full."""
+    for address, state in workers.items():
+        if state.paused:
+            raise UserError(
+                f"worker {address} is paused, and nothing has advanced for {PAUSED_SECONDS:.0f} s: it uses "
+                f"{state.memory >> 20} MiB of its memory limit of {state.limit >> 20} MiB; give it more memory "
+                f"(--memory-limit of dask worker), or use smaller --batch-objects or "
+                f"--images-per-shard; {HOW_TO_RESUME}"
+            )
+
+
+def result_of(workers: Workers, future: Future) -> Any:
+    """Wait for a future, and return its result; raises what its task raised."""
+    first_done(workers, [future])
+    return finished(future)
+
+
+def finished(future: Future) -> Any:
+    """The result of a future that is done; raises what its task raised, KilledWorker if its workers died."""
+    try:
+        return future.result()
+    except (CancelledError, CommClosedError) as error:
+        raise lost(error) from error
+
+
+def ready(workers: Workers) -> Workers:
+    """Wait for the first worker that has opened its model; all others must be of its kind.
+
+    Raises:
+        UserError: it runs another program, cannot open the model, or dies several times while it opens it.
+    """
+    try:
+        machine = result_of(workers, workers.submit("ready", "model", machine_of, workers.run))
+    except KilledWorker:
+        raise UserError(
+            f"a worker died several times while it opened the model; is there enough memory? {HOW_TO_RESUME}"
+        ) from None
+    LOG.info("the workers have: %s", ", ".join(f"{name} {value}" for name, value in machine.items()))
+    return replace(workers, machine=machine)

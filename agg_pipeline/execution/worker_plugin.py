@@ -1,0 +1,137 @@
+"""What lives in a worker process: the model of a run, its two executors, and the check that the worker may work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import cv2
+import torch
+from distributed import Worker, WorkerPlugin, get_worker
+
+from agg_pipeline.execution.chain import TimedModel
+from agg_pipeline.execution.worker_facts import Facts, difference, machine_facts, program_facts
+from schemas.errors import StorageError, UserError
+
+SAME_PACKAGE = "every worker needs the same version of agg-pipeline; its log says more"
+
+OpenModel = Callable[[], TimedModel]
+"""Makes the model in a worker process. Must be picklable."""
+
+
+class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typed
+    """Gives every worker its model and the two executors, also a worker that joins late or replaces a dead one.
+
+    Args:
+        run: unique name of the run, so that several runs can share a cluster.
+        open_model: makes the model.
+        threads: number of torch threads of the model.
+        device: device on which the model runs.
+        program: what the process that starts the run says of itself (``program_facts``).
+    """
+
+    def __init__(self, run: str, open_model: OpenModel, threads: int, device: str, program: Facts) -> None:
+        self.name = run
+        self.open_model = open_model
+        self.threads = threads
+        self.device = device
+        self.program = program
+
+    def setup(self, worker: Worker) -> None:
+        """Called by Dask in every new worker process. It returns at once; the model is opened in its own thread.
+
+        A worker that cannot work says so in its first task. An exception here would close the worker, and a worker
+        that joins late would do so without a word to the run.
+        """
+        cv2.setNumThreads(1)
+        set_threads = torch.set_num_threads
+        model_thread = ThreadPoolExecutor(1, "agg-model", initializer=set_threads, initargs=(self.threads,))
+        worker.executors[f"model-{self.name}"] = model_thread
+        worker.executors[f"cpu-{self.name}"] = ThreadPoolExecutor(1, "agg-cpu", initializer=set_threads, initargs=(1,))
+        self.address = worker.address
+        self.opening = model_thread.submit(self._open)
+
+    def teardown(self, worker: Worker) -> None:
+        """Called by Dask at the end of the run or of the worker."""
+        for kind in ("model", "cpu"):
+            executor = worker.executors.pop(f"{kind}-{self.name}", None)
+            if executor is not None:
+                executor.shutdown(wait=False)
+
+    def _open(self) -> TimedModel:
+        other = difference(self.program, program_facts())
+        if other:
+            raise UserError(f"another program than in the process that started the run: {other}")
+        return self.open_model()
+
+    def model(self) -> TimedModel:
+        """The worker's model, when it has been opened.
+
+        Raises:
+            UserError: the worker runs another program, or cannot open the model.
+        """
+        try:
+            return self.opening.result()
+        except UserError as error:
+            raise _of_worker(error, self.address) from None
+        except Exception as error:
+            raise UserError(f"worker {self.address} cannot open the model ({error!r}); {SAME_PACKAGE}") from error
+
+    def check(self, machine: Facts) -> None:
+        """UserError if the worker's machine differs from that of the run's first worker."""
+        other = difference(machine, machine_facts(self.device))
+        if other:
+            raise UserError(
+                f"worker {self.address} computes other bytes than the first worker of the run: {other}; use workers of "
+                "one kind"
+            )
+
+
+def model_of(run: str) -> TimedModel:
+    """The model of the worker that runs this task."""
+    return _plugin(run).model()
+
+
+def machine_of(run: str) -> dict[str, str]:
+    """What is compared of the worker that runs this task; its model has been opened."""
+    plugin = _plugin(run)
+    plugin.model()
+    return machine_facts(plugin.device)
+
+
+def run_in_worker(run: str, machine: Facts, function: Callable[..., Any], *args: Any) -> Any:
+    """Run a task in a worker that may work for the run.
+
+    Args:
+        run: name of the run.
+        machine: what the run's first worker said of its machine; empty if nothing is known yet.
+        function: what the task runs.
+        args: its arguments.
+
+    Raises:
+        UserError: the worker may not work for the run.
+        StorageError: a file cannot be read or written by this worker, which the message names.
+    """
+    plugin = _plugin(run)
+    plugin.model()
+    plugin.check(machine)
+    try:
+        return function(*args)
+    except StorageError as error:
+        raise _of_worker(error, plugin.address) from None
+
+
+def send(run: str, message: Any) -> None:
+    """Send a message from a task to the process that started the run. It is lost if the worker dies."""
+    get_worker().log_event(run, message)
+
+
+def _plugin(run: str) -> ModelPlugin:
+    plugin: ModelPlugin = get_worker().plugins[run]
+    return plugin
+
+
+def _of_worker(error: UserError, address: str) -> UserError:
+    """The same error, which names the worker."""
+    return (StorageError if isinstance(error, StorageError) else UserError)(f"worker {address}: {error}")

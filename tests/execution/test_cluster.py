@@ -1,0 +1,131 @@
+"""Workers of a cluster that cannot work, and clusters that are lost, with real processes."""
+
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+
+import psutil
+import pytest
+from distributed import LocalCluster
+
+from agg_pipeline.execution import cluster as module
+from agg_pipeline.execution.cluster import cluster
+from agg_pipeline.execution.scheduling import ask
+from agg_pipeline.execution.waiting import ready
+from schemas.errors import StorageError, UserError
+
+
+class Model:
+    """Does nothing."""
+
+    forward_seconds = 0.0
+
+
+def fail_to_open():
+    raise ValueError("the file is not there")
+
+
+def refuse_to_open():
+    raise UserError("x.pth does not exist")
+
+
+def no_space(_model):
+    raise StorageError("cannot write a/b: No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("open_model", "what"),
+    [
+        (
+            fail_to_open,
+            r"^worker tcp://\S+ cannot open the model \(ValueError\('the file is not there'\)\); ",
+        ),
+        (refuse_to_open, r"^worker tcp://\S+: x\.pth does not exist$"),
+    ],
+)
+def test_a_model_that_cannot_be_opened(open_model, what):
+    with pytest.raises(UserError, match=what), cluster(None, 1, 1, open_model) as workers:
+        ready(workers)
+
+
+def test_a_worker_with_another_program_is_refused(monkeypatch):
+    monkeypatch.setattr(module, "program_facts", lambda: {"torch": "2.99.0"})
+    with (
+        pytest.raises(
+            UserError,
+            match=r"^worker tcp://\S+: another program than in the process that started the run: torch ",
+        ),
+        cluster(None, 1, 1, Model) as workers,
+    ):
+        ready(workers)
+
+
+def test_a_worker_of_another_kind_is_refused():
+    with cluster(None, 1, 1, Model) as workers:
+        workers = ready(workers)
+        assert ask(workers, type) is Model
+        other = replace(workers, machine={"instruction set": "riscv64 VECTOR"})
+        with pytest.raises(UserError, match=r"^worker tcp://\S+ computes other bytes than .*, and riscv64 VECTOR"):
+            ask(other, type)
+
+
+def test_the_worker_is_named_that_cannot_write():
+    with (
+        pytest.raises(StorageError, match=r"^worker tcp://\S+: cannot write a/b: No space left on device$"),
+        cluster(None, 1, 1, Model) as workers,
+    ):
+        ask(workers, no_space)
+
+
+def worker_processes():
+    """Processes that the forkserver of this process has made."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if all("forkserver" in " ".join(each.cmdline()) for each in (process, process.parent())):
+                found.append(process)
+        except (psutil.NoSuchProcess, AttributeError):
+            continue
+    return found
+
+
+def signal_the_first(number, stop):
+    while not stop.is_set():
+        before = worker_processes()
+        if before:
+            before[0].send_signal(number)
+            return
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_worker_that_is_killed_or_hangs_while_it_starts(number, monkeypatch):
+    monkeypatch.setattr(module, "START_SECONDS", 10.0 if number == signal.SIGKILL else 4.0)
+    stop = threading.Event()
+    killer = threading.Thread(target=signal_the_first, args=(number, stop))
+    killer.start()
+    try:
+        with cluster(None, 2, 1, Model) as workers:
+            assert workers.count() == (2 if number == signal.SIGKILL else 1)
+            assert ask(ready(workers), type) is Model
+    finally:
+        stop.set()
+        killer.join()
+
+
+def test_no_worker_that_starts(monkeypatch):
+    monkeypatch.setattr(module, "START_SECONDS", 1.0)
+    monkeypatch.setattr(LocalCluster, "scale", lambda *_: None)
+    with pytest.raises(UserError, match=r"^no worker process has started within 1 s"), cluster(None, 1, 1, Model):
+        pass
+
+
+def test_asking_a_lost_scheduler_is_one_line():
+    with cluster(None, 1, 1, Model) as workers:
+        workers = ready(workers)
+        workers.client.close()
+        for question in (workers.count, workers.states, lambda: workers.submit("x", "model", os.getpid)):
+            with pytest.raises(UserError, match=r"^the connection to the Dask scheduler is lost"):
+                question()

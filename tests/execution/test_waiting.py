@@ -1,0 +1,108 @@
+"""When a run gives up waiting for its workers."""
+
+import re
+from concurrent.futures import CancelledError
+
+import pytest
+from distributed.comm import CommClosedError
+
+from agg_pipeline.execution import waiting
+from agg_pipeline.execution.cluster import WorkerState
+from agg_pipeline.execution.waiting import finished, first_done
+from schemas.errors import UserError
+
+
+def state(sign, paused=False):
+    return WorkerState(sign, paused, 900 << 20, 1000 << 20)
+
+
+class Silent:
+    """Stands for workers: what the scheduler knows of them at each look, until the last look stays."""
+
+    def __init__(self, *looks):
+        self.looks = list(looks)
+
+    def states(self):
+        return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that goes on while tasks are waited for, none of which is ever done."""
+    now = [1000.0]
+
+    def nothing_done(*_arguments, timeout, **_options):
+        now[0] += timeout
+        raise TimeoutError
+
+    monkeypatch.setattr(waiting, "wait", nothing_done)
+    monkeypatch.setattr(waiting.time, "monotonic", lambda: now[0])
+    return now
+
+
+@pytest.mark.parametrize(
+    ("looks", "seconds", "what"),
+    [
+        # A new worker every five seconds, each of which dies before it has said anything.
+        ([{f"tcp://{n}": state(100.0 + n)} for n in range(30)], 121, "(tcp://24 joined it and could not start: "),
+        # A worker that joins, and is never heard of again.
+        ([{}, {"tcp://a": state(107.0)}], 121, "(tcp://a joined it and could not start: "),
+        ([{}], 121, "(it has none)"),
+        # A worker that worked for twenty seconds.
+        ([{"tcp://a": state(100.0 + 5 * n)} for n in range(4)] + [{}], 140, "(it has none)"),
+    ],
+)
+def test_workers_that_never_work_end_the_run(clock, looks, seconds, what):
+    with pytest.raises(UserError, match=re.escape(what)):
+        first_done(Silent(*looks), [None])
+    assert clock[0] - 1000 == pytest.approx(seconds, abs=5)
+
+
+def living(paused, times=200):
+    return [{"tcp://a": state(100.0 + n), "tcp://b": state(100.0 + n, paused)} for n in range(times)]
+
+
+def test_a_paused_worker_is_named_when_nothing_advances(clock):
+    with pytest.raises(UserError) as error:
+        first_done(Silent(*living(paused=True)), [None])
+    assert str(error.value).startswith(
+        "worker tcp://b is paused, and nothing has advanced for 60 s: it uses 900 MiB of its memory limit of 1000 MiB; "
+    )
+    assert clock[0] - 1000 == pytest.approx(65, abs=6)
+
+
+def test_a_paused_worker_may_wait_while_others_advance(clock):
+    limit = 1000.0 + 400
+
+    def news():
+        if clock[0] > limit:
+            raise KeyboardInterrupt
+        return True
+
+    with pytest.raises(KeyboardInterrupt):
+        first_done(Silent(*living(paused=True)), [None], news)
+
+
+def test_a_slow_task_is_waited_for(clock):
+    def news():
+        if clock[0] > 1400:
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        first_done(Silent(*living(paused=False)), [None], news)
+
+
+@pytest.mark.parametrize("error", [CancelledError(), CommClosedError("gone")])
+def test_a_lost_scheduler_is_one_line(monkeypatch, error):
+    def fail(*_arguments, **_options):
+        raise error
+
+    class Cancelled:
+        def result(self):
+            raise error
+
+    monkeypatch.setattr(waiting, "wait", fail)
+    for ask in (lambda: first_done(Silent({}), [None]), lambda: finished(Cancelled())):
+        with pytest.raises(UserError, match=r"^the connection to the Dask scheduler is lost; finished shards are "):
+            ask()
