@@ -26,6 +26,8 @@ REASONS: dict[str, str] = {
 
 IMAGE_REASONS = ("unreadable_image", "unreadable_annotation", "size_mismatch", "killed_worker")
 """Reasons for which a whole image fell out; an image that legitimately has no object is not among them."""
+READING_REASONS = frozenset({"unreadable_image", "unreadable_annotation", "size_mismatch"})
+"""Reasons for which an image fell out when it was read; a run that is resumed reads it again."""
 
 
 def _field(name: str, kind: pa.DataType, unit: str, nullable: bool = False) -> pa.Field:

@@ -6,9 +6,14 @@ from agg_pipeline.cli.foreign import refuse_foreign_packages
 def run() -> None:
     """Run the command."""
     refuse_foreign_packages()
+    from agg_pipeline.cli.last_words import end_without_output
     from agg_pipeline.cli.main import main
 
-    main(prog_name="agg")
+    try:
+        main(prog_name="agg")
+    except OSError as error:
+        # Help and error messages are printed before there is a command.
+        end_without_output(error)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ from typing import Any
 import click
 import cloup
 
+from agg_pipeline.cli.last_words import end_without_output, last_words
 from agg_pipeline.cli.option_groups import option
 from agg_pipeline.cli.run_log import show_messages
+from agg_pipeline.execution.interrupts import watch_interrupts
 from schemas.errors import UserError
 
 # Threads of torch that wait for each other leave their core to other processes: five times faster on a shared machine.
@@ -84,11 +86,15 @@ class Groups(cloup.Group):
             if ctx.params.get("debug"):
                 raise
             message = error.format_message() if isinstance(error, click.ClickException) else error
-            click.echo(f"error: {message}", err=True)
+            last_words(f"error: {message}")
             sys.exit(2)
         except KeyboardInterrupt:
-            click.echo("stopped", err=True)
+            last_words("stopped")
             sys.exit(130)
+        except OSError as error:
+            if ctx.params.get("debug"):
+                raise
+            end_without_output(error)
 
 
 @cloup.group(cls=Groups, epilog=EPILOG, context_settings=SETTINGS)
@@ -103,4 +109,5 @@ class Groups(cloup.Group):
 @click.version_option(package_name="agg-pipeline", prog_name="agg")
 def main(debug: bool, verbose: int) -> None:  # noqa: ARG001  # Groups.invoke reads debug
     """GraCo: make masks of every granularity from object masks, and train click models that a number controls."""
+    watch_interrupts()
     show_messages(verbose)

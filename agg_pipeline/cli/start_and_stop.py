@@ -6,18 +6,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import click
-
+from agg_pipeline.cli.last_words import last_words
 from agg_pipeline.cli.run_log import RunLog, run_log
-from agg_pipeline.execution.interrupts import watch_interrupts
 from schemas.errors import StorageError, UserError
 
 
 def check_start(out: str) -> None:
-    """Let SIGTERM end a run as Ctrl-C does; UserError if the output folder has no name."""
+    """Check the output folder of a command; UserError if it has no name, or is a file."""
     from agg_pipeline.storage.store import Store
 
-    watch_interrupts()
     if not out:
         raise UserError("--out is empty; name an output folder")
     if Store(out).is_file():
@@ -54,5 +51,5 @@ def resumable(overwrite: bool) -> Iterator[None]:
     except StorageError as error:
         raise UserError(f"{error}; {how}") from error
     except KeyboardInterrupt:
-        click.echo(f"stopped; {how}", err=True)
+        last_words(f"stopped; {how}")
         sys.exit(130)

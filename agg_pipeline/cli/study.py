@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
 import cloup
 
 from agg_pipeline.cli.config_options import (
@@ -20,6 +19,7 @@ from agg_pipeline.cli.config_options import (
     resolve_recipe,
 )
 from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, print_config, print_lines
+from agg_pipeline.cli.last_words import last_words
 from agg_pipeline.cli.option_groups import examples, option
 from agg_pipeline.cli.options import CHECKPOINT, LOCAL_FILE, PLACE, check_root, model_file, named_root
 from agg_pipeline.cli.run_log import run_log
@@ -139,7 +139,7 @@ def group(
         try:
             run_study(made, facts(config, roots, model), place, say)
         except KeyboardInterrupt:
-            click.echo("stopped; run the same command again to resume", err=True)
+            last_words("stopped; run the same command again to resume")
             sys.exit(130)
         write_study(config, roots, place, report)
         say(closing_line(str(place), str(report)))

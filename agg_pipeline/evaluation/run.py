@@ -22,6 +22,7 @@ from agg_pipeline.execution.job import (
     Progress,
     RunOptions,
     check_device,
+    check_end,
     environment,
     images_of,
     make_shards,
@@ -124,7 +125,7 @@ def run(
         if not tables["targets"].num_rows:
             raise nothing_to_evaluate(dataset, tables["rejects"].to_pylist())
         summary = summarise(tables, plan)
-        ownership.check()
+        check_end(ownership, EVALUATION_LAYOUT, plan, found | made.sidecars)
         _write(place, tables, summary)
         if made.shards:
             place.write_json(TIMINGS, timings_of(made))

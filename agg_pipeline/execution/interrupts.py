@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import signal
+import time
 
-_asked: list[str] = []
+PATIENCE_SECONDS = 15.0
+"""A further signal is taken as impatience, and does not disturb the clean-up, for so long after the first one."""
+
+_asked: list[tuple[str, float]] = []
 
 
 def watch_interrupts() -> None:
@@ -13,16 +17,19 @@ def watch_interrupts() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _handle)
     # nohup ignores SIGHUP, and so does the run then.
-    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _handle)
 
 
 def check_interrupt() -> None:
     """Raise KeyboardInterrupt if one of the signals has come."""
     if _asked:
-        raise KeyboardInterrupt(_asked[0])
+        raise KeyboardInterrupt(_asked[0][0])
 
 
 def _handle(number: int, _frame: object) -> None:
-    _asked.append(signal.Signals(number).name)
-    raise KeyboardInterrupt(_asked[0])
+    now = time.monotonic()
+    cleaning = bool(_asked) and now - _asked[0][1] < PATIENCE_SECONDS
+    if not cleaning:
+        _asked.insert(0, (signal.Signals(number).name, now))
+        raise KeyboardInterrupt(_asked[0][0])

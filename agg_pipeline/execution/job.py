@@ -14,9 +14,11 @@ import torch
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.execution.chain import Chain, Done, ShardTask, TimedModel, Times
 from agg_pipeline.execution.cluster import cluster, default_workers
-from agg_pipeline.execution.resuming import claim
+from agg_pipeline.execution.plan import refuse_other_plan
+from agg_pipeline.execution.rereading import changed_rejects
+from agg_pipeline.execution.resuming import claim, damaged, old_plan
 from agg_pipeline.execution.scheduling import ask, run_shards
-from agg_pipeline.execution.shard_files import Layout, sidecar_path
+from agg_pipeline.execution.shard_files import Layout, listing, sidecar_path
 from agg_pipeline.execution.waiting import ready
 from agg_pipeline.inference.predictor import open_predictor
 from agg_pipeline.models.backend import check_gpu
@@ -26,6 +28,7 @@ from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.config import PredictorConfig
 from schemas.errors import UserError
+from schemas.words import plural
 
 LOG = logging.getLogger(__name__)
 C = TypeVar("C")
@@ -215,13 +218,13 @@ def make_shards(
         UserError: for everything that a user can mend; shards that are finished by then stay.
     """
     store = ownership.store
-    finished, missing = [], []
-    for task in job.tasks:
-        sidecar = found.get(task.index)
-        if sidecar is not None and job.finished(task, sidecar):
-            finished.append(sidecar)
-        else:
-            missing.append(task)
+    earlier = [task for task in job.tasks if task.index in found and job.finished(task, found[task.index])]
+    again = changed_rejects(store, earlier, found)
+    kept = {task.index for task in earlier} - again
+    finished = [found[index] for index in sorted(kept)]
+    missing = [task for task in job.tasks if task.index not in kept]
+    if again:
+        progress.say(f"images of {plural(len(again), 'finished shard')} that could not be read can be read now")
     images = images_of(missing)
     workers = min(options.workers or default_workers(job.predictor), max(1, images))
     begin = RunStart(images_of(job.tasks), tuple(finished), images, workers)
@@ -246,6 +249,31 @@ def make_shards(
             progress.finished(done)
         seconds = time.perf_counter() - started
         return Made(tuple(made), seconds, None if job.last is None else ask(running, job.last))
+
+
+def check_end(ownership: Ownership, layout: Layout, plan: Json, found: Mapping[int, Json]) -> None:
+    """Check, before a run says that it has finished, that the folder still holds this run.
+
+    Args:
+        ownership: the folder.
+        layout: what lies in it.
+        plan: the plan of this run.
+        found: sidecars of its shards, by shard.
+
+    Raises:
+        UserError: another run owns the folder, has replaced the plan, or has written into shards of this run.
+    """
+    ownership.check()
+    store = ownership.store
+    refuse_other_plan(store.url, old_plan(store, layout), plan)
+    if ownership.disputed:
+        # The run before was taken for dead because it gave no sign of life. It may have written until it noticed.
+        changed = damaged(store, found, listing(store, layout), plan["config_hash"], verify=True)
+        if changed:
+            raise UserError(
+                f"a run that was taken for dead has written into {plural(len(changed), 'shard')} of {store.url}; "
+                "run the same command again with --verify to make them again"
+            )
 
 
 def _write_owned(

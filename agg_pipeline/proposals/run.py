@@ -18,6 +18,7 @@ from agg_pipeline.execution.job import (
     Progress,
     RunOptions,
     check_device,
+    check_end,
     environment,
     make_shards,
     resume,
@@ -129,7 +130,7 @@ def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: Run
         found = resume(ownership, DATABASE_LAYOUT, plan, options, progress)
         made = make_shards(ownership, job, found, options, progress)
         found = dict(sorted((found | made.sidecars).items()))
-        ownership.check()
+        check_end(ownership, DATABASE_LAYOUT, plan, found)
         manifest = None if options.verify else finished(store, plan, found)
         if manifest is None:
             manifest = finish(store, plan, found)

@@ -8,7 +8,8 @@ import pytest
 from agg_pipeline.database.contents import DATABASE_LAYOUT, MANIFEST
 from agg_pipeline.execution import job as module
 from agg_pipeline.execution.chain import Chain, ShardTask
-from agg_pipeline.execution.job import Job, Made, Progress, RunOptions, make_shards, resume, tasks_of
+from agg_pipeline.execution.job import Job, Made, Progress, RunOptions, check_end, make_shards, resume, tasks_of
+from agg_pipeline.execution.shard_files import sidecars
 from agg_pipeline.storage.lock import LOCK, owned
 from schemas.config import PredictorConfig
 from schemas.errors import UserError
@@ -127,3 +128,30 @@ def test_shards_are_sorted_into_finished_and_missing_without_comparing_them(buil
     with owned(built) as ownership, pytest.raises(RuntimeError, match="workers are started"):
         make_shards(ownership, job, {index: {} for index in range(0, 100, 2)}, RunOptions("", workers=1), Progress())
     assert compared == []
+
+
+def disputed(ownership):
+    return replace(ownership, disputed=True)
+
+
+def test_a_finished_run_is_checked_against_the_plan_that_is_there(built, toy_plan):
+    found = sidecars(built, DATABASE_LAYOUT)
+    with owned(built) as ownership:
+        check_end(ownership, DATABASE_LAYOUT, toy_plan, found)
+        built.write_json("plan.json", toy_plan | {"seed": 7, "config_hash": "another"})
+        with pytest.raises(UserError, match="holds another run"):
+            check_end(ownership, DATABASE_LAYOUT, toy_plan, found)
+        built.remove("plan.json")
+        with pytest.raises(UserError, match=r"holds shards, but no plan\.json"):
+            check_end(ownership, DATABASE_LAYOUT, toy_plan, found)
+
+
+def test_what_a_run_that_was_taken_for_dead_has_written_is_found(built, toy_plan):
+    """It published a table of its own in the moment in which it lost the folder, of the same size."""
+    found = sidecars(built, DATABASE_LAYOUT)
+    path = "proposals/part-00001.parquet"
+    built.write(path, bytes(len(built.read(path))))
+    with owned(built) as ownership:
+        check_end(ownership, DATABASE_LAYOUT, toy_plan, found)
+        with pytest.raises(UserError, match="has written into 1 shard of"):
+            check_end(disputed(ownership), DATABASE_LAYOUT, toy_plan, found)

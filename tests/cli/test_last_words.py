@@ -1,0 +1,52 @@
+"""Commands whose output is closed or full, and text that would disturb a terminal."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.e2e.commands import ENVIRONMENT
+
+AGG = (sys.executable, "-m", "agg_pipeline.cli")
+
+
+def run(*arguments, **options):
+    return subprocess.run(
+        [*AGG, *arguments], env=os.environ | ENVIRONMENT, stderr=subprocess.PIPE, text=True, timeout=120, **options
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("data", "inspect", "demo", "--split", "2"), ("eval", "--help")], ids=str
+)
+def test_a_full_output_is_one_line(arguments):
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        result = run(*arguments, stdout=full)
+    assert (result.returncode, result.stderr) == (2, "error: cannot print: No space left on device\n")
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("data", "inspect", "demo", "--split", "2")], ids=str)
+def test_a_reader_that_has_left_is_not_worth_a_word(arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        result = run(*arguments, stdout=writing)
+    finally:
+        os.close(writing)
+    assert (result.returncode, result.stderr) == (1, "")
+
+
+def test_both_outputs_full():
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        process = subprocess.run(
+            [*AGG, "nonsense"], env=os.environ | ENVIRONMENT, stdout=full, stderr=full, timeout=120
+        )
+    assert process.returncode == 2
+
+
+def test_control_characters_of_an_argument_are_shown_as_escapes():
+    result = run("proposals", "status", "no\x1b[31m\x07thing", stdout=subprocess.DEVNULL)
+    assert result.returncode == 2
+    assert "no\\x1b[31m\\x07thing" in result.stderr
+    assert "\x1b" not in result.stderr
