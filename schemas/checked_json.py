@@ -10,6 +10,7 @@ import numpy as np
 
 from schemas.errors import UserError
 from schemas.limits import JSON_DEPTH
+from schemas.words import printable
 
 T = TypeVar("T")
 
@@ -17,8 +18,6 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 CHUNK = 1 << 20
 """Bytes whose brackets are counted at a time."""
 STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-LONGEST = 300
-"""Most characters of a message that the content may decide."""
 _STEPS = np.zeros(256, np.int8)
 _STEPS[list(b"[{")] = 1
 _STEPS[list(b"]}")] = -1
@@ -75,6 +74,4 @@ def _one_line(detail: str) -> str:
     """msgspec's message without its notation, and without control characters of the content."""
     text = re.sub(r" - at (key in )?`\$\.?(.*)`$", lambda found: f", at {found[1] or ''}{found[2]}", detail)
     text = text.removesuffix(", at ").replace("`", "")
-    text = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
-    text = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
-    return text[:1].lower() + text[1:]
+    return printable(text[:1].lower() + text[1:])

@@ -22,6 +22,17 @@ def plural(number: int, noun: str, several: str = "") -> str:
     return f"{number} {noun if number == 1 else several or f'{noun}s'}"
 
 
+def printable(text: str, longest: int = 200) -> str:
+    """A text of unknown origin for a message: without control characters, and cut if it is long.
+
+    Args:
+        text: the text.
+        longest: most characters that are kept.
+    """
+    shown = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text[:longest])
+    return shown if len(text) <= longest else f"{shown}..."
+
+
 def probably(name: str, known: Iterable[str]) -> str:
     """The known name that a wrong one looks like, in any case of letters; "" if none does."""
     names = {each.lower(): each for each in known}

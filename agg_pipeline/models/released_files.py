@@ -2,50 +2,67 @@
 
 from __future__ import annotations
 
-import warnings
+import re
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from agg_pipeline.models.adapter import Adapter
-from schemas.errors import UserError
+from agg_pipeline.models.inert_pickle import DamagedPickleError, Named
+from agg_pipeline.models.stored_tensors import StoredTensor, read_stored
+from agg_pipeline.storage.replaced_file import replacing
+from schemas.errors import StorageError, UserError
+from schemas.words import printable
 
 FOREIGN = ("isegm.", "torch.nn.")
-"""Classes that released files name in their config; they are replaced by stand-ins that do nothing."""
+"""Classes that released files name in their config; nothing of them is imported."""
+NUMBERS = re.compile(
+    r"torch\.((cuda\.)?\w*Storage|b?float\w+|q?u?int\w+|bool|complex\w+|Size|device)|torch\.storage\.\w*Storage"
+    r"|torch\._utils\._rebuild_\w+|torch\._tensor\._rebuild_\w+|torch\.serialization\._get_layout"
+    r"|collections\.OrderedDict|builtins\.(set|bytearray|complex)|_codecs\.encode"
+    r"|numpy\.dtype|numpy\.dtypes\.\w+|numpy\._?core\.multiarray\.scalar"
+)
+"""What torch and numpy name where they store tensors and numbers."""
 
 
-def read_released(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_released(stream: BufferedIOBase, size: int, path: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a released file; nothing in it runs, and nothing that it names is imported.
 
     Args:
-        path: of a ``.pth`` in the format of torch 1.6 and later (a zip archive).
+        stream: of a ``.pth``, in the format of torch 1.6 and later (a zip archive) or in the one before.
+        size: of the file, in bytes.
+        path: of the file, for messages.
 
     Returns:
         The state dict, and the plain settings of the model in ``config`` (protocol, section 1), nested ones flattened.
 
     Raises:
         UserError: the file is damaged, names code that is no part of a model, or has no state dict.
+        OSError: the file cannot be read.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            foreign = get_unsafe_globals_in_checkpoint(path)
-            refused = sorted(name for name in foreign if not name.startswith(FOREIGN))
-            if refused:
-                raise UserError(f"{path} is refused: it names {refused[0]}, which is no part of a model")
-            with safe_globals([_stand_in(name) for name in foreign]):
-                content = torch.load(path, map_location="cpu", weights_only=True)
-        except UserError:
-            raise
-        except Exception:  # a damaged archive or pickle can fail in any way
-            raise UserError(f"{path} is truncated, damaged or not a checkpoint") from None
-    state = content.get("state_dict") if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
-        raise UserError(f"{path} is not a released checkpoint: it has no state_dict of tensors")
-    return state, _settings(content.get("config"))
+
+    def check_name(name: str) -> None:
+        if not name.startswith(FOREIGN) and not NUMBERS.fullmatch(name):
+            raise UserError(f"{path} is refused: it names {printable(name)}, which is no part of a model")
+
+    try:
+        stored = read_stored(stream, size, check_name)
+        content = stored.value if isinstance(stored.value, dict) else {}
+        state = content.get("state_dict")
+        if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+            raise UserError(f"{path} is not a released checkpoint: it has no state_dict of tensors")
+        for key, value in state.items():
+            if not isinstance(value, StoredTensor):
+                raise UserError(
+                    f"{path} is not a released checkpoint: it has no state_dict of tensors, because {printable(key)} "
+                    f"in it is {_kind(value)}"
+                )
+        return stored.read(state), _settings(content.get("config"))
+    except DamagedPickleError as error:
+        raise UserError(f"{path} is truncated, damaged or not a checkpoint: {error}") from None
 
 
 def save_released_adapter(path: str | Path, adapter: Adapter) -> None:
@@ -53,34 +70,33 @@ def save_released_adapter(path: str | Path, adapter: Adapter) -> None:
 
     Raises:
         UserError: the authors' program could not read such an adapter.
+        StorageError: the file cannot be written.
     """
     if adapter.projections != "qv":
         raise UserError("released files adapt query and value; this adapter is for query and key (--lora-targets)")
     if adapter.table is None or not adapter.rank:
         raise UserError("released files hold a granularity table and LoRA; this adapter lacks one of them")
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.tmp")
     try:
-        torch.save({"state_dict": adapter.released_state(), "config": {}}, temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+        with replacing(Path(path)) as file:
+            torch.save({"state_dict": adapter.released_state(), "config": {}}, file)
+    except RuntimeError as error:  # how torch's archive reports a failed write
+        raise StorageError(f"cannot write {path}: {error}") from error
 
 
-def _stand_in(name: str) -> type:
-    """An inert class under a foreign class's name: it takes any arguments and state, and does nothing."""
-
-    def ignore(self: object, *_: object) -> None:
-        pass
-
-    module, _, own = name.rpartition(".")
-    return type(own, (), {"__module__": module, "__init__": ignore, "__setstate__": ignore})
+def _kind(value: object) -> str:
+    """What a value is that is no plain tensor: of other numbers, made by a function, or of a plain type."""
+    if not isinstance(value, Named):
+        return f"of type {type(value).__name__}"
+    names = [each.name for each in value.arguments or () if isinstance(each, Named)]
+    numbers = next((name for name in names if name.endswith("Storage")), "")
+    return f"of {printable(numbers)}" if numbers else f"made by {printable(value.name)}"
 
 
 def _settings(config: Any) -> dict[str, Any]:
     """Plain values among ``config["params"]`` entries, each {"type", "value", "specified"}."""
-    params = config.get("params", {}) if isinstance(config, dict) else {}
-    values = {name: entry["value"] for name, entry in params.items() if isinstance(entry, dict) and "value" in entry}
+    params = config.get("params") if isinstance(config, dict) else None
+    entries = params if isinstance(params, dict) else {}
+    values = {name: entry["value"] for name, entry in entries.items() if isinstance(entry, dict) and "value" in entry}
     nested = [value for value in values.values() if isinstance(value, dict)]
     plain = (bool, int, float, str)
     return {name: value for group in (values, *nested) for name, value in group.items() if isinstance(value, plain)}

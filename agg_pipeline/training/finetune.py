@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from agg_pipeline.database.reader import ProposalDatabase
-from agg_pipeline.models.checkpoints import Origin
+from agg_pipeline.models.file_metadata import Origin
 from agg_pipeline.training.mask_rows import choose_rows, empty_bin_notes
 from agg_pipeline.training.proposal_databases import content, database_notes, dataset_of, open_databases
 from agg_pipeline.training.proposal_samples import ProposalMasks, ProposalSamples

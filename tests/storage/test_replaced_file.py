@@ -1,0 +1,41 @@
+"""Files that are replaced as a whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from agg_pipeline.storage.replaced_file import replace_file, replacing
+from schemas.errors import StorageError
+
+
+def test_a_file_is_replaced(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    replace_file(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(KeyError), replacing(path) as file:
+        file.write(b"half")
+        raise KeyError
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_true_cause_is_reported_where_nothing_can_be_deleted_either(tmp_path, monkeypatch):
+    def fail(*_args, **_options):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", fail)
+    with pytest.raises(StorageError) as error:
+        replace_file(tmp_path / "missing" / "file", b"")
+    assert str(error.value) == f"cannot write {tmp_path / 'missing' / 'file'}: No such file or directory"
+
+
+def test_a_full_disk_is_one_line():
+    with pytest.raises(StorageError, match="cannot write /dev/full/file: Not a directory"):
+        replace_file(Path("/dev/full/file"), b"content")
