@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
@@ -12,20 +11,13 @@ from torch import Tensor
 
 from agg_pipeline.models.adapter import Adapter
 from agg_pipeline.models.inert_pickle import DamagedPickleError, Named
-from agg_pipeline.models.stored_tensors import StoredTensor, read_stored
-from agg_pipeline.storage.replaced_file import replacing
+from agg_pipeline.models.stored_tensors import NUMBERS, StoredTensor, read_stored
+from agg_pipeline.storage.local_file import replacing
 from schemas.errors import StorageError, UserError
 from schemas.words import printable
 
 FOREIGN = ("isegm.", "torch.nn.")
 """Classes that released files name in their config; nothing of them is imported."""
-NUMBERS = re.compile(
-    r"torch\.((cuda\.)?\w*Storage|b?float\w+|q?u?int\w+|bool|complex\w+|Size|device)|torch\.storage\.\w*Storage"
-    r"|torch\._utils\._rebuild_\w+|torch\._tensor\._rebuild_\w+|torch\.serialization\._get_layout"
-    r"|collections\.OrderedDict|builtins\.(set|bytearray|complex)|_codecs\.encode"
-    r"|numpy\.dtype|numpy\.dtypes\.\w+|numpy\._?core\.multiarray\.scalar"
-)
-"""What torch and numpy name where they store tensors and numbers."""
 
 
 def read_released(stream: BufferedIOBase, size: int, path: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

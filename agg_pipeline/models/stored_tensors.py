@@ -6,6 +6,7 @@ What a tensor claims (shape, strides, place) is checked against the file before 
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from agg_pipeline.models.inert_pickle import DamagedPickleError, Named, read_pickle
 from agg_pipeline.models.zip_places import Place, zip_places
-from schemas.limits import PICKLE_BYTES, PICKLE_OPERATIONS, TENSOR_DIMENSIONS
+from schemas.limits import JSON_DEPTH, PICKLE_BYTES, PICKLE_OPERATIONS, TENSOR_DIMENSIONS
 from schemas.words import printable
 
 ZIP = b"PK\x03\x04"
@@ -40,6 +41,13 @@ DTYPES = {
 REBUILD = ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor")
 PARAMETER = ("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state")
 ORDERED = "collections.OrderedDict"
+NUMBERS = re.compile(
+    r"torch\.((cuda\.)?\w*Storage|b?float\w+|q?u?int\w+|bool|complex\w+|Size|device)|torch\.storage\.\w*Storage"
+    r"|torch\._utils\._rebuild_\w+|torch\._tensor\._rebuild_\w+|torch\.serialization\._get_layout"
+    r"|collections\.OrderedDict|builtins\.(set|bytearray|complex)|_codecs\.encode"
+    r"|numpy\.dtype|numpy\.dtypes\.\w+|numpy\._?core\.multiarray\.scalar"
+)
+"""What torch and numpy name where they store tensors and numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +125,13 @@ class StoredContent:
             name: flat[each.storage].as_strided(each.shape, each.stride, each.offset) for name, each in tensors.items()
         }
 
+    def read_all(self) -> Any:
+        """The whole value with its tensors read; raises as ``read`` does, and where it is nested too deeply."""
+        found = {leaf for leaf in leaves(self.value) if isinstance(leaf, StoredTensor)}
+        names = {str(number): each for number, each in enumerate(found)}
+        tensors = self.read(names)
+        return _filled(self.value, {each: tensors[name] for name, each in names.items()}, JSON_DEPTH)
+
     def _numbers(self, storage: Storage) -> Tensor:
         place = self.places.get(storage.key)
         if place is None or place.nbytes != storage.numel * storage.dtype.itemsize:
@@ -184,6 +199,19 @@ def leaves(value: Any) -> Iterator[Any]:
             waiting += each.values() if isinstance(each, dict) else each
         else:
             yield each
+
+
+def _filled(value: Any, tensors: Mapping[StoredTensor, Tensor], deepest: int) -> Any:
+    if deepest < 0:
+        raise DamagedPickleError("its content is nested too deeply")
+    match value:
+        case StoredTensor():
+            return tensors[value]
+        case dict():
+            return {key: _filled(each, tensors, deepest - 1) for key, each in value.items()}
+        case list() | tuple():
+            return type(value)(_filled(each, tensors, deepest - 1) for each in value)
+    return value
 
 
 def _build(named: Named) -> Any:

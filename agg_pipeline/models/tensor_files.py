@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from io import BufferedIOBase
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from agg_pipeline.models.file_metadata import FORMAT, Metadata, read_metadata
-from agg_pipeline.models.model_stream import open_model_file
 from agg_pipeline.models.released_files import read_released
 from agg_pipeline.models.stored_tensors import LEGACY, ZIP
-from agg_pipeline.storage.replaced_file import replace_file
-from schemas.errors import UserError
-from schemas.limits import SAFETENSORS_HEADER_BYTES
+from agg_pipeline.storage.local_file import open_file, replace_file
+from schemas.errors import UnusableFileError, UserError
+from schemas.limits import CHECKPOINT_BYTES, SAFETENSORS_HEADER_BYTES
 
 METADATA = "agg"
 """The one entry of a safetensors header's metadata: JSON with the format, what the file holds, and its origin."""
@@ -54,21 +53,29 @@ def read_tensors(path: Path) -> TensorFile:
         UnusableFileError: it is no regular file, or too large.
         StorageError: it cannot be read now.
     """
-    with open_model_file(path) as (stream, size):
-        magic = stream.read(len(LEGACY))
-        stream.seek(0)
-        metadata: Metadata | None = None
-        settings: dict[str, Any] = {}
-        if magic.startswith(ZIP) or magic == LEGACY:
-            tensors, settings = read_released(stream, size, str(path))
-        else:
-            tensors, metadata = _read_safetensors(stream, path)
-        stream.seek(0)
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        return TensorFile(_unwrapped(tensors), sha256, metadata, settings)
+    try:
+        with open_file(path, CHECKPOINT_BYTES) as (stream, size):
+            return _read(stream, size, path)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except UnusableFileError as error:
+        raise UnusableFileError(f"{path} is neither a .pth checkpoint nor safetensors: {error}") from error
 
 
-def _read_safetensors(stream: BufferedIOBase, path: Path) -> tuple[dict[str, Tensor], Metadata | None]:
+def _read(stream: BufferedReader, size: int, path: Path) -> TensorFile:
+    magic = stream.read(len(LEGACY))
+    stream.seek(0)
+    metadata: Metadata | None = None
+    settings: dict[str, Any] = {}
+    if magic.startswith(ZIP) or magic == LEGACY:
+        tensors, settings = read_released(stream, size, str(path))
+    else:
+        tensors, metadata = _read_safetensors(stream, path)
+    stream.seek(0)
+    return TensorFile(_unwrapped(tensors), hashlib.file_digest(stream, "sha256").hexdigest(), metadata, settings)
+
+
+def _read_safetensors(stream: BufferedReader, path: Path) -> tuple[dict[str, Tensor], Metadata | None]:
     unknown = UserError(f"{path} is neither a .pth checkpoint nor safetensors, or it is truncated")
     if int.from_bytes(stream.read(8), "little") > SAFETENSORS_HEADER_BYTES:
         raise unknown

@@ -1,10 +1,10 @@
-"""Files that are replaced as a whole or not at all."""
+"""Files of this machine: what is opened, and replacing them as a whole or not at all."""
 
 from pathlib import Path
 
 import pytest
 
-from agg_pipeline.storage.replaced_file import replace_file, replacing
+from agg_pipeline.storage.local_file import replace_file, replacing
 from schemas.errors import StorageError
 
 

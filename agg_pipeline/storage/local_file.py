@@ -1,0 +1,121 @@
+"""Files of this machine: opened only if they are files, and replaced as a whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import BufferedReader, BufferedWriter
+from pathlib import Path
+
+from schemas.errors import StorageError, UnusableFileError, UserError
+
+NEVER = (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENODEV, errno.EINVAL)
+"""What the system says of a path that will not become a file by itself."""
+
+
+@contextmanager
+def open_file(path: Path, limit: int) -> Iterator[tuple[BufferedReader, int]]:
+    """Open a regular file for reading, without waiting for anybody.
+
+    Args:
+        path: of the file.
+        limit: most bytes that it may have.
+
+    Yields:
+        Its bytes, and their number.
+
+    Raises:
+        FileNotFoundError: there is no file.
+        UnusableFileError: it is a folder, a pipe, a device, a loop of links, or larger than the limit.
+        StorageError: it cannot be opened or read now.
+    """
+    try:
+        with open(_descriptor(path, limit), "rb") as stream:
+            yield stream, os.fstat(stream.fileno()).st_size
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        kind = UnusableFileError if error.errno in NEVER else StorageError
+        raise kind(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """The bytes of a regular file; raises as ``open_file`` does."""
+    with open_file(path, limit) as (stream, _):
+        return stream.read(limit)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BufferedWriter]:
+    """Write a file that takes the place of another one when the block is left without an error.
+
+    Args:
+        path: of the file.
+
+    Yields:
+        The new file, open for writing.
+
+    Raises:
+        StorageError: the file cannot be written; what was there before is unchanged.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        try:
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            # Where nothing can be written, nothing can be deleted either; the first error is the one to report.
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put a file in the place of another one.
+
+    Args:
+        path: of the file.
+        content: its bytes.
+
+    Raises:
+        StorageError: the file cannot be written; what was there before is unchanged.
+    """
+    with replacing(path) as file:
+        file.write(content)
+
+
+def cannot_write(path: Path, error: OSError) -> StorageError:
+    """The error for a file or folder that cannot be written, made or deleted."""
+    return StorageError(f"cannot write {path}: {error.strerror or error}")
+
+
+def _descriptor(path: Path, limit: int) -> int:
+    try:
+        # A pipe without a writer would hold up an open that blocks.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError:
+        raise UserError(f"{str(path)!r} is not a path") from None
+    found = os.fstat(descriptor)
+    problem = ""
+    if not stat.S_ISREG(found.st_mode):
+        problem = f"{path} cannot be read: it is {_kind(found.st_mode)}, not a file"
+    elif found.st_size > limit:
+        problem = f"{path} cannot be read: it has {found.st_size} bytes, and the limit is {limit}"
+    if problem:
+        os.close(descriptor)
+        raise UnusableFileError(problem)
+    return descriptor
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    return "a pipe" if stat.S_ISFIFO(mode) else "a device"
