@@ -40,3 +40,5 @@ ADAPTER_WIDTH = 1 << 14
 """Largest width of the model that an adapter is for; the largest SimpleClick has 1280."""
 ADAPTER_RANK = 1 << 10
 """Largest rank of an adapter's LoRA."""
+LOG_BYTES = 1 << 30
+"""Largest log of a training; a step takes some 60 bytes."""

@@ -81,7 +81,7 @@ def prepare(
     validation, no_validation = masks_or_note(options.validation_masks, find_masks)
     notes = (
         *base_model_notes(databases, inputs.checkpoint, info),
-        *(note for database in databases for note in database_notes(database, write=not options.dry_run)),
+        *(note for database in databases for note in database_notes(database)),
         *empty_bin_notes(masks.rows),
         *no_validation,
     )

@@ -56,7 +56,7 @@ def train(training: Training, watch: Watch) -> Trained:
     launch: Callable[..., tuple[int, int]] = fabric.launch
     with _other_processes():
         step, steps = launch(partial(_run_in_process, training=training, watch=watch))
-    return Trained(step, steps, read_checkpoint(training.options.out)["state"])
+    return Trained(step, steps, read_checkpoint(training.options.out).state)
 
 
 def fabric_of(config: TrainingConfig) -> Fabric:
