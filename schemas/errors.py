@@ -13,8 +13,22 @@ class StorageError(UserError):
 
 
 class UnusableFileError(UserError):
-    """What lies in the place of a file can never be read as one: a folder, a pipe, a device, a loop of links, or a file
-    above its limit in ``schemas.limits``."""
+    """What lies in the place of a file can never be read as one.
+
+    It is a folder, a pipe, a device, a loop of links, or a file above its limit in ``schemas.limits``.
+
+    Attributes:
+        where: the file.
+        what: what is wrong with it, such as ``is a folder``.
+    """
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__(where, what)
+        self.where = where
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"{self.where} {self.what}"
 
 
 class ImageError(Exception):

@@ -22,17 +22,6 @@ def plural(number: int, noun: str, several: str = "") -> str:
     return f"{number} {noun if number == 1 else several or f'{noun}s'}"
 
 
-def printable(text: str, longest: int = 200) -> str:
-    """A text of unknown origin for a message: without control characters, and cut if it is long.
-
-    Args:
-        text: the text.
-        longest: most characters that are kept.
-    """
-    shown = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text[:longest])
-    return shown if len(text) <= longest else f"{shown}..."
-
-
 def probably(name: str, known: Iterable[str]) -> str:
     """The known name that a wrong one looks like, in any case of letters; "" if none does."""
     names = {each.lower(): each for each in known}
@@ -68,3 +57,25 @@ def speed(per_second: float, noun: str) -> str:
     if seconds < 60:
         return f"{seconds:.0f} s per {noun}"
     return f"{seconds / 60:.1f} min per {noun}" if seconds < 3600 else f"{seconds / 3600:.1f} h per {noun}"
+
+
+def printable(text: str) -> str:
+    """A text for one line of a terminal or a page: control characters and lone surrogates are shown as escapes.
+
+    A name of a file or a text in it could otherwise move the cursor, colour the terminal or break the line.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char == " " else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    # Python keeps the bytes of a file name that are not UTF-8 as surrogates from U+DC80 to U+DCFF.
+    if "\udc80" <= char <= "\udcff":
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode()
+
+
+def excerpt(text: str, longest: int = 200) -> str:
+    """A text of unknown length and origin for a message: printable, and cut after ``longest`` characters."""
+    return printable(text) if len(text) <= longest else f"{printable(text[:longest])}..."

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from schemas.errors import UserError
 from schemas.limits import ADAPTER_RANK, ADAPTER_WIDTH
 from schemas.numbers import BINS, granularity_bin
-from schemas.words import printable
+from schemas.words import excerpt
 
 ALPHA = 1.0
 """Factor of LoRA's updates, which are also divided by the rank."""
@@ -197,7 +197,7 @@ def check_tensors(state: Mapping[str, Tensor], expected: Mapping[str, torch.Size
             raise UserError(f"not a {what}: {key} has shape {tuple(state[key].shape)} instead of {tuple(shape)}")
     for key in state:
         if key not in expected:
-            raise UserError(f"not a {what}: unexpected {printable(key)} of shape {tuple(state[key].shape)}")
+            raise UserError(f"not a {what}: unexpected {excerpt(key)} of shape {tuple(state[key].shape)}")
 
 
 def as_float32(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -216,9 +216,9 @@ def as_float32(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     converted = {}
     for key, value in state.items():
         if value.dtype not in FLOATS:
-            raise UserError(f"{printable(key)} is of {value.dtype}, not of a float type of 16, 32 or 64 bits")
+            raise UserError(f"{excerpt(key)} is of {value.dtype}, not of a float type of 16, 32 or 64 bits")
         converted[key] = value.float()
         # One pass over the numbers, and NaN is both the smallest and the largest of them.
         if value.numel() and not all(math.isfinite(end) for end in converted[key].aminmax()):
-            raise UserError(f"{printable(key)} holds numbers that are not finite")
+            raise UserError(f"{excerpt(key)} holds numbers that are not finite")
     return converted

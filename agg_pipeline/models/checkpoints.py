@@ -28,7 +28,7 @@ from agg_pipeline.models.simpleclick import SimpleClick, attach_adapter, merge_l
 from agg_pipeline.models.tensor_files import TensorFile, read_tensors, write_tensors
 from agg_pipeline.storage.user_path import user_path
 from schemas.errors import UserError
-from schemas.words import printable
+from schemas.words import excerpt
 
 UNUSED = ("backbone.cls_token", "backbone.fc_norm.", "backbone.head.", "head.up_conv1.", "head.up_conv2.")
 """Tensors of released files that no computation uses; fc_norm and head are remains of the backbone's pre-training."""
@@ -219,7 +219,7 @@ def _model_from_file(file: TensorFile, input_size: int | None) -> SimpleClick:
     check_tensors(state, expected, f"SimpleClick {arch.name}")
     for name, value in (("num_heads", arch.heads), *SETTINGS.items()):
         if file.settings.get(name, value) != value:
-            found = printable(repr(file.settings[name]))
+            found = excerpt(repr(file.settings[name]))
             raise UserError(f"made with {name} = {found}; only {value!r} is supported for {arch.name}")
     state = as_float32(state)
     model = SimpleClick(arch, input_size or file_size)

@@ -14,7 +14,7 @@ from agg_pipeline.models.inert_pickle import DamagedPickleError, Named
 from agg_pipeline.models.stored_tensors import NUMBERS, StoredTensor, read_stored
 from agg_pipeline.storage.local_file import replacing
 from schemas.errors import StorageError, UserError
-from schemas.words import printable
+from schemas.words import excerpt
 
 FOREIGN = ("isegm.", "torch.nn.")
 """Classes that released files name in their config; nothing of them is imported."""
@@ -38,7 +38,7 @@ def read_released(stream: BufferedIOBase, size: int, path: str) -> tuple[dict[st
 
     def check_name(name: str) -> None:
         if not name.startswith(FOREIGN) and not NUMBERS.fullmatch(name):
-            raise UserError(f"{path} is refused: it names {printable(name)}, which is no part of a model")
+            raise UserError(f"{path} is refused: it names {excerpt(name)}, which is no part of a model")
 
     try:
         stored = read_stored(stream, size, check_name)
@@ -49,7 +49,7 @@ def read_released(stream: BufferedIOBase, size: int, path: str) -> tuple[dict[st
         for key, value in state.items():
             if not isinstance(value, StoredTensor):
                 raise UserError(
-                    f"{path} is not a released checkpoint: it has no state_dict of tensors, because {printable(key)} "
+                    f"{path} is not a released checkpoint: it has no state_dict of tensors, because {excerpt(key)} "
                     f"in it is {_kind(value)}"
                 )
         return stored.read(state), _settings(content.get("config"))
@@ -81,7 +81,7 @@ def _kind(value: object) -> str:
         return f"of type {type(value).__name__}"
     names = [each.name for each in value.arguments or () if isinstance(each, Named)]
     numbers = next((name for name in names if name.endswith("Storage")), "")
-    return f"of {printable(numbers)}" if numbers else f"made by {printable(value.name)}"
+    return f"of {excerpt(numbers)}" if numbers else f"made by {excerpt(value.name)}"
 
 
 def _settings(config: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from agg_pipeline.models.inert_pickle import DamagedPickleError, Named, read_pickle
 from agg_pipeline.models.zip_places import Place, zip_places
 from schemas.limits import JSON_DEPTH, PICKLE_BYTES, PICKLE_OPERATIONS, TENSOR_DIMENSIONS
-from schemas.words import printable
+from schemas.words import excerpt
 
 ZIP = b"PK\x03\x04"
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -135,7 +135,7 @@ class StoredContent:
     def _numbers(self, storage: Storage) -> Tensor:
         place = self.places.get(storage.key)
         if place is None or place.nbytes != storage.numel * storage.dtype.itemsize:
-            raise DamagedPickleError(f"its storage {printable(storage.key)} is missing or of another size")
+            raise DamagedPickleError(f"its storage {excerpt(storage.key)} is missing or of another size")
         return torch.frombuffer(read_place(self.stream, place), dtype=storage.dtype)
 
 

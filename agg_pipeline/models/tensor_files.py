@@ -59,7 +59,9 @@ def read_tensors(path: Path) -> TensorFile:
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except UnusableFileError as error:
-        raise UnusableFileError(f"{path} is neither a .pth checkpoint nor safetensors: {error}") from error
+        raise UnusableFileError(
+            error.where, f"is neither a .pth checkpoint nor safetensors: it {error.what}"
+        ) from error
 
 
 def _read(stream: BufferedReader, size: int, path: Path) -> TensorFile:

@@ -38,8 +38,9 @@ def open_file(path: Path, limit: int) -> Iterator[tuple[BufferedReader, int]]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        kind = UnusableFileError if error.errno in NEVER else StorageError
-        raise kind(f"{path} cannot be read: {error.strerror or error}") from error
+        if error.errno in NEVER:
+            raise UnusableFileError(str(path), f"cannot be read: {error.strerror}") from error
+        raise StorageError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def read_file(path: Path, limit: int) -> bytes:
@@ -106,12 +107,12 @@ def _descriptor(path: Path, limit: int) -> int:
     found = os.fstat(descriptor)
     problem = ""
     if not stat.S_ISREG(found.st_mode):
-        problem = f"{path} cannot be read: it is {_kind(found.st_mode)}, not a file"
+        problem = f"it is {_kind(found.st_mode)}, not a file"
     elif found.st_size > limit:
-        problem = f"{path} cannot be read: it has {found.st_size} bytes, and the limit is {limit}"
+        problem = f"it has {found.st_size:,} bytes; the limit of such files is {limit:,}"
     if problem:
         os.close(descriptor)
-        raise UnusableFileError(problem)
+        raise UnusableFileError(str(path), f"cannot be read: {problem}")
     return descriptor
 
 

@@ -16,9 +16,10 @@ from agg_pipeline.models.inert_pickle import DamagedPickleError
 from agg_pipeline.models.stored_tensors import NUMBERS, read_stored
 from agg_pipeline.storage.local_file import open_file, replacing
 from agg_pipeline.training.training_folder import CHECKPOINT
+from schemas.checked_json import checked
 from schemas.errors import StorageError, UserError
 from schemas.limits import CHECKPOINT_BYTES
-from schemas.words import printable
+from schemas.words import excerpt
 
 AFRESH = "use --overwrite to start afresh"
 
@@ -88,10 +89,10 @@ def read_checkpoint(out: Path) -> Checkpoint:
         raise UserError(f"{path} is not a checkpoint, because it lacks {min(lacking)}; {AFRESH}")
     try:
         if content.pop("checksum") != checksum(content):
-            raise ValueError("its checksum is another one than that of its content")
-        return msgspec.convert(content, Checkpoint)
-    except (ValueError, msgspec.ValidationError) as error:
-        raise UserError(f"{path} is damaged: {printable(str(error))}; {AFRESH}") from error
+            raise UserError("its checksum is another one than that of its content")
+        return checked(content, Checkpoint, "its content")
+    except UserError as error:
+        raise UserError(f"{path} is damaged ({error}); {AFRESH}") from error
 
 
 def restore_checkpoint(
@@ -124,13 +125,13 @@ def restore_checkpoint(
             for name, value in learning.items():
                 value.copy_(found.state[name])
         optimizer.load_state_dict(found.optimizer)
-    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{out / CHECKPOINT} is damaged ({printable(str(error))}); {AFRESH}") from error
+    except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{out / CHECKPOINT} is damaged ({excerpt(str(error))}); {AFRESH}") from error
     return found.step
 
 
 def checksum(content: Mapping[str, Any]) -> str:
-    """Hex sha256 of nested dicts, lists and tuples of tensors, numbers, texts and None; ValueError for other values."""
+    """Hex sha256 of nested dicts, lists and tuples of tensors, numbers, texts and None; UserError for other values."""
     digest = hashlib.sha256()
 
     def add(value: Any) -> None:
@@ -150,7 +151,7 @@ def checksum(content: Mapping[str, Any]) -> str:
             case None | bool() | int() | float() | str():
                 digest.update(f"{type(value).__name__} {value!r}\n".encode())
             case _:
-                raise ValueError(f"it holds a value of type {type(value).__name__}")
+                raise UserError(f"it holds a value of type {type(value).__name__}")
 
     add(content)
     return digest.hexdigest()
@@ -158,7 +159,7 @@ def checksum(content: Mapping[str, Any]) -> str:
 
 def _check_name(name: str) -> None:
     if not NUMBERS.fullmatch(name):
-        raise DamagedPickleError(f"it names {printable(name)}, which is no part of a training")
+        raise DamagedPickleError(f"it names {excerpt(name)}, which is no part of a training")
 
 
 def _check_tensors(found: Checkpoint, learning: Mapping[str, Tensor], optimizer: Any) -> None:

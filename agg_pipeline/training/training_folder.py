@@ -16,7 +16,7 @@ from schemas.devices import device_kind
 from schemas.errors import StorageError, UserError
 from schemas.limits import JSON_BYTES
 from schemas.training import FinetuneConfig, PretrainConfig
-from schemas.words import printable
+from schemas.words import excerpt
 
 ADAPTER, MODEL = "adapter.safetensors", "model.safetensors"
 """The result: an adapter if LoRA was trained, a whole model if not."""
@@ -181,7 +181,7 @@ def _check_same(out: Path, config: FinetuneConfig | PretrainConfig) -> None:
     training = {**written["training"], "loaders": 0, "device": device_kind(device)}
     changed = differences({**written, "recipe": "", "training": training}, comparable(config))
     if changed:
-        named = printable(", ".join(changed[:NAMED]), NAMED * 2 * MAX_SHOWN)
+        named = excerpt(", ".join(changed[:NAMED]), NAMED * 2 * MAX_SHOWN)
         more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
         raise UserError(
             f"{out} holds a training with another configuration ({named}{more}); use the same options to resume it, or "

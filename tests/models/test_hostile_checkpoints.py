@@ -150,7 +150,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
 def test_a_file_above_the_limit_is_refused(tmp_path):
     with (tmp_path / "large").open("wb") as file:
         file.truncate(limits.CHECKPOINT_BYTES + 1)
-    assert f"the limit is {limits.CHECKPOINT_BYTES}" in refused(tmp_path / "large", UnusableFileError)
+    assert f"the limit of such files is {limits.CHECKPOINT_BYTES:,}" in refused(tmp_path / "large", UnusableFileError)
 
 
 def test_a_file_that_cannot_be_read_now_is_no_damaged_one(tmp_path, monkeypatch):
