@@ -6,14 +6,13 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from agg_pipeline.models.adapter import Adapter
 from agg_pipeline.models.inert_pickle import DamagedPickleError, Named
 from agg_pipeline.models.stored_tensors import NUMBERS, StoredTensor, read_stored
-from agg_pipeline.storage.local_file import replacing
-from schemas.errors import StorageError, UserError
+from agg_pipeline.models.torch_writing import write_stored
+from schemas.errors import UserError
 from schemas.words import excerpt
 
 FOREIGN = ("isegm.", "torch.nn.")
@@ -68,11 +67,7 @@ def save_released_adapter(path: str | Path, adapter: Adapter) -> None:
         raise UserError("released files adapt query and value; this adapter is for query and key (--lora-targets)")
     if adapter.table is None or not adapter.rank:
         raise UserError("released files hold a granularity table and LoRA; this adapter lacks one of them")
-    try:
-        with replacing(Path(path)) as file:
-            torch.save({"state_dict": adapter.released_state(), "config": {}}, file)
-    except RuntimeError as error:  # how torch's archive reports a failed write
-        raise StorageError(f"cannot write {path}: {error}") from error
+    write_stored(Path(path), {"state_dict": adapter.released_state(), "config": {}})
 
 
 def _kind(value: object) -> str:

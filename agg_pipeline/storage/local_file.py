@@ -65,7 +65,9 @@ def replacing(path: Path) -> Iterator[BufferedWriter]:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         try:
-            with temporary.open("wb") as file:
+            # Not written into: it may be a link that somebody put there.
+            temporary.unlink(missing_ok=True)
+            with temporary.open("xb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from agg_pipeline.models.inert_pickle import DamagedPickleError
 from agg_pipeline.models.stored_tensors import NUMBERS, read_stored
-from agg_pipeline.storage.local_file import open_file, replacing
+from agg_pipeline.models.torch_writing import write_stored
+from agg_pipeline.storage.local_file import open_file
 from agg_pipeline.training.training_folder import CHECKPOINT
 from schemas.checked_json import checked
-from schemas.errors import StorageError, UserError
+from schemas.errors import UserError
 from schemas.limits import CHECKPOINT_BYTES
 from schemas.words import excerpt
 
@@ -62,11 +63,7 @@ def save_checkpoint(
         "state": {name: value.detach().cpu() for name, value in learning.items()},
         "optimizer": optimizer.state_dict(),
     }
-    try:
-        with replacing(out / CHECKPOINT) as file:
-            torch.save(content | {"checksum": checksum(content)}, file)
-    except RuntimeError as error:  # how torch's archive reports a failed write
-        raise StorageError(f"cannot write {out / CHECKPOINT}: {error}") from error
+    write_stored(out / CHECKPOINT, content | {"checksum": checksum(content)})
 
 
 def read_checkpoint(out: Path) -> Checkpoint:

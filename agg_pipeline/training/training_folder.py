@@ -170,8 +170,8 @@ def _check_same(out: Path, config: FinetuneConfig | PretrainConfig) -> None:
     path = out / PLAN
     try:
         content = read_file(path, JSON_BYTES)
-        written = decode(content, _Plan, str(path)).config
-        device = decode(content, _Used, str(path)).config.training.device
+        written = decode(content, _Plan, "it").config
+        device = decode(content, _Used, "it").config.training.device
     except FileNotFoundError:
         return
     except StorageError:

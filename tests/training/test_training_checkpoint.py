@@ -3,6 +3,7 @@
 import os
 import re
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -255,3 +256,15 @@ def test_a_damaged_checkpoint_leaves_the_folder_as_it_is(prepared, tmp_path):
     with pytest.raises(UserError, match="damaged"):
         train_and_save(prepared("out", changes={"training": {"epochs": 1}}, resume=True), Steps())
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_the_true_cause_of_a_failed_write_is_named(out, monkeypatch):
+    """torch says "unexpected pos" where a disk is full."""
+    learning = {"matrix": torch.nn.Parameter(torch.zeros(1000, 1000)), "bias": torch.nn.Parameter(torch.ones(3))}
+    full = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115
+    monkeypatch.setattr(Path, "open", lambda _path, _mode: full)
+    with pytest.raises(StorageError) as error:
+        save_checkpoint(out, IDENTITY, 4, learning, learner()[1])
+    monkeypatch.undo()
+    assert str(error.value) == f"cannot write {out / CHECKPOINT}: No space left on device"
+    assert read_checkpoint(out).step == 3
