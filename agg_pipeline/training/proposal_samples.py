@@ -63,7 +63,7 @@ class ProposalMasks:
         database, number = int(self.rows.database[row]), int(self.rows.shard[row])
         shard = self._shards.get((database, number), lambda: _read_shard(self.databases[database], number))
         rows: list[Json] = shard.table.slice(int(self.rows.row[row]), 1).to_pylist()
-        if not rows or rows[0]["image_id"] not in shard.objects:
+        if not rows or (rows[0]["height"], rows[0]["width"]) != pixels.shape[:2]:
             raise UserError(f"{self.databases[database].store.url} was replaced while the training read it")
         found = rows[0]
         mask = mask_of(found)
