@@ -30,7 +30,7 @@ PICKLE_BYTES = 16 << 20
 """Largest pickle in a file of torch, which holds all but its numbers."""
 PICKLE_OPERATIONS = 1_000_000
 """Most operations of such a pickle, and most values in it."""
-ZIP_DIRECTORY_BYTES = 4 << 20
+ZIP_DIRECTORY_BYTES = 1 << 20
 """Largest list of the entries of a zip archive; one entry takes some 80 bytes."""
 SAFETENSORS_HEADER_BYTES = 4 << 20
 """Largest header of a safetensors file; one tensor takes some 100 bytes."""

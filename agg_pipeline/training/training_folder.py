@@ -96,6 +96,7 @@ def check_folder(options: TrainingOptions, config: FinetuneConfig | PretrainConf
     Raises:
         UserError: the folder holds a training and neither ``resume`` nor ``overwrite`` is set, or that training has
             another configuration.
+        StorageError: the folder cannot be read now.
     """
     out = options.out
     if options.resume and options.overwrite:
@@ -103,7 +104,10 @@ def check_folder(options: TrainingOptions, config: FinetuneConfig | PretrainConf
     if options.resume:
         _check_same(out, config)
     # A training that was stopped before its first checkpoint left nothing to resume.
-    begun = any((out / name).exists() for name in (CHECKPOINT, ADAPTER, MODEL))
+    try:
+        begun = any((out / name).exists() for name in (CHECKPOINT, ADAPTER, MODEL))
+    except OSError as error:
+        raise StorageError(f"cannot read {out}: {error.strerror or error}") from error
     if begun and not options.resume and not options.overwrite:
         raise UserError(
             f"{out} holds a training; use --resume to resume it, or --overwrite to delete it and start afresh"

@@ -159,10 +159,12 @@ def _pickles(folder: Path) -> None:
     laughs = b"\x80\x02]q\x00(" + b"K\x01" * 10 + b"e"
     for n in range(1, 12):
         laughs += b"]" + b"q" + bytes([n]) + b"(" + (b"h" + bytes([n - 1])) * 10 + b"e"
+    calls = b"\x80\x02ctorch\nSize\nq\x00)q\x01" + b"h\x00h\x01R\x85q\x01" * 50_000
     keyed = b"\x80\x02}" + b"X\n\x00\x00\x00state_dict" + laughs[2:] + b"s."
     pickles = {
         "laughs": laughs + b".",
         "laughs-state": keyed,
+        "nested-calls": calls + b".",
         "deep-list": b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".",
         "deep-tuple-key": b"\x80\x02})" + b"\x85" * 100_000 + b"Ns.",
         "memo": b"\x80\x02Nr\xff\xff\xff\xff.",

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -140,6 +141,16 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, config):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"cannot write .*file/out: Not a directory"):
         claim_folder(TrainingOptions(tmp_path / "file" / "out"), config, {})
+
+
+def test_a_folder_that_cannot_be_read_is_one_line(tmp_path, config, monkeypatch):
+    def fail(_path, **_options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", fail)
+    with pytest.raises(StorageError) as error:
+        check_folder(TrainingOptions(tmp_path), config)
+    assert str(error.value) == f"cannot read {tmp_path}: Permission denied"
 
 
 def test_the_page_is_written_as_a_whole(tmp_path):
