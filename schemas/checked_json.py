@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
 from schemas.errors import UserError
 from schemas.limits import JSON_DEPTH
+from schemas.words import excerpt
 
 T = TypeVar("T")
 
@@ -17,8 +18,6 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 CHUNK = 1 << 20
 """Bytes whose brackets are counted at a time."""
 STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-LONGEST = 300
-"""Most characters of a message that the content may decide."""
 _STEPS = np.zeros(256, np.int8)
 _STEPS[list(b"[{")] = 1
 _STEPS[list(b"]}")] = -1
@@ -56,6 +55,25 @@ def decode(content: bytes | str, kind: type[T], what: str) -> T:
         raise UserError(f"{what} is not JSON: it is not UTF-8") from None
 
 
+def checked(value: Any, kind: type[T], what: str) -> T:
+    """Check a value of plain types against a type, as ``decode`` does with that of a document.
+
+    Args:
+        value: dicts, lists, texts, numbers, truth values and None; where the type is ``Any``, anything.
+        kind, what: as for ``decode``.
+
+    Returns:
+        The value as that type.
+
+    Raises:
+        UserError: the value is not of this type.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{what}: {_one_line(str(error))}") from None
+
+
 def _too_deep(content: bytes) -> bool:
     # Brackets inside of texts are counted too at first: this is fast, and settles nearly all documents.
     return _depth(content) > JSON_DEPTH and _depth(STRING.sub(b"", content)) > JSON_DEPTH
@@ -72,9 +90,7 @@ def _depth(content: bytes) -> int:
 
 
 def _one_line(detail: str) -> str:
-    """msgspec's message without its notation, and without control characters of the content."""
+    """msgspec's message without its notation, printable and short."""
     text = re.sub(r" - at (key in )?`\$\.?(.*)`$", lambda found: f", at {found[1] or ''}{found[2]}", detail)
     text = text.removesuffix(", at ").replace("`", "")
-    text = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
-    text = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
-    return text[:1].lower() + text[1:]
+    return excerpt(text[:1].lower() + text[1:])

@@ -26,3 +26,21 @@ TEXT_LENGTH = 1024
 """Longest id, path, class name or label, in characters."""
 JSON_DEPTH = 64
 """Deepest nesting of a JSON document."""
+CHECKPOINT_BYTES = 16 << 30
+"""Largest file of a model, an adapter or a training; the largest SimpleClick and its optimiser have 8 GB."""
+PICKLE_BYTES = 16 << 20
+"""Largest pickle in a file of torch, which holds all but its numbers."""
+PICKLE_OPERATIONS = 1_000_000
+"""Most operations of such a pickle, and most values in it."""
+ZIP_DIRECTORY_BYTES = 1 << 20
+"""Largest list of the entries of a zip archive; one entry takes some 80 bytes."""
+SAFETENSORS_HEADER_BYTES = 4 << 20
+"""Largest header of a safetensors file; one tensor takes some 100 bytes."""
+TENSOR_DIMENSIONS = 16
+"""Most dimensions of a tensor."""
+ADAPTER_WIDTH = 1 << 14
+"""Largest width of the model that an adapter is for; the largest SimpleClick has 1280."""
+ADAPTER_RANK = 1 << 10
+"""Largest rank of an adapter's LoRA."""
+LOG_BYTES = 1 << 30
+"""Largest log of a training; a step takes some 60 bytes."""

@@ -8,6 +8,9 @@ from typing import Literal
 
 from schemas.fields import LARGEST, choice, flag, number, place, text
 
+SMALLEST_SIZE, LARGEST_SIZE = 32, 4096
+"""Sides of the crops that a model learns from, in pixels."""
+
 TrainingSource = Literal["agg", "gt", "gt+agg", "object"]
 
 
@@ -15,7 +18,14 @@ TrainingSource = Literal["agg", "gt", "gt+agg", "object"]
 class AugmentConfig:
     """Augmentation for training (protocol, section 5)."""
 
-    size: int = number(448, 32, 4096, option=True, unit="pixels", help="Side of the crops that the model learns from.")
+    size: int = number(
+        448,
+        SMALLEST_SIZE,
+        LARGEST_SIZE,
+        option=True,
+        unit="pixels",
+        help="Side of the crops that the model learns from.",
+    )
     view: Literal["crop", "zoom"] = choice(
         "crop",
         help="crop: scale the image and cut a crop out of it, as in the protocol. zoom: resize the whole image, or a "

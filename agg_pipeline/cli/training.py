@@ -16,7 +16,7 @@ from agg_pipeline.cli.options import DRY_RUN, PLACE, finite
 from agg_pipeline.cli.start_and_stop import check_start
 from agg_pipeline.training.training_folder import TrainingOptions, not_locked
 from schemas.config import PredictorConfig
-from schemas.errors import UserError
+from schemas.errors import StorageError, UserError
 from schemas.training import FinetuneConfig, PretrainConfig
 from schemas.words import plural
 
@@ -130,7 +130,8 @@ def run_prepared(
         validation_minutes: time between validation steps.
 
     Raises:
-        UserError: the output folder cannot be written.
+        UserError: the training cannot continue.
+        StorageError: a file cannot be read or written now.
     """
     from agg_pipeline.cli.runs_index import closing_line
     from agg_pipeline.report.printed import say
@@ -152,7 +153,8 @@ def run_prepared(
         click.echo(f"stopped; {how}", err=True)
         sys.exit(130)
     except OSError as error:
-        raise UserError(f"cannot write {options.out}: {error.strerror}") from error
+        # What is written says itself what it could not write; this is an error of reading, perhaps of another process.
+        raise StorageError(f"the training cannot continue: {str(error).strip().splitlines()[-1]}") from error
     finally:
         monitor.close()
     how = (

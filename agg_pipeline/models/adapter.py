@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Literal, get_args
@@ -10,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from schemas.errors import UserError
+from schemas.limits import ADAPTER_RANK, ADAPTER_WIDTH
 from schemas.numbers import BINS, granularity_bin
+from schemas.words import excerpt
 
 ALPHA = 1.0
 """Factor of LoRA's updates, which are also divided by the rank."""
@@ -18,6 +21,8 @@ TABLE_KEY = "backbone.gra_embed.weight"
 """Name of the granularity table in a file."""
 # The files released in 2025 also hold a second branch, for text phrases; clicks do not use it.
 PHRASE_KEY = re.compile(r"backbone\.blocks\.\d+\.attn\.qkv\.lora_[AB]2|phrase_encoder\.phrase2gra_proj\.(weight|bias)")
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 Projections = Literal["qk", "qv"]
 
@@ -159,15 +164,18 @@ def adapter_from_state(state: Mapping[str, Tensor], projections: Projections) ->
     if depth and (first is None or first.ndim != 2):
         raise UserError(f"not a GraCo adapter: {_lora_key(0, 'B')} is missing or not a matrix")
     dim = table.shape[1] if table is not None else first.shape[0] // 2 if first is not None else 0
-    adapter = Adapter(dim, depth, 0 if first is None else first.shape[1], projections, granularity=table is not None)
-    expected = adapter.released_state()
-    check_tensors(kept, {key: value.shape for key, value in expected.items()}, "adapter")
+    rank = 0 if first is None else first.shape[1]
+    if not 1 <= dim <= ADAPTER_WIDTH or rank > ADAPTER_RANK or (depth and not rank):
+        raise UserError(f"not a GraCo adapter: it is for a model of width {dim}, and of rank {rank}")
+    with torch.device("meta"):
+        expected = Adapter(dim, depth, rank, projections, granularity=table is not None).released_state()
+    check_tensors(kept, {key: value.shape for key, value in expected.items()}, "GraCo adapter")
+    converted = as_float32(state)
+    adapter = Adapter(dim, depth, rank, projections, granularity=table is not None)
     with torch.no_grad():
-        for key, value in expected.items():
-            if not bool(kept[key].isfinite().all()):
-                raise UserError(f"{key} holds numbers that are not finite")
-            value.copy_(kept[key])
-    adapter.phrases = {key: value for key, value in state.items() if key not in kept}
+        for key, value in adapter.released_state().items():
+            value.copy_(converted[key])
+    adapter.phrases = {key: value for key, value in converted.items() if key not in kept}
     return adapter
 
 
@@ -189,4 +197,28 @@ def check_tensors(state: Mapping[str, Tensor], expected: Mapping[str, torch.Size
             raise UserError(f"not a {what}: {key} has shape {tuple(state[key].shape)} instead of {tuple(shape)}")
     for key in state:
         if key not in expected:
-            raise UserError(f"not a {what}: unexpected {key} of shape {tuple(state[key].shape)}")
+            raise UserError(f"not a {what}: unexpected {excerpt(key)} of shape {tuple(state[key].shape)}")
+
+
+def as_float32(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Convert tensors to float32.
+
+    Args:
+        state: tensors by key name.
+
+    Returns:
+        The tensors by key name; those of float32 are the same ones.
+
+    Raises:
+        UserError: a tensor holds other numbers than floats, or ones that are not finite in float32; the first one is
+            named.
+    """
+    converted = {}
+    for key, value in state.items():
+        if value.dtype not in FLOATS:
+            raise UserError(f"{excerpt(key)} is of {value.dtype}, not of a float type of 16, 32 or 64 bits")
+        converted[key] = value.float()
+        # One pass over the numbers, and NaN is both the smallest and the largest of them.
+        if value.numel() and not all(math.isfinite(end) for end in converted[key].aminmax()):
+            raise UserError(f"{excerpt(key)} holds numbers that are not finite")
+    return converted

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -17,15 +17,18 @@ from agg_pipeline.models.adapter import (
     Adapter,
     Projections,
     adapter_from_state,
+    as_float32,
     check_tensors,
     is_adapter_state,
 )
 from agg_pipeline.models.architecture import ARCHITECTURES, Architecture
+from agg_pipeline.models.file_metadata import Origin
 from agg_pipeline.models.positions import resize_positions, wave_positions
 from agg_pipeline.models.simpleclick import SimpleClick, attach_adapter, merge_lora
 from agg_pipeline.models.tensor_files import TensorFile, read_tensors, write_tensors
 from agg_pipeline.storage.user_path import user_path
 from schemas.errors import UserError
+from schemas.words import excerpt
 
 UNUSED = ("backbone.cls_token", "backbone.fc_norm.", "backbone.head.", "head.up_conv1.", "head.up_conv2.")
 """Tensors of released files that no computation uses; fc_norm and head are remains of the backbone's pre-training."""
@@ -51,21 +54,6 @@ class CheckpointInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """What an adapter was trained on; empty where nothing is known, as of released files.
-
-    Args:
-        base_sha256: of the base checkpoint's file, hex.
-        proposals: hashes of the proposal databases (configuration and shards).
-        config: configuration of the training.
-    """
-
-    base_sha256: str = ""
-    proposals: tuple[str, ...] = ()
-    config: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class AdapterInfo:
     """What an adapter was loaded from.
 
@@ -86,8 +74,9 @@ class AdapterInfo:
     @property
     def input_size(self) -> int | None:
         """Side of the input that it was trained at, in pixels; None if the file does not say it."""
-        size = self.origin.config.get("augment", {}).get("size")
-        return int(size) if size else None
+        augment = self.origin.config.get("augment") or {}
+        size: int | None = augment.get("size")
+        return size
 
 
 def default_checkpoint() -> Path:
@@ -189,13 +178,11 @@ def load_adapter(path: str | Path) -> tuple[Adapter, AdapterInfo]:
         raise UserError(f"{path} holds a click model, not a GraCo adapter; give it as the checkpoint")
     try:
         # Released files have no choice of projections, and do not name them.
-        projections = _projections(file.metadata["projections"] if file.metadata else "qv")
+        projections = _projections(file.metadata.projections if file.metadata else "qv")
         adapter = adapter_from_state(file.tensors, projections)
-        origin = _origin(file.metadata.get("origin", {}))
-    except KeyError as error:
-        raise UserError(f"{path} does not say its {error.args[0]}") from None
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+    origin = file.metadata.origin if file.metadata else Origin()
     return adapter, AdapterInfo(adapter.projections, adapter.rank, adapter.table is not None, file.sha256, origin)
 
 
@@ -222,21 +209,8 @@ def _projections(value: object) -> Projections:
     return cast(Projections, value)
 
 
-def _origin(known: Any) -> Origin:
-    """The origin in a file's metadata; UserError if it is damaged."""
-    try:
-        origin = Origin(known.get("base_sha256", ""), tuple(known.get("proposals", ())), known.get("config", {}))
-        texts = [origin.base_sha256, *origin.proposals]
-        size = origin.config.get("augment", {}).get("size", 0)
-        if not all(isinstance(text, str) for text in texts) or not isinstance(size, int):
-            raise TypeError
-    except (AttributeError, TypeError):
-        raise UserError("its origin is damaged") from None
-    return origin
-
-
 def _model_from_file(file: TensorFile, input_size: int | None) -> SimpleClick:
-    state = {key: value.float() for key, value in file.tensors.items() if not key.startswith(UNUSED)}
+    state = {key: value for key, value in file.tensors.items() if not key.startswith(UNUSED)}
     table = state.pop(TABLE_KEY, None)
     arch = _nearest_architecture(state)
     file_size = _input_size(state, arch)
@@ -245,7 +219,9 @@ def _model_from_file(file: TensorFile, input_size: int | None) -> SimpleClick:
     check_tensors(state, expected, f"SimpleClick {arch.name}")
     for name, value in (("num_heads", arch.heads), *SETTINGS.items()):
         if file.settings.get(name, value) != value:
-            raise UserError(f"made with {name} = {file.settings[name]!r}; only {value!r} is supported for {arch.name}")
+            found = excerpt(repr(file.settings[name]))
+            raise UserError(f"made with {name} = {found}; only {value!r} is supported for {arch.name}")
+    state = as_float32(state)
     model = SimpleClick(arch, input_size or file_size)
     state["backbone.pos_embed"] = resize_positions(state["backbone.pos_embed"], model.grid)
     model.load_state_dict(state)

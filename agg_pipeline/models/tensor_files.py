@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,17 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from agg_pipeline.models.file_metadata import FORMAT, Metadata, read_metadata
 from agg_pipeline.models.released_files import read_released
-from schemas.errors import StorageError, UserError
+from agg_pipeline.models.stored_tensors import LEGACY, ZIP
+from agg_pipeline.storage.local_file import open_file, replace_file
+from schemas.errors import UserError
+from schemas.limits import CHECKPOINT_BYTES, SAFETENSORS_HEADER_BYTES
 
-FORMAT = "agg-model-1"
 METADATA = "agg"
 """The one entry of a safetensors header's metadata: JSON with the format, what the file holds, and its origin."""
+WRAPPERS = ("module.", "_orig_mod.")
+"""What torch puts before all names of a model that it runs on several devices or compiles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +34,15 @@ class TensorFile:
 
     Args:
         tensors: by key name, on the CPU, of any dtype.
-        metadata: what one of our files says of itself; empty for others.
-        settings: what a released file says of its model; empty for others.
         sha256: of the file, hex.
+        metadata: what one of our files says of itself; None for others.
+        settings: what a released file says of its model; empty for others.
     """
 
     tensors: dict[str, Tensor]
-    metadata: dict[str, Any]
-    settings: dict[str, Any]
     sha256: str
+    metadata: Metadata | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def read_tensors(path: Path) -> TensorFile:
@@ -44,29 +50,49 @@ def read_tensors(path: Path) -> TensorFile:
 
     Raises:
         UserError: the file is missing, damaged, or of another format.
+        UnusableFileError: it is no regular file, or too large.
+        StorageError: it cannot be read now.
     """
     try:
-        with path.open("rb") as stream:
-            magic = stream.read(4)
-            stream.seek(0)
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        with open_file(path, CHECKPOINT_BYTES) as (stream, size):
+            return _read(stream, size, path)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    if magic == b"PK\x03\x04":
-        tensors, settings = read_released(path)
-        return TensorFile(tensors, {}, settings, sha256)
+
+
+def _read(stream: BufferedReader, size: int, path: Path) -> TensorFile:
+    magic = stream.read(len(LEGACY))
+    stream.seek(0)
+    metadata: Metadata | None = None
+    settings: dict[str, Any] = {}
+    if magic.startswith(ZIP) or magic == LEGACY:
+        tensors, settings = read_released(stream, size, str(path))
+    else:
+        tensors, metadata = _read_safetensors(stream, path)
+    stream.seek(0)
+    return TensorFile(_unwrapped(tensors), hashlib.file_digest(stream, "sha256").hexdigest(), metadata, settings)
+
+
+def _read_safetensors(stream: BufferedReader, path: Path) -> tuple[dict[str, Tensor], Metadata | None]:
+    unknown = UserError(f"{path} is neither a .pth checkpoint nor safetensors, or it is truncated")
+    if int.from_bytes(stream.read(8), "little") > SAFETENSORS_HEADER_BYTES:
+        raise unknown
     try:
         with safe_open(path, "pt") as reader:
-            names = reader.keys()
-            tensors = {name: reader.get_tensor(name) for name in names}
-            metadata = json.loads((reader.metadata() or {}).get(METADATA, "{}"))
-    except (SafetensorError, json.JSONDecodeError, OSError):
-        raise UserError(f"{path} is neither a .pth checkpoint nor safetensors, or it is truncated") from None
-    if not isinstance(metadata, dict) or metadata.get("format", FORMAT) != FORMAT:
-        raise UserError(f"{path} is not of the format {FORMAT}, which this program reads")
-    return TensorFile(tensors, metadata, {}, sha256)
+            text = (reader.metadata() or {}).get(METADATA)
+            tensors = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError, RuntimeError, AttributeError):
+        raise unknown from None
+    return tensors, None if text is None else read_metadata(text, str(path))
+
+
+def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors without the prefixes that all their names share."""
+    while tensors and (
+        prefix := next((each for each in WRAPPERS if all(name.startswith(each) for name in tensors)), "")
+    ):
+        tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+    return tensors
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], dtype: torch.dtype) -> None:
@@ -84,10 +110,4 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     converted = {key: value.detach().to("cpu", dtype).contiguous() for key, value in tensors.items()}
     # One entry only: safetensors writes several in an order that changes from run to run.
     text = json.dumps({"format": FORMAT, **metadata}, sort_keys=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_bytes(safetensors.torch.save(converted, {METADATA: text}))
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StorageError(f"cannot write {path}: {error.strerror}") from error
+    replace_file(path, safetensors.torch.save(converted, {METADATA: text}))

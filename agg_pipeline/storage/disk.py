@@ -7,8 +7,8 @@ import os
 import stat
 import uuid
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
 
 from schemas.errors import UnusableFileError
 from schemas.words import printable
@@ -17,7 +17,7 @@ TEMPORARY = ".tmp-"
 """Beginning of the names of files that are being written."""
 
 
-def open_regular(place: str) -> IO[bytes]:
+def open_regular(place: str) -> BufferedReader:
     """Open a regular file for reading; UnusableFileError if it is a folder, a pipe or a device."""
     # A pipe would be waited for without O_NONBLOCK.
     number = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

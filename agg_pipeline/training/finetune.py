@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from agg_pipeline.database.reader import ProposalDatabase
-from agg_pipeline.models.checkpoints import Origin
+from agg_pipeline.models.file_metadata import Origin
 from agg_pipeline.training.mask_rows import choose_rows, empty_bin_notes
 from agg_pipeline.training.proposal_databases import content, database_notes, dataset_of, open_databases
 from agg_pipeline.training.proposal_samples import ProposalMasks, ProposalSamples
@@ -81,7 +81,7 @@ def prepare(
     validation, no_validation = masks_or_note(options.validation_masks, find_masks)
     notes = (
         *base_model_notes(databases, inputs.checkpoint, info),
-        *(note for database in databases for note in database_notes(database, write=not options.dry_run)),
+        *(note for database in databases for note in database_notes(database)),
         *empty_bin_notes(masks.rows),
         *no_validation,
     )

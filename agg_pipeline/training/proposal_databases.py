@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from agg_pipeline.database.contents import SAMPLING_FILE
 from agg_pipeline.database.reader import ProposalDatabase, open_proposals
-from agg_pipeline.database.sampling import write_sampling
 from agg_pipeline.execution.shard_files import damage
 from agg_pipeline.training.training_datasets import DatasetChoice
 from schemas.canonical import Json, content_hash
-from schemas.errors import StorageError, UserError
+from schemas.errors import UserError
 from schemas.words import plural
 
 
@@ -54,28 +52,13 @@ def content(database: ProposalDatabase) -> list[Json]:
     return [{"config": database.plan["config_hash"]}, *(each["files"] for each in database.sidecars.values())]
 
 
-def database_notes(database: ProposalDatabase, write: bool = True) -> list[str]:
-    """What the user should know of a database.
-
-    Args:
-        database: the database.
-        write: whether to compute its sampling weights if they are missing.
-    """
-    notes = []
+def database_notes(database: ProposalDatabase) -> list[str]:
+    """What the user should know of a database."""
     shards, finished = len(database.plan["shards"]), len(database.sidecars)
-    if finished < shards:
-        where = database.store.url
-        notes.append(
-            f"{where} is limited or unfinished; training uses the {finished} finished of {plural(shards, 'shard')}"
-        )
-    if write and not database.store.exists(SAMPLING_FILE):
-        try:
-            write_sampling(database.store, database.sidecars)
-            notes.append(f"{database.store.url} had no {SAMPLING_FILE}; it has been computed")
-        except (StorageError, OSError):
-            # Training computes the weights of its own rows in any case.
-            notes.append(f"{database.store.url} has no {SAMPLING_FILE}, and it cannot be written there")
-    return notes
+    if finished == shards:
+        return []
+    where = database.store.url
+    return [f"{where} is limited or unfinished; training uses the {finished} finished of {plural(shards, 'shard')}"]
 
 
 def _check(database: ProposalDatabase) -> None:

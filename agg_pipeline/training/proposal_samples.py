@@ -19,6 +19,7 @@ from agg_pipeline.training.mask_rows import MaskRows
 from agg_pipeline.training.training_images import IMAGE_CACHE_BYTES, ImageReader, read_pixels
 from agg_pipeline.training.training_sample import DrawnMask, Sample, make_sample
 from schemas.canonical import Json
+from schemas.errors import UserError
 from schemas.training import FinetuneConfig
 from stages.draws import generator
 
@@ -54,14 +55,17 @@ class ProposalMasks:
         """Read a row's image and decode its mask and those of the image's objects.
 
         Raises:
-            UserError: the image is unreadable or was replaced.
+            UserError: the image is unreadable, or image or database were replaced.
         """
         image = int(self.rows.image[row])
         used = self.rows.images[image]
         pixels = self._pixels.get(image, lambda: read_pixels(used, self.readers[used.database]))
         database, number = int(self.rows.database[row]), int(self.rows.shard[row])
         shard = self._shards.get((database, number), lambda: _read_shard(self.databases[database], number))
-        found: Json = shard.table.slice(int(self.rows.row[row]), 1).to_pylist()[0]
+        rows: list[Json] = shard.table.slice(int(self.rows.row[row]), 1).to_pylist()
+        if not rows or (rows[0]["height"], rows[0]["width"]) != pixels.shape[:2]:
+            raise UserError(f"{self.databases[database].store.url} was replaced while the training read it")
+        found = rows[0]
         mask = mask_of(found)
         others, around = np.zeros_like(mask), mask
         for other in shard.objects.get(found["image_id"], ()):

@@ -81,7 +81,7 @@ def estimate_training(prepared: Prepared, validation_minutes: float) -> Training
     """
     training = prepared.training
     config, options = training.config, training.options
-    done = int(read_checkpoint(options.out)["step"]) if options.resume else 0
+    done = read_checkpoint(options.out).step if options.resume else 0
     order = BatchOrder(training.samples_per_epoch, config, 0, config.devices)
     set_backend_flags()
     torch.set_num_threads(config.threads)

@@ -65,7 +65,7 @@ def train_and_save(
     training, out = prepared.training, prepared.training.options.out
     set_backend_flags()
     if training.options.resume:
-        step = int(read_checkpoint(out)["step"])
+        step = read_checkpoint(out).step
         forget_after(out, step)
         delete_pictures_after(out / PICTURES, step)
     with explaining_lack_of_memory(training.config):

@@ -12,13 +12,13 @@ from agg_pipeline.models.adapter import Adapter
 from agg_pipeline.models.architecture import ARCHITECTURES
 from agg_pipeline.models.checkpoints import (
     CheckpointInfo,
-    Origin,
     default_checkpoint,
     load_click_model,
     new_click_model,
     save_adapter,
     save_click_model,
 )
+from agg_pipeline.models.file_metadata import Origin
 from agg_pipeline.models.simpleclick import SimpleClick, attach_adapter
 from agg_pipeline.training.training_folder import ADAPTER, MODEL
 from schemas.errors import UserError

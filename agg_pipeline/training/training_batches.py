@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from agg_pipeline.training.training_errors import HOW_TO_RESUME, message_of_traceback
+from agg_pipeline.training.training_errors import HOW_TO_RESUME, error_of_traceback
 from agg_pipeline.training.training_sample import Sample
 from schemas.errors import UserError
 from schemas.records import Click
@@ -139,18 +139,20 @@ def next_batch(loader: Iterator[Batch]) -> Batch:
 
     Raises:
         UserError: a sample cannot be made, or a process that prepares samples was killed.
+        StorageError: a file of a sample cannot be read now.
     """
     try:
         return next(loader)
-    except UserError as error:
-        # An error of another process comes with that process's traceback.
-        raise type(error)(message_of_traceback(str(error))) from error
     except (ConnectionError, EOFError) as error:
         raise UserError(KILLED) from error
-    except RuntimeError as error:
-        if "DataLoader worker (pid" not in str(error):
+    except (UserError, RuntimeError) as error:
+        # An error of another process comes with that process's traceback, as a RuntimeError if it has no text alone.
+        if "DataLoader worker (pid" in str(error):
+            raise UserError(KILLED) from error
+        mended = error_of_traceback(str(error))
+        if mended is None:
             raise
-        raise UserError(KILLED) from error
+        raise mended from error
 
 
 @dataclass(frozen=True)

@@ -9,19 +9,21 @@ from pathlib import Path
 import torch
 
 from agg_pipeline.training.training_folder import CHECKPOINT
-from schemas.errors import StorageError, UserError
+from schemas.errors import StorageError, UnusableFileError, UserError
 from schemas.training import TrainingConfig
 from schemas.words import plural
 
 HOW_TO_RESUME = "run the same command with --resume to resume from the last checkpoint"
-OURS = tuple(f"{kind.__module__}.{kind.__qualname__}: " for kind in (UserError, StorageError))
-"""How the last line of a traceback starts for an error that the user can mend."""
+KINDS = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in (UserError, StorageError, UnusableFileError)}
+"""Errors that the user can mend, as the last line of a traceback begins with them."""
 
 
-def message_of_traceback(text: str) -> str:
-    """The message of an error that the user can mend, from its traceback; any other text stays as it is."""
-    last = text.rstrip().splitlines()[-1]
-    return last.partition(": ")[2] if last.startswith(OURS) else text
+def error_of_traceback(text: str) -> UserError | None:
+    """The error of another process, from the text of its traceback; None if the user cannot mend it."""
+    name, colon, message = (text.rstrip().splitlines() or [""])[-1].partition(": ")
+    if not colon or name not in KINDS:
+        return None
+    return StorageError(message) if KINDS[name] is StorageError else UserError(message)
 
 
 @contextmanager

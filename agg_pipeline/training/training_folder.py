@@ -7,11 +7,16 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from schemas.canonical import Json, content_hash, differences
+from agg_pipeline.storage.local_file import cannot_write, read_file, replace_file
+from schemas.canonical import MAX_SHOWN, Json, content_hash, differences
+from schemas.checked_json import decode
 from schemas.devices import device_kind
-from schemas.errors import UserError
+from schemas.errors import StorageError, UserError
+from schemas.limits import JSON_BYTES
 from schemas.training import FinetuneConfig, PretrainConfig
+from schemas.words import excerpt
 
 ADAPTER, MODEL = "adapter.safetensors", "model.safetensors"
 """The result: an adapter if LoRA was trained, a whole model if not."""
@@ -91,6 +96,7 @@ def check_folder(options: TrainingOptions, config: FinetuneConfig | PretrainConf
     Raises:
         UserError: the folder holds a training and neither ``resume`` nor ``overwrite`` is set, or that training has
             another configuration.
+        StorageError: the folder cannot be read now.
     """
     out = options.out
     if options.resume and options.overwrite:
@@ -98,7 +104,10 @@ def check_folder(options: TrainingOptions, config: FinetuneConfig | PretrainConf
     if options.resume:
         _check_same(out, config)
     # A training that was stopped before its first checkpoint left nothing to resume.
-    begun = any((out / name).exists() for name in (CHECKPOINT, ADAPTER, MODEL))
+    try:
+        begun = any((out / name).exists() for name in (CHECKPOINT, ADAPTER, MODEL))
+    except OSError as error:
+        raise StorageError(f"cannot read {out}: {error.strerror or error}") from error
     if begun and not options.resume and not options.overwrite:
         raise UserError(
             f"{out} holds a training; use --resume to resume it, or --overwrite to delete it and start afresh"
@@ -116,7 +125,8 @@ def claim_folder(options: TrainingOptions, config: FinetuneConfig | PretrainConf
         identity: of the training (``training_identity``).
 
     Raises:
-        UserError: as ``check_folder``, or the folder cannot be written.
+        UserError: as ``check_folder``.
+        StorageError: the folder cannot be written.
     """
     check_folder(options, config)
     if options.dry_run:
@@ -130,24 +140,54 @@ def claim_folder(options: TrainingOptions, config: FinetuneConfig | PretrainConf
                 (out / name).unlink(missing_ok=True)
             for old in (*(out / PICTURES).glob("step-*.png"), *(out / TENSORBOARD).glob("events.*")):
                 old.unlink()
-            (out / PLAN).write_text(json.dumps({"identity": identity, "config": asdict(config)}, indent=1) + "\n")
     except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror}") from error
+        raise cannot_write(out, error) from error
+    if not options.resume:
+        plan = {"identity": identity, "config": asdict(config)}
+        replace_file(out / PLAN, (json.dumps(plan, indent=1) + "\n").encode())
+
+
+@dataclass(frozen=True)
+class _Plan:
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Training:
+    device: str
+
+
+@dataclass(frozen=True)
+class _Config:
+    training: _Training
+
+
+@dataclass(frozen=True)
+class _Used:
+    """What is used of a plan, beside the comparison as a whole."""
+
+    config: _Config
 
 
 def _check_same(out: Path, config: FinetuneConfig | PretrainConfig) -> None:
     """UserError with the differences if the folder's training has another configuration."""
+    path = out / PLAN
     try:
-        written = json.loads((out / PLAN).read_text())["config"]
-        training = {**written["training"], "loaders": 0, "device": device_kind(written["training"]["device"])}
-        changed = differences({**written, "recipe": "", "training": training}, comparable(config))
+        content = read_file(path, JSON_BYTES)
+        written = decode(content, _Plan, "it").config
+        device = decode(content, _Used, "it").config.training.device
     except FileNotFoundError:
         return
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{out / PLAN} is damaged; use --overwrite to start afresh") from error
+    except StorageError:
+        raise
+    except UserError as error:
+        raise UserError(f"{path} is damaged ({error}); use --overwrite to start afresh") from error
+    training = {**written["training"], "loaders": 0, "device": device_kind(device)}
+    changed = differences({**written, "recipe": "", "training": training}, comparable(config))
     if changed:
+        named = excerpt(", ".join(changed[:NAMED]), NAMED * 2 * MAX_SHOWN)
         more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
         raise UserError(
-            f"{out} holds a training with another configuration ({', '.join(changed[:NAMED])}{more}); use the same "
-            "options to resume it, or another output folder"
+            f"{out} holds a training with another configuration ({named}{more}); use the same options to resume it, or "
+            "another output folder"
         )

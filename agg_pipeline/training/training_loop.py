@@ -126,8 +126,10 @@ def run_steps(fabric: Fabric, training: Training, watch: Watch) -> Trained:
     cv2.setNumThreads(1)
     learning = freeze_others(network, training.trained)
     wrapped, optimizer = fabric.setup(network, method.optimizer(learning))
-    step = restore_checkpoint(options.out, training.identity, learning, optimizer) if options.resume else 0
     order = BatchOrder(training.samples_per_epoch, config, fabric.global_rank, fabric.world_size)
+    step = 0
+    if options.resume:
+        step = restore_checkpoint(options.out, training.identity, order.steps, learning, optimizer)
     started = saved = time.monotonic()
     busy, waited, samples = 0.0, 0.0, 0
     loader = load_batches(training.samples, order, step, config.loaders)

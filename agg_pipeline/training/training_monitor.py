@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tensorboardX import SummaryWriter
-
 from agg_pipeline.datasets.evaluated_masks import EvaluatedMask
 from agg_pipeline.models.simpleclick import SimpleClick
 from agg_pipeline.report.printed import say
+from agg_pipeline.training.tensorboard_file import TensorBoardFile
 from agg_pipeline.training.training_folder import PICTURES, STEPS, TENSORBOARD, VALIDATION
-from agg_pipeline.training.training_log import STEP_COLUMNS, VALIDATION_COLUMNS, append
+from agg_pipeline.training.training_log import STEP_COLUMNS, append
 from agg_pipeline.training.training_loop import StepDone
 from agg_pipeline.training.training_validation import validate
 from agg_pipeline.training.validation_pictures import write_picture
 from schemas.config import PredictorConfig
+from schemas.errors import StorageError
 from schemas.words import duration, plural, speed
 
 SECONDS = 10.0
@@ -108,14 +108,14 @@ class Monitor:
         self._first: StepDone | None = None
         self._said = 0.0
         self._validated = time.monotonic()
-        self._writer: SummaryWriter | None = None
+        self._tensorboard: TensorBoardFile | None = None
 
     def __call__(self, done: StepDone, network: SimpleClick) -> None:
         """Log a step; print a line and validate when it is time."""
         self._first = self._first or done
         self._recent.append(done.loss)
         values = (done.loss, done.lr, done.samples / done.seconds, done.waited / done.seconds)
-        append(self.out / STEPS, STEP_COLUMNS, (done.step, done.epoch, *(f"{value:.6g}" for value in values)))
+        append(self.out / STEPS, (done.step, done.epoch, *(f"{value:.6g}" for value in values)))
         self._scalars(done.step, dict(zip(STEP_COLUMNS[2:], values, strict=True)))
         now, last = time.monotonic(), done.step == done.steps
         if now - self._said > SECONDS or last:
@@ -136,27 +136,23 @@ class Monitor:
             own = [n for n, target in enumerate(self.targets) if target.level == level]
             means = found.ious[own].mean(axis=0).tolist()
             levels.append(LevelMeans(level, len(own), means))
-            append(
-                self.out / VALIDATION, VALIDATION_COLUMNS, (step, level, len(own), *(f"{mean:.4f}" for mean in means))
-            )
+            append(self.out / VALIDATION, (step, level, len(own), *(f"{mean:.4f}" for mean in means)))
             names = ("" if g is None else f" at {g:.1f}" for g in found.granularities)
             self._scalars(step, {f"{level} iou@1{name}": mean for name, mean in zip(names, means, strict=True)})
         say(validation_lines(step, found.granularities, levels))
 
     def close(self) -> None:
         """End the TensorBoard file."""
-        if self._writer is not None:
+        if self._tensorboard is not None:
             # On a full disk there is nothing left to save.
-            with suppress(OSError):
-                self._writer.close()
-            self._writer = None
+            with suppress(StorageError):
+                self._tensorboard.close()
+            self._tensorboard = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_writer": None}
+        return self.__dict__ | {"_tensorboard": None}
 
     def _scalars(self, step: int, values: Mapping[str, float]) -> None:
-        if self._writer is None:
-            folder = str(self.out / TENSORBOARD)
-            self._writer = SummaryWriter(folder, purge_step=step, flush_secs=SECONDS)
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+        if self._tensorboard is None:
+            self._tensorboard = TensorBoardFile(self.out / TENSORBOARD, step)
+        self._tensorboard.add(step, values)

@@ -12,12 +12,14 @@ import numpy as np
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.report.plots import new_figure, png, png_uri
 from agg_pipeline.report.templates import filled
+from agg_pipeline.storage.local_file import read_file, replace_file
 from agg_pipeline.training.mask_rows import MaskRows
 from agg_pipeline.training.training_datasets import DatasetMixture
 from agg_pipeline.training.training_folder import PAGE, PICTURES, STEPS, VALIDATION
 from agg_pipeline.training.training_log import IOU_COLUMNS, read_log
 from agg_pipeline.training.validation_pictures import pictures
 from schemas.canonical import Json, flatten
+from schemas.limits import IMAGE_FILE_BYTES
 from schemas.numbers import GRANULARITIES
 from schemas.training import FinetuneConfig, PretrainConfig
 from schemas.words import plural
@@ -82,6 +84,10 @@ def write_page(out: Path, facts: Json) -> None:
     Args:
         out: output folder.
         facts: what was trained, and on what.
+
+    Raises:
+        UserError: a log is damaged.
+        StorageError: a file cannot be read or written.
     """
     drawn = list(pictures(out / PICTURES).items())
     shown = drawn if len(drawn) <= 3 else [drawn[0], drawn[len(drawn) // 2], drawn[-1]]
@@ -89,9 +95,9 @@ def write_page(out: Path, facts: Json) -> None:
         "training.html.j2",
         facts=facts,
         chart=_chart(out),
-        strips=[(step, png_uri(path.read_bytes())) for step, path in shown],
+        strips=[(step, png_uri(read_file(path, IMAGE_FILE_BYTES))) for step, path in shown],
     )
-    (out / PAGE).write_text(page)
+    replace_file(out / PAGE, page.encode())
 
 
 def _chart(out: Path) -> str:

@@ -15,7 +15,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from agg_pipeline.models.backend import check_gpu
 from agg_pipeline.training.training_checkpoint import read_checkpoint
-from agg_pipeline.training.training_errors import HOW_TO_RESUME, OURS, explaining_lack_of_memory, message_of_traceback
+from agg_pipeline.training.training_errors import HOW_TO_RESUME, error_of_traceback, explaining_lack_of_memory
 from agg_pipeline.training.training_loop import Trained, Training, Watch, run_steps
 from schemas.errors import UserError
 from schemas.training import TrainingConfig
@@ -56,7 +56,7 @@ def train(training: Training, watch: Watch) -> Trained:
     launch: Callable[..., tuple[int, int]] = fabric.launch
     with _other_processes():
         step, steps = launch(partial(_run_in_process, training=training, watch=watch))
-    return Trained(step, steps, read_checkpoint(training.options.out)["state"])
+    return Trained(step, steps, read_checkpoint(training.options.out).state)
 
 
 def fabric_of(config: TrainingConfig) -> Fabric:
@@ -91,9 +91,10 @@ def _other_processes() -> Iterator[None]:
         yield
     except ProcessRaisedException as error:
         # Only the traceback's text comes here.
-        if not str(error).rstrip().splitlines()[-1].startswith(OURS):
+        mended = error_of_traceback(str(error))
+        if mended is None:
             raise
-        raise UserError(message_of_traceback(str(error))) from error
+        raise mended from error
     except ProcessExitedException as error:
         raise UserError(f"a process of the training was killed ({error}); {HOW_TO_RESUME}") from error
     finally:

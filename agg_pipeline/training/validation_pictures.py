@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from agg_pipeline.datasets.evaluated_masks import EvaluatedMask
 from agg_pipeline.report.svg import widened
+from agg_pipeline.storage.local_file import cannot_write, replace_file
 from schemas.crop import Box, Crop, MaskCrop
 from schemas.records import Click
 
@@ -21,6 +23,7 @@ SHOWN = 4
 """Validation masks per level that are drawn."""
 MARGIN = 0.35
 """Margin around a mask, as a share of its box."""
+PICTURE = re.compile(r"step-([0-9]{1,18})\.png")
 TINT, TRUTH, CLICK = (47, 140, 255), (255, 225, 74), (31, 174, 84)
 
 Pixels = NDArray[np.uint8]
@@ -51,6 +54,9 @@ def write_picture(folder: Path, step: int, targets: Sequence[EvaluatedMask], fou
         step: step of the training.
         targets: the validation masks.
         found: the predictions for them.
+
+    Raises:
+        StorageError: the picture cannot be written.
     """
     chosen = [
         n
@@ -64,21 +70,28 @@ def write_picture(folder: Path, step: int, targets: Sequence[EvaluatedMask], fou
         cells = [_cell(targets[n], box, found.clicks[n]), *(_cell(targets[n], box, mask) for mask in found.masks[n])]
         rows.append(np.hstack([_framed(cell) for cell in cells]))
     picture = cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR)
-    folder.mkdir(exist_ok=True)
     _, content = cv2.imencode(".png", picture)
-    (folder / f"step-{step:07d}.png").write_bytes(content.tobytes())
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    replace_file(folder / f"step-{step:07d}.png", content.tobytes())
 
 
 def pictures(folder: Path) -> dict[int, Path]:
     """The pictures of a folder by their step, in order."""
-    return {int(path.stem.removeprefix("step-")): path for path in sorted(folder.glob("step-*.png"))}
+    found = ((PICTURE.fullmatch(path.name), path) for path in sorted(folder.glob("step-*.png")))
+    return {int(name[1]): path for name, path in found if name}
 
 
 def delete_pictures_after(folder: Path, step: int) -> None:
-    """Delete the pictures of later steps: a resumed training draws them again."""
+    """Delete the pictures of later steps: a resumed training draws them again; StorageError if that fails."""
     for number, path in pictures(folder).items():
         if number > step:
-            path.unlink()
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise cannot_write(path, error) from error
 
 
 def _label(text: str) -> Pixels:

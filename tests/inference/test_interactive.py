@@ -15,13 +15,13 @@ from agg_pipeline.inference.predictor import open_predictor
 from agg_pipeline.inference.session import REGIONS_BYTES, STATES_BYTES
 from agg_pipeline.models.adapter import Adapter
 from agg_pipeline.models.checkpoints import (
-    Origin,
     default_checkpoint,
     load_adapter,
     load_click_model,
     save_adapter,
     save_click_model,
 )
+from agg_pipeline.models.file_metadata import Origin
 from agg_pipeline.models.model_files import describe_model
 from schemas.config import PredictorConfig
 from schemas.errors import UserError

@@ -12,8 +12,9 @@ from torch import Tensor
 from agg_pipeline.models.adapter import Adapter, adapter_from_state, table_row
 from agg_pipeline.models.architecture import ARCHITECTURES
 from agg_pipeline.models.checkpoints import load_adapter, load_click_model, save_adapter
+from agg_pipeline.models.file_metadata import FORMAT
 from agg_pipeline.models.simpleclick import SimpleClick, attach_adapter, draw_disks, merge_lora
-from agg_pipeline.models.tensor_files import FORMAT, METADATA
+from agg_pipeline.models.tensor_files import METADATA
 from schemas.errors import UserError
 
 

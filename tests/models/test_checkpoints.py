@@ -215,7 +215,7 @@ def test_files_that_are_no_checkpoint(tmp_path: Path) -> None:
     assert "no state_dict" in message(path)
     path.unlink()
     path.mkdir()
-    assert "cannot be read" in message(path)
+    assert "is a folder" in message(path)
 
 
 @pytest.mark.parametrize("share", [0.001, 0.5, 0.999])

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 
-from schemas.checked_json import decode
+from schemas.checked_json import checked, decode
 from schemas.errors import UserError
 from schemas.limits import JSON_DEPTH
 
@@ -93,3 +93,10 @@ def test_content_in_a_message_is_short_and_printable():
 
     assert refused('{"a\\u001b]0;": 1}', Strict) == "plan.json: object contains unknown field a\\x1b]0;"
     assert len(refused(json.dumps({"a" * 10_000: 1}), Strict)) < 400
+
+
+def test_values_are_checked_like_documents():
+    assert checked({"size": 3, "names": {}}, Part, "it") == Part(3)
+    with pytest.raises(UserError) as error:
+        checked({"size": True}, Part, "it")
+    assert str(error.value) == "it: expected int, got bool, at size"
