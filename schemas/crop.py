@@ -1,4 +1,8 @@
-"""Image-sized arrays stored as their non-zero box: how masks and probability maps travel between stages."""
+"""Image-sized arrays stored as their non-zero box: how masks and probability maps travel between stages.
+
+A probability map is an array. A mask is packed, 8 pixels to a byte, because the masks of a whole shard wait between two
+stages; whoever uses one unpacks it, and drops the array after use.
+"""
 
 from __future__ import annotations
 
@@ -66,13 +70,14 @@ class Crop(Generic[T]):
     values: NDArray[T]
 
     def __post_init__(self) -> None:
-        box = self.box
-        if self.values.shape != (box.height, box.width):
-            raise ValueError(f"values of shape {self.values.shape} do not fill {box}")
-        if min(box.top, box.left, box.height, box.width) < 0:
-            raise ValueError(f"{box} has a negative entry")
-        if box.top + box.height > self.height or box.left + box.width > self.width:
-            raise ValueError(f"{box} leaves the frame of {self.height}x{self.width}")
+        if self.values.shape != (self.box.height, self.box.width):
+            raise ValueError(f"values of shape {self.values.shape} do not fill {self.box}")
+        _check_inside(self.box, self.height, self.width)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the values take."""
+        return self.values.nbytes
 
     def full(self) -> NDArray[T]:
         """The image-sized array, (height, width)."""
@@ -101,10 +106,63 @@ class Crop(Generic[T]):
         return window
 
 
-MaskCrop = Crop[np.bool_]
-"""A mask of an image."""
 ProbabilityMap = Crop[np.float32]
 """The foreground probability of an image's pixels, in [0, 1]."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class MaskCrop:
+    """A mask of an image, stored as the bits of its tight box; ``crop_mask`` makes it.
+
+    Attributes:
+        height: rows of the frame (the image).
+        width: columns of the frame.
+        box: smallest box around the True pixels; 0 x 0 pixels for an empty mask.
+        bits: (ceil(box.height * box.width / 8),) uint8; pixels of the box in row-major order, first pixel in the
+            highest bit.
+
+    Raises:
+        ValueError: the box does not fit the bits or the frame.
+    """
+
+    height: int
+    width: int
+    box: Box
+    bits: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        if self.bits.shape != (-(-self.box.height * self.box.width // 8),):
+            raise ValueError(f"bits of shape {self.bits.shape} do not fill {self.box}")
+        _check_inside(self.box, self.height, self.width)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the bits take."""
+        return self.bits.nbytes
+
+    @property
+    def values(self) -> NDArray[np.bool_]:
+        """(box.height, box.width) bool, unpacked anew by every call."""
+        unpacked = np.unpackbits(self.bits, count=self.box.height * self.box.width)
+        return unpacked.reshape(self.box.height, self.box.width).view(np.bool_)
+
+    def full(self) -> NDArray[np.bool_]:
+        """The image-sized mask, (height, width) bool."""
+        return self._unpacked().full()
+
+    def window(self, box: Box) -> NDArray[np.bool_]:
+        """Cut another box out of the frame, as ``Crop.window`` does: (box.height, box.width) bool."""
+        return self._unpacked().window(box)
+
+    def _unpacked(self) -> Crop[np.bool_]:
+        return Crop(self.height, self.width, self.box, self.values)
+
+
+def _check_inside(box: Box, height: int, width: int) -> None:
+    if min(box.top, box.left, box.height, box.width) < 0:
+        raise ValueError(f"{box} has a negative entry")
+    if box.top + box.height > height or box.left + box.width > width:
+        raise ValueError(f"{box} leaves the frame of {height}x{width}")
 
 
 def tight_box(mask: NDArray[np.bool_]) -> Box | None:
@@ -133,14 +191,13 @@ def crop_mask(mask: NDArray[np.bool_], height: int, width: int, top: int = 0, le
         left: column of the frame at which ``mask`` starts.
 
     Returns:
-        The crop, a copy; of an empty mask one with a box of 0 x 0 pixels.
+        The packed mask.
     """
     box = tight_box(mask)
     if box is None:
-        return Crop(height, width, Box(0, 0, 0, 0), np.zeros((0, 0), np.bool_))
-    # A copy, so that a small mask does not keep its frame alive.
-    values = mask[box.slices].copy()
-    return Crop(height, width, Box(box.top + top, box.left + left, box.height, box.width), values)
+        return MaskCrop(height, width, Box(0, 0, 0, 0), np.zeros(0, np.uint8))
+    place = Box(box.top + top, box.left + left, box.height, box.width)
+    return MaskCrop(height, width, place, np.packbits(mask[box.slices]))
 
 
 def area(mask: MaskCrop) -> int:
@@ -183,7 +240,10 @@ def iou_above(a: MaskCrop, b: MaskCrop, level: float) -> bool:
     """
     # The IoU is at most the ratio of the areas, which often decides.
     small, large = sorted((area(a), area(b)))
-    return small > level * large and iou(a, b) > level
+    if small <= level * large:
+        return False
+    both = intersection(a, b)
+    return both / (small + large - both) > level
 
 
 def iou(a: MaskCrop, b: MaskCrop) -> float:

@@ -121,7 +121,7 @@ class Interaction:
     Attributes:
         image: (H, W, 3) uint8 RGB.
         clicks: all clicks so far, in order.
-        prompt: mask prompt, usually the previous probability map; None for an empty one.
+        prompt: mask prompt, usually the previous probability map or a mask; None for an empty one.
         focus: map whose foreground (> 0.5) the region of interest follows; None for the whole image.
         roi: region of interest of the previous prediction; None before the first one.
         granularity: wanted granularity in [0, 1]; None to give the model none.
@@ -130,8 +130,8 @@ class Interaction:
 
     image: NDArray[np.uint8]
     clicks: tuple[Click, ...]
-    prompt: Crop[Any] | None
-    focus: Crop[Any] | None
+    prompt: Crop[Any] | MaskCrop | None
+    focus: Crop[Any] | MaskCrop | None
     roi: Box | None = None
     granularity: float | None = None
     wanted: Box | None = None

@@ -21,7 +21,7 @@ from agg_pipeline.models.model_files import ModelFiles, load_model_files
 from agg_pipeline.models.simpleclick import SimpleClick, draw_disks, merge_lora
 from agg_pipeline.storage.recent import Recent
 from schemas.config import PredictorConfig
-from schemas.crop import Box, Crop, common
+from schemas.crop import Box, Crop, MaskCrop, common
 from schemas.records import Interaction, Prediction
 
 KEPT_BYTES = 128 << 20
@@ -68,7 +68,7 @@ class Predictor:
         """Predict the foreground of interactions over images of any size, with one forward for all of them.
 
         Args:
-            interactions: their state (prompt, focus, region of interest) comes with them. Images and boolean prompts
+            interactions: their state (prompt, focus, region of interest) comes with them. Images and masks as prompts
                 are known by identity: they must not be changed in place while the predictor is used.
 
         Returns:
@@ -118,9 +118,9 @@ class Predictor:
             return torch.from_numpy(resized(np.asarray(prompt.window(roi), np.float32), self.size, self.size))
 
         # A probability map is the prompt of one step only, an object's mask that of all its proposals.
-        if prompt.values.dtype != np.bool_:
+        if not isinstance(prompt, MaskCrop):
             return resize()
-        return self._region(prompt, prompt.values.nbytes, roi, resize)
+        return self._region(prompt, prompt.nbytes, roi, resize)
 
     def _region(self, source: object, size: int, roi: Box, resize: Callable[[], Tensor]) -> Tensor:
         """The region of an image or a prompt of ``size`` bytes, resized if it is not kept."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from agg_pipeline.inference.user_input import Clicks, clicks_in, granularity_in
 from agg_pipeline.storage.recent import Recent
+from schemas.crop import Crop
 from schemas.records import Click, Interaction
 from stages.click_model import ClickModel, after_prediction
 
@@ -68,7 +69,7 @@ class Session:
             state = self._latest(chosen, made)
             for click in made[len(state.clicks) :]:
                 state = self._next(state, click)
-        assert state.prompt is not None
+        assert isinstance(state.prompt, Crop)
         return state.prompt.full()
 
     def _latest(self, granularity: float | None, clicks: tuple[Click, ...]) -> Interaction:
@@ -89,4 +90,4 @@ class Session:
 def _size(state: Interaction) -> int:
     """Bytes that a state holds besides the image."""
     assert state.prompt is not None and state.focus is not None
-    return state.prompt.values.nbytes + state.focus.values.nbytes
+    return state.prompt.nbytes + state.focus.nbytes

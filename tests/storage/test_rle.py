@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 
 from agg_pipeline.storage.rle import decode, encode
-from schemas.crop import Box, Crop, crop_mask
+from schemas.crop import Box, MaskCrop, crop_mask
 
 QUICK = settings(deadline=None, max_examples=120)
 FRAMES = arrays(np.bool_, st.tuples(st.integers(1, 40), st.integers(1, 40)), elements=st.booleans(), fill=st.booleans())
@@ -43,7 +43,7 @@ def test_boxes_of_a_large_frame(top, left, rows, cols):
 def test_box_need_not_be_tight():
     values = np.zeros((4, 5), bool)
     values[1:3, 2] = True
-    crop = Crop(10, 12, Box(3, 4, 4, 5), values)
+    crop = MaskCrop(10, 12, Box(3, 4, 4, 5), np.packbits(values))
     assert encode(crop) == reference(crop.full())
 
 
