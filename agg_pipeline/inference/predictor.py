@@ -101,7 +101,7 @@ class Predictor:
 
         def resize() -> Tensor:
             crop = interaction.image[roi.top : roi.bottom + 1, roi.left : roi.right + 1]
-            planes = [resized(plane.astype(np.float32), self.size, self.size) for plane in cv2.split(crop)]
+            planes = [resized(plane, self.size, self.size) for plane in cv2.split(crop)]
             return torch.from_numpy(np.stack(planes)).div_(255.0)
 
         return self._region(interaction.image, interaction.image.nbytes, roi, resize)
@@ -115,7 +115,7 @@ class Predictor:
             raise ValueError(f"a prompt of {prompt.height}x{prompt.width} for an image of {interaction.image.shape}")
 
         def resize() -> Tensor:
-            return torch.from_numpy(resized(np.asarray(prompt.window(roi), np.float32), self.size, self.size))
+            return torch.from_numpy(resized(prompt.window(roi), self.size, self.size))
 
         # A probability map is the prompt of one step only, an object's mask that of all its proposals.
         if not isinstance(prompt, MaskCrop):

@@ -53,14 +53,6 @@ def test_masks_wait_between_stages_with_one_bit_per_pixel():
     assert counts[4] > 100  # objects, parts and complements
 
 
-def test_annotated_parts_too():
-    config = override(PRESETS["parts"], {})
-    (load, _granularity) = chain(config).stages
-    masks, _images = masks_and_pixels(load.run(ShardTask(0, "toy", task(30).entries, read, config)))
-    assert len(masks) == 30
-    assert max(masks) <= PIXELS // 8
-
-
 def test_peak_of_a_shard_grows_by_packed_masks_only():
     model, stages = Halver(), chain(CONFIG).stages
     run_stages(stages, task(2), model)  # so that whatever is made once is there
