@@ -1,18 +1,19 @@
 """Image-sized arrays stored as their non-zero box: how masks and probability maps travel between stages.
 
-A probability map is an array. A mask is packed, 8 pixels to a byte, because the masks of a whole shard wait between two
-stages; whoever uses one unpacks it, and drops the array after use.
+Arrays that wait in large numbers, or are large themselves, are held in a smaller form, and made anew by whoever uses
+them (``PixelMap.values``). The masks of a whole shard wait between two stages, so a mask is packed, 8 pixels to a byte.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 T = TypeVar("T", bound=np.generic)
+T_co = TypeVar("T_co", bound=np.generic, covariant=True)
 
 
 class Box(NamedTuple):
@@ -50,9 +51,46 @@ class Box(NamedTuple):
         return Box(self.top - outer.top, self.left - outer.left, self.height, self.width)
 
 
+class PixelMap(Protocol[T_co]):
+    """An image-sized array that is 0 outside a box, whatever form it is held in."""
+
+    @property
+    def height(self) -> int:
+        """Rows of the frame (the image)."""
+
+    @property
+    def width(self) -> int:
+        """Columns of the frame."""
+
+    @property
+    def box(self) -> Box:
+        """Place of ``values`` in the frame."""
+
+    @property
+    def values(self) -> NDArray[T_co]:
+        """(box.height, box.width) array; may be made anew by every call."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that it holds."""
+
+    def full(self) -> NDArray[T_co]:
+        """The image-sized array, (height, width)."""
+
+    def window(self, box: Box) -> NDArray[T_co]:
+        """Cut another box out of the frame.
+
+        Args:
+            box: the box to cut out, inside the frame.
+
+        Returns:
+            (box.height, box.width) array, 0 where the two boxes do not overlap.
+        """
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Crop(Generic[T]):
-    """An image-sized array that is 0 outside a box.
+    """A pixel map that is held as the array of its box.
 
     Attributes:
         height: rows of the frame (the image).
@@ -86,14 +124,7 @@ class Crop(Generic[T]):
         return frame
 
     def window(self, box: Box) -> NDArray[T]:
-        """Cut another box out of the frame.
-
-        Args:
-            box: the box to cut out, inside the frame.
-
-        Returns:
-            (box.height, box.width) array, 0 where the two boxes do not overlap; a view of ``values`` where possible.
-        """
+        """Cut another box out of the frame; a view of ``values`` where possible."""
         if box == self.box:
             return self.values
         shared = common(box, self.box)
@@ -106,13 +137,13 @@ class Crop(Generic[T]):
         return window
 
 
-ProbabilityMap = Crop[np.float32]
+ProbabilityMap = PixelMap[np.float32]
 """The foreground probability of an image's pixels, in [0, 1]."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class MaskCrop:
-    """A mask of an image, stored as the bits of its tight box; ``crop_mask`` makes it.
+    """A mask of an image, a pixel map that is held as the bits of its tight box; ``crop_mask`` makes it.
 
     Attributes:
         height: rows of the frame (the image).
@@ -151,7 +182,7 @@ class MaskCrop:
         return self._unpacked().full()
 
     def window(self, box: Box) -> NDArray[np.bool_]:
-        """Cut another box out of the frame, as ``Crop.window`` does: (box.height, box.width) bool."""
+        """Cut another box out of the frame, (box.height, box.width) bool."""
         return self._unpacked().window(box)
 
     def _unpacked(self) -> Crop[np.bool_]:
@@ -205,7 +236,7 @@ def area(mask: MaskCrop) -> int:
     return int(np.count_nonzero(mask.values))
 
 
-def threshold(probability: Crop[Any], level: float) -> MaskCrop:
+def threshold(probability: PixelMap[Any], level: float) -> MaskCrop:
     """The mask of the pixels whose probability is larger than ``level``."""
     box = probability.box
     return crop_mask(probability.values > level, probability.height, probability.width, box.top, box.left)

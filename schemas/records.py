@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.crop import Box, Crop, MaskCrop, ProbabilityMap
+from schemas.crop import Box, MaskCrop, PixelMap, ProbabilityMap
 
 Kind = Literal["object", "part", "complement", "annotated"]
 """Kind of a mask in a proposal database; ``annotated`` is a part that people annotated."""
@@ -130,8 +130,8 @@ class Interaction:
 
     image: NDArray[np.uint8]
     clicks: tuple[Click, ...]
-    prompt: Crop[Any] | MaskCrop | None
-    focus: Crop[Any] | MaskCrop | None
+    prompt: PixelMap[Any] | None
+    focus: PixelMap[Any] | None
     roi: Box | None = None
     granularity: float | None = None
     wanted: Box | None = None

@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agg_pipeline.inference.region_of_interest import next_roi
-from agg_pipeline.inference.resizing import resized
+from agg_pipeline.inference.resizing import ResizedMap, resized
 from agg_pipeline.models.adapter import table_row
 from agg_pipeline.models.backend import set_backend_flags
 from agg_pipeline.models.model_files import ModelFiles, load_model_files
 from agg_pipeline.models.simpleclick import SimpleClick, draw_disks, merge_lora
 from agg_pipeline.storage.recent import Recent
 from schemas.config import PredictorConfig
-from schemas.crop import Box, Crop, MaskCrop, common
+from schemas.crop import Box, Crop, MaskCrop, ProbabilityMap, common
 from schemas.records import Interaction, Prediction
 
+LARGE = 1 << 24
+"""Probability maps of more pixels are resized by every use: kept, those of a batch could take gigabytes."""
 KEPT_BYTES = 128 << 20
 """Memory for the resized regions, and the images that they were cut from, that a worker keeps."""
 
@@ -190,9 +192,9 @@ def _rows(interactions: Sequence[Interaction], config: PredictorConfig) -> Tenso
     return torch.tensor([table_row(interaction.granularity, released) for interaction in interactions])
 
 
-def _pasted(probability: NDArray[np.float32], roi: Box, interaction: Interaction) -> Crop[np.float32]:
-    """The (S, S) probability resized to the region, or to its wanted part, as a crop of the image's frame."""
+def _pasted(probability: NDArray[np.float32], roi: Box, interaction: Interaction) -> ProbabilityMap:
+    """The (S, S) probability resized to the region, or to its wanted part, in the image's frame."""
     height, width = interaction.image.shape[:2]
     wanted = roi if interaction.wanted is None else common(roi, interaction.wanted)
-    window = wanted._replace(top=wanted.top - roi.top, left=wanted.left - roi.left)
-    return Crop(height, width, wanted, resized(probability, roi.height, roi.width, window))
+    pasted = ResizedMap(height, width, roi, wanted, probability)
+    return pasted if wanted.height * wanted.width > LARGE else Crop(height, width, wanted, pasted.values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from schemas.crop import Box, Crop, MaskCrop, threshold
+from schemas.crop import Box, MaskCrop, PixelMap, threshold
 from schemas.records import Click, Interaction
 from stages.click_model import FOREGROUND
 
@@ -37,7 +37,7 @@ def next_roi(interaction: Interaction) -> Box:
     return current
 
 
-def _around_foreground(focus: Crop[Any] | MaskCrop | None, clicks: Sequence[Click], height: int, width: int) -> Box:
+def _around_foreground(focus: PixelMap[Any] | None, clicks: Sequence[Click], height: int, width: int) -> Box:
     whole = Box(0, 0, height, width)
     if focus is None:
         return whole

@@ -1,14 +1,15 @@
-"""Bilinear resizing of single maps on the CPU."""
+"""Bilinear resizing of single maps on the CPU, at once or when the resized map is used."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.crop import Box
+from schemas.crop import Box, Crop, common
 
 BLOCK = 1 << 20
 """Values of the resized map that are computed at a time, so that a large map needs little memory besides its own."""
@@ -53,3 +54,44 @@ def _interpolated_rows(values: NDArray[Any], target: int, first: int, count: int
     below *= share
     rows += below
     return rows
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ResizedMap:
+    """A pixel map that is held as the small map that it is resized from, and resized by every use.
+
+    Attributes:
+        height: rows of the frame (the image).
+        width: columns of the frame.
+        region: the box of the frame that the small map covers.
+        box: the part of the region that is not 0.
+        small: the small map, (h, w) float32.
+    """
+
+    height: int
+    width: int
+    region: Box
+    box: Box
+    small: NDArray[np.float32]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the small map takes."""
+        return self.small.nbytes
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """(box.height, box.width) float32, resized anew by every call."""
+        return self._part(self.box).values
+
+    def full(self) -> NDArray[np.float32]:
+        """The image-sized map, (height, width) float32."""
+        return self._part(self.box).full()
+
+    def window(self, box: Box) -> NDArray[np.float32]:
+        """Cut another box out of the frame, (box.height, box.width) float32; no more than it is resized."""
+        return self._part(common(box, self.box)).window(box)
+
+    def _part(self, part: Box) -> Crop[np.float32]:
+        window = part.relative_to(self.region)
+        return Crop(self.height, self.width, part, resized(self.small, self.region.height, self.region.width, window))

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from agg_pipeline.inference.user_input import Clicks, clicks_in, granularity_in
 from agg_pipeline.storage.recent import Recent
-from schemas.crop import Crop
 from schemas.records import Click, Interaction
 from stages.click_model import ClickModel, after_prediction
 
@@ -69,7 +68,7 @@ class Session:
             state = self._latest(chosen, made)
             for click in made[len(state.clicks) :]:
                 state = self._next(state, click)
-        assert isinstance(state.prompt, Crop)
+        assert state.prompt is not None
         return state.prompt.full()
 
     def _latest(self, granularity: float | None, clicks: tuple[Click, ...]) -> Interaction:
