@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 
-from agg_pipeline.storage.rle import decode, encode
+from agg_pipeline.storage.rle import decode, decode_crop, encode
 from schemas.crop import Box, MaskCrop, crop_mask
 
 QUICK = settings(deadline=None, max_examples=120)
@@ -25,6 +25,9 @@ def test_counts_match_pycocotools_and_round_trip(frame):
     assert type(counts) is bytes
     assert counts == reference(frame)
     back = decode(counts, *frame.shape)
+    packed, crop = decode_crop(counts, *frame.shape), crop_mask(frame, *frame.shape)
+    assert (packed.height, packed.width, packed.box) == (*frame.shape, crop.box)
+    np.testing.assert_array_equal(packed.bits, crop.bits)
     assert back.dtype == np.bool_
     assert back.flags.c_contiguous
     np.testing.assert_array_equal(back, frame)
