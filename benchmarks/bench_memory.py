@@ -11,6 +11,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -42,6 +43,8 @@ MASKS = 500
 """Masks of the crowded photograph."""
 HEIGHT, WIDTH = 2000, 3000
 """Size of the crowded photograph, pixels."""
+EVALUATED = 50
+"""Most masks that are evaluated."""
 GIANT = 9000, 12000
 """Rows and columns of the giant photograph."""
 MODEL = {"architecture": "stub", "input_size": 224, "sha256": ""}
@@ -110,9 +113,9 @@ def measure_proposals(dataset: Dataset, images: int, drawn: int) -> None:
 
 
 def measure_evaluation(dataset: Dataset) -> None:
-    """Evaluate all masks of a data set, ten interactions of two clicks with each, and print the peak memory as JSON."""
+    """Evaluate masks of one image, ten interactions of two clicks with each, and print the peak memory as JSON."""
     config = override(EvaluationConfig(), {"mode": "optimal", "clicks": {"max_clicks": 2}})
-    tasks = tasks_of(dataset, config, config.batch.images_per_shard, None)
+    tasks = [replace(task, limit=EVALUATED) for task in tasks_of(dataset, config, 1, 1)]
     with tempfile.TemporaryDirectory() as out, cluster(None, 1, 1, open_stub) as workers:
         finished = run_shards(workers, Chain(stages(config), evaluation_tables.write), tasks, Store(out), "")
         rows = sum(shard.sidecar["masks"] for shard in finished)
