@@ -19,12 +19,10 @@ import pyarrow
 import scipy
 import torch
 
-import agg_pipeline
-import schemas
-import stages
-
 Facts = Mapping[str, str]
 """Names of what is compared, and what was found."""
+PACKAGES = tuple(Path(__file__).parents[2] / name for name in ("agg_pipeline", "schemas", "stages"))
+"""Folders of this program; they lie side by side wherever it is installed."""
 
 
 @lru_cache(maxsize=1)
@@ -67,9 +65,8 @@ def difference(expected: Facts, found: Facts) -> str:
 def _package_hash() -> str:
     """Hash of the source files of this program."""
     digest = hashlib.blake2b(digest_size=8)
-    for package in (agg_pipeline, stages, schemas):
-        folder = Path(str(package.__file__)).parent
+    for folder in PACKAGES:
         for path in sorted(folder.rglob("*.py")):
-            digest.update(f"{package.__name__}/{path.relative_to(folder)}\0".encode())
+            digest.update(f"{path.relative_to(folder.parent)}\0".encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()

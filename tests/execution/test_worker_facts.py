@@ -34,13 +34,8 @@ def test_the_hash_of_the_package_covers_every_source_file(tmp_path, monkeypatch,
     module = tmp_path / "module.py"
     module.write_text("x = 1\n")
     (tmp_path / "__init__.py").write_text("")
-
-    class Package:
-        __name__ = "package"
-        __file__ = str(tmp_path / "__init__.py")
-
-    for name in ("agg_pipeline", "schemas", "stages"):
-        monkeypatch.setattr(worker_facts, name, Package)
+    assert all((folder / "__init__.py").is_file() for folder in worker_facts.PACKAGES)
+    monkeypatch.setattr(worker_facts, "PACKAGES", (tmp_path,))
     before = worker_facts._package_hash()
     if change == "content":
         module.write_text("x = 2\n")
