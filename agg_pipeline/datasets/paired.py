@@ -21,14 +21,16 @@ from agg_pipeline.datasets.file_listing import (
     stems_of_split,
     stray_stems,
 )
+from agg_pipeline.datasets.image_formats import header_notes
 from agg_pipeline.datasets.images import (
     check_size,
     ignore_mask,
     instance_masks,
-    read_array,
+    palette_note,
     read_grey,
     read_image,
     read_labels,
+    read_marked,
 )
 from agg_pipeline.storage.store import Store
 from schemas.errors import ImageError, UserError
@@ -158,12 +160,17 @@ def _read_trimap(store: Store, path: str) -> tuple[NDArray[np.int64], NDArray[np
 
 def _read_any_channel(store: Store, path: str) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
     """Every pixel with a non-zero channel is the object."""
-    marked = read_array(store, path) != 0
-    return (marked.any(axis=2) if marked.ndim == 3 else marked).astype(np.int64), None
+    return read_marked(store, path).astype(np.int64), None
 
 
 def _read_instances(store: Store, path: str) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
     return read_labels(store, path), None
+
+
+def folder_notes(store: Store, entry: ImageEntry) -> list[str]:
+    """What the headers of an image and of its mask say that may surprise whoever drew the mask; one line per note."""
+    palette = palette_note(store, entry.annotation) if entry.annotation else None
+    return [*header_notes(store, entry.path), *([palette] if palette else [])]
 
 
 open_grabcut = partial(open_pairs, Pairs(GRABCUT, "data_GT", "boundary_GT", _read_trimap))

@@ -159,7 +159,8 @@ def test_every_broken_file_of_a_folder_is_found(folder):
     whats = [what for _, what in found]
     assert whats[0].startswith("unreadable_image: images/0.jpg: ")
     assert whats[1] == "unreadable_annotation: masks has no mask for images/1.jpg"
-    assert whats[2] == "size_mismatch: masks/2.png is 30x20, its image 20x30 (rows x columns)"
+    swapped = "its image 20x30 (rows x columns); height and width are swapped"
+    assert whats[2] == f"size_mismatch: masks/2.png is 30x20, {swapped}"
     assert whats[3] == "unreadable_annotation: masks/3.png has colours; ids are grey levels or palette indices"
     assert whats[4] == "masks/9.png belongs to no image in images"
 
