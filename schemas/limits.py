@@ -14,7 +14,7 @@ JPEG_SCANS = 1000
 """Most scans of a JPEG; each takes the time of decoding the image, and progressive ones have about 10."""
 MAT_FILE_BYTES = 1 << 28
 """Largest .mat file of annotations; those of SBD and PASCAL-Part have up to 200 KB."""
-MAT_CONTENT_BYTES = 1 << 30
+MAT_CONTENT_BYTES = 1 << 29
 """Most bytes of a .mat file after decompression; those of PASCAL-Part have up to 8 MB."""
 MAT_ARRAYS = 1_000_000
 """Most arrays in a .mat file: cells, and fields of structs; those of PASCAL-Part have up to 5,000."""

@@ -1,13 +1,16 @@
 """Surveying images: what they hold, and every kind of problem that a check finds."""
 
+import os
+import signal
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from agg_pipeline.datasets import all_cores
-from agg_pipeline.datasets.dataset import Dataset
+from agg_pipeline.datasets.dataset import Dataset, no_strays
 from agg_pipeline.datasets.generated import ABOUT
 from agg_pipeline.datasets.parts import part_class
 from agg_pipeline.datasets.registry import open_dataset
@@ -92,6 +95,25 @@ def test_image_that_cannot_be_read_is_found_and_the_others_are_still_looked_at()
         ("images/0.jpg", "size_mismatch: masks/0.png is 3x4, its image 20x30 (rows x columns)"),
         ("images/1.jpg", "object 1 has no pixel"),
     ]
+
+
+def dies(entry):
+    """Reads an image, or is killed as by a broken file that crashes its decoder."""
+    if entry.annotation == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return ImageRecord(entry.image_id, entry.path, "", "", np.zeros((*SHAPE, 3), np.uint8), ())
+
+
+@pytest.mark.parametrize("few", [0, 64])
+def test_image_that_kills_its_reader_is_one_finding(monkeypatch, few):
+    monkeypatch.setattr(all_cores, "FEW", few)
+    dataset = replace(dataset_of([], [], [], []), reader=dies, strays=no_strays)
+    (finding,) = check(dataset)
+    assert (finding.where, finding.what) == (
+        "images/1.jpg",
+        "killed_worker: the process that read it did not finish: it was killed by SIGKILL",
+    )
+    assert counted(list(survey(dataset))).unreadable == 1
 
 
 def test_strays_are_found_after_the_images():
