@@ -1,4 +1,4 @@
-"""A function of many images, applied in all cores of this machine; an image that kills its process costs only itself."""
+"""A function of many images, applied in all cores of this machine; an image that kills its process costs no other."""
 
 from __future__ import annotations
 
@@ -112,7 +112,9 @@ def _guarded(function: Callable[[T], R], items: Sequence[T], died: Died[T, R]) -
             process.join()
             deaths += 1
             if deaths == MOST_DEATHS:
-                raise UserError("the processes that read images die one after the other; is there enough memory?") from None
+                raise UserError(
+                    "the processes that read images die one after the other; is there enough memory?"
+                ) from None
             yield died(rest.popleft(), _how(process.exitcode))
         finally:
             here.close()

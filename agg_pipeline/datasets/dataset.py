@@ -123,7 +123,7 @@ def fingerprint(entries: Sequence[ImageEntry], annotations: Iterable[bytes]) -> 
     """
     digest = hashlib.blake2b(digest_size=16)
     for entry in entries:
-        digest.update(f"{entry.image_id}\x1f{entry.path}\x1f{entry.size}\x1e".encode())
+        digest.update(f"{entry.image_id}\x1f{entry.path}\x1f{entry.size}\x1e".encode("utf-8", "surrogatepass"))
     for content in annotations:
         digest.update(len(content).to_bytes(8, "little"))
         digest.update(content)

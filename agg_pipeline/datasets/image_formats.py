@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Those that Pillow does not import by itself when it opens a file. Otherwise it would import every format that it knows.
+# Pillow would import all its formats to find those that are named here.
 from PIL import Image, ImageFile, Jpeg2KImagePlugin, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from agg_pipeline.storage.store import Store
@@ -29,9 +29,10 @@ FORMATS = (
 )
 """Pillow's names of the formats that are read. The content of a file decides, not its name.
 
-JPEG (with the MPO of phones) and PNG are what data sets and cameras hold; BMP and GIF are masks of older sets (GrabCut);
-PPM stands for PBM, PGM and PPM (BSDS, Middlebury); TIFF comes from microscopes and scanners, JPEG 2000 from satellites,
-WebP from the web. Other formats of Pillow are never opened: EPS starts Ghostscript, and many are old containers."""
+JPEG (with the MPO of phones) and PNG are what data sets and cameras hold; BMP and GIF are masks of older sets, such as
+GrabCut; PPM stands for PBM, PGM and PPM (BSDS, Middlebury); TIFF comes from microscopes and scanners, JPEG 2000 from
+satellites, WebP from the web. Other formats of Pillow are never opened: EPS starts Ghostscript, and many are old
+containers."""
 ENDINGS = frozenset(
     (
         *("jpg", "jpeg", "jpe", "jfif", "mpo", "png", "apng", "bmp", "dib", "gif", "pbm", "pgm", "ppm", "pnm"),
@@ -47,8 +48,10 @@ OTHER_PICTURES = frozenset(
 )
 """Endings of pictures that are not read. An image of such a name is refused, not passed over."""
 LOSSLESS_TIFF = frozenset(
-    ("raw", "tiff_ccitt", "group3", "group4", "tiff_lzw", "tiff_adobe_deflate", "tiff_raw_16", "packbits")
-    + ("tiff_deflate", "lzma", "zstd")
+    (
+        *("raw", "tiff_ccitt", "group3", "group4", "tiff_lzw", "tiff_adobe_deflate", "tiff_raw_16", "packbits"),
+        *("tiff_deflate", "lzma", "zstd"),
+    )
 )
 """Pillow's names of the compressions of TIFF that keep every value."""
 DECODER_ERRORS = (
@@ -185,7 +188,7 @@ def _notes(image: ImageFile.ImageFile) -> Iterator[str]:
     if turned in ON_ITS_SIDE:
         yield f"EXIF orientation {turned}: other programs show the picture on its side, with height and width swapped"
     elif turned in TURNED:
-        yield f"EXIF orientation {turned}: other programs show the picture {TURNED[turned]}; masks may lie that way, too"
+        yield f"EXIF orientation {turned}: other programs show the picture {TURNED[turned]}; its masks may lie that way"
     # The JPEG files of phones hold a second, smaller picture.
     if image.format != "MPO" and getattr(image, "is_animated", False):
         yield "the file holds several pictures; the first one is used"

@@ -14,14 +14,12 @@ from agg_pipeline.datasets.file_listing import (
     ALL,
     check_layout,
     check_only_split,
-    files_by_stem,
     listed,
     read_annotations,
     split_name,
-    stems_of_split,
-    stray_stems,
 )
 from agg_pipeline.datasets.image_formats import header_notes
+from agg_pipeline.datasets.image_stems import files_by_stem, no_picture, stems_of_split, stray_stems
 from agg_pipeline.datasets.images import (
     check_size,
     ignore_mask,
@@ -32,8 +30,9 @@ from agg_pipeline.datasets.images import (
     read_labels,
     read_marked,
 )
+from agg_pipeline.datasets.names import entries_of, joined
 from agg_pipeline.storage.store import Store
-from schemas.errors import ImageError, UserError
+from schemas.errors import ImageError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask
 
 GRABCUT = About(
@@ -121,15 +120,17 @@ def open_pairs(pairs: Pairs, store: Store, split: str) -> Dataset:
     check_only_split(split, pairs.about.name)
     images, masks = files_by_stem(store, pairs.images), files_by_stem(store, pairs.masks)
     if not images:
-        raise UserError(f"{store.url}/{pairs.images} has no file")
-    entries = []
-    for stem in stems_of_split(images, split, f"{store.url}/{pairs.images}"):
+        raise no_picture(store, pairs.images)
+    mask_of = joined(images, masks)
+
+    def entry(stem: str) -> ImageEntry:
         path, size = images[stem]
-        if stem in masks:
-            entries.append(listed(stem, path, size, masks[stem][0]))
-        else:
-            problem = "unreadable_annotation", f"{pairs.masks} has no mask for {path}"
-            entries.append(ImageEntry(stem, path, size, None, problem))
+        if stem in mask_of:
+            return listed(stem, path, size, mask_of[stem][0])
+        return ImageEntry(stem, path, size, None, ("unreadable_annotation", f"{pairs.masks} has no mask for {path}"))
+
+    stems = stems_of_split(images, split, f"{store.url}/{pairs.images}")
+    entries = entries_of(stems, entry, lambda stem: images[stem][0])
     marked, digest = read_annotations(store, entries)
     return Dataset(
         about=pairs.about,

@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agg_pipeline.datasets.dataset import About, Dataset
-from agg_pipeline.datasets.file_listing import check_layout, dataset_of_ids, list_files, read_split
+from agg_pipeline.datasets.file_listing import check_layout, list_files, read_split
+from agg_pipeline.datasets.image_stems import dataset_of_ids, found_files
 from agg_pipeline.datasets.images import check_size, read_image
 from agg_pipeline.datasets.matfile import read_mat
+from agg_pipeline.datasets.names import id_problem
 from agg_pipeline.datasets.sbd import CATEGORIES
 from agg_pipeline.storage.store import Store
 from schemas.crop import MaskCrop, area, crop_mask, intersection
@@ -119,7 +121,7 @@ def open_pascal_part(store: Store, split: str) -> Dataset:
     check_layout(store, ABOUT)
     ids = read_split(store, split, LISTS, flags=True)
     # PASCAL's test images, for example, are listed but have no part annotations.
-    if not store.sizes(ANNOTATION.format(image_id) for image_id in ids):
+    if not found_files(store, [ANNOTATION.format(each) for each in ids if id_problem(each) is None]):
         raise UserError(f"no image of split {split} has a part annotation in {store.url}/Annotations_Part")
     return dataset_of_ids(store, ABOUT, split, ids, "JPEGImages/{}.jpg", ANNOTATION, partial(_read, store), CATEGORIES)
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agg_pipeline.datasets.dataset import About, Dataset
-from agg_pipeline.datasets.file_listing import check_layout, dataset_of_ids, list_files, read_split
+from agg_pipeline.datasets.file_listing import check_layout, list_files, read_split
+from agg_pipeline.datasets.image_stems import dataset_of_ids
 from agg_pipeline.datasets.images import check_size, instance_masks, read_image
 from agg_pipeline.datasets.matfile import read_mat
 from agg_pipeline.storage.store import Store

@@ -136,7 +136,7 @@ def _problems(record: ImageRecord) -> Iterator[str]:
         named = ", ".join(map(str, borders[:3])) + (", ..." if len(borders) > 3 else "")
         yield (
             f"{len(borders)} of {len(record.objects)} object ids ({named}) lie only along the borders of others, with "
-            "a lower and a higher id beside each pixel, as interpolation leaves them; resize masks with nearest-neighbour"
+            "a lower and a higher id beside every pixel; interpolation leaves such ids: resize masks without it"
         )
 
 

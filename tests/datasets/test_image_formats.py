@@ -4,6 +4,7 @@ import io
 import os
 import tracemalloc
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def refusal(tmp_path, content, name="x.png", function=read_image):
 
 def test_postscript_of_any_name_starts_no_program(tmp_path, monkeypatch):
     started = []
-    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *values, **more: started.append(values))
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *values, **_: started.append(values))
     monkeypatch.setattr(os, "system", lambda command: started.append(command))
     # As another program that uses Pillow in this process would.
     Image.init()
@@ -99,10 +100,14 @@ def flat_png(width, height):
     return png_of_chunks((b"IHDR", head), (b"IDAT", data), (b"IEND", b""))
 
 
-@pytest.mark.parametrize(("width", "height"), [(40_000, 40_000), (13_000, 13_000), (2**31 - 1, 100), (150_000_100, 100)])
+@pytest.mark.parametrize(
+    ("width", "height"), [(40_000, 40_000), (13_000, 13_000), (2**31 - 1, 100), (150_000_100, 100)]
+)
 def test_bombs_cost_no_memory(tmp_path, width, height):
-    content = flat_png(width, height) if width < 100_000 else flat_png(100, 100).replace(
-        (100).to_bytes(4, "big"), width.to_bytes(4, "big"), 1
+    content = (
+        flat_png(width, height)
+        if width < 100_000
+        else flat_png(100, 100).replace((100).to_bytes(4, "big"), width.to_bytes(4, "big"), 1)
     )
     if width >= 100_000:
         content = content[:29] + zlib.crc32(content[12:29]).to_bytes(4, "big") + content[33:]
@@ -144,16 +149,9 @@ def test_jpeg_of_endless_scans_is_refused(tmp_path, monkeypatch):
 
 
 def test_images_are_opened_in_one_place_alone():
-    root = os.path.dirname(os.path.dirname(image_formats.__file__))
-    found = []
-    for folder, _, names in os.walk(root):
-        for name in names:
-            if name.endswith(".py"):
-                path = os.path.join(folder, name)
-                with open(path) as file:
-                    text = file.read()
-                if any(word in text for word in ("Image.open(", "imread", "imdecode", "plt.imread", "import imageio")):
-                    found.append(name)
+    ways = ("Image.open(", "imread", "imdecode", "import imageio")
+    root = Path(image_formats.__file__).parents[1]
+    found = [path.name for path in root.rglob("*.py") if any(way in path.read_text() for way in ways)]
     assert found == ["image_formats.py"]
 
 
@@ -184,14 +182,12 @@ def test_orientation_that_swaps_sizes_is_named_by_the_mismatch(tmp_path, form):
     )
 
 
-@pytest.mark.parametrize(
-    ("orientation", "way"), [(2, "mirrored"), (3, "upside down"), (4, "mirrored, upside down")]
-)
+@pytest.mark.parametrize(("orientation", "way"), [(2, "mirrored"), (3, "upside down"), (4, "mirrored, upside down")])
 def test_orientation_that_keeps_sizes_is_a_finding(tmp_path, orientation, way):
     (finding,) = check(turned(tmp_path, orientation))
     assert (finding.where, finding.what) == (
         "images/a.jpg",
-        f"EXIF orientation {orientation}: other programs show the picture {way}; masks may lie that way, too",
+        f"EXIF orientation {orientation}: other programs show the picture {way}; its masks may lie that way",
     )
 
 
@@ -278,7 +274,7 @@ def test_ids_that_interpolation_leaves_along_borders_are_found(tmp_path):
         (what,) = found
         assert what == (
             "49 of 53 object ids (2, 3, 4, ...) lie only along the borders of others, with a lower and a higher id "
-            "beside each pixel, as interpolation leaves them; resize masks with nearest-neighbour"
+            "beside every pixel; interpolation leaves such ids: resize masks without it"
         )
 
 

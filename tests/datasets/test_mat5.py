@@ -4,6 +4,7 @@ import io
 import struct
 import tracemalloc
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,8 +62,9 @@ def cells(values):
 
 VALUES = st.recursive(
     NUMBERS | TEXTS,
-    lambda inner: st.lists(inner, min_size=1, max_size=3).map(cells)
-    | st.dictionaries(FIELDS, inner, min_size=1, max_size=3),
+    lambda inner: (
+        st.lists(inner, min_size=1, max_size=3).map(cells) | st.dictionaries(FIELDS, inner, min_size=1, max_size=3)
+    ),
     max_leaves=6,
 )
 
@@ -162,8 +164,7 @@ def test_many_small_arrays_are_counted_over_all_cells(monkeypatch):
 
 
 def test_module_needs_no_scipy():
-    with open(mat5.__file__) as file:
-        assert "import scipy" not in file.read()
+    assert "import scipy" not in Path(mat5.__file__).read_text()
 
 
 @pytest.mark.parametrize("name", [name for name in HOSTILE if name != "bomb"])

@@ -126,9 +126,7 @@ LOSSY = {
     "animated lossy WEBP": saved(
         RGB, "WEBP", quality=60, save_all=True, append_images=[Image.fromarray(255 - RGB)], duration=50
     ),
-    "irreversible JPEG2000": saved(
-        GREY, "JPEG2000", irreversible=True, quality_mode="rates", quality_layers=[8]
-    ),
+    "irreversible JPEG2000": saved(GREY, "JPEG2000", irreversible=True, quality_mode="rates", quality_layers=[8]),
     "MPO": saved(RGB, "MPO", save_all=True, append_images=[Image.fromarray(RGB)]),
 }
 LABELS = {
