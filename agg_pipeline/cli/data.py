@@ -13,7 +13,7 @@ import cloup
 from agg_pipeline.cli.option_groups import examples, gathered, option, options_of
 from agg_pipeline.cli.options import PLACE, Data, check_root, complete_data_set, data_set
 from schemas.errors import UserError
-from schemas.words import plural
+from schemas.words import plural, printable
 
 if TYPE_CHECKING:
     from agg_pipeline.datasets.dataset import Dataset
@@ -121,7 +121,7 @@ def inspect_command(data: Data, out: str | None, images: int, seed: int) -> None
 
     found, problems = _datasets(data)
     for problem in problems:
-        click.echo(f"left out: {problem}", err=True)
+        click.echo(f"left out: {printable(str(problem))}", err=True)
     counts = {listed.split: counted(list(survey(listed))) for listed in found}
     if (data.classes or data.skip_classes) and not any(each.objects for each in counts.values()):
         raise nothing_selected(found[0])

@@ -13,6 +13,7 @@ import cloup
 from agg_pipeline.cli.option_groups import option
 from agg_pipeline.cli.run_log import show_messages
 from schemas.errors import UserError
+from schemas.words import printable_lines
 
 # Threads of torch that wait for each other leave their core to other processes: five times faster on a shared machine.
 # It must be set before torch is imported.
@@ -83,8 +84,8 @@ class Groups(cloup.Group):
         except (UserError, click.ClickException) as error:
             if ctx.params.get("debug"):
                 raise
-            message = error.format_message() if isinstance(error, click.ClickException) else error
-            click.echo(f"error: {message}", err=True)
+            message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+            click.echo(f"error: {printable_lines(message)}", err=True)
             sys.exit(2)
         except KeyboardInterrupt:
             click.echo("stopped", err=True)

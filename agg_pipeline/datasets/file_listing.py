@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Any
 from agg_pipeline.datasets.dataset import About, fingerprint
 from agg_pipeline.datasets.names import text_problem
 from agg_pipeline.storage.store import Store
+from agg_pipeline.storage.text_files import text_of
 from schemas import limits
 from schemas.errors import UnusableFileError, UserError
 from schemas.records import ImageEntry
@@ -126,7 +126,8 @@ def read_split(store: Store, split: str, folder: str = "", flags: bool = False) 
 def _read_ids(store: Store, path: str, flags: bool) -> list[str]:
     where = f"split file {store.url}/{path}"
     try:
-        text = _decoded(store.read(path, limits.LIST_FILE_BYTES))
+        # Bytes that are not UTF-8 become surrogates, as in names of files.
+        text = text_of(store.read(path, limits.LIST_FILE_BYTES), "surrogateescape")
     except FileNotFoundError:
         raise UserError(f"{where} does not exist; it lists one image id per line") from None
     except UnicodeDecodeError:
@@ -146,16 +147,6 @@ def _read_ids(store: Store, path: str, flags: bool) -> list[str]:
         if image_id == following:
             raise UserError(f"{where} lists {printable(image_id)} more than once")
     return ids
-
-
-def _decoded(content: bytes) -> str:
-    """The text of a list file: UTF-8, or UTF-16 with its mark, as PowerShell writes it.
-
-    Bytes that are not UTF-8 become surrogates, as in names of files.
-    """
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return content.decode("utf-16")
-    return content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
 
 
 def listed(image_id: str, path: str, size: int | None, annotation: Any) -> ImageEntry:
