@@ -99,7 +99,8 @@ def _instances(store: Store, path: str) -> tuple[NDArray[np.int64], dict[int, st
 def _whole_numbers(values: NDArray[Any]) -> NDArray[np.int64] | None:
     """The values as int64; None if one of them is not a whole number."""
     try:
-        whole = np.asarray(values, np.int64)
+        with np.errstate(invalid="ignore"):  # not a number
+            whole = np.asarray(values, np.int64)
         return whole if np.array_equal(values, whole) else None
     except (TypeError, ValueError, OverflowError):
         return None

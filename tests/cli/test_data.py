@@ -187,6 +187,20 @@ def test_inspect_takes_classes_and_an_exclude_list(animals, tmp_path):
     assert error == f"{listed} leaves out every image of pascal_part train"
 
 
+def test_inspect_tells_options_that_match_nothing(animals, tmp_path):
+    out, listed = tmp_path / "page.html", tmp_path / "others.txt"
+    listed.write_text("x\n")
+    unmatched = ("--class", "dog", "--class", "cow", "--skip-class", "cat", "--exclude-list", listed)
+    result = invoke("data", "inspect", "pascal_part", animals, *unmatched, "--out", out)
+    assert result.code == 0
+    assert result.stderr.splitlines() == [
+        f"WARNING: {listed} lists no image of pascal_part train",
+        f"WARNING: {listed} lists no image of pascal_part val",
+        "note: --class cow matches no mask",
+        "note: --skip-class cat matches no mask",
+    ]
+
+
 def test_inspect_takes_the_built_in_set_without_a_folder(tmp_path, monkeypatch):
     monkeypatch.setitem(SPLITS, "val", (100_000, 3))
     rows, _ = inspected(tmp_path, "demo", "--split", "val", "--images", 1)
