@@ -20,6 +20,8 @@ MAT_ARRAYS = 1_000_000
 """Most arrays in a .mat file: cells, and fields of structs; those of PASCAL-Part have up to 5,000."""
 MAT_DEPTH = 32
 """Deepest nesting of cells and structs in a .mat file; those of PASCAL-Part have 3 levels."""
+OBJECTS_PER_IMAGE = 65_535
+"""Most objects of a label map: as many as 16 bits can number."""
 PARTS_PER_OBJECT = 1000
 """Most annotated parts of an object, because each is compared with each; PASCAL-Part has up to 60."""
 ITEM_SECONDS = 600

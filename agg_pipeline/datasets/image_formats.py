@@ -67,7 +67,6 @@ DECODER_ERRORS = (
     AttributeError,
     RecursionError,
     AssertionError,
-    MemoryError,
     struct.error,
     zlib.error,
 )
@@ -114,6 +113,8 @@ def opened(store: Store, path: str, reason: str) -> Iterator[tuple[ImageFile.Ima
     except UnidentifiedImageError as error:
         # Pillow's own message names an object in memory.
         raise ImageError(reason, f"{path} is no JPEG, PNG, TIFF, WebP, BMP, GIF, PPM or JPEG 2000 image") from error
+    except MemoryError as error:
+        raise ImageError(reason, f"{path}: there is not enough memory to decode it") from error
     except DECODER_ERRORS as error:
         raise ImageError(reason, f"{path}: {printable(str(error) or type(error).__name__)}") from error
 

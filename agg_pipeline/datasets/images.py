@@ -96,8 +96,10 @@ def read_marked(store: Store, path: str) -> NDArray[np.bool_]:
         if image.mode == "F":
             raise ImageError("unreadable_annotation", f"{path} has fractions; masks are whole numbers")
         if image.mode in SINGLE and image.mode != "P":
-            return np.asarray(image) != 0
-        return np.asarray(image.convert("RGB")).any(axis=2)
+            return np.asarray(image).astype(np.bool_)
+        colours: NDArray[np.uint8] = np.asarray(image.convert("RGB"))
+        marked: NDArray[np.bool_] = np.bitwise_or.reduce(colours, axis=2).astype(np.bool_)
+        return marked
 
 
 def read_grey(store: Store, path: str) -> NDArray[np.uint8]:
@@ -218,7 +220,7 @@ def instance_masks(labels: NDArray[np.integer[Any]]) -> list[tuple[int, MaskCrop
         (id, mask) pairs, sorted by id.
 
     Raises:
-        ImageError: ``unreadable_annotation``, an id is negative.
+        ImageError: ``unreadable_annotation``, an id is negative, or there are more ids than an image has objects.
     """
     height, width = labels.shape
     if labels.min(initial=0) < 0:
@@ -229,6 +231,9 @@ def instance_masks(labels: NDArray[np.integer[Any]]) -> list[tuple[int, MaskCrop
         found = np.unique(labels[labels > 0])
         labels = np.where(labels > 0, np.searchsorted(found, labels) + 1, 0)
         ids = found.tolist()
+    if len(ids) > limits.OBJECTS_PER_IMAGE:
+        what = f"{len(ids):,} instance ids; images have up to {limits.OBJECTS_PER_IMAGE:,} objects"
+        raise ImageError("unreadable_annotation", what)
     boxes = find_objects(labels)
     masks = []
     for label, (instance_id, box) in enumerate(zip(ids, boxes, strict=True), start=1):

@@ -149,7 +149,7 @@ def _next(parts: Iterator[_Element]) -> _Element:
 def _numbers(element: _Element, order: str) -> NDArray[Any]:
     if element.kind not in NUMBERS:
         raise MatError(f"it has an element of type {element.kind} in the place of numbers")
-    kind = np.dtype(NUMBERS[element.kind]).newbyteorder(order)
+    kind = np.dtype(f"{order}{NUMBERS[element.kind]}")
     if len(element.data) % kind.itemsize:
         raise MatError("it has an element of a broken size")
     return np.frombuffer(element.data, kind)

@@ -332,7 +332,7 @@ def test_published_table_is_a_diningtable(root):
         np.testing.assert_array_equal(instance.mask.full(), DOG)
     skipped = select(dataset, Selection(skip_classes=("diningtable",))).read(dataset.entries[0])
     assert [each.category for each in skipped.objects] == ["dog", "lamp"]
-    with pytest.raises(UserError, match="pascal_part has no class 'table'; possible: .*, diningtable, "):
+    with pytest.raises(UserError, match=r"pascal_part has no class 'table'; possible: .*, diningtable, "):
         select(dataset, Selection(classes=("table",)))
 
 
