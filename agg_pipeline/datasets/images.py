@@ -191,6 +191,16 @@ def _with_colours(path: str) -> str:
     return f"{path} has colours; ids are grey levels or palette indices"
 
 
+def lossy_note(store: Store, path: str) -> str | None:
+    """That the compression of a mask image changes values, in one line; None if it does not."""
+    try:
+        with opened(store, path, "unreadable_annotation") as (image, content):
+            lossy = is_lossy(image, content)
+    except ImageError:
+        return None
+    return f"{path} has lossy compression, which changes values along the borders; store it as PNG" if lossy else None
+
+
 def palette_note(store: Store, path: str) -> str | None:
     """What is odd in the palette of a label image, in one line: the background, index 0, is not black; None if not."""
     try:

@@ -24,6 +24,7 @@ from agg_pipeline.datasets.images import (
     check_size,
     ignore_mask,
     instance_masks,
+    lossy_note,
     palette_note,
     read_grey,
     read_image,
@@ -168,12 +169,20 @@ def _read_instances(store: Store, path: str) -> tuple[NDArray[np.int64], NDArray
     return read_labels(store, path), None
 
 
-def folder_notes(store: Store, entry: ImageEntry) -> list[str]:
-    """What the headers of an image and of its mask say that may surprise whoever drew the mask; one line per note."""
-    palette = palette_note(store, entry.annotation) if entry.annotation else None
-    return [*header_notes(store, entry.path), *([palette] if palette else [])]
+def mask_notes(note: Callable[[Store, str], str | None], store: Store, entry: ImageEntry) -> list[str]:
+    """What the headers of an image and of its mask say that may surprise whoever drew the mask; one line per note.
+
+    Args:
+        note: says it of a mask image, given the root and the path.
+        store: root of the data set.
+        entry: the image.
+    """
+    of_mask = note(store, entry.annotation) if entry.annotation else None
+    return [*header_notes(store, entry.path), *([of_mask] if of_mask else [])]
 
 
+folder_notes = partial(mask_notes, palette_note)
+marked_notes = partial(mask_notes, lossy_note)
 open_grabcut = partial(open_pairs, Pairs(GRABCUT, "data_GT", "boundary_GT", _read_trimap))
 open_berkeley = partial(open_pairs, Pairs(BERKELEY, "images", "masks", _read_trimap))
 open_davis = partial(open_pairs, Pairs(DAVIS, "img", "gt", _read_any_channel))

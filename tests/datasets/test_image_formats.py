@@ -241,6 +241,19 @@ def test_palette_that_shows_the_background_in_white(tmp_path, name, images, mask
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "images", "masks"),
+    [("grabcut", "data_GT", "boundary_GT"), ("davis", "img", "gt"), ("berkeley", "images", "masks")],
+)
+def test_lossy_mask_of_a_published_set_is_a_finding(tmp_path, name, images, masks):
+    write_photo(tmp_path / images / "a.jpg", *SHAPE)
+    write_pixels(tmp_path / masks / "a.jpg", square(SHAPE, 2, 3, 9, 8).astype(np.uint8) * 255)
+    (finding,) = check(open_dataset(name, str(tmp_path), None))
+    assert finding.what == (
+        f"{masks}/a.jpg has lossy compression, which changes values along the borders; store it as PNG"
+    )
+
+
 @pytest.mark.parametrize("name", ["grabcut", "berkeley"])
 def test_trimap_of_16_bits_is_scaled(tmp_path, name):
     images, masks = {"grabcut": ("data_GT", "boundary_GT"), "berkeley": ("images", "masks")}[name]
