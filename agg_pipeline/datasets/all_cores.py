@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from schemas import limits
 from schemas.devices import available_cores
@@ -101,25 +101,35 @@ def _guarded(function: Callable[[T], R], items: Sequence[T], died: Died[T, R]) -
         there.close()
         try:
             while rest:
-                here.send(rest[0])
-                fine, result = here.recv()
+                answer = _answered(here, rest[0])
+                if answer is None:
+                    break
+                fine, result = answer
                 if not fine:
                     raise result
                 deaths = 0
                 rest.popleft()
                 yield result
-        except (EOFError, ConnectionError):
-            process.join()
-            deaths += 1
-            if deaths == MOST_DEATHS:
-                raise UserError(
-                    "the processes that read images die one after the other; is there enough memory?"
-                ) from None
-            yield died(rest.popleft(), _how(process.exitcode))
+            if rest:
+                process.join()
+                deaths += 1
+                if deaths == MOST_DEATHS:
+                    raise UserError("processes that read images die one after the other; is there enough memory?")
+                yield died(rest.popleft(), _how(process.exitcode))
         finally:
             here.close()
             process.kill()
             process.join()
+
+
+def _answered(process: Connection, item: object) -> tuple[bool, Any] | None:
+    """What a process makes of an item: whether it is no exception, and the result or exception; None if it died."""
+    try:
+        process.send(item)
+        answer: tuple[bool, Any] = process.recv()
+    except (EOFError, ConnectionError):
+        return None
+    return answer
 
 
 def _answer(function: Callable[[T], R], parent: Connection, here: Connection) -> None:

@@ -69,8 +69,8 @@ def _is_deep(image: ImageFile) -> bool:
 
 def _eight_bits(image: ImageFile, path: str, reason: str) -> NDArray[np.uint8]:
     """The (H, W) grey levels of an image of 12 or 16 bits, scaled to 8 bits; Pillow would clip them."""
-    # Pillow has 16-bit PGM files as 32-bit numbers. Of other such files nobody knows which number is white.
-    if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
+    # Pillow has some files of 16 bits as 32-bit numbers, but no TIFF. Of a TIFF nobody knows which number is white.
+    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
         what = f"{path} has 32-bit or signed pixels, whose white is unknown; store it with 8 or 16 bits per channel"
         raise ImageError(reason, what)
     tags = getattr(image, "tag_v2", {})
@@ -176,15 +176,15 @@ def _largest_stored(image: ImageFile) -> int | None:
 
 def _largest_of_ppm(image: ImageFile) -> int | None:
     """The largest number that a file of the PPM family may hold, by its header, where Pillow scales by it."""
-    arguments = image.tile[0].args
-    return int(arguments[-1]) if image.tile[0].codec_name != "raw" and isinstance(arguments, tuple) else None
+    codec, _, _, arguments = image.tile[0]
+    return int(arguments[-1]) if codec != "raw" and isinstance(arguments, tuple) else None
 
 
 def _may_drop_bits(image: ImageFile) -> bool:
     """Whether Pillow may have dropped the low bits of an image of several channels, which it reads as 8 bits each."""
     if image.format == "PPM" and (_largest_of_ppm(image) or 0) > 255:
         return True
-    return image.format == "JPEG2000" or any("16" in str(tile.args) for tile in image.tile)
+    return image.format == "JPEG2000" or any("16" in str(tile[3]) for tile in image.tile)
 
 
 def _with_colours(path: str) -> str:

@@ -111,9 +111,19 @@ def test_item_that_takes_too_long_is_ended(monkeypatch):
 
 
 def test_machine_on_which_every_process_dies_is_one_line():
-    with pytest.raises(UserError, match="the processes that read images die one after the other; is there enough mem"):
+    with pytest.raises(UserError, match="processes that read images die one after the other; is there enough mem"):
         list(in_all_cores(os._exit, [1] * 40, told))
     assert multiprocessing.active_children() == []
+
+
+def ends(item):
+    raise EOFError(f"end of {item}")
+
+
+@pytest.mark.usefixtures("few")
+def test_end_of_a_file_is_no_death():
+    with pytest.raises(EOFError, match="end of 0"):
+        list(in_all_cores(ends, range(20), told))
 
 
 @pytest.mark.usefixtures("few")

@@ -100,7 +100,8 @@ IMAGES = {
     "PGM up to 1000": (pgm_file(NUMBERS % 1001, 1000), scaled(NUMBERS % 1001, 1000), None),
     "plain PGM": (plain_pgm_file(of(4), 15), grey(of(4) * 17), None),
     # OpenCV cuts the lower 8 bits off, where we round.
-    **{f"16 bit {form}": (saved(DEEP, form), scaled(NUMBERS, 65535), 1) for form in ("PNG", "TIFF", "PPM", "JPEG2000")},
+    **{f"16 bit {form}": (saved(DEEP, form), scaled(NUMBERS, 65535), 1) for form in ("PNG", "TIFF", "JPEG2000")},
+    "16 bit PGM": (pgm_file(NUMBERS, 65535), scaled(NUMBERS, 65535), 1),
     "12 bit TIFF": (tiff_file(of(12), 12), scaled(of(12), 4095), None),
     "16 bit white is 0 TIFF": (tiff_file(NUMBERS, 16, white=0), scaled(65535 - NUMBERS, 65535), 1),
     **{f"P {form}": (palette(form), COLOURS[GREY], 0) for form in ("PNG", "TIFF", "BMP", "GIF")},
@@ -146,7 +147,7 @@ LABELS = {
     "PGM up to 1000": (pgm_file(NUMBERS % 1001, 1000), NUMBERS % 1001, NUMBERS % 1001),
     "PGM up to 65535": (pgm_file(NUMBERS, 65535), NUMBERS, NUMBERS),
     "plain PGM": (plain_pgm_file(of(4), 15), of(4), None),
-    **{f"16 bit {form}": (saved(DEEP, form), NUMBERS, NUMBERS) for form in ("PNG", "TIFF", "PPM", "JPEG2000")},
+    **{f"16 bit {form}": (saved(DEEP, form), NUMBERS, NUMBERS) for form in ("PNG", "TIFF", "JPEG2000")},
     "12 bit TIFF": (tiff_file(of(12), 12), of(12), of(12) * 16),
     "32 bit TIFF": (saved(NUMBERS.astype(np.int32) * 9, "TIFF"), NUMBERS * 9, NUMBERS * 9),
     "signed TIFF": (tiff_file(of(15), 16, signed=True), of(15), of(15)),
@@ -159,7 +160,7 @@ FRACTIONS = saved(GREY.astype(np.float32) / 255, "TIFF")
 REFUSED_LABELS = {
     "RGB": (saved(RGB, "PNG"), "has colours"),
     "CMYK": (saved(grey(GREY), "TIFF", "CMYK"), "has colours"),
-    "YCbCr": (saved(grey(GREY), "TIFF", "YCbCr"), "has colours"),
+    "YCbCr": (saved(grey(GREY), "TIFF", "YCbCr", compression="tiff_lzw"), "has colours"),
     # The ids below 256 would all be 0.
     "16 bit RGB PNG": (png_file(grey(of(8)), 16, 2), "several channels"),
     "16 bit LA PNG": (png_file(np.dstack([of(8), of(8)]), 16, 4), "several channels"),
@@ -244,7 +245,7 @@ MARKED = {
     "RGBA PNG": (saved(np.dstack([HALVES, OPACITY]), "PNG"), HALVES.any(axis=2)),
     # Their numbers are 0 for white, or not 0 for black.
     "CMYK TIFF": (saved(HALVES, "TIFF", "CMYK"), HALVES.any(axis=2)),
-    "YCbCr TIFF": (saved(HALVES, "TIFF", "YCbCr"), HALVES.any(axis=2)),
+    "YCbCr TIFF": (saved(HALVES, "TIFF", "YCbCr", compression="tiff_lzw"), HALVES.any(axis=2)),
     "white is 0 TIFF": (tiff_file(255 - SMALLEST, 8, white=0), SMALLEST > 0),
 }
 
