@@ -160,7 +160,6 @@ FRACTIONS = saved(GREY.astype(np.float32) / 255, "TIFF")
 REFUSED_LABELS = {
     "RGB": (saved(RGB, "PNG"), "has colours"),
     "CMYK": (saved(grey(GREY), "TIFF", "CMYK"), "has colours"),
-    "YCbCr": (saved(grey(GREY), "TIFF", "YCbCr", compression="tiff_lzw"), "has colours"),
     # The ids below 256 would all be 0.
     "16 bit RGB PNG": (png_file(grey(of(8)), 16, 2), "several channels"),
     "16 bit LA PNG": (png_file(np.dstack([of(8), of(8)]), 16, 4), "several channels"),
