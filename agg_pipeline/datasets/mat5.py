@@ -159,12 +159,15 @@ def _header(parts: Iterator[_Element], order: str) -> _Header:
     flags = _numbers(_next(parts), order)
     if len(flags) < 1 or flags.dtype.kind != "u":
         raise MatError("an array of it has no class")
+    flag = int(flags[0])
     sizes = _numbers(_next(parts), order)
+    if sizes.dtype.kind not in "iu":
+        raise MatError("an array of it has no size")
     shape = tuple(int(size) for size in sizes[:MOST_AXES])
     if not 2 <= len(sizes) <= MOST_AXES or min(shape) < 0:
         raise MatError(f"an array of it has the size {'x'.join(map(str, shape[:4]))}")
     name = bytes(_next(parts).data).rstrip(b"\0").decode("latin-1")
-    return _Header(int(flags[0]) & 0xFF, bool(flags[0] & COMPLEX), shape, name)
+    return _Header(flag & 0xFF, bool(flag & COMPLEX), shape, name)
 
 
 def _value(header: _Header, parts: Iterator[_Element], order: str, budget: _Budget, depth: int) -> Any:

@@ -108,6 +108,11 @@ def test_other_order_of_bytes():
     np.testing.assert_array_equal(read_variable(content, "x"), [[-3, -1, 1], [-2, 0, 2]])
 
 
+def _of_parts(*parts):
+    body = b"".join(parts)
+    return struct.pack("<II", 14, len(body)) + body
+
+
 DEEP = array(6, (1, 1), "", element(9, bytes(8)))
 for _ in range(3000):
     DEEP = array(1, (1, 1), "", DEEP)
@@ -130,6 +135,12 @@ HOSTILE = {
     "broken text": (array(4, (1, 1), "GTinst", element(16, b"\xff")), "text of an unknown encoding"),
     "short element": (struct.pack("<HH4s", 14, 9, b""), "a short element of more than 4 bytes"),
     "cut tag": (b"\x0e\0\0\0", "ends inside an element"),
+    "size in fractions": (
+        _of_parts(element(6, struct.pack("<II", 9, 0)), element(9, struct.pack("<2d", np.nan, np.inf))),
+        "an array of it has no size",
+    ),
+    "class in fractions": (_of_parts(element(9, struct.pack("<d", 9.0))), "an array of it has no class"),
+    "flags of one byte": (_of_parts(element(2, bytes((9, 0)))), "lacks its content"),
     "no variable": (element(9, bytes(8)), "an element of type 9 in the place of a variable"),
 }
 
