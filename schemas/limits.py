@@ -10,8 +10,22 @@ IMAGE_FILE_BYTES = 1 << 30
 """Largest file of an image or a mask image."""
 IMAGE_PIXELS = 150_000_000
 """Most pixels of an image, a mask image or a mask; a photograph of 12,000 x 9,000 pixels has 108 million."""
+JPEG_SCANS = 1000
+"""Most scans of a JPEG; each takes the time of decoding the image, and progressive ones have about 10."""
 MAT_FILE_BYTES = 1 << 28
 """Largest .mat file of annotations; those of SBD and PASCAL-Part have up to 200 KB."""
+MAT_CONTENT_BYTES = 1 << 29
+"""Most bytes of a .mat file after decompression; those of PASCAL-Part have up to 8 MB."""
+MAT_ARRAYS = 1_000_000
+"""Most arrays in a .mat file: cells, and fields of structs; those of PASCAL-Part have up to 5,000."""
+MAT_DEPTH = 32
+"""Deepest nesting of cells and structs in a .mat file; those of PASCAL-Part have 3 levels."""
+OBJECTS_PER_IMAGE = 65_535
+"""Most objects of a label map: as many as 16 bits can number."""
+PARTS_PER_OBJECT = 1000
+"""Most annotated parts of an object, because each is compared with each; PASCAL-Part has up to 60."""
+ITEM_SECONDS = 600
+"""Longest time that the reading of one image may take when a data set is checked or counted."""
 LIST_FILE_BYTES = 1 << 28
 """Largest list file of image ids, recipe or configuration file."""
 DATASET_JSON_BYTES = 4 << 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -62,14 +63,25 @@ def speed(per_second: float, noun: str) -> str:
 def printable(text: str) -> str:
     """A text for one line of a terminal or a page: control characters and lone surrogates are shown as escapes.
 
-    A name of a file or a text in it could otherwise move the cursor, colour the terminal or break the line.
+    A name of a file or a text in it could otherwise move the cursor, colour the terminal, break the line or turn the
+    order of letters round.
     """
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() or char == " " else _escaped(char) for char in text)
+    return _UNPRINTABLE.sub(_escaped, text)
 
 
-def _escaped(char: str) -> str:
+def printable_lines(text: str) -> str:
+    """A text of several lines for a terminal, a page or a log; each line is ``printable``."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+_UNPRINTABLE = re.compile(
+    # control characters; marks of direction, ends of lines and spaces without width; halves of pairs of UTF-16
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    char = match[0]
     # Python keeps the bytes of a file name that are not UTF-8 as surrogates from U+DC80 to U+DCFF.
     if "\udc80" <= char <= "\udcff":
         return f"\\x{ord(char) - 0xDC00:02x}"

@@ -24,6 +24,8 @@ import click
 
 from agg_pipeline.cli.option_groups import Command, Decorator, Option, option
 from agg_pipeline.cli.options import Choice, Place, expanded, finite
+from agg_pipeline.storage.text_files import text_of
+from schemas import limits
 from schemas.errors import UserError
 from schemas.fields import INFINITY, LARGEST, Key, keys_of
 from schemas.resolve import override, validated, with_options
@@ -195,15 +197,23 @@ def resolve(
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """A TOML file; UserError if it is missing or broken."""
+    """A TOML file; UserError if it is missing, broken or too large."""
+    where = f"configuration file {path}"
     try:
-        return tomllib.loads(path.read_text())
+        with path.open("rb") as file:
+            content = file.read(limits.LIST_FILE_BYTES + 1)
     except FileNotFoundError:
-        raise UserError(f"configuration file {path} does not exist") from None
+        raise UserError(f"{where} does not exist") from None
     except OSError as error:
-        raise UserError(f"configuration file {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"configuration file {path} is not TOML: {error}") from error
+        raise UserError(f"{where} cannot be read: {error.strerror}") from error
+    if len(content) > limits.LIST_FILE_BYTES:
+        raise UserError(f"{where} has more than {limits.LIST_FILE_BYTES:,} bytes")
+    try:
+        return tomllib.loads(text_of(content))
+    except RecursionError:
+        raise UserError(f"{where} is not TOML: it is nested too deep") from None
+    except ValueError as error:  # Among them are those of the encoding, and of numbers of thousands of digits.
+        raise UserError(f"{where} is not TOML: {error}") from error
 
 
 def recipe_path(command: str, recipe: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ import cloup
 from agg_pipeline.cli.option_groups import examples, gathered, option, options_of
 from agg_pipeline.cli.options import PLACE, Data, check_root, complete_data_set, data_set
 from schemas.errors import UserError
-from schemas.words import plural
+from schemas.words import plural, printable
 
 if TYPE_CHECKING:
     from agg_pipeline.datasets.dataset import Dataset
@@ -121,14 +121,36 @@ def inspect_command(data: Data, out: str | None, images: int, seed: int) -> None
 
     found, problems = _datasets(data)
     for problem in problems:
-        click.echo(f"left out: {problem}", err=True)
+        click.echo(f"left out: {printable(str(problem))}", err=True)
     counts = {listed.split: counted(list(survey(listed))) for listed in found}
     if (data.classes or data.skip_classes) and not any(each.objects for each in counts.values()):
         raise nothing_selected(found[0])
+    for note in _unmatched(data, found[0], counts):
+        click.echo(f"note: {printable(note)}", err=True)
     _print_counts(data.dataset, counts)
     page = out or f"runs/{data.dataset}/data.html"
     shown = write_contact_sheet(found, counts, *Store.of_file(page), images, seed)
     click.echo(f"{page} shows {plural(shown, 'image')}")
+
+
+def _unmatched(data: Data, dataset: Dataset, counts: dict[str, Counts]) -> Iterator[str]:
+    """Chosen classes without any mask, one line per class. dataset: one of the splits."""
+    from agg_pipeline.datasets.survey import counted, survey
+
+    for name in dataset.selection.get("classes", ()):
+        if not _has_class(counts.values(), name):
+            yield f"--class {name} matches no mask"
+    if data.skip_classes:
+        all_of = replace(data, skip_classes=(), exclude_list="")
+        whole = [counted(list(survey(all_of.open(data.split or split)))) for split in counts]
+        for name in dataset.selection["skip_classes"]:
+            if not _has_class(whole, name):
+                yield f"--skip-class {name} matches no mask"
+
+
+def _has_class(counts: Iterable[Counts], name: str) -> bool:
+    """Whether a class of objects or of parts has a mask; classes of parts are counted in small letters."""
+    return any(each.classes[name] or each.part_classes[name.lower()] for each in counts)
 
 
 def _print_counts(dataset: str, counts: dict[str, Counts]) -> None:

@@ -10,13 +10,13 @@ from typing import NoReturn
 
 import click
 
-from schemas.words import printable
+from schemas.words import printable_lines
 
 
 def last_words(text: str) -> None:
     """Print a line to the error output; where that is closed or full, nothing."""
     with suppress(OSError):
-        click.echo(printable(text), err=True)
+        click.echo(printable_lines(text), err=True)
 
 
 def end_without_output(error: OSError) -> NoReturn:

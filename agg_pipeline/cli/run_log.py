@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from agg_pipeline.report.printed import PRINTED
 from agg_pipeline.storage.store import Store
 from schemas.errors import StorageError
+from schemas.words import printable_lines
 
 if TYPE_CHECKING:
     # It imports torch and Dask, and the log is also of commands that need neither.
@@ -33,6 +34,14 @@ ALL = "agg_pipeline"
 PACKAGES = ("agg-pipeline", "torch", "dask", "distributed", "numpy", "pyarrow", "opencv-python-headless")
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
+
+
+class _Formatter(logging.Formatter):
+    """Shows texts of others, such as names of files, as they can be shown on a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """A message in printable lines."""
+        return printable_lines(super().format(record))
 
 
 class _Stderr(logging.Handler):
@@ -47,7 +56,7 @@ def show_messages(verbosity: int) -> None:
     """Print messages of the libraries on stderr: warnings, with 1 also what happens, with 2 or more also details."""
     level = LEVELS[min(verbosity, len(LEVELS) - 1)]
     handler = _Stderr(level)
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.setFormatter(_Formatter("%(levelname)s: %(message)s"))
     handler.addFilter(lambda record: record.name != PRINTED)
     logger = logging.getLogger(ALL)
     for old in [each for each in logger.handlers if isinstance(each, _Stderr)]:
@@ -66,7 +75,7 @@ class RunLog(logging.Handler):
 
     def __init__(self, out: str) -> None:
         super().__init__(logging.DEBUG)
-        self.setFormatter(logging.Formatter(FORMAT))
+        self.setFormatter(_Formatter(FORMAT))
         self._store = Store(out).anchored()
         self._local = self._store.is_local()
         self._kept: list[str] = []

@@ -1,4 +1,4 @@
-"""A function of many images, applied in all cores of this machine."""
+"""A function of many images, applied in all cores of this machine; an image that kills its process costs no other."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
-from typing import TypeVar
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
 
+from schemas import limits
 from schemas.devices import available_cores
 from schemas.errors import UserError
 
@@ -22,12 +24,17 @@ R = TypeVar("R")
 CHUNK = 4
 """Items that a process takes at a time. It ends those that it has begun before it stops."""
 FEW = 64
-"""The first items are done in this process, which takes less time than to start others."""
+"""The first items are done in one process, a copy of this one, which takes less time than to start others."""
 AHEAD = 3
 """Chunks per process that are submitted before the first of them is done."""
+MOST_DEATHS = 32
+"""So many processes that die one after the other die of the machine, not of their items."""
+
+Died = Callable[[T, str], R]
+"""(an item, how its process died) -> the result in its place."""
 
 
-def in_all_cores(function: Callable[[T], R], items: Sequence[T]) -> Generator[R, None, None]:
+def in_all_cores(function: Callable[[T], R], items: Sequence[T], died: Died[T, R]) -> Generator[R, None, None]:
     """Apply a function to all items, and give its results in the order of the items.
 
     Processes are started as results are asked for. They end when the iterator is exhausted or closed, and when this
@@ -36,28 +43,123 @@ def in_all_cores(function: Callable[[T], R], items: Sequence[T]) -> Generator[R,
     Args:
         function: applied to each item; it can be pickled, and so can its results.
         items: can be pickled.
+        died: makes the result of an item whose process is killed, or takes longer than ``limits.ITEM_SECONDS``.
 
     Raises:
-        UserError: a process died.
+        UserError: many processes die one after the other.
     """
-    yield from map(function, items[:FEW])
+    yield from _guarded(function, items[:FEW], died)
     if len(items) <= FEW:
         return
     cores = available_cores()
-    pool = ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), _end_with_parent)
-    waiting: deque[Future[list[R]]] = deque()
+    pool = _pool(cores)
+    waiting: deque[tuple[Future[list[R]], Sequence[T]]] = deque()
+
+    def first() -> Iterator[R]:
+        future, chunk = waiting.popleft()
+        try:
+            yield from future.result()
+        except BrokenProcessPool:
+            # One of the items that were being worked on did it.
+            yield from _guarded(function, chunk, died)
+
     try:
         for start in range(FEW, len(items), CHUNK):
-            with interrupts_blocked():
-                waiting.append(pool.submit(_mapped, function, items[start : start + CHUNK]))
+            chunk = items[start : start + CHUNK]
+            try:
+                waiting.append((_submitted(pool, function, chunk), chunk))
+            except BrokenProcessPool:
+                pool.shutdown()
+                pool = _pool(cores)
+                waiting.append((_submitted(pool, function, chunk), chunk))
             if len(waiting) >= AHEAD * cores:
-                yield from waiting.popleft().result()
+                yield from first()
         while waiting:
-            yield from waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise UserError("a process that read images died; is there enough memory?") from error
+            yield from first()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _pool(cores: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), _end_with_parent)
+
+
+def _submitted(pool: ProcessPoolExecutor, function: Callable[[T], R], chunk: Sequence[T]) -> Future[list[R]]:
+    with interrupts_blocked():
+        return pool.submit(_mapped, function, chunk)
+
+
+def _guarded(function: Callable[[T], R], items: Sequence[T], died: Died[T, R]) -> Iterator[R]:
+    """Apply a function to items in a copy of this process; another copy continues behind an item that kills it."""
+    context = multiprocessing.get_context("fork")
+    rest, deaths = deque(items), 0
+    while rest:
+        here, there = context.Pipe()
+        process = context.Process(target=_answer, args=(function, here, there))
+        with _signals_blocked():
+            process.start()
+        there.close()
+        try:
+            while rest:
+                answer = _answered(here, rest[0])
+                if answer is None:
+                    break
+                fine, result = answer
+                if not fine:
+                    raise result
+                deaths = 0
+                rest.popleft()
+                yield result
+            if rest:
+                process.join()
+                deaths += 1
+                if deaths == MOST_DEATHS:
+                    raise UserError("processes that read images die one after the other; is there enough memory?")
+                yield died(rest.popleft(), _how(process.exitcode))
+        finally:
+            here.close()
+            process.kill()
+            process.join()
+
+
+def _answered(process: Connection, item: object) -> tuple[bool, Any] | None:
+    """What a process makes of an item: whether it is no exception, and the result or exception; None if it died."""
+    try:
+        process.send(item)
+        answer: tuple[bool, Any] = process.recv()
+    except (EOFError, ConnectionError):
+        return None
+    return answer
+
+
+def _answer(function: Callable[[T], R], parent: Connection, here: Connection) -> None:
+    """Apply a function to the items that come in, until the other end is closed."""
+    # This process has a copy of the other end, too, and would wait for itself.
+    parent.close()
+    with suppress(EOFError, ConnectionError):
+        while True:
+            item = here.recv()
+            try:
+                here.send((True, _timed(function, item)))
+            except Exception as error:
+                here.send((False, error))
+
+
+def _how(exit_code: int | None) -> str:
+    """How a process died, in words."""
+    if exit_code == -signal.SIGALRM:
+        return f"it took more than {limits.ITEM_SECONDS} seconds"
+    return f"it was killed by {signal.Signals(-exit_code).name}" if exit_code and exit_code < 0 else "it died"
+
+
+def _timed(function: Callable[[T], R], item: T) -> R:
+    """Apply a function; if that takes too long, the signal ends this process."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(limits.ITEM_SECONDS)
+    try:
+        return function(item)
+    finally:
+        signal.alarm(0)
 
 
 def _end_with_parent() -> None:
@@ -73,7 +175,7 @@ def _wait_for_parent() -> None:
 
 
 def _mapped(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    return [function(item) for item in items]
+    return [_timed(function, item) for item in items]
 
 
 @contextmanager
@@ -81,6 +183,12 @@ def interrupts_blocked() -> Iterator[None]:
     """Keep Ctrl-C and the like from the processes that start here: the main thread gets them, and then ends these."""
     # Started first, because its start would unblock the signals.
     resource_tracker.ensure_running()
+    with _signals_blocked():
+        yield
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
         yield

@@ -46,6 +46,11 @@ def no_strays() -> Sequence[str]:
     return ()
 
 
+def no_notes(_entry: ImageEntry) -> Sequence[str]:
+    """Notes on the images of a data set without files."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """One split of a data set, listed but not read.
@@ -58,6 +63,8 @@ class Dataset:
         reader: reads the image and the masks of an entry without a problem. Can be pickled.
         classes: published class names, of objects or, where only parts are annotated, of parts; may be empty.
         strays: finds annotations that belong to no image; returns one line per annotation.
+        notes: says what may surprise whoever drew an entry's masks, such as an orientation tag; one line per note. Can
+            be pickled.
         selection: what ``selection.select`` chose or left out, for the plan; empty if the whole split is used.
     """
 
@@ -68,6 +75,7 @@ class Dataset:
     reader: Callable[[ImageEntry], ImageRecord]
     classes: tuple[str, ...] = ()
     strays: Callable[[], Sequence[str]] = no_strays
+    notes: Callable[[ImageEntry], Sequence[str]] = no_notes
     selection: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -81,7 +89,7 @@ class Dataset:
 
         It raises ImageError if they cannot be used, and StorageError if they cannot be read now.
         """
-        return partial(_read, self.reader)
+        return partial(_read, self.reader, self.notes)
 
     @property
     def levels(self) -> tuple[Level, ...]:
@@ -89,10 +97,18 @@ class Dataset:
         return ("object", "part") if "part" in self.about.levels else ("object",)
 
 
-def _read(reader: Callable[[ImageEntry], ImageRecord], entry: ImageEntry) -> ImageRecord:
+def _read(
+    reader: Callable[[ImageEntry], ImageRecord], notes: Callable[[ImageEntry], Sequence[str]], entry: ImageEntry
+) -> ImageRecord:
     if entry.problem is not None:
         raise ImageError(*entry.problem)
-    return reader(entry)
+    try:
+        return reader(entry)
+    except ImageError as error:
+        if error.reason != "size_mismatch":
+            raise
+        # An orientation tag is the usual cause.
+        raise ImageError(error.reason, "; ".join((error.detail, *notes(entry)))) from error
 
 
 def fingerprint(entries: Sequence[ImageEntry], annotations: Iterable[bytes]) -> str:
@@ -107,7 +123,7 @@ def fingerprint(entries: Sequence[ImageEntry], annotations: Iterable[bytes]) -> 
     """
     digest = hashlib.blake2b(digest_size=16)
     for entry in entries:
-        digest.update(f"{entry.image_id}\x1f{entry.path}\x1f{entry.size}\x1e".encode())
+        digest.update(f"{entry.image_id}\x1f{entry.path}\x1f{entry.size}\x1e".encode("utf-8", "surrogatepass"))
     for content in annotations:
         digest.update(len(content).to_bytes(8, "little"))
         digest.update(content)

@@ -1,19 +1,21 @@
-"""Finding a data set's files: its layout below the root, its splits, and files that share a stem."""
+"""Finding a data set's files: its layout below the root, its splits, and its list files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
+from agg_pipeline.datasets.dataset import About, fingerprint
+from agg_pipeline.datasets.names import text_problem
 from agg_pipeline.storage.store import Store
+from agg_pipeline.storage.text_files import text_of
 from schemas import limits
 from schemas.errors import UnusableFileError, UserError
-from schemas.records import ImageEntry, ImageRecord
-from schemas.words import possible
+from schemas.records import ImageEntry
+from schemas.words import possible, printable
 
 ALL = "all"
 """The one split of a data set that publishes no splits."""
@@ -124,55 +126,27 @@ def read_split(store: Store, split: str, folder: str = "", flags: bool = False) 
 def _read_ids(store: Store, path: str, flags: bool) -> list[str]:
     where = f"split file {store.url}/{path}"
     try:
-        text = store.read(path, limits.LIST_FILE_BYTES).decode("utf-8-sig")
+        # Bytes that are not UTF-8 become surrogates, as in names of files.
+        text = text_of(store.read(path, limits.LIST_FILE_BYTES), "surrogateescape")
     except FileNotFoundError:
         raise UserError(f"{where} does not exist; it lists one image id per line") from None
     except UnicodeDecodeError:
         raise UserError(f"{where} is not a text file; it lists one image id per line") from None
-    ids = [line.strip() for line in text.splitlines() if line.strip()]
+    ids = [line.strip(" \t\v\f") for line in re.split("\r\n|\r|\n", text) if line.strip(" \t\v\f")]
+    broken = sum(text_problem(line) is not None for line in ids)
+    # A few broken names cost only their images.
+    if broken * 2 > len(ids):
+        raise UserError(f"{where} is not a text file in UTF-8; it lists one image id per line")
+    there = len(ids)
     if flags:
         ids = [line.split()[0] for line in ids if line.split()[-1] != "-1"]
     if not ids:
-        raise UserError(f"{where} lists no image")
+        raise UserError(f"{where} lists no image" + (": every line ends with -1" if there else ""))
     ids.sort()
     for image_id, following in pairwise(ids):
         if image_id == following:
-            raise UserError(f"{where} lists {image_id} more than once")
+            raise UserError(f"{where} lists {printable(image_id)} more than once")
     return ids
-
-
-def dataset_of_ids(
-    store: Store,
-    about: About,
-    split: str,
-    ids: Sequence[str],
-    image: str,
-    annotation: str,
-    reader: Callable[[ImageEntry], ImageRecord],
-    classes: tuple[str, ...],
-) -> Dataset:
-    """List a split that has one image file and one annotation file per id.
-
-    Reads the annotations' bytes for the fingerprint, but no pixels.
-
-    Args:
-        store: root of the data set.
-        about: description of the data set.
-        split: name of the split, or path of its list file.
-        ids: image ids of the split, sorted.
-        image: path of an image below the root, with ``{}`` for the id.
-        annotation: path of an annotation below the root, with ``{}`` for the id.
-        reader: reads an entry; its ``annotation`` is the annotation's path.
-        classes: published class names.
-    """
-    paths = {image_id: image.format(image_id) for image_id in ids}
-    sizes = store.sizes(paths.values())
-    entries, digest = read_annotations(
-        store,
-        [listed(image_id, path, sizes.get(path), annotation.format(image_id)) for image_id, path in paths.items()],
-    )
-    strays = partial(stray_stems, store, annotation.rpartition("/")[0], image.rpartition("/")[0])
-    return Dataset(about, split_name(split), entries, digest, reader, classes, strays)
 
 
 def listed(image_id: str, path: str, size: int | None, annotation: Any) -> ImageEntry:
@@ -196,71 +170,6 @@ def check_only_split(split: str, name: str) -> None:
     """
     if split != ALL and not is_list_file(split):
         raise UserError(f"unknown split {split!r} of {name}; {possible(split, [ALL])}, or a list file (*.txt)")
-
-
-def files_by_stem(store: Store, folder: str) -> dict[str, tuple[str, int]]:
-    """List the files of a folder by their stems.
-
-    Returns:
-        stem -> (path below the root, bytes), sorted by name; hidden files are left out.
-
-    Raises:
-        UserError: two files have the same stem.
-    """
-    found: dict[str, tuple[str, int]] = {}
-    for name, size in sorted(store.listing(folder)):
-        if name.startswith("."):
-            continue
-        stem = _stem(name)
-        if stem in found:
-            raise UserError(f"{store.url}/{folder} has two files of the name {stem}: {found[stem][0]} and {name}")
-        found[stem] = f"{folder}/{name}", size
-    return found
-
-
-def stems_of_split(stems: Iterable[str], split: str, where: str) -> list[str]:
-    """The stems that belong to a split.
-
-    Args:
-        stems: stems of the image files that are there, sorted.
-        split: name of a split, which has all of them, or path of a list file.
-        where: folder of the images, for the error message.
-
-    Raises:
-        UserError: the list file names an image that is not there.
-    """
-    known = list(stems)
-    if not is_list_file(split):
-        return known
-    ids = read_list(split)
-    missing = sorted(set(ids) - set(known))
-    if missing:
-        others = f" (nor are {len(missing) - 1} others)" if len(missing) > 1 else ""
-        raise UserError(f"{split} lists {missing[0]}, which is not in {where}{others}")
-    return ids
-
-
-def stray_stems(store: Store, annotations: str, images: str) -> Sequence[str]:
-    """List the annotation files that belong to no image.
-
-    Args:
-        store: root of the data set.
-        annotations: folder of the annotations.
-        images: folder of the images.
-
-    Returns:
-        One line per annotation file without an image of the same stem.
-    """
-    known = {_stem(name) for name, _ in store.listing(images)}
-    return tuple(
-        f"{annotations}/{name} belongs to no image in {images}"
-        for name, _ in sorted(store.listing(annotations))
-        if not name.startswith(".") and _stem(name) not in known
-    )
-
-
-def _stem(name: str) -> str:
-    return name.rpartition(".")[0] or name
 
 
 def read_annotations(

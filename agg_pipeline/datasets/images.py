@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import struct
-import warnings
-import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 from scipy.ndimage import find_objects
 
+from agg_pipeline.datasets.image_formats import is_lossy, opened
 from agg_pipeline.storage.store import Store
 from schemas import limits
 from schemas.crop import MaskCrop, crop_mask
@@ -23,23 +19,12 @@ from schemas.errors import ImageError, UnusableFileError
 
 MAX_DENSE_ID = 65535
 """Largest instance id of a label map that is searched directly; larger ids are renumbered first."""
-MODES_WITH_OPACITY = ("LA", "La", "PA", "RGBA", "RGBa")
+OPACITY = ("LA", "La", "PA", "RGBA", "RGBa")
 """Pillow's colour modes whose last channel is the opacity."""
-DECODER_ERRORS = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    TypeError,
-    NotImplementedError,
-    IndexError,
-    KeyError,
-    OverflowError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-"""What Pillow's decoders raise on broken files."""
+SINGLE = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N")
+"""Pillow's colour modes of one channel of whole numbers."""
+BITS_PER_SAMPLE, WHITE_IS = 258, 262
+"""Tags of TIFF files: bits per channel, and 0 if white is the number 0."""
 
 
 def read_image(store: Store, path: str) -> tuple[NDArray[np.uint8], str]:
@@ -55,10 +40,10 @@ def read_image(store: Store, path: str) -> tuple[NDArray[np.uint8], str]:
         The (H, W, 3) uint8 RGB pixels, and the sha256 of the file in hex.
 
     Raises:
-        ImageError: ``unreadable_image``, the file is missing or broken.
+        ImageError: ``unreadable_image``, the file is missing or broken, or has 32-bit pixels.
     """
-    with _opened(store, path, "unreadable_image") as (image, content):
-        return _rgb(image), hashlib.sha256(content).hexdigest()
+    with opened(store, path, "unreadable_image") as (image, content):
+        return _rgb(image, path), hashlib.sha256(content).hexdigest()
 
 
 def file_sha256(store: Store, path: str) -> str:
@@ -71,77 +56,68 @@ def file_sha256(store: Store, path: str) -> str:
         raise ImageError("unreadable_image", f"{path} {error.what}") from error
 
 
-@contextmanager
-def _opened(store: Store, path: str, reason: str) -> Iterator[tuple[Image.Image, bytes]]:
-    """The image in a file, and the file's bytes; errors inside the block become ImageError with this reason."""
-    content = _content(store, path, reason)
-    try:
-        with warnings.catch_warnings():
-            # The decoder's warnings do not concern the user; what it cannot decode is an error.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content)) as image:
-                yield image, content
-    except DECODER_ERRORS as error:
-        raise ImageError(reason, f"{path}: {_message(error)}") from error
+def _rgb(image: ImageFile, path: str) -> NDArray[np.uint8]:
+    if _is_deep(image):
+        return np.repeat(_eight_bits(image, path, "unreadable_image")[..., None], 3, axis=2)
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _content(store: Store, path: str, reason: str) -> bytes:
-    try:
-        return store.read_listed(path, limits.IMAGE_FILE_BYTES)
-    except UnusableFileError as error:
-        raise ImageError(reason, f"{path} {error.what}") from error
+def _is_deep(image: ImageFile) -> bool:
+    """Whether an image has one channel of more than 8 bits."""
+    return image.mode == "F" or image.mode.startswith("I")
 
 
-def _message(error: BaseException) -> str:
-    # Pillow's own message names an object in memory.
-    return "cannot identify the image file" if isinstance(error, UnidentifiedImageError) else str(error)
+def _eight_bits(image: ImageFile, path: str, reason: str) -> NDArray[np.uint8]:
+    """The (H, W) grey levels of an image of 12 or 16 bits, scaled to 8 bits; Pillow would clip them."""
+    # Pillow has some files of 16 bits as 32-bit numbers, but no TIFF. Of a TIFF nobody knows which number is white.
+    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+        what = f"{path} has 32-bit or signed pixels, whose white is unknown; store it with 8 or 16 bits per channel"
+        raise ImageError(reason, what)
+    tags = getattr(image, "tag_v2", {})
+    white = 4095 if tags.get(BITS_PER_SAMPLE) == (12,) else 65535
+    grey = ((np.asarray(image).astype(np.uint32) * 510 + white) // (2 * white)).astype(np.uint8)
+    return ~grey if tags.get(WHITE_IS) == 0 else grey
 
 
-def _rgb(image: Image.Image) -> NDArray[np.uint8]:
-    if image.mode.startswith("I") or image.mode == "F":
-        # 16 bits per pixel or more: scale the full range to 8 bits, where PIL would clip it.
-        grey = np.asarray(image).astype(np.float64)
-        grey8 = np.clip(np.rint(grey / 257.0), 0, 255).astype(np.uint8)
-        return np.repeat(grey8[..., None], 3, axis=2)
-    return np.array(image.convert("RGB"))
-
-
-def read_array(store: Store, path: str) -> NDArray[Any]:
-    """Read a mask or label image as stored, without its opacity.
+def read_marked(store: Store, path: str) -> NDArray[np.bool_]:
+    """Read which pixels of a mask image have a colour other than black.
 
     Args:
         store: root of the data set.
         path: path of the file below the root.
 
     Returns:
-        (H, W) grey levels or palette indices, 8 or 16 bits, or (H, W, C) colours.
+        (H, W) bool: some channel is not 0. Of a palette image the colours count; opacity does not.
 
     Raises:
-        ImageError: ``unreadable_annotation``, the file is missing or broken.
+        ImageError: ``unreadable_annotation``, the file is missing or broken, or has fractions.
     """
-    with _opened(store, path, "unreadable_annotation") as (image, _):
-        return _values(image)
-
-
-def _values(image: Image.Image) -> NDArray[Any]:
-    values = np.array(image)
-    return values[..., :-1] if image.mode in MODES_WITH_OPACITY else values
+    with opened(store, path, "unreadable_annotation") as (image, _):
+        if image.mode == "F":
+            raise ImageError("unreadable_annotation", f"{path} has fractions; masks are whole numbers")
+        if image.mode in SINGLE and image.mode != "P":
+            return np.asarray(image).astype(np.bool_)
+        colours: NDArray[np.uint8] = np.asarray(image.convert("RGB"))
+        marked: NDArray[np.bool_] = np.bitwise_or.reduce(colours, axis=2).astype(np.bool_)
+        return marked
 
 
 def read_grey(store: Store, path: str) -> NDArray[np.uint8]:
-    """Read a mask image of any colour mode as grey levels.
+    """Read a mask image of any colour mode as grey levels of 8 bits.
 
     Args:
         store: root of the data set.
         path: path of the file below the root.
 
     Returns:
-        (H, W) uint8 grey levels.
+        (H, W) uint8 grey levels; those of 16 bits are scaled.
 
     Raises:
-        ImageError: ``unreadable_annotation``, the file is missing or broken.
+        ImageError: ``unreadable_annotation``, the file is missing or broken, or has 32-bit pixels.
     """
-    with _opened(store, path, "unreadable_annotation") as (image, _):
+    with opened(store, path, "unreadable_annotation") as (image, _):
+        if _is_deep(image):
+            return _eight_bits(image, path, "unreadable_annotation")
         return np.array(image.convert("L"))
 
 
@@ -153,23 +129,95 @@ def read_labels(store: Store, path: str) -> NDArray[np.int64]:
         path: path of the file below the root.
 
     Returns:
-        (H, W) int64 ids. A colour image is accepted if all its colours are grey.
+        (H, W) int64 ids. A colour image of 8 bits per channel is accepted if all its colours are grey.
 
     Raises:
-        ImageError: ``unreadable_annotation``, the file is missing or broken, is a JPEG, or has colours.
+        ImageError: ``unreadable_annotation``, the file is missing or broken, its compression changes values, or it has
+            colours or fractions.
     """
-    with _opened(store, path, "unreadable_annotation") as (image, _):
-        if image.format == "JPEG":
-            raise ImageError("unreadable_annotation", f"{path} is a JPEG, which changes ids; store it as PNG")
-        values = _values(image)
-    if values.ndim == 3:
-        grey = values[..., :1]
-        if not np.array_equal(values, np.broadcast_to(grey, values.shape)):
-            raise ImageError("unreadable_annotation", f"{path} has colours; ids are grey levels or palette indices")
-        values = grey[..., 0]
-    if values.dtype.kind not in "uib":
-        raise ImageError("unreadable_annotation", f"{path} has values of type {values.dtype}, ids are whole numbers")
-    return values.astype(np.int64)
+    with opened(store, path, "unreadable_annotation") as (image, content):
+        if is_lossy(image, content):
+            what = f"{path} is a {image.format} with lossy compression, which changes ids; store it as PNG"
+            raise ImageError("unreadable_annotation", what)
+        if image.mode == "F":
+            raise ImageError("unreadable_annotation", f"{path} has values of type float32, ids are whole numbers")
+        if image.mode in SINGLE:
+            return _unscaled(image)
+        if _may_drop_bits(image):
+            what = f"{path} has several channels of up to 16 bits; store the ids as grey levels, in one channel"
+            raise ImageError("unreadable_annotation", what)
+        if image.mode not in ("RGB", *OPACITY):
+            raise ImageError("unreadable_annotation", _with_colours(path))
+        values = np.asarray(image)
+    colours = values[..., :-1] if image.mode in OPACITY else values
+    if (colours != colours[..., :1]).any():
+        raise ImageError("unreadable_annotation", _with_colours(path))
+    return colours[..., 0].astype(np.int64)
+
+
+def _unscaled(image: ImageFile) -> NDArray[np.int64]:
+    """The (H, W) numbers of an image of one channel; Pillow scales those of some formats to all 8 or 16 bits."""
+    # Pillow forgets how a file is stored when it has decoded it.
+    most = _largest_stored(image)
+    values = np.asarray(image).astype(np.int64)
+    if most is None:
+        return values
+    scale = 65535 if image.mode.startswith("I") else 255
+    return (values * most * 2 + scale) // (2 * scale)
+
+
+def _largest_stored(image: ImageFile) -> int | None:
+    """The number that Pillow makes white of, if it scales numbers; None if it does not, or as every program does."""
+    if image.format == "PPM":
+        return _largest_of_ppm(image)
+    bits = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE)
+    return 2 ** bits[0] - 1 if image.mode == "L" and bits in ((2,), (4,)) else None
+
+
+def _largest_of_ppm(image: ImageFile) -> int | None:
+    """The largest number that a file of the PPM family may hold, by its header, where Pillow scales by it."""
+    codec, _, _, arguments = image.tile[0]
+    return int(arguments[-1]) if codec != "raw" and isinstance(arguments, tuple) else None
+
+
+def _may_drop_bits(image: ImageFile) -> bool:
+    """Whether Pillow may have dropped the low bits of an image of several channels, which it reads as 8 bits each."""
+    if image.format == "PPM" and (_largest_of_ppm(image) or 0) > 255:
+        return True
+    return image.format == "JPEG2000" or any("16" in str(tile[3]) for tile in image.tile)
+
+
+def _with_colours(path: str) -> str:
+    return f"{path} has colours; ids are grey levels or palette indices"
+
+
+def lossy_note(store: Store, path: str) -> str | None:
+    """That the compression of a mask image changes values, in one line; None if it does not."""
+    try:
+        with opened(store, path, "unreadable_annotation") as (image, content):
+            lossy = is_lossy(image, content)
+    except ImageError:
+        return None
+    return f"{path} has lossy compression, which changes values along the borders; store it as PNG" if lossy else None
+
+
+def palette_note(store: Store, path: str) -> str | None:
+    """What is odd in the palette of a label image, in one line: the background, index 0, is not black; None if not."""
+    try:
+        with opened(store, path, "unreadable_annotation") as (image, _):
+            if image.mode != "P":
+                return None
+            colours = np.reshape(image.getpalette() or [], (-1, 3))
+    except ImageError:
+        return None
+    black = np.flatnonzero(~colours.any(axis=1))
+    if not len(black) or black[0] == 0:
+        return None
+    first = ", ".join(map(str, colours[0]))
+    return (
+        f"{path} shows index 0, the background, in the colour ({first}) and index {black[0]} in black; "
+        "ids are the indices, so check that the mask is not inverted"
+    )
 
 
 def instance_masks(labels: NDArray[np.integer[Any]]) -> list[tuple[int, MaskCrop]]:
@@ -182,7 +230,7 @@ def instance_masks(labels: NDArray[np.integer[Any]]) -> list[tuple[int, MaskCrop
         (id, mask) pairs, sorted by id.
 
     Raises:
-        ImageError: ``unreadable_annotation``, an id is negative.
+        ImageError: ``unreadable_annotation``, an id is negative, or there are more ids than an image has objects.
     """
     height, width = labels.shape
     if labels.min(initial=0) < 0:
@@ -193,6 +241,9 @@ def instance_masks(labels: NDArray[np.integer[Any]]) -> list[tuple[int, MaskCrop
         found = np.unique(labels[labels > 0])
         labels = np.where(labels > 0, np.searchsorted(found, labels) + 1, 0)
         ids = found.tolist()
+    if len(ids) > limits.OBJECTS_PER_IMAGE:
+        what = f"{len(ids):,} instance ids; images have up to {limits.OBJECTS_PER_IMAGE:,} objects"
+        raise ImageError("unreadable_annotation", what)
     boxes = find_objects(labels)
     masks = []
     for label, (instance_id, box) in enumerate(zip(ids, boxes, strict=True), start=1):
@@ -220,4 +271,5 @@ def check_size(mask_size: tuple[int, ...], image_size: tuple[int, ...], what: st
     """
     if tuple(mask_size) != tuple(image_size):
         size, expected = "x".join(map(str, mask_size)), "x".join(map(str, image_size))
-        raise ImageError("size_mismatch", f"{what} is {size}, its image {expected} (rows x columns)")
+        swapped = "; height and width are swapped" if tuple(mask_size) == tuple(image_size)[::-1] else ""
+        raise ImageError("size_mismatch", f"{what} is {size}, its image {expected} (rows x columns){swapped}")

@@ -14,24 +14,26 @@ from agg_pipeline.datasets.file_listing import (
     ALL,
     check_layout,
     check_only_split,
-    files_by_stem,
     listed,
     read_annotations,
     split_name,
-    stems_of_split,
-    stray_stems,
 )
+from agg_pipeline.datasets.image_formats import header_notes
+from agg_pipeline.datasets.image_stems import files_by_stem, no_picture, stems_of_split, stray_stems
 from agg_pipeline.datasets.images import (
     check_size,
     ignore_mask,
     instance_masks,
-    read_array,
+    lossy_note,
+    palette_note,
     read_grey,
     read_image,
     read_labels,
+    read_marked,
 )
+from agg_pipeline.datasets.names import entries_of, joined
 from agg_pipeline.storage.store import Store
-from schemas.errors import ImageError, UserError
+from schemas.errors import ImageError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask
 
 GRABCUT = About(
@@ -119,15 +121,17 @@ def open_pairs(pairs: Pairs, store: Store, split: str) -> Dataset:
     check_only_split(split, pairs.about.name)
     images, masks = files_by_stem(store, pairs.images), files_by_stem(store, pairs.masks)
     if not images:
-        raise UserError(f"{store.url}/{pairs.images} has no file")
-    entries = []
-    for stem in stems_of_split(images, split, f"{store.url}/{pairs.images}"):
+        raise no_picture(store, pairs.images)
+    mask_of = joined(images, masks)
+
+    def entry(stem: str) -> ImageEntry:
         path, size = images[stem]
-        if stem in masks:
-            entries.append(listed(stem, path, size, masks[stem][0]))
-        else:
-            problem = "unreadable_annotation", f"{pairs.masks} has no mask for {path}"
-            entries.append(ImageEntry(stem, path, size, None, problem))
+        if stem in mask_of:
+            return listed(stem, path, size, mask_of[stem][0])
+        return ImageEntry(stem, path, size, None, ("unreadable_annotation", f"{pairs.masks} has no mask for {path}"))
+
+    stems = stems_of_split(images, split, f"{store.url}/{pairs.images}")
+    entries = entries_of(stems, entry, lambda stem: images[stem][0])
     marked, digest = read_annotations(store, entries)
     return Dataset(
         about=pairs.about,
@@ -158,14 +162,27 @@ def _read_trimap(store: Store, path: str) -> tuple[NDArray[np.int64], NDArray[np
 
 def _read_any_channel(store: Store, path: str) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
     """Every pixel with a non-zero channel is the object."""
-    marked = read_array(store, path) != 0
-    return (marked.any(axis=2) if marked.ndim == 3 else marked).astype(np.int64), None
+    return read_marked(store, path).astype(np.int64), None
 
 
 def _read_instances(store: Store, path: str) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
     return read_labels(store, path), None
 
 
+def mask_notes(note: Callable[[Store, str], str | None], store: Store, entry: ImageEntry) -> list[str]:
+    """What the headers of an image and of its mask say that may surprise whoever drew the mask; one line per note.
+
+    Args:
+        note: says it of a mask image, given the root and the path.
+        store: root of the data set.
+        entry: the image.
+    """
+    of_mask = note(store, entry.annotation) if entry.annotation else None
+    return [*header_notes(store, entry.path), *([of_mask] if of_mask else [])]
+
+
+folder_notes = partial(mask_notes, palette_note)
+marked_notes = partial(mask_notes, lossy_note)
 open_grabcut = partial(open_pairs, Pairs(GRABCUT, "data_GT", "boundary_GT", _read_trimap))
 open_berkeley = partial(open_pairs, Pairs(BERKELEY, "images", "masks", _read_trimap))
 open_davis = partial(open_pairs, Pairs(DAVIS, "img", "gt", _read_any_channel))

@@ -11,21 +11,20 @@ import numpy as np
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.datasets.file_listing import (
     check_layout,
-    files_by_stem,
     is_list_file,
     listed,
     read_annotations,
     read_list,
     split_name,
-    stems_of_split,
-    stray_stems,
 )
+from agg_pipeline.datasets.image_stems import files_by_stem, no_picture, stems_of_split, stray_stems
 from agg_pipeline.datasets.images import check_size, instance_masks, read_image, read_labels
+from agg_pipeline.datasets.names import entries_of, joined
 from agg_pipeline.storage.store import Store
 from schemas.crop import crop_mask
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask, PartMask
-from schemas.words import possible
+from schemas.words import possible, printable
 
 ABOUT = About(
     name="partimagenet",
@@ -66,11 +65,15 @@ def open_partimagenet(store: Store, split: str) -> Dataset:
     images_folder, masks_folder = f"images/{folder}", f"annotations/{folder}"
     images, masks = files_by_stem(store, images_folder), files_by_stem(store, masks_folder)
     if not images:
-        raise UserError(f"{store.url}/{images_folder} has no file")
-    entries = []
-    for stem in stems_of_split(images, split, f"{store.url}/{images_folder}"):
+        raise no_picture(store, images_folder)
+    mask_of = joined(images, masks)
+
+    def entry(stem: str) -> ImageEntry:
         path, size = images[stem]
-        entries.append(listed(stem, path, size, masks[stem][0] if stem in masks else f"{masks_folder}/{stem}.png"))
+        return listed(stem, path, size, mask_of[stem][0] if stem in mask_of else f"{masks_folder}/{stem}.png")
+
+    stems = stems_of_split(images, split, f"{store.url}/{images_folder}")
+    entries = entries_of(stems, entry, lambda stem: images[stem][0])
     marked, digest = read_annotations(store, entries)
     # The names decide labels, and so what another run would make of the same masks.
     digest = hashlib.blake2b(f"{digest}{sorted(names.items())}".encode(), digest_size=16).hexdigest()
@@ -87,9 +90,9 @@ def open_partimagenet(store: Store, split: str) -> Dataset:
 
 def _folder_of(store: Store, stems: list[str]) -> str:
     for split in splits(store):
-        if stems[0] in files_by_stem(store, f"images/{split}"):
+        if joined(stems[:1], files_by_stem(store, f"images/{split}")):
             return split
-    raise UserError(f"no folder of {store.url}/images has an image {stems[0]}")
+    raise UserError(f"no folder of {store.url}/images has an image {printable(stems[0])}")
 
 
 def _class_names(store: Store) -> dict[int, str]:

@@ -13,11 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agg_pipeline.datasets.dataset import About, Dataset
-from agg_pipeline.datasets.file_listing import check_layout, dataset_of_ids, list_files, read_split
+from agg_pipeline.datasets.file_listing import check_layout, list_files, read_split
+from agg_pipeline.datasets.image_stems import dataset_of_ids, found_files
 from agg_pipeline.datasets.images import check_size, read_image
 from agg_pipeline.datasets.matfile import read_mat
+from agg_pipeline.datasets.names import id_problem, text_problem
 from agg_pipeline.datasets.sbd import CATEGORIES
 from agg_pipeline.storage.store import Store
+from schemas import limits
 from schemas.crop import MaskCrop, area, crop_mask, intersection
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask, PartMask
@@ -119,7 +122,7 @@ def open_pascal_part(store: Store, split: str) -> Dataset:
     check_layout(store, ABOUT)
     ids = read_split(store, split, LISTS, flags=True)
     # PASCAL's test images, for example, are listed but have no part annotations.
-    if not store.sizes(ANNOTATION.format(image_id) for image_id in ids):
+    if not found_files(store, [ANNOTATION.format(each) for each in ids if id_problem(each) is None]):
         raise UserError(f"no image of split {split} has a part annotation in {store.url}/Annotations_Part")
     return dataset_of_ids(store, ABOUT, split, ids, "JPEGImages/{}.jpg", ANNOTATION, partial(_read, store), CATEGORIES)
 
@@ -138,14 +141,35 @@ def _read(store: Store, entry: ImageEntry) -> ImageRecord:
 
 
 def _object(number: int, item: Any, size: tuple[int, int], path: str) -> ObjectMask:
-    category = str(np.ravel(item["class"])[0])
+    category = _category(item)
     what = f"{path}: {category} {number}"
     mask = _mask(item["mask"], size, what)
+    published = np.ravel(item["parts"])
+    if len(published) > limits.PARTS_PER_OBJECT:
+        raise ValueError(f"{what} has {len(published):,} parts; the limit is {limits.PARTS_PER_OBJECT:,}")
     parts: list[tuple[str, MaskCrop]] = []
-    for part in np.ravel(item["parts"]):
-        label = str(np.ravel(part["part_name"])[0])
+    for part in published:
+        label = _text(part["part_name"])
         parts.append((label, _mask(part["mask"], size, f"{what}, {label}")))
     return ObjectMask(number, category, mask, nested(parts))
+
+
+def _category(item: Any) -> str:
+    """The class of an object as the set lists it; the files call a diningtable a table."""
+    name = _text(item["class"])
+    if name in CATEGORIES or "class_ind" not in item.dtype.names:
+        return name
+    number = np.ravel(item["class_ind"])[0]
+    return CATEGORIES[int(number) - 1] if number in range(1, len(CATEGORIES) + 1) else name
+
+
+def _text(value: Any) -> str:
+    """A text of a file; ValueError if it cannot be a name."""
+    text = str(np.ravel(value)[0])
+    problem = text_problem(text)
+    if problem is not None:
+        raise ValueError(f"a name {problem}")
+    return text
 
 
 def _mask(values: NDArray[Any], size: tuple[int, int], what: str) -> MaskCrop:

@@ -15,9 +15,10 @@ from agg_pipeline.datasets.file_listing import (
     read_annotations,
     read_split,
     split_name,
-    stray_stems,
 )
+from agg_pipeline.datasets.image_stems import found_files, listed_files, stray_stems
 from agg_pipeline.datasets.images import check_size, ignore_mask, instance_masks, read_image, read_labels
+from agg_pipeline.datasets.names import entries_of, id_problem
 from agg_pipeline.datasets.sbd import CATEGORIES
 from agg_pipeline.storage.store import Store
 from schemas.crop import MaskCrop
@@ -62,15 +63,20 @@ def open_pascal_voc(store: Store, split: str) -> Dataset:
     """
     check_layout(store, ABOUT)
     ids = read_split(store, split, LISTS)
-    sizes = store.sizes(IMAGE.format(image_id) for image_id in ids)
-    classes = store.sizes(CLASSES.format(image_id) for image_id in ids)
+    images = listed_files(store, split, ids, IMAGE)
+    maps = found_files(store, [each.format(image_id) for image_id in images for each in (OBJECTS, CLASSES)])
+
+    def entry(image_id: str) -> ImageEntry:
+        path, size = images.get(image_id, (IMAGE.format(image_id), None))
+        objects, classes = OBJECTS.format(image_id), CLASSES.format(image_id)
+        # The map of classes may be missing.
+        there = maps.get(objects, (objects, 0))[0], maps.get(classes, (None, 0))[0]
+        return listed(image_id, path, size, there)
+
     entries, digest = read_annotations(
         store,
-        [
-            listed(image_id, path, sizes.get(path), (OBJECTS.format(image_id), map_ if map_ in classes else None))
-            for image_id, path, map_ in ((each, IMAGE.format(each), CLASSES.format(each)) for each in ids)
-        ],
-        lambda entry: [path for path in entry.annotation if path is not None],
+        entries_of(ids, entry, IMAGE.format, id_problem),
+        lambda entry: [path for path in entry.annotation or () if path is not None],
     )
     strays = partial(stray_stems, store, "SegmentationObject", "JPEGImages")
     return Dataset(ABOUT, split_name(split), entries, digest, partial(_read, store), CATEGORIES, strays)

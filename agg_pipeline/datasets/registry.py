@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +12,17 @@ from numpy.typing import NDArray
 from agg_pipeline.datasets import coco, generated, paired, partimagenet, pascal_part, pascal_voc, sa1b, sbd
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.datasets.file_listing import ALL
+from agg_pipeline.datasets.image_formats import header_notes
 from agg_pipeline.datasets.images import file_sha256, read_image
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
+from schemas.records import ImageEntry
 from schemas.words import possible
+
+
+def image_notes(store: Store, entry: ImageEntry) -> Sequence[str]:
+    """What the header of an entry's image says that may surprise whoever drew its masks."""
+    return header_notes(store, entry.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +38,7 @@ class KnownDataset:
         pixels: reads an image without its annotations, given the root and the image's path; returns the (H, W, 3)
             uint8 RGB pixels and the sha256 that the image's record has.
         sha256: the same sha256 alone, without decoding the image.
+        notes: says what may surprise whoever drew an image's masks, given the root and the entry; a line per note.
     """
 
     about: About
@@ -39,6 +48,7 @@ class KnownDataset:
     evaluation_split: str
     pixels: Callable[[Store, str], tuple[NDArray[np.uint8], str]] = read_image
     sha256: Callable[[Store, str], str] = file_sha256
+    notes: Callable[[Store, ImageEntry], Sequence[str]] = image_notes
 
     @property
     def built_in(self) -> bool:
@@ -56,14 +66,14 @@ DATASETS: dict[str, KnownDataset] = {
         ),
         KnownDataset(sbd.ABOUT, sbd.splits, sbd.open_sbd, "train", "val"),
         KnownDataset(coco.ABOUT, coco.splits, coco.open_coco, "train2017", "val2017"),
-        KnownDataset(paired.GRABCUT, paired.splits, paired.open_grabcut, ALL, ALL),
-        KnownDataset(paired.BERKELEY, paired.splits, paired.open_berkeley, ALL, ALL),
-        KnownDataset(paired.DAVIS, paired.splits, paired.open_davis, ALL, ALL),
+        KnownDataset(paired.GRABCUT, paired.splits, paired.open_grabcut, ALL, ALL, notes=paired.marked_notes),
+        KnownDataset(paired.BERKELEY, paired.splits, paired.open_berkeley, ALL, ALL, notes=paired.marked_notes),
+        KnownDataset(paired.DAVIS, paired.splits, paired.open_davis, ALL, ALL, notes=paired.marked_notes),
         KnownDataset(pascal_voc.ABOUT, pascal_voc.splits, pascal_voc.open_pascal_voc, "train", "val"),
         KnownDataset(pascal_part.ABOUT, pascal_part.splits, pascal_part.open_pascal_part, "train", "val"),
         KnownDataset(partimagenet.ABOUT, partimagenet.splits, partimagenet.open_partimagenet, "train", "val"),
         KnownDataset(sa1b.ABOUT, sa1b.splits, sa1b.open_sa1b, ALL, sa1b.EVAL),
-        KnownDataset(paired.FOLDER, paired.splits, paired.open_folder, ALL, ALL),
+        KnownDataset(paired.FOLDER, paired.splits, paired.open_folder, ALL, ALL, notes=paired.folder_notes),
     )
 }
 """Every known data set, by name."""
@@ -108,4 +118,6 @@ def open_dataset(name: str, root: str, split: str | None) -> Dataset:
         UserError: the data set or the split is unknown or incomplete.
     """
     known = known_dataset(name)
-    return known.open(root_of(name, root), split or known.default_split)
+    store = root_of(name, root)
+    listed = known.open(store, split or known.default_split)
+    return listed if known.built_in else replace(listed, notes=partial(known.notes, store))

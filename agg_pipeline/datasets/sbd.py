@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agg_pipeline.datasets.dataset import About, Dataset
-from agg_pipeline.datasets.file_listing import check_layout, dataset_of_ids, list_files, read_split
+from agg_pipeline.datasets.file_listing import check_layout, list_files, read_split
+from agg_pipeline.datasets.image_stems import dataset_of_ids
 from agg_pipeline.datasets.images import check_size, instance_masks, read_image
 from agg_pipeline.datasets.matfile import read_mat
 from agg_pipeline.storage.store import Store
@@ -98,7 +99,8 @@ def _instances(store: Store, path: str) -> tuple[NDArray[np.int64], dict[int, st
 def _whole_numbers(values: NDArray[Any]) -> NDArray[np.int64] | None:
     """The values as int64; None if one of them is not a whole number."""
     try:
-        whole = np.asarray(values, np.int64)
+        with np.errstate(invalid="ignore"):  # not a number
+            whole = np.asarray(values, np.int64)
         return whole if np.array_equal(values, whole) else None
     except (TypeError, ValueError, OverflowError):
         return None

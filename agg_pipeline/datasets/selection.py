@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.file_listing import read_list
+from agg_pipeline.datasets.names import joined
 from schemas.errors import UserError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask, PartMask
-from schemas.words import possible
+from schemas.words import possible, printable
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,11 @@ def select(dataset: Dataset, selection: Selection) -> Dataset:
     if selection == Selection():
         return dataset
     excluded = set(read_list(selection.exclude_list)) if selection.exclude_list else set()
-    entries = tuple(entry for entry in dataset.entries if entry.image_id not in excluded)
+    ids = {entry.image_id: entry.image_id for entry in dataset.entries}
+    left_out = set(joined(map(printable, excluded), ids).values())
+    entries = tuple(entry for entry in dataset.entries if entry.image_id not in left_out)
+    if excluded and not left_out:
+        LOG.warning("%s lists no image of %s %s", selection.exclude_list, dataset.name, dataset.split)
     if not entries:
         raise UserError(f"{selection.exclude_list} leaves out every image of {dataset.name} {dataset.split}")
     wanted = frozenset(_class_name(dataset, name) for name in selection.classes)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+
+import numpy as np
+from scipy.ndimage import maximum_filter, minimum_filter
 
 from agg_pipeline.datasets.all_cores import in_all_cores
 from agg_pipeline.datasets.dataset import Dataset
@@ -16,6 +19,8 @@ from schemas.findings import Finding
 from schemas.records import ImageEntry, ImageRecord, ObjectMask
 from schemas.words import plural
 
+FEWEST_BORDER_IDS = 2
+"""So many objects that lie only along the borders of others are taken for an error."""
 MIN_SHARE_INSIDE = 0.5
 """A part with a smaller share of its pixels inside its object is taken for an error; parts are drawn roughly."""
 
@@ -83,15 +88,25 @@ class Counts:
 
 def survey(dataset: Dataset) -> Iterator[ImageFacts]:
     """Read every image of a split, on all cores; yields the facts in the order of the entries."""
-    return in_all_cores(partial(facts_of, dataset.read), dataset.entries)
+    return in_all_cores(partial(facts_of, dataset.read, dataset.notes), dataset.entries, _died)
 
 
-def facts_of(read: Callable[[ImageEntry], ImageRecord], entry: ImageEntry) -> ImageFacts:
+def _died(entry: ImageEntry, how: str) -> ImageFacts:
+    return _unreadable(entry, f"killed_worker: the process that read it did not finish: {how}")
+
+
+def _unreadable(entry: ImageEntry, problem: str) -> ImageFacts:
+    return ImageFacts(entry.path, 0, 0, (), 0, (problem,))
+
+
+def facts_of(
+    read: Callable[[ImageEntry], ImageRecord], notes: Callable[[ImageEntry], Sequence[str]], entry: ImageEntry
+) -> ImageFacts:
     """Read one image; an image that cannot be read has one problem."""
     try:
         record = read(entry)
     except ImageError as error:
-        return ImageFacts(entry.path, 0, 0, (), 0, (f"{error.reason}: {error.detail}",))
+        return _unreadable(entry, f"{error.reason}: {error.detail}")
     return ImageFacts(
         path=entry.path,
         height=record.height,
@@ -101,7 +116,7 @@ def facts_of(read: Callable[[ImageEntry], ImageRecord], entry: ImageEntry) -> Im
             for instance in record.objects
         ),
         ignored=0 if record.ignore is None else area(record.ignore),
-        problems=tuple(_problems(record)),
+        problems=(*notes(entry), *_problems(record)),
     )
 
 
@@ -116,6 +131,33 @@ def _problems(record: ImageRecord) -> Iterator[str]:
         if area(instance.mask) == 0:
             yield f"object {instance.instance_id} has no pixel"
         yield from _part_problems(instance)
+    borders = ids_along_borders(record)
+    if len(borders) >= FEWEST_BORDER_IDS:
+        named = ", ".join(map(str, borders[:3])) + (", ..." if len(borders) > 3 else "")
+        yield (
+            f"{len(borders)} of {len(record.objects)} object ids ({named}) lie only along the borders of others, with "
+            "a lower and a higher id beside every pixel; interpolation leaves such ids: resize masks without it"
+        )
+
+
+def ids_along_borders(record: ImageRecord) -> list[int]:
+    """Ids of objects of which every pixel lies beside a lower and a higher id; the background is 0.
+
+    Resizing a label map with interpolation leaves such ids between its objects, and lossy compression does, too.
+    Returns an empty list if objects overlap, because they are then no label map.
+    """
+    owners = np.zeros((record.height, record.width), np.int64)
+    for instance in record.objects:
+        owners[instance.mask.box.slices][instance.mask.values] = instance.instance_id
+    pixels = sum(area(instance.mask) for instance in record.objects)
+    if len(record.objects) < FEWEST_BORDER_IDS or pixels != np.count_nonzero(owners):
+        return []
+    between = (minimum_filter(owners, 3) < owners) & (owners < maximum_filter(owners, 3))
+    return [
+        instance.instance_id
+        for instance in record.objects
+        if area(instance.mask) and between[instance.mask.box.slices][instance.mask.values].all()
+    ]
 
 
 def _part_problems(instance: ObjectMask) -> Iterator[str]:

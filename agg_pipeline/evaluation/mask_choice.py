@@ -105,7 +105,12 @@ def _read(tasks: Tasks) -> Generator[ImageMasks, None, None]:
     """The masks of every image of the tasks, read in all cores."""
     # Sent to the processes again and again: without the images.
     task = replace(tasks[0], entries=())
-    return in_all_cores(partial(masks_of, task), _entries(tasks))
+    return in_all_cores(partial(masks_of, task), _entries(tasks), _died)
+
+
+def _died(entry: ImageEntry, how: str) -> ImageMasks:
+    """The masks of an image that killed the process that read it: none, and a reject."""
+    return ImageMasks((), (Reject(entry.image_id, None, None, "load", "killed_worker", f"while it was read, {how}"),))
 
 
 def masks_of(task: ShardTask[EvaluationConfig], entry: ImageEntry) -> ImageMasks:

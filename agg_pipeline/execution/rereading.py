@@ -40,7 +40,7 @@ def changed_rejects(store: Store, tasks: Sequence[ShardTask[Any]], sidecars: Map
                 entries.append(entry)
     if not entries:
         return set()
-    found = in_all_cores(partial(_reason, tasks[0]), entries)
+    found = in_all_cores(partial(_reason, tasks[0]), entries, _killed)
     return {shard for (shard, old), new in zip(before, found, strict=True) if new != old}
 
 
@@ -57,6 +57,10 @@ def _unread(store: Store, shard: int, sidecar: Json) -> dict[str, str]:
         for row in rows
         if row["reason"] in READING_REASONS and row["instance_id"] is None
     }
+
+
+def _killed(_entry: ImageEntry, _how: str) -> str:
+    return "killed_worker"
 
 
 def _reason(task: ShardTask[Any], entry: ImageEntry) -> str | None:

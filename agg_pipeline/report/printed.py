@@ -6,6 +6,8 @@ import io
 import logging
 from typing import TYPE_CHECKING
 
+from schemas.words import printable_lines
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
@@ -17,8 +19,9 @@ LOG_WIDTH = 160
 
 def say(line: str) -> None:
     """Print a line, and log it."""
-    print(line, flush=True)
-    logging.getLogger(PRINTED).info(line)
+    shown = printable_lines(line)
+    print(shown, flush=True)
+    logging.getLogger(PRINTED).info("%s", shown)
 
 
 def show(console: Console, content: RenderableType) -> None:
@@ -26,9 +29,12 @@ def show(console: Console, content: RenderableType) -> None:
 
     Args:
         console: where it is printed.
-        content: a table, or a text; markup in a string is not read.
+        content: a table of printable cells, or a text; markup in a string is not read.
     """
     from rich.console import Console
+
+    if isinstance(content, str):
+        content = printable_lines(content)
 
     # The terminal breaks a line that is too long; a file keeps it whole.
     console.print(content, markup=False, soft_wrap=isinstance(content, str))

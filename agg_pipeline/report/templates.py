@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-from schemas.words import plural, speed
+from schemas.words import plural, printable_lines, speed
 
 
 @cache
@@ -17,9 +18,15 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         autoescape=True,
+        finalize=_shown,
     )
     environment.globals.update(number=_grouped, plural=plural, speed=speed)
     return environment
+
+
+def _shown(value: object) -> object:
+    """A value as it is shown: a text of somebody else could turn the order of letters round, or cannot be encoded."""
+    return printable_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _grouped(number: int) -> str:
@@ -32,7 +39,7 @@ def filled(template: str, **values: object) -> str:
 
     Args:
         template: file name of the template.
-        values: values by name; they are escaped.
+        values: values by name; they are escaped, and shown as ``printable``.
 
     Raises:
         jinja2.UndefinedError: a value is missing.

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from agg_pipeline.report.printed import show
 from schemas.findings import Finding
-from schemas.words import plural
+from schemas.words import plural, printable
 
 Column = tuple[str, ...]
 """The name of a column and its cells."""
@@ -48,8 +48,9 @@ def print_rows(
     """
     console = wide_console()
     # rich would wrap the title to the table's width.
-    show(console, Text(title, style="bold"))
-    columns: list[Column] = list(zip(head, *rows, strict=True))
+    show(console, Text(printable(title), style="bold"))
+    lines = [[printable(cell) for cell in line] for line in (head, *rows)]
+    columns: list[Column] = list(zip(*lines, strict=True))
     if _width(columns) <= console.width:
         _print_block(console, columns, rules)
         return
@@ -105,5 +106,5 @@ def print_findings(findings: Sequence[Finding], all_well: str) -> None:
     for name in ("where", "what"):
         table.add_column(name, overflow="fold")
     for finding in findings[:SHOWN_FINDINGS]:
-        table.add_row(Text(finding.where), Text(finding.what))
+        table.add_row(Text(printable(finding.where)), Text(printable(finding.what)))
     show(wide_console(), table)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from schemas.words import plural
+from schemas.words import plural, printable
 
 FEWEST_IMAGES = 5
 """An interval is shown for at least this number of images: resamples of fewer say nothing about other images."""
@@ -68,8 +68,8 @@ def markdown(tables: Sequence[Table]) -> str:
 
 def _markdown(table: Table) -> str:
     lines = [table.head, ("---", *("---:" for _ in table.head[1:])), *table.rows]
-    shown = ("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
-    return "\n".join((f"**{table.title}**", "", *shown, ""))
+    shown = ("| " + " | ".join(printable(cell).replace("|", r"\|") for cell in line) + " |" for line in lines)
+    return "\n".join((f"**{printable(table.title)}**", "", *shown, ""))
 
 
 def latex(tables: Sequence[Table]) -> str:
@@ -98,4 +98,4 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
+    return "".join(_LATEX.get(character, character) for character in printable(text))

@@ -62,7 +62,7 @@ def scale(source: Path, out: Path, factor: int) -> None:
     for folder, how in ways.items():
         (out / folder / "val").mkdir(parents=True)
         for path in sorted((source / folder / "val").iterdir()):
-            image = Image.open(path)
+            image = Image.open(path, formats=("JPEG", "PNG"))
             # The quality is that of JPEG; PNG has none.
             resized = image.resize((factor * image.width, factor * image.height), how)
             resized.save(out / folder / "val" / path.name, **({"quality": 95} if path.suffix == ".jpg" else {}))

@@ -1,6 +1,7 @@
 """Options that are made from a configuration, and what overrides what."""
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import cloup
@@ -11,6 +12,7 @@ from agg_pipeline.cli.config_options import (
     config_options,
     configured,
     default_text,
+    read_toml,
     recipes,
     resolve,
     resolve_recipe,
@@ -18,6 +20,7 @@ from agg_pipeline.cli.config_options import (
 from agg_pipeline.cli.option_groups import gathered, given, options_of
 from agg_pipeline.cli.study import read_config
 from docs.configuration import PAGE, page
+from schemas import limits
 from schemas.canonical import content_hash
 from schemas.config import EVALUATION_PRESETS, PRESETS
 from schemas.errors import UserError
@@ -228,3 +231,36 @@ def test_defaults_in_toml_are_written_as_in_toml():
 def test_the_reference_of_the_configuration_is_what_the_script_writes():
     assert PAGE.read_text(encoding="utf-8") == page(), "run python -m docs.configuration"
     assert page().count("| `lr` |") == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_file_may_be_of_any_editor(tmp_path, encoding):
+    path = tmp_path / "mine.toml"
+    path.write_bytes("# caf\u00e9\r\n[loop]\r\nrounds = 1\r\n".encode(encoding))
+    assert read_toml(path) == {"loop": {"rounds": 1}}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"a = " + b"[" * 100_000, "is not TOML: it is nested too deep"),
+        (b"a = " + b"1" * 5000, "is not TOML: Exceeds the limit"),
+        (b"a = '\xe9'", "is not TOML: 'utf-8' codec can't decode byte 0xe9"),
+        (b"\xff\xfea", "is not TOML: 'utf-16-le' codec can't decode byte 0x61"),
+        (b"a = 1\0", "is not TOML: "),
+    ],
+    ids=["deep", "digits", "Latin-1", "half a character", "NUL"],
+)
+def test_hostile_file_is_one_line(tmp_path, content, said):
+    path = tmp_path / "mine.toml"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as error:
+        read_toml(path)
+    assert str(error.value).startswith(f"configuration file {path} {said}")
+    assert "\n" not in str(error.value)
+
+
+def test_file_without_end_is_one_line(monkeypatch):
+    monkeypatch.setattr(limits, "LIST_FILE_BYTES", 1000)
+    with pytest.raises(UserError, match="configuration file /dev/zero has more than 1,000 bytes"):
+        read_toml(Path("/dev/zero"))

@@ -187,6 +187,20 @@ def test_inspect_takes_classes_and_an_exclude_list(animals, tmp_path):
     assert error == f"{listed} leaves out every image of pascal_part train"
 
 
+def test_inspect_tells_options_that_match_nothing(animals, tmp_path):
+    out, listed = tmp_path / "page.html", tmp_path / "others.txt"
+    listed.write_text("x\n")
+    unmatched = ("--class", "dog", "--class", "cow", "--skip-class", "cat", "--exclude-list", listed)
+    result = invoke("data", "inspect", "pascal_part", animals, *unmatched, "--out", out)
+    assert result.code == 0
+    assert result.stderr.splitlines() == [
+        f"WARNING: {listed} lists no image of pascal_part train",
+        f"WARNING: {listed} lists no image of pascal_part val",
+        "note: --class cow matches no mask",
+        "note: --skip-class cat matches no mask",
+    ]
+
+
 def test_inspect_takes_the_built_in_set_without_a_folder(tmp_path, monkeypatch):
     monkeypatch.setitem(SPLITS, "val", (100_000, 3))
     rows, _ = inspected(tmp_path, "demo", "--split", "val", "--images", 1)
@@ -415,3 +429,62 @@ def test_page_that_cannot_be_written_is_one_line(folder):
     result = invoke("data", "inspect", "folder", folder, "--out", folder / "images" / "0.jpg" / "data.html")
     assert result.code == 2
     assert "cannot write" in error_of(result)
+
+
+HOSTILE = ("<svg onload=alert(1)>", "a\u202egnp.exe", "b\x1b[31mred\x07", "c\nd", "caf\udce9", "[bold]x")
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    """A folder set with names of files that want to be more than names."""
+    root = tmp_path / "mine"
+    for name in HOSTILE:
+        write_photo(root / "images" / f"{name}.jpg", *SHAPE)
+        write_palette(root / "masks" / f"{name}.png", box(1, 1, 5, 5) * 1)
+    write_photo(root / "images" / "e\x1b]0;title\x07.jpg", *SHAPE)
+    write_palette(root / "masks" / "f\x1b[2J.png", box(1, 1, 5, 5) * 1)
+    return root
+
+
+def is_plain(text):
+    """Whether a text has nothing that a terminal or a browser would obey."""
+    return all(char == "\n" or (char.isprintable() or char in "\u2009 ") for char in text)
+
+
+def test_names_of_files_do_not_reach_the_terminal_as_they_are(hostile):
+    result = invoke("data", "check", "folder", hostile)
+    assert (result.code, result.stderr) == (1, "")
+    assert is_plain(result.stdout)
+    for shown in ("caf\\xe9.jpg", "b\\x1b[31mred\\x07.jpg", "c\\nd.jpg", "e\\x1b]0;title\\x07.jpg", "f\\x1b[2J.png"):
+        assert shown in result.stdout
+    # The other names are used.
+    assert result.stdout.count("unreadable_image") == 4
+    missing = invoke("data", "check", "folder", f"{hostile}/\x1b[31mred")
+    assert is_plain(missing.stderr)
+    assert "\\x1b[31mred does not exist" in missing.stderr
+
+
+def test_names_of_files_do_not_reach_the_page_as_they_are(hostile, tmp_path):
+    out = tmp_path / "page.html"
+    result = invoke("data", "inspect", "folder", hostile, "--out", out)
+    assert result.code == 0
+    text = out.read_text(encoding="utf-8")
+    assert is_plain(text)
+    assert "<svg onload" not in text
+    for shown in ("&lt;svg onload=alert(1)&gt;", "a\\u202egnp.exe", "caf\\xe9", "[bold]x"):
+        assert shown in text
+
+
+def test_class_names_with_control_characters_stay_in_their_place(tmp_path):
+    names = {1: "Dog\x1b[31m Head", 2: "Dog \u202eliaT", 3: "<img src=x onerror=alert(1)>"}
+    write_class_names(tmp_path, names)
+    write_photo(tmp_path / "images" / "val" / "a.jpg", *SHAPE)
+    labels = np.full(SHAPE, 40, np.uint8)
+    labels[1:5, 1:5], labels[6:9, 1:5], labels[10:15, 1:5] = 1, 2, 3
+    write_pixels(tmp_path / "annotations" / "val" / "a.png", labels)
+    out = tmp_path / "page.html"
+    result = invoke("data", "inspect", "partimagenet", tmp_path, "--out", out)
+    assert result.code == 0
+    assert is_plain(result.stdout)
+    assert is_plain(out.read_text(encoding="utf-8"))
+    assert "<img src=x" not in out.read_text(encoding="utf-8")

@@ -142,3 +142,14 @@ def test_it_imports_neither_torch_nor_dask():
     code = "import agg_pipeline.cli.run_log, sys; print({'torch', 'dask', 'distributed'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_control_characters_are_shown_in_the_log_and_on_stderr(tmp_path, capsys):
+    hostile = "caf\udce9 \x1b[31mred\u202e"
+    show_messages(0)
+    with run_log(str(tmp_path / "out")) as log:
+        log.begin()
+        SAYS.warning("%s", hostile)
+    shown = "caf\\xe9 \\x1b[31mred\\u202e"
+    assert capsys.readouterr().err == f"WARNING: {shown}\n"
+    assert f"WARNING {shown}\n" in (tmp_path / "out" / LOG).read_text(encoding="utf-8")

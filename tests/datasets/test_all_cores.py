@@ -12,6 +12,7 @@ import pytest
 
 from agg_pipeline.datasets import all_cores
 from agg_pipeline.datasets.all_cores import in_all_cores
+from schemas import limits
 from schemas.errors import UserError
 
 
@@ -25,40 +26,54 @@ def fails_at_nine(item):
     return item
 
 
-def dies_at_nine(item):
-    if item == 9:
+def dies(item):
+    """Item 1 and 9 exit, 10 is killed, 14 takes too long."""
+    if item in (1, 9):
         os._exit(1)
+    if item == 10:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if item == 14:
+        os.kill(os.getpid(), signal.SIGALRM)
     return item
+
+
+def told(item, how):
+    return f"{item}: {how}"
 
 
 @pytest.fixture
 def few(monkeypatch):
-    """Two items in this process, and the rest by twos in others."""
+    """Two items in a copy of this process, and the rest by twos in others."""
     monkeypatch.setattr(all_cores, "FEW", 2)
     monkeypatch.setattr(all_cores, "CHUNK", 2)
 
 
 @pytest.mark.usefixtures("few")
 def test_results_are_in_the_order_of_the_items_and_from_other_processes():
-    found = list(in_all_cores(process_of, range(31)))
+    found = list(in_all_cores(process_of, range(31), told))
     assert [item for item, _ in found] == list(range(31))
     processes = [process for _, process in found]
-    assert processes[:2] == [os.getpid()] * 2
-    assert os.getpid() not in processes[2:]
+    assert processes[0] == processes[1]
+    assert processes[0] not in processes[2:]
+    assert os.getpid() not in processes
     assert len(set(processes)) <= 1 + os.cpu_count()
     assert multiprocessing.active_children() == []
 
 
-def test_few_items_need_no_other_process():
-    assert list(in_all_cores(process_of, range(64))) == [(item, os.getpid()) for item in range(64)]
-    assert list(in_all_cores(process_of, [])) == []
+def test_few_items_need_one_process():
+    found = list(in_all_cores(process_of, range(64), told))
+    assert [item for item, _ in found] == list(range(64))
+    assert len({process for _, process in found} - {os.getpid()}) == 1
+    assert list(in_all_cores(process_of, [], told)) == []
+    assert multiprocessing.active_children() == []
 
 
 @pytest.mark.usefixtures("few")
 def test_processes_are_started_when_they_are_needed_and_end_when_they_are_not():
-    found = in_all_cores(process_of, range(1000))
-    assert [next(found)[0], next(found)[0]] == [0, 1]
+    found = in_all_cores(process_of, range(1000), told)
     assert multiprocessing.active_children() == []
+    assert [next(found)[0], next(found)[0]] == [0, 1]
+    assert len(multiprocessing.active_children()) == 1
     assert next(found)[0] == 2
     assert multiprocessing.active_children()
     found.close()
@@ -67,18 +82,54 @@ def test_processes_are_started_when_they_are_needed_and_end_when_they_are_not():
 
 @pytest.mark.usefixtures("few")
 def test_exception_of_the_function_is_raised_in_its_place():
-    found = in_all_cores(fails_at_nine, range(20))
+    found = in_all_cores(fails_at_nine, range(20), told)
     assert [next(found) for _ in range(8)] == list(range(8))
     with pytest.raises(ValueError, match="nine"):
         list(found)
     assert multiprocessing.active_children() == []
 
 
-@pytest.mark.usefixtures("few")
-def test_process_that_dies_is_one_line():
-    with pytest.raises(UserError, match="a process that read images died"):
-        list(in_all_cores(dies_at_nine, range(20)))
+@pytest.mark.parametrize("few_items", [2, 64])
+def test_item_that_kills_its_process_costs_only_itself(monkeypatch, few_items):
+    monkeypatch.setattr(all_cores, "FEW", few_items)
+    monkeypatch.setattr(all_cores, "CHUNK", 2)
+    found = list(in_all_cores(dies, range(20), told))
+    assert found == [
+        *(0, "1: it died", *range(2, 9), "9: it died", "10: it was killed by SIGKILL", 11, 12, 13),
+        *("14: it took more than 600 seconds", *range(15, 20)),
+    ]
     assert multiprocessing.active_children() == []
+
+
+def sleeps(_item):
+    time.sleep(60)
+
+
+def test_item_that_takes_too_long_is_ended(monkeypatch):
+    monkeypatch.setattr(limits, "ITEM_SECONDS", 1)
+    assert list(in_all_cores(sleeps, [7], told)) == ["7: it took more than 1 seconds"]
+
+
+def test_machine_on_which_every_process_dies_is_one_line():
+    with pytest.raises(UserError, match="processes that read images die one after the other; is there enough mem"):
+        list(in_all_cores(os._exit, [1] * 40, told))
+    assert multiprocessing.active_children() == []
+
+
+def ends(item):
+    raise EOFError(f"end of {item}")
+
+
+@pytest.mark.usefixtures("few")
+def test_end_of_a_file_is_no_death():
+    with pytest.raises(EOFError, match="end of 0"):
+        list(in_all_cores(ends, range(20), told))
+
+
+@pytest.mark.usefixtures("few")
+def test_exception_that_cannot_be_sent_is_raised_all_the_same():
+    with pytest.raises(Exception, match="pickle"):
+        list(in_all_cores(lambda item: lambda: item, [1], told))
 
 
 LONG = """
@@ -86,7 +137,7 @@ import time
 from agg_pipeline.datasets.all_cores import in_all_cores
 if __name__ == "__main__":
     try:
-        list(in_all_cores(time.sleep, [0.0] * 64 + [0.05] * 10_000))
+        list(in_all_cores(time.sleep, [0.0] * 64 + [0.05] * 10_000, str))
     except KeyboardInterrupt:
         raise SystemExit("stopped")
 """

@@ -2,7 +2,8 @@
 
 import pytest
 
-from agg_pipeline.datasets.file_listing import files_by_stem, read_list, read_split, split_name
+from agg_pipeline.datasets.file_listing import read_list, read_split, split_name
+from agg_pipeline.datasets.image_stems import files_by_stem
 from agg_pipeline.datasets.registry import DATASETS, known_dataset, open_dataset
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
@@ -137,9 +138,39 @@ def test_broken_list_is_refused(tmp_path, content, said):
         read_split(store_of(tmp_path, content), "val")
 
 
-def test_list_that_is_not_text_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"val\.txt is not a text file; it lists one image id per line"):
-        read_split(store_of(tmp_path, "a\n", "utf-16"), "val")
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_list_may_be_utf_16_with_its_mark(tmp_path, encoding, end):
+    # As PowerShell writes it.
+    mark = "" if encoding == "utf-16" else "\ufeff"
+    store = store_of(tmp_path, f"{mark}b{end}caf\u00e9{end}", encoding)
+    assert read_split(store, "val") == ["b", "caf\u00e9"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("a\nb\n".encode("utf-16-le"), "is not a text file in UTF-8; it lists one image id per line"),
+        ("caf\u00e9\n\u00fc\n".encode("latin-1"), "is not a text file in UTF-8; it lists one image id per line"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "is not a text file in UTF-8; it lists one image id per line"),
+        (b"\xff\xfe\xfa\n\0", "is not a text file; it lists one image id per line"),
+        (b"a -1\n b -1\n", r"lists no image: every line ends with -1"),
+    ],
+    ids=["UTF-16 without its mark", "Latin-1", "picture", "half a character", "flags"],
+)
+def test_list_that_is_not_text_is_refused(tmp_path, content, said):
+    (tmp_path / "val.txt").write_bytes(content)
+    with pytest.raises(UserError, match=rf"val\.txt {said}$"):
+        read_split(Store(str(tmp_path)), "val", flags=True)
+
+
+def test_only_ends_of_lines_end_an_id(tmp_path):
+    assert read_split(store_of(tmp_path, "a\u2028b\nc\u00a0d\ne\x1cf\n g\n"), "val") == [
+        "a\u2028b",
+        "c\u00a0d",
+        "e\x1cf",
+        "g",
+    ]
 
 
 def test_list_file_that_does_not_exist_is_named(tmp_path):

@@ -205,6 +205,13 @@ def test_sparse_ids_without_background():
     assert_masks(np.array([[70_000, 80_000, 80_000], [70_000, 70_000, 80_000]], np.int64))
 
 
+def test_noise_is_no_label_map():
+    with pytest.raises(ImageError, match="65,536 instance ids; images have up to 65,535 objects") as error:
+        instance_masks(np.arange(1, 65_537).reshape(256, 256) * 3)
+    assert error.value.reason == "unreadable_annotation"
+    assert len(instance_masks(np.arange(1, 257).reshape(16, 16) * 70_000)) == 256
+
+
 def test_negative_labels_are_an_image_error():
     with pytest.raises(ImageError, match="-1, below 0"):
         instance_masks(np.array([[-1, 3, 3], [0, -1, 3]], np.int32))

@@ -10,7 +10,9 @@ from scipy.io import loadmat, savemat
 
 from agg_pipeline.datasets.pascal_part import NESTED, nested, part_name, splits
 from agg_pipeline.datasets.registry import open_dataset
+from agg_pipeline.datasets.selection import Selection, select
 from agg_pipeline.storage.store import Store
+from schemas import limits
 from schemas.crop import crop_mask
 from schemas.errors import ImageError, UserError
 from tests.datasets.writers import square, write_anno, write_mat_73, write_photo
@@ -318,3 +320,34 @@ def test_real_eyes_lie_in_heads(shared):
     ]
     assert len(eyes) > 5
     assert set(eyes) == {"head"}
+
+
+def test_published_table_is_a_diningtable(root):
+    # The annotations call class 11 a table, PASCAL's list a diningtable.
+    write_anno(annotation_of(root), [("table", 11, DOG, []), ("dog", 11, BOAT, []), ("lamp", 21, BOAT, [])])
+    dataset = open_dataset("pascal_part", str(root), "val")
+    assert [each.category for each in dataset.read(dataset.entries[0]).objects] == ["diningtable", "dog", "lamp"]
+    for chosen in (Selection(classes=("diningtable",)), Selection(classes=("10",))):
+        (instance,) = select(dataset, chosen).read(dataset.entries[0]).objects
+        np.testing.assert_array_equal(instance.mask.full(), DOG)
+    skipped = select(dataset, Selection(skip_classes=("diningtable",))).read(dataset.entries[0])
+    assert [each.category for each in skipped.objects] == ["dog", "lamp"]
+    with pytest.raises(UserError, match=r"pascal_part has no class 'table'; possible: .*, diningtable, "):
+        select(dataset, Selection(classes=("table",)))
+
+
+@pytest.mark.parametrize(
+    ("objects", "what"),
+    [
+        ([("dog\x1b[31m", 21, DOG, [])], "a name has a control character"),
+        ([("x" * 5000, 21, DOG, [])], "a name has 5,000 characters"),
+        ([("dog", 12, DOG, [("a\nb", DOG)])], "a name has a control character"),
+        ([("dog", 12, DOG, [("eye", DOG)] * 5)], "dog 1 has 5 parts; the limit is 4"),
+    ],
+)
+def test_names_and_parts_without_limit_are_refused(root, monkeypatch, objects, what):
+    monkeypatch.setattr(limits, "PARTS_PER_OBJECT", 4)
+    write_anno(annotation_of(root), objects)
+    with pytest.raises(ImageError, match=what) as error:
+        record_of(root)
+    assert error.value.reason == "unreadable_annotation"

@@ -268,7 +268,7 @@ class Bytes:
     def __init__(self, content):
         self.content = content
 
-    def read(self, _):
+    def read_listed(self, _path, _limit):
         return self.content
 
 

@@ -59,6 +59,25 @@ def test_images_of_an_exclude_list_are_left_out(animals, tmp_path):
     assert found(chosen) == found(animals)
 
 
+def test_exclude_list_that_matches_nothing_is_told(animals, tmp_path, caplog):
+    listed = tmp_path / "train.txt"
+    listed.write_text("x\ny\n")
+    assert len(select(animals, Selection(exclude_list=str(listed))).entries) == 3
+    assert [record.getMessage() for record in caplog.records] == [f"{listed} lists no image of pascal_part val"]
+    listed.write_text("x\n1\n")
+    caplog.clear()
+    assert len(select(animals, Selection(exclude_list=str(listed))).entries) == 2
+    assert caplog.records == []
+
+
+def test_exclude_list_finds_names_that_are_written_in_another_way(animals, tmp_path):
+    listed = tmp_path / "train.txt"
+    listed.write_bytes("caf\u00e9\n".encode() + b"a\xff\n1\n")
+    entries = [replace(animals.entries[0], image_id=name) for name in ("1", "a\\xff", "cafe\u0301", "cafe")]
+    chosen = select(replace(animals, entries=tuple(entries)), Selection(exclude_list=str(listed)))
+    assert [entry.image_id for entry in chosen.entries] == ["cafe"]
+
+
 def test_exclude_list_that_leaves_no_image_is_refused(animals, tmp_path):
     listed = tmp_path / "train.txt"
     listed.write_text("1\n2\n3\n")

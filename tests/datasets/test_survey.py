@@ -1,13 +1,16 @@
 """Surveying images: what they hold, and every kind of problem that a check finds."""
 
+import os
+import signal
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from agg_pipeline.datasets import all_cores
-from agg_pipeline.datasets.dataset import Dataset
+from agg_pipeline.datasets.dataset import Dataset, no_strays
 from agg_pipeline.datasets.generated import ABOUT
 from agg_pipeline.datasets.parts import part_class
 from agg_pipeline.datasets.registry import open_dataset
@@ -94,6 +97,25 @@ def test_image_that_cannot_be_read_is_found_and_the_others_are_still_looked_at()
     ]
 
 
+def dies(entry):
+    """Reads an image, or is killed as by a broken file that crashes its decoder."""
+    if entry.annotation == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return ImageRecord(entry.image_id, entry.path, "", "", np.zeros((*SHAPE, 3), np.uint8), ())
+
+
+@pytest.mark.parametrize("few", [0, 64])
+def test_image_that_kills_its_reader_is_one_finding(monkeypatch, few):
+    monkeypatch.setattr(all_cores, "FEW", few)
+    dataset = replace(dataset_of([], [], [], []), reader=dies, strays=no_strays)
+    (finding,) = check(dataset)
+    assert (finding.where, finding.what) == (
+        "images/1.jpg",
+        "killed_worker: the process that read it did not finish: it was killed by SIGKILL",
+    )
+    assert counted(list(survey(dataset))).unreadable == 1
+
+
 def test_strays_are_found_after_the_images():
     dataset = dataset_of([ObjectMask(1, None, EMPTY)], strays=("masks/x.png belongs to no image in images",))
     assert [finding.what for finding in check(dataset)] == [
@@ -159,7 +181,8 @@ def test_every_broken_file_of_a_folder_is_found(folder):
     whats = [what for _, what in found]
     assert whats[0].startswith("unreadable_image: images/0.jpg: ")
     assert whats[1] == "unreadable_annotation: masks has no mask for images/1.jpg"
-    assert whats[2] == "size_mismatch: masks/2.png is 30x20, its image 20x30 (rows x columns)"
+    swapped = "its image 20x30 (rows x columns); height and width are swapped"
+    assert whats[2] == f"size_mismatch: masks/2.png is 30x20, {swapped}"
     assert whats[3] == "unreadable_annotation: masks/3.png has colours; ids are grey levels or palette indices"
     assert whats[4] == "masks/9.png belongs to no image in images"
 

@@ -1,6 +1,7 @@
 """Which masks are evaluated where not all are: the sample, the first ones, and how images are read for them."""
 
 import dataclasses
+import os
 
 import pytest
 
@@ -83,22 +84,43 @@ def test_several_processes_choose_the_same(request):
     assert [task.limit for task in alone[1]] == [7, 4, 1]
 
 
-def counting(dataset):
-    """The data set, and the list of the images that it is asked for."""
-    asked = []
-    return dataclasses.replace(dataset, reader=lambda entry: asked.append(entry.image_id) or dataset.read(entry)), asked
+def counting(dataset, path):
+    """The data set, which writes the images that it is asked for into a file: they are read in other processes."""
+    path.touch()
+
+    def read(entry):
+        with path.open("a") as file:
+            file.write(entry.image_id)
+        return dataset.read(entry)
+
+    return dataclasses.replace(dataset, reader=read)
 
 
-def test_only_the_images_of_the_first_masks_are_read():
-    dataset, asked = counting(dataset_of(*"abcdefgh"))
+def test_only_the_images_of_the_first_masks_are_read(tmp_path):
+    dataset = counting(dataset_of(*"abcdefgh"), tmp_path / "asked")
     assert len(limited(tasks_of(dataset, CONFIG, 2, None), 4)) == 1
-    assert asked == ["a", "b"]
+    assert (tmp_path / "asked").read_text() == "ab"
 
 
-def test_sample_reads_every_image_once():
-    dataset, asked = counting(dataset_of(*"abcdefgh"))
+def test_sample_reads_every_image_once(tmp_path):
+    dataset = counting(dataset_of(*"abcdefgh"), tmp_path / "asked")
     sampled(dataset, tasks_of(dataset, CONFIG, 3, None), override(CONFIG, {"sample": 1}))
-    assert asked == list("abcdefgh")
+    assert (tmp_path / "asked").read_text() == "abcdefgh"
+
+
+def kills(entry):
+    if entry.image_id == "b":
+        os._exit(1)
+    return dataset_of("a", "b", "c").read(entry)
+
+
+def test_image_that_kills_the_process_that_reads_it_has_no_mask_to_choose():
+    dataset = dataclasses.replace(dataset_of(*"abc"), reader=kills)
+    tasks = tasks_of(dataset, CONFIG, 3, None)
+    (task,) = sampled(dataset, tasks, override(CONFIG, {"sample": 100}))
+    assert {target_id.partition(":")[0] for target_id in task.chosen} == {"a", "c"}
+    # It stays in the task, whose worker makes a reject of it.
+    assert [entry.image_id for entry in task.entries] == ["a", "b", "c"]
 
 
 def test_masks_of_an_image_that_cannot_be_read():
@@ -125,15 +147,15 @@ def test_nothing_to_draw_from_says_why():
 
 @pytest.mark.parametrize(("config", "limit"), [(override(CONFIG, {"sample": 1}), None), (CONFIG, 1)])
 def test_no_image_is_read_for_a_folder_that_another_run_owns(tmp_path, config, limit):
-    dataset, asked = counting(dataset_of("a", "b"))
+    dataset = counting(dataset_of("a", "b"), tmp_path / "asked")
     quiet = Progress()
     with owned(Store(str(tmp_path / "run"))), pytest.raises(UserError, match="is being written by another run"):
         run(dataset, str(default_checkpoint()), "", config, limit, RunOptions(str(tmp_path)), quiet)
-    assert asked == []
+    assert (tmp_path / "asked").read_text() == ""
 
 
 def test_no_image_is_read_for_a_folder_that_holds_another_run(tmp_path):
-    dataset, asked = counting(dataset_of("a", "b"))
+    dataset = counting(dataset_of("a", "b"), tmp_path / "asked")
     quiet = Progress()
     store = Store(str(tmp_path / "run"))
     sidecar = dict.fromkeys(("config_hash", "images", "masks", "whole", "noc")) | {"shard": 0, "files": {}}
@@ -143,4 +165,4 @@ def test_no_image_is_read_for_a_folder_that_holds_another_run(tmp_path):
     config = override(CONFIG, {"sample": 1})
     with pytest.raises(UserError, match=r'holds another run.*; dataset.name: "other" -> "toy"'):
         run(dataset, str(default_checkpoint()), "", config, None, RunOptions(str(tmp_path)), quiet)
-    assert asked == []
+    assert (tmp_path / "asked").read_text() == ""

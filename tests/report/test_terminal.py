@@ -2,7 +2,7 @@
 
 import pytest
 
-from agg_pipeline.report.printed import show
+from agg_pipeline.report.printed import say, show
 from agg_pipeline.report.terminal import FILE_WIDTH, print_findings, print_rows, wide_console
 from schemas.findings import Finding
 
@@ -75,3 +75,17 @@ def test_a_table_of_one_column_stays_as_it_is(capsys, monkeypatch):
     lines = printed(capsys, monkeypatch, 40, ("where",), [("a" * 60,), ("b",)])
     assert max(map(len, lines)) <= 40
     assert sum(line.count("a") for line in lines) == 60
+
+
+def test_control_characters_of_others_are_shown_not_obeyed(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    hostile = "a\x1b[31mb\u202ec\udce9"
+    print_rows(hostile, ("name", hostile), [(hostile, "1 2"), ("line\nbreak", hostile)])
+    print_findings([Finding(hostile, hostile)], "")
+    print_findings([], hostile)
+    say(hostile)
+    show(wide_console(), hostile)
+    shown = capsys.readouterr().out
+    assert shown.count("a\\x1b[31mb\\u202ec\\xe9") == 9
+    assert "line\\nbreak" in shown
+    assert not set(shown) & set("\x1b\u202e\udce9")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas.words import duration, plural, possible, printable, probably, speed
+from schemas.words import duration, plural, possible, printable, printable_lines, probably, speed
 
 
 def test_a_count_and_its_noun():
@@ -59,7 +59,17 @@ def test_what_is_possible_is_listed_in_its_order():
         ("caf\udce9.jpg", "caf\\xe9.jpg"),
         ("\ud800", "\\ud800"),
         ("a\u2028b\u202ec\u200b", "a\\u2028b\\u202ec\\u200b"),
+        ("\u2066a\u2069\ufeff", "\\u2066a\\u2069\\ufeff"),
+        # Spaces and joiners that languages need.
+        (
+            "\u65e5\u3000\u672c 10\u00a0m 1\u2009000 \u0645\u06cc\u200c\u062e",
+            "\u65e5\u3000\u672c 10\u00a0m 1\u2009000 \u0645\u06cc\u200c\u062e",
+        ),
     ],
 )
 def test_control_characters_are_shown_as_escapes(text, shown):
     assert printable(text) == shown
+
+
+def test_lines_stay_lines():
+    assert printable_lines("a\x1b[1m\nb\r\n") == "a\\x1b[1m\nb\\r\n"

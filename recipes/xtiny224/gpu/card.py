@@ -116,7 +116,7 @@ def _images(files: bytes, lengths: Sequence[int]) -> NDArray[np.uint8]:
 
     def decode(number: int) -> NDArray[np.uint8]:
         file = files[ends[number] - lengths[number] : ends[number]]
-        return np.array(Image.open(io.BytesIO(file)).convert("RGB"))
+        return np.array(Image.open(io.BytesIO(file), formats=("WEBP",)).convert("RGB"))
 
     with ThreadPoolExecutor(16) as pool:
         return np.stack(list(pool.map(decode, range(len(ends)))))

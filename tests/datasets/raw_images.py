@@ -1,0 +1,58 @@
+"""Image files written by hand, bit by bit: those that Pillow does not write."""
+
+import struct
+import zlib
+
+import numpy as np
+
+
+def packed(values, bits):
+    """The rows of an (H, W) array with so many bits per number, as bytes; W numbers fill whole bytes."""
+    if bits == 16:
+        return values.astype(">u2").tobytes()
+    shifts = np.arange(bits - 1, -1, -1)
+    return np.packbits((values[..., None] >> shifts & 1).astype(np.uint8).reshape(len(values), -1), axis=1).tobytes()
+
+
+def png_file(values, bits, colours=0):
+    """A PNG of (H, W) or (H, W, C) numbers. colours: the colour type, 0 for grey, 2 RGB, 4 grey and opacity."""
+    height, width = values.shape[:2]
+    rows = packed(values.reshape(height, -1), bits)
+    length = len(rows) // height
+    raw = b"".join(b"\0" + rows[start : start + length] for start in range(0, len(rows), length))
+    return png_of_chunks(
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, 0)),
+        (b"IDAT", zlib.compress(raw)),
+        (b"IEND", b""),
+    )
+
+
+def png_of_chunks(*chunks):
+    """A PNG of these (name, content) pairs."""
+    found = b"".join(
+        struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        for name, content in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + found
+
+
+def tiff_file(values, bits, white=1, signed=False):
+    """An uncompressed TIFF of (H, W) numbers. white: 1 if 0 is black, 0 if 0 is white."""
+    height, width = values.shape
+    data = packed(values, bits) if bits < 16 else values.astype("<i2" if signed else "<u2").tobytes()
+    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, white), (273, 8), (277, 1), (278, height)]
+    tags += [(279, len(data)), *([(339, 2)] if signed else [])]
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return struct.pack("<2sHI", b"II", 42, 8 + len(data)) + data + directory + bytes(4)
+
+
+def pgm_file(values, most):
+    """A binary PGM of (H, W) numbers up to ``most``."""
+    height, width = values.shape
+    return b"P5 %d %d %d\n" % (width, height, most) + values.astype(">u2" if most > 255 else np.uint8).tobytes()
+
+
+def plain_pgm_file(values, most):
+    """A PGM of (H, W) numbers up to ``most``, in digits."""
+    height, width = values.shape
+    return b"P2 %d %d %d\n" % (width, height, most) + b" ".join(b"%d" % value for value in values.ravel())

@@ -1,0 +1,194 @@
+"""MATLAB files: the same values as SciPy gives, and what broken and hostile files cost."""
+
+import io
+import struct
+import tracemalloc
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from scipy.io import loadmat, savemat
+from scipy.sparse import csc_matrix
+
+from agg_pipeline.datasets import mat5
+from agg_pipeline.datasets.mat5 import MatError, read_variable
+from agg_pipeline.datasets.registry import open_dataset
+from agg_pipeline.datasets.survey import check
+from schemas import limits
+from tests.datasets.mat_files import BIG_HEADER, HEADER, array, element, names
+from tests.datasets.writers import square, write_photo
+
+
+def assert_same(found, expected):
+    """Whether two values are the same to the last type."""
+    assert type(found) is type(expected)
+    assert found.shape == expected.shape
+    if expected.dtype.names:
+        assert found.dtype.names == expected.dtype.names
+        for name in expected.dtype.names:
+            assert_same(found[name], expected[name])
+    elif expected.dtype == object:
+        assert found.dtype == object
+        for ours, theirs in zip(found.ravel(), expected.ravel(), strict=True):
+            assert_same(ours, theirs)
+    else:
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+
+
+def written(value, compress=True):
+    buffer = io.BytesIO()
+    savemat(buffer, {"first": 1, "x": value, "last": "text"}, do_compression=compress)
+    return buffer.getvalue()
+
+
+NUMBERS = st.one_of(
+    arrays(kind, array_shapes(min_dims=2, max_dims=3, max_side=4))
+    for kind in ("u1", "i1", "u2", "i2", "u4", "i4", "f8", "f4", "i8", "u8")
+)
+TEXTS = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S")), min_size=1, max_size=9)
+FIELDS = st.text("abcdefgh", min_size=1, max_size=20)
+
+
+def cells(values):
+    found = np.empty((1, len(values)), object)
+    found[0, :] = values
+    return found
+
+
+VALUES = st.recursive(
+    NUMBERS | TEXTS,
+    lambda inner: (
+        st.lists(inner, min_size=1, max_size=3).map(cells) | st.dictionaries(FIELDS, inner, min_size=1, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(VALUES, st.booleans())
+def test_values_are_those_of_scipy(value, compress):
+    content = written(value, compress)
+    assert_same(read_variable(content, "x"), loadmat(io.BytesIO(content))["x"])
+
+
+@pytest.mark.parametrize("value", ["", np.zeros((0, 0)), cells([]), np.array(["ab", "cd"]), True, 1.5, []], ids=repr)
+def test_empty_and_small_values_are_those_of_scipy(value):
+    content = written(value)
+    found, expected = read_variable(content, "x"), loadmat(io.BytesIO(content))["x"]
+    assert found.shape == expected.shape
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_real_files_are_read_as_scipy_reads_them(shared):
+    paths = [*sorted((shared / "data/pascal-part-mini/Annotations_Part").iterdir())[:40]]
+    paths += sorted((shared / "data/sbd-mini/inst").iterdir())[:40]
+    for path in paths:
+        content = path.read_bytes()
+        name = "GTinst" if path.parent.name == "inst" else "anno"
+        assert_same(read_variable(content, name), loadmat(io.BytesIO(content))[name])
+    assert len(paths) == 48
+
+
+def test_sparse_and_complex_arrays_are_left_out():
+    # As in SBD, whose field Boundaries nobody needs.
+    content = written({"a": csc_matrix(np.eye(3)), "b": np.eye(2) * 1j, "c": np.eye(2)})
+    found = read_variable(content, "x")[0, 0]
+    assert (found["a"], found["b"]) == (None, None)
+    np.testing.assert_array_equal(found["c"], np.eye(2))
+
+
+def test_other_order_of_bytes():
+    numbers = element(3, struct.pack(">6h", *range(-3, 3)), ">")
+    content = BIG_HEADER + array(10, (2, 3), "x", numbers, ">")
+    np.testing.assert_array_equal(read_variable(content, "x"), [[-3, -1, 1], [-2, 0, 2]])
+
+
+def _of_parts(*parts):
+    body = b"".join(parts)
+    return struct.pack("<II", 14, len(body)) + body
+
+
+DEEP = array(6, (1, 1), "", element(9, bytes(8)))
+for _ in range(3000):
+    DEEP = array(1, (1, 1), "", DEEP)
+BOMB = zlib.compress(bytes(600_000_000), 9)
+HOSTILE = {
+    "claims huge": (array(9, (2**31 - 1, 2**31 - 1), "GTinst", element(2, bytes(8))), "but 8 numbers"),
+    "claims more axes": (array(9, (2,) * 40, "GTinst", element(2, bytes(8))), "has the size 2x2x2x2"),
+    "claims negative": (array(9, (-5, 7), "GTinst", element(2, bytes(8))), "has the size -5x7"),
+    "huge cell": (array(1, (100_000, 100_000), "GTinst", b""), "more than 1,000,000 arrays"),
+    "many cells": (array(1, (900, 1000), "GTinst", b""), "lacks its content"),
+    "huge struct": (array(2, (20_000, 20_000), "GTinst", names("Segmentation")), "more than 1,000,000 arrays"),
+    "struct without fields": (
+        array(2, (20_000, 20_000), "GTinst", element(5, struct.pack("<i", 32)) + element(1, b"")),
+        "more than 1,000,000 arrays",
+    ),
+    "deep cells": (array(1, (1, 1), "GTinst", DEEP), "nested more than 32 deep"),
+    "bomb": (struct.pack("<II", 15, len(BOMB)) + BOMB, "more than 536,870,912 bytes when it is decompressed"),
+    "long text": (array(4, (1, 2**31 - 1), "GTinst", element(16, b"a")), "but 1 characters"),
+    "same fields": (array(2, (1, 1), "GTinst", names("a", "a")), "fields of the same name"),
+    "broken text": (array(4, (1, 1), "GTinst", element(16, b"\xff")), "text of an unknown encoding"),
+    "short element": (struct.pack("<HH4s", 14, 9, b""), "a short element of more than 4 bytes"),
+    "cut tag": (b"\x0e\0\0\0", "ends inside an element"),
+    "size in fractions": (
+        _of_parts(element(6, struct.pack("<II", 9, 0)), element(9, struct.pack("<2d", np.nan, np.inf))),
+        "an array of it has no size",
+    ),
+    "class in fractions": (_of_parts(element(9, struct.pack("<d", 9.0))), "an array of it has no class"),
+    "flags of one byte": (_of_parts(element(2, bytes((9, 0)))), "lacks its content"),
+    "no variable": (element(9, bytes(8)), "an element of type 9 in the place of a variable"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_file_is_refused_before_it_costs_memory(name, monkeypatch):
+    content, what = HOSTILE[name]
+    if name == "bomb":
+        # To see what it costs beyond its limit, which is small for this test.
+        monkeypatch.setattr(limits, "MAT_CONTENT_BYTES", 1_000_000)
+        what = "more than 1,000,000 bytes when it is decompressed"
+    tracemalloc.start()
+    try:
+        with pytest.raises(MatError) as error:
+            read_variable(HEADER + content, "GTinst")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert what in str(error.value)
+    assert "\n" not in str(error.value)
+    assert peak < 12_000_000
+
+
+def test_many_small_arrays_are_counted_over_all_cells(monkeypatch):
+    monkeypatch.setattr(limits, "MAT_ARRAYS", 10)
+    empty = struct.pack("<II", 14, 0)
+    inner = array(1, (1, 3), "", empty * 3)
+    assert read_variable(HEADER + array(1, (1, 3), "x", inner * 3), "x").shape == (1, 3)
+    number = array(9, (1, 1), "", element(9, bytes(8)))
+    with pytest.raises(MatError, match="more than 10 arrays"):
+        read_variable(HEADER + array(1, (1, 3), "x", array(1, (1, 3), "", number * 3) * 3), "x")
+
+
+def test_module_needs_no_scipy():
+    assert "import scipy" not in Path(mat5.__file__).read_text()
+
+
+@pytest.mark.parametrize("name", [name for name in HOSTILE if name != "bomb"])
+def test_hostile_file_is_one_finding(tmp_path, name):
+    (tmp_path / "inst").mkdir()
+    for image_id in ("a", "b", "c"):
+        write_photo(tmp_path / "img" / f"{image_id}.jpg")
+        savemat(tmp_path / "inst" / f"{image_id}.mat", {"GTinst": {"Segmentation": square((20, 30), 1, 1, 5, 5) * 1}})
+    (tmp_path / "val.txt").write_text("a\nb\nc\n")
+    dataset = open_dataset("sbd", str(tmp_path), "val")
+    assert list(check(dataset)) == []
+    content, _ = HOSTILE[name]
+    (tmp_path / "inst" / "b.mat").write_bytes(HEADER + content)
+    (finding,) = check(open_dataset("sbd", str(tmp_path), "val"))
+    assert finding.where == "img/b.jpg"
+    assert finding.what.startswith("unreadable_annotation: inst/b.mat ")
