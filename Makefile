@@ -15,6 +15,7 @@ SAMPLE = $(if $(filter demo,$(DATASET)),$(if $(COMPARED),30,50))
 OUT = runs/$(DATASET)/$@$(if $(filter eval,$@),$(if $(ADAPTER),-adapted)$(if $(COMPARED),-$(COMPARED)))
 ARGS =
 SUITE = tests
+MINUTES = 60
 
 # The variables that each target uses, beside PYTHON and VENV; another one on the command line is a mistake.
 USED_BY_proposals = ARGS CHECKPOINT DATA DATASET OUT
@@ -26,7 +27,8 @@ USED_BY_study-small = ARGS CHECKPOINT OUT
 USED_BY_test = SUITE
 USED_BY_test-lowest = SUITE
 USED_BY_bench = DATA DATASET
-TARGETS = proposals finetune eval pretrain study study-small test test-lowest test-wheel check-constraints golden lint bench setup setup-dev clean help
+USED_BY_fuzz = MINUTES
+TARGETS = proposals finetune eval pretrain study study-small test test-lowest test-wheel check-constraints fuzz golden lint bench setup setup-dev clean help
 GOALS = $(or $(MAKECMDGOALS),help)
 
 GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
@@ -77,7 +79,7 @@ help:
 	@echo "make pretrain      train a click model on whole objects"
 	@echo "make study         all of it on several data sets, with a report (hours); DATA: the folder around them"
 	@echo "make study-small   the same on generated scenes (minutes)"
-	@echo "make test | test-lowest | test-wheel | check-constraints | golden | lint | bench | clean   see CONTRIBUTING.md"
+	@echo "make test | test-lowest | test-wheel | check-constraints | fuzz | golden | lint | bench | clean   see CONTRIBUTING.md"
 	@echo
 	@echo "Without variables, these use the generated demo set and the built-in model. Variables:"
 	@echo "  DATASET=sbd          data set (agg data list names them); default: demo"
@@ -90,6 +92,7 @@ help:
 	@echo "  OUT=folder           output folder; default: below runs/DATASET"
 	@echo "  ARGS='...'           further options of the agg command, such as --limit-images 40"
 	@echo "  SUITE=path           make test: the tests to run; default: tests"
+	@echo "  MINUTES=60           make fuzz: how long"
 	@echo "  VENV=folder          virtual environment; default: .venv (tests use VENV-dev)"
 	@echo "  PYTHON=program       Python 3.11 or later that makes the environment; default: python3"
 
@@ -125,6 +128,10 @@ test-lowest: $(LOWEST)/.ready-lowest
 # Builds the wheel, installs it into a new environment, and makes proposals there.
 test-wheel: $(DEV)/.ready-dev
 	$(DEV)/bin/python tools/test_wheel.py
+
+# Broken variants of every kind of file, with new random numbers, for so many minutes.
+fuzz: $(DEV)/.ready-dev
+	$(DEV)/bin/python tools/fuzz.py --minutes $(MINUTES)
 
 # Whether pip can install every extra with the pinned and with the oldest packages. Needs the package index.
 check-constraints: $(DEV)/.ready-dev

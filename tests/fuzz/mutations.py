@@ -28,6 +28,8 @@ from schemas.errors import ImageError, UserError
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 """Variants per target; 0 for the short run of the suite, which draws the same ones every time."""
+COUNTS = os.environ.get("FUZZ_COUNTS", "")
+"""File that counts the variants; "" for none."""
 SHORT = 150
 MEMORY = 1 << 30
 """Bytes of address space that a target may add."""
@@ -48,6 +50,7 @@ NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFF
 
 def outcome(target: Callable[[], Any]) -> str:
     """What a target makes of a file: "ok", or the name of an error that a file may cause; other errors are raised."""
+    _count_variant()
     with limited():
         try:
             target()
@@ -56,6 +59,13 @@ def outcome(target: Callable[[], Any]) -> str:
             assert len(lines) <= 1, f"an error of several lines: {lines}"
             return type(error).__name__
     return "ok"
+
+
+def _count_variant() -> None:
+    """A byte per variant in the file FUZZ_COUNTS, which the test processes of a long run share."""
+    if COUNTS:
+        with open(COUNTS, "ab") as file:  # noqa: PTH123
+            file.write(b".")
 
 
 @contextmanager
