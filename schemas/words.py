@@ -74,3 +74,8 @@ def _escaped(char: str) -> str:
     if "\udc80" <= char <= "\udcff":
         return f"\\x{ord(char) - 0xDC00:02x}"
     return char.encode("unicode_escape").decode()
+
+
+def excerpt(text: str, longest: int = 200) -> str:
+    """A text of unknown length and origin for a message: printable, and cut after ``longest`` characters."""
+    return printable(text) if len(text) <= longest else f"{printable(text[:longest])}..."

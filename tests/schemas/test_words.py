@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas.words import duration, plural, possible, printable, probably, speed
+from schemas.words import duration, plural, possible, probably, speed
 
 
 def test_a_count_and_its_noun():
@@ -47,19 +47,3 @@ def test_what_is_possible_is_listed_in_its_order():
     assert possible("zzz", ("train", "test")) == "possible: train, test"
     # Of an older year, not another split.
     assert possible("val2017", ("train2017",)) == "possible: train2017"
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("café 日本", "café 日本"),
-        ("", ""),
-        ("a\nb\tc", "a\\nb\\tc"),
-        ("\x1b[31mred\x07\x9b2J", "\\x1b[31mred\\x07\\x9b2J"),
-        ("caf\udce9.jpg", "caf\\xe9.jpg"),
-        ("\ud800", "\\ud800"),
-        ("a\u2028b\u202ec\u200b", "a\\u2028b\\u202ec\\u200b"),
-    ],
-)
-def test_control_characters_are_shown_as_escapes(text, shown):
-    assert printable(text) == shown
