@@ -19,7 +19,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 WITHOUT_NUL = r"^[^\x00]*$"
 Name = Annotated[str, msgspec.Meta(max_length=TEXT_LENGTH, pattern=WITHOUT_NUL)]
 """An id, a path or a name."""
-Count = Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """How many there are."""
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|-?Infinity|NaN', re.DOTALL)
 _ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)", re.DOTALL)
@@ -57,7 +57,8 @@ def decode(content: bytes | str, kind: type[T], what: str, strict: bool = True) 
         raise UserError(f"{what} is not JSON: it is not UTF-8") from None
     except RecursionError:
         raise _too_deep(what) from None
-    if not _is_shallow(value):
+    # Few brackets need no further look.
+    if data.count(b"[") + data.count(b"{") > JSON_DEPTH and not _is_shallow(value):
         raise _too_deep(what)
     return value
 

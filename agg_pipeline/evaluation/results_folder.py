@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from agg_pipeline.evaluation.mask_results import MaskResult, masks_of
 from agg_pipeline.evaluation.summary import RESULTS_VERSION, MetricSettings, metric_settings
-from agg_pipeline.execution.shard_files import read_table
+from agg_pipeline.execution.parquet_files import OF_RESULTS, read_table
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.errors import UserError
@@ -85,9 +85,7 @@ def open_results(path: str) -> Results:
     summary = read_summary(store)
     tables = {}
     for name, schema in (("targets", TARGETS), ("objects", CLICKS)):
-        tables[name] = read_table(store, f"{name}.parquet", advice=EVALUATE_AGAIN)
-        if not tables[name].schema.equals(schema):
-            raise UserError(f"{path}/{name}.parquet does not have the columns of this format; {EVALUATE_AGAIN}")
+        tables[name] = read_table(store, f"{name}.parquet", schema, advice=EVALUATE_AGAIN, limit=OF_RESULTS)
     try:
         settings = metric_settings(summary["plan"])
         name = str(summary["plan"]["dataset"]["name"])

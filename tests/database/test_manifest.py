@@ -11,7 +11,8 @@ import pytest
 from agg_pipeline.database.contents import CARD, DATABASE_LAYOUT, MANIFEST, SAMPLING_FILE
 from agg_pipeline.database.manifest import finish, finished, make_manifest
 from agg_pipeline.database.sampling import sampling_table
-from agg_pipeline.execution.shard_files import PLAN, parquet_bytes, sidecars
+from agg_pipeline.execution.parquet_files import parquet_bytes
+from agg_pipeline.execution.shard_files import PLAN, sidecars
 from agg_pipeline.proposals.pipeline import shard_tables
 from agg_pipeline.storage.store import Store
 from schemas.tables import FILES, PROPOSALS, REASONS, SAMPLING

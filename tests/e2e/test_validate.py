@@ -15,7 +15,8 @@ import pytest
 
 from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.database.manifest import finish
-from agg_pipeline.execution.shard_files import parquet_bytes, sidecars
+from agg_pipeline.execution.parquet_files import parquet_bytes
+from agg_pipeline.execution.shard_files import sidecars
 from agg_pipeline.report.terminal import SHOWN_FINDINGS
 from agg_pipeline.storage.store import Store
 from schemas.canonical import content_hash

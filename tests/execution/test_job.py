@@ -12,6 +12,7 @@ from agg_pipeline.execution.job import Job, Made, Progress, RunOptions, make_sha
 from agg_pipeline.storage.lock import LOCK, owned
 from schemas.config import PredictorConfig
 from schemas.errors import UserError
+from tests.execution.test_shard_files import edit_sidecar
 
 
 @pytest.fixture
@@ -76,8 +77,7 @@ def test_missing_shards_are_made_and_the_summaries_dropped_before(built, start, 
 
 def test_shard_that_was_made_for_fewer_images_is_made_again(built, start, told, monkeypatch):
     monkeypatch.setattr(module, "cluster", no_cluster)
-    path = "shards/part-00002.json"
-    built.write_json(path, built.read_json(path) | {"images": 1})
+    edit_sidecar(built, 2, images=1)
     assert start(7) == Made()
     assert len(told.pop().finished) == 3
     with pytest.raises(RuntimeError, match="workers are started"):

@@ -16,7 +16,7 @@ from agg_pipeline.storage.lock import LOCK
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
 from schemas.tables import FILES
-from tests.execution.test_shard_files import flip, truncate
+from tests.execution.test_shard_files import edit_sidecar, flip, truncate
 
 STRAYS = {
     ".gitattributes": b"*.parquet filter=lfs",
@@ -60,8 +60,7 @@ def test_nothing_is_read_twice_and_no_table_at_all(built, toy_plan, monkeypatch)
 
 def test_shards_of_another_configuration_are_dropped(built, toy_plan):
     for index in (0, 2):
-        path = f"shards/part-0000{index}.json"
-        built.write_json(path, built.read_json(path) | {"config_hash": "another"})
+        edit_sidecar(built, index, config_hash="another")
     assert list(claim(built, DATABASE_LAYOUT, toy_plan)) == [1]
     assert list(sidecars(built, DATABASE_LAYOUT)) == [1]
 
