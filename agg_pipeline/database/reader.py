@@ -24,7 +24,7 @@ from schemas.checked_json import checked
 from schemas.documents import Plan
 from schemas.errors import UserError
 from schemas.tables import FILES, FORMAT_VERSION, KINDS
-from schemas.words import possible
+from schemas.words import excerpt, possible
 from stages.sampler import row_weights
 
 AGG_KINDS = ("object", "part", "complement")
@@ -64,7 +64,7 @@ def inspect_proposals(path: str) -> ProposalDatabase:
     plan: Json = store.read_json(PLAN, dict[str, Any], limits.PLAN_BYTES)
     if plan.get("format_version") != FORMAT_VERSION:
         raise UserError(
-            f"{store.url} has format {plan.get('format_version')}, and this version of agg reads {FORMAT_VERSION}; "
+            f"{store.url} has format {excerpt(str(plan.get('format_version')))}, and this version of agg reads {FORMAT_VERSION}; "
             "make it again"
         )
     checked(plan, Plan, f"{store.url}/{PLAN} is not the plan of a proposal database")

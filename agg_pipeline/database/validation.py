@@ -18,7 +18,7 @@ from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.database.sampling import sampling_table
 from agg_pipeline.execution.parquet_files import TABLE_ERRORS, OtherSchemaError, first_line, parquet_table
 from agg_pipeline.execution.resuming import foreign_tables, unlike_plan
-from agg_pipeline.execution.shard_files import PLAN, damage, shard_name, sidecar_path
+from agg_pipeline.execution.shard_files import PLAN, damage, shard_name, shard_of, sidecar_path
 from agg_pipeline.storage.lock import LOCK, owner
 from agg_pipeline.storage.rle import decode
 from agg_pipeline.storage.store import Store
@@ -106,7 +106,7 @@ def _files(opened: ProposalDatabase) -> Iterator[Finding]:
         # The files of the shards that are being written have no sidecar yet.
         return
     known = {PLAN, LOCK, *DATABASE_LAYOUT.summaries, *opened.broken}
-    for index in opened.sidecars:
+    for index in (*opened.sidecars, *map(shard_of, opened.broken)):
         known |= {sidecar_path(index), *DATABASE_LAYOUT.files(index)}
     for path in files:
         if path not in known and DATABASE_LAYOUT.owns(path):

@@ -129,6 +129,8 @@ def parquet_table(
         # pq.read_table takes three times as long for a small file. Threads that Arrow reads with, or reads ahead with
         # (18 to 23), sometimes abort the interpreter at its end (apache/arrow#34314).
         parquet = pq.ParquetFile(file, pre_buffer=False)
+        if columns is None and parquet.schema_arrow.names != schema.names:
+            raise OtherSchemaError
         schema = _chosen(parquet.schema_arrow, wanted)
         texts = _large_texts(parquet.metadata, wanted, limit)
         if texts:

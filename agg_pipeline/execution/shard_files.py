@@ -82,6 +82,11 @@ def sidecar_path(index: int) -> str:
     return f"shards/{shard_name(index)}.json"
 
 
+def shard_of(path: str) -> int:
+    """Number of the shard in the path of a sidecar."""
+    return int(path.removeprefix("shards/part-").removesuffix(".json"))
+
+
 def write_shard(
     store: Store,
     layout: Layout,
