@@ -206,7 +206,35 @@ class BegunSteps(Struct, frozen=True):
     steps: dict[str, BegunStep]
 
 
-class TrainingPlan(Struct, frozen=True):
-    """The plan of a training, as pages and reports show it."""
+class RecipeName(Struct, frozen=True):
+    """The configuration of a training, as the index of the runs shows it."""
 
-    config: dict[str, Any]
+    recipe: Name
+    architecture: Name = ""
+
+
+class IndexedTraining(Struct, frozen=True):
+    """The plan of a training, as the index of the runs shows it."""
+
+    config: RecipeName
+
+
+class Learning(Struct, frozen=True):
+    """How a training learns."""
+
+    lr: float
+    epochs: Count
+    batch: Count
+
+
+class FinetuneSettings(Struct, frozen=True):
+    """The configuration of a training, as the report of a study shows it."""
+
+    source: Name
+    training: Learning
+
+
+class StudiedTraining(Struct, frozen=True):
+    """The plan of a training, as the report of a study shows it."""
+
+    config: FinetuneSettings

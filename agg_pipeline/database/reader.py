@@ -64,8 +64,8 @@ def inspect_proposals(path: str) -> ProposalDatabase:
     plan: Json = store.read_json(PLAN, dict[str, Any], limits.PLAN_BYTES)
     if plan.get("format_version") != FORMAT_VERSION:
         raise UserError(
-            f"{store.url} has format {excerpt(str(plan.get('format_version')))}, and this version of agg reads {FORMAT_VERSION}; "
-            "make it again"
+            f"{store.url} has format {excerpt(str(plan.get('format_version')))}, and this version of agg reads "
+            f"{FORMAT_VERSION}; make it again"
         )
     checked(plan, Plan, f"{store.url}/{PLAN} is not the plan of a proposal database")
     found, broken = read_sidecars(store, DATABASE_LAYOUT, sidecar_files(store))

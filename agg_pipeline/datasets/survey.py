@@ -101,7 +101,7 @@ def facts_of(read: Callable[[ImageEntry], ImageRecord], entry: ImageEntry) -> Im
             for instance in record.objects
         ),
         ignored=0 if record.ignore is None else area(record.ignore),
-        problems=tuple(_problems(record)),
+        problems=(*(f"{each.reason}: {each.detail}" for each in record.rejects), *_problems(record)),
     )
 
 

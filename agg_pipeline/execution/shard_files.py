@@ -185,7 +185,7 @@ def read_sidecars(store: Store, layout: Layout, paths: Iterable[str]) -> tuple[d
 def _parsed(path: str, content: bytes, layout: Layout) -> Json | str:
     """The sidecar in a file, or what is wrong with it."""
     try:
-        sidecar: Json = decode(content, Any, "it")
+        sidecar: Any = decode(content, Any, "it")
     except UserError as error:
         return str(error).removeprefix("it: ").removeprefix("it ")
     try:
