@@ -118,8 +118,6 @@ class Clicks(Struct, frozen=True):
 
     max_clicks: Count
     early_stop: bool
-    object_target: float
-    part_target: float
 
 
 class EvaluationSettings(Struct, frozen=True):
@@ -130,11 +128,16 @@ class EvaluationSettings(Struct, frozen=True):
     clicks: Clicks
 
 
+class EvaluatedDataset(Struct, frozen=True):
+    """The data set of an evaluation in its summary."""
+
+    name: Name
+
+
 class EvaluatedPlan(Struct, frozen=True):
     """The plan of an evaluation in its summary."""
 
-    dataset: PlannedDataset
-    model: PlannedModel
+    dataset: EvaluatedDataset
     config: EvaluationSettings
 
 

@@ -203,7 +203,8 @@ def _parsed(path: str, content: bytes, layout: Layout) -> Json | str:
     # Version 0.1 of this program wrote none.
     if "checksum" in sidecar and sidecar["checksum"] != checksum(sidecar):
         return "was changed after it was written"
-    return sidecar
+    found: Json = sidecar
+    return found
 
 
 def checksum(sidecar: Json) -> str:

@@ -139,5 +139,7 @@ def _read(out: Path) -> Json:
     except StorageError:
         raise
     except UserError as error:
-        raise UserError(f"{error}; it is damaged, or of another version; use another output folder") from error
+        where = f"{out / DONE}"
+        detail = str(error).removeprefix(where).lstrip(": ")
+        raise UserError(f"{where} is damaged, or of another version ({detail}); use another output folder") from error
     return written

@@ -16,7 +16,7 @@ from agg_pipeline.storage.lock import LOCK
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
 from schemas.tables import FILES
-from tests.execution.test_shard_files import edit_sidecar, flip, truncate
+from tests.execution.test_shard_files import edit_sidecar, flip, sealed, truncate
 
 STRAYS = {
     ".gitattributes": b"*.parquet filter=lfs",
@@ -239,3 +239,49 @@ def test_folder_in_an_object_store(built, toy_plan):
         assert remote.files() == ["notes.txt", PLAN]
     finally:
         fsspec.filesystem("memory").rm("/resuming-test", recursive=True)
+
+
+@pytest.mark.parametrize("place", [1, 9, 99_999])
+@pytest.mark.parametrize("seal", [False, True])
+def test_planted_shard_is_removed(built, toy_plan, place, seal):
+    """Inside of the plan without its checksum, or beyond the plan with whatever checksum."""
+    before = snapshot(built)
+    rename = {f"{name}/part-00000.parquet": f"{name}/part-{place:05d}.parquet" for name in FILES}
+    planted = built.read_json("shards/part-00000.json")
+    planted |= {"shard": place, "files": {rename[path]: file for path, file in planted["files"].items()}}
+    for old, new in rename.items():
+        built.write(new, built.read(old))
+    built.write_json(f"shards/part-{place:05d}.json", sealed(planted) if seal else planted)
+    found = claim(built, DATABASE_LAYOUT, toy_plan)
+    if place > 1:
+        assert list(found) == [0, 1, 2]
+        assert snapshot(built) == before
+    elif not seal:
+        assert list(found) == [0, 2]
+        assert not any(path.endswith(("part-00001.parquet", "part-00001.json")) for path in built.files())
+
+
+@pytest.mark.parametrize("changes", [{"images": 0}, {"images": 4}])
+def test_shard_that_covers_other_images_than_planned_is_dropped(built, toy_plan, changes):
+    edit_sidecar(built, 1, **changes)
+    assert list(claim(built, DATABASE_LAYOUT, toy_plan)) == [0, 2]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["proposals/extra.parquet", "images/part-1.parquet", "rejects/a b.parquet"])
+def test_foreign_tables_are_refused_and_left_alone(built, toy_plan, name, overwrite):
+    built.write(name, b"mine")
+    before = snapshot(built)
+    with pytest.raises(UserError) as error:
+        claim(built, DATABASE_LAYOUT, toy_plan, overwrite)
+    assert str(error.value) == (
+        f"{built.url}/{name} would be read as a part of a proposal database; move it to another folder"
+    )
+    assert snapshot(built) == before
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a":' + b"1" * 5000 + b"}", b'{"a": NaN}', b""])
+def test_plan_that_cannot_be_read_is_one_line(built, toy_plan, content):
+    built.write(PLAN, content)
+    with pytest.raises(UserError, match=r"holds shards, but no plan\.json that can be read"):
+        claim(built, DATABASE_LAYOUT, toy_plan)
