@@ -178,9 +178,9 @@ def _large_texts(metadata: pq.FileMetaData, wanted: pa.Schema, limit: TableLimit
         raise ValueError(f"it has {metadata.num_rows:,} rows; the limit is {limit.rows:,}")
     total, most = 0, 0
     repeated = set()
-    for group in range(metadata.num_row_groups):
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for number in range(metadata.num_columns):
-            column = metadata.row_group(group).column(number)
+            column = group.column(number)
             name = column.path_in_schema.partition(".")[0]
             if name not in wanted.names:
                 continue
