@@ -170,9 +170,12 @@ def old_plan(store: Store, layout: Layout) -> Json | None:
         content = None
     if is_plan(content):
         return dict(content)
-    # Summaries are never without a plan, so that a README.md here is somebody's.
-    not_ours = {*layout.summaries} if content is None else {PLAN, *layout.summaries}
-    for path in store.files():
+    files = store.files()
+    not_ours: set[str] = set()
+    if not read_sidecars(store, layout, files)[0]:
+        # Summaries are never without shards, so that a README.md here is somebody's.
+        not_ours = {*layout.summaries} if content is None else {PLAN, *layout.summaries}
+    for path in files:
         if path in not_ours or not (layout.owns(path) or _is_litter(path)):
             raise UserError(f"{store.url} holds {path} and is not {layout.what}; choose another output folder")
     return None

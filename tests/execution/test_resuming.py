@@ -8,6 +8,7 @@ import fsspec
 import pytest
 
 from agg_pipeline.database.contents import DATABASE_LAYOUT
+from agg_pipeline.database.manifest import finish
 from agg_pipeline.execution import resuming
 from agg_pipeline.execution.resuming import claim
 from agg_pipeline.execution.shard_files import PLAN, sidecars
@@ -278,6 +279,30 @@ def test_foreign_tables_are_refused_and_left_alone(built, toy_plan, name, overwr
         f"{built.url}/{name} would be read as a part of a proposal database; move it to another folder"
     )
     assert snapshot(built) == before
+
+
+@pytest.mark.parametrize("content", [b"[]", None])
+def test_finished_database_without_its_plan_says_how_to_go_on(built, toy_plan, content):
+    finish(built, toy_plan, sidecars(built, DATABASE_LAYOUT))
+    built.remove(PLAN)
+    if content is not None:
+        built.write(PLAN, content)
+    before = snapshot(built)
+    with pytest.raises(UserError) as error:
+        claim(built, DATABASE_LAYOUT, toy_plan)
+    assert str(error.value) == (
+        f"{built.url} holds shards, but no plan.json that can be read; choose another output folder, or use "
+        "--overwrite to delete them"
+    )
+    assert snapshot(built) == before
+    assert claim(built, DATABASE_LAYOUT, toy_plan, overwrite=True) == {}
+    assert built.files() == [PLAN]
+
+
+def test_only_the_seed_of_the_plan_is_edited(built, toy_plan):
+    built.write_json(PLAN, toy_plan | {"seed": 7})
+    with pytest.raises(UserError, match=r"Different: seed: 7 -> 0$"):
+        claim(built, DATABASE_LAYOUT, toy_plan)
 
 
 @pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a":' + b"1" * 5000 + b"}", b'{"a": NaN}', b""])
