@@ -20,7 +20,7 @@ from agg_pipeline.database.proposal_rows import tables, write_proposals
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.execution.job import Progress, RunOptions, environment
 from agg_pipeline.execution.plan import make_plan
-from agg_pipeline.execution.shard_files import PLAN, shard_name, sidecar_path
+from agg_pipeline.execution.shard_files import PLAN, checksum, shard_name, sidecar_path
 from agg_pipeline.models.checkpoints import default_checkpoint
 from agg_pipeline.models.model_files import describe_model
 from agg_pipeline.proposals.run import run
@@ -28,7 +28,7 @@ from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.config import PRESETS, ProposalsConfig
 from schemas.crop import crop_mask
-from schemas.records import ImageEntry, ImageRecord, ImageSummary, ObjectMask, Target
+from schemas.records import ImageEntry, ImageRecord, ImageSummary, ObjectMask
 from schemas.resolve import override
 
 LINKS = 10_000
@@ -56,7 +56,8 @@ def write_database(store: Store, dataset: Dataset, config: ProposalsConfig) -> N
     store.write_json(PLAN, plan)
     record = _read(dataset.entries[0])
     summary = ImageSummary(record.image_id, record.path, record.height, record.width, record.sha256, record.licence)
-    made = tables([summary], [Target(record, record.objects[0])], [], [])
+    # No proposals: the files of all shards are the same, and a run would notice that their images are not the planned.
+    made = tables([summary], [], [], [])
     sidecar = write_proposals(store, 0, len(plan["shards"][0]), plan["config_hash"], made)
     for index in range(1, len(plan["shards"])):
         _write_twin(Path(store.url), index, sidecar)
@@ -73,7 +74,9 @@ def _write_twin(root: Path, index: int, sidecar: Json) -> None:
         else:
             (root / twin).write_bytes((root / path).read_bytes())
         files[twin] = file
-    text = json.dumps(sidecar | {"shard": index, "files": files}, indent=1, sort_keys=True, ensure_ascii=False)
+    twin_sidecar = sidecar | {"shard": index, "files": files}
+    twin_sidecar["checksum"] = checksum(twin_sidecar)
+    text = json.dumps(twin_sidecar, indent=1, sort_keys=True, ensure_ascii=False)
     (root / sidecar_path(index)).write_text(text + "\n")
 
 

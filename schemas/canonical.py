@@ -6,6 +6,8 @@ import hashlib
 import json
 from typing import Any
 
+from schemas.words import excerpt
+
 Json = dict[str, Any]
 """A JSON object."""
 Row = dict[str, Any]
@@ -52,7 +54,7 @@ def differences(old: Any, new: Any) -> list[str]:
     for key in sorted(before.keys() | after.keys()):
         a, b = before.get(key, _ABSENT), after.get(key, _ABSENT)
         if a != b:
-            lines.append(f"{key}: {_shown(a)} -> {_shown(b)}")
+            lines.append(f"{excerpt(key)}: {_shown(a)} -> {_shown(b)}")
     return lines
 
 

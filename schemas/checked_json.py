@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
+from typing import Annotated, Any, TypeVar
 
 import msgspec
-import numpy as np
 
 from schemas.errors import UserError
-from schemas.limits import JSON_DEPTH
+from schemas.limits import JSON_DEPTH, TEXT_LENGTH
 from schemas.words import excerpt
 
 T = TypeVar("T")
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-CHUNK = 1 << 20
-"""Bytes whose brackets are counted at a time."""
-STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_STEPS = np.zeros(256, np.int8)
-_STEPS[list(b"[{")] = 1
-_STEPS[list(b"]}")] = -1
+WITHOUT_NUL = r"^[^\x00]*$"
+Name = Annotated[str, msgspec.Meta(max_length=TEXT_LENGTH, pattern=WITHOUT_NUL)]
+"""An id, a path or a name."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""How many there are."""
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|-?Infinity|NaN', re.DOTALL)
+_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)", re.DOTALL)
+_ATOMS = (str, int, float, type(None), msgspec.Raw)
 
 
-def decode(content: bytes | str, kind: type[T], what: str) -> T:
+def decode(content: bytes | str, kind: type[T], what: str, strict: bool = True) -> T:
     """Decode JSON and check it against a type.
 
     Integers may not be given as fractions, truth values or texts; NaN, infinity, lone surrogates and numbers out of
@@ -34,6 +37,7 @@ def decode(content: bytes | str, kind: type[T], what: str) -> T:
         kind: any type that msgspec knows: a dataclass, a TypedDict, a built-in; ``Annotated`` with ``msgspec.Meta``
             gives ranges.
         what: the document in an error message, as its path.
+        strict: whether "1" and 1.0 are no integers; if not, they are 1.
 
     Returns:
         The value.
@@ -43,9 +47,7 @@ def decode(content: bytes | str, kind: type[T], what: str) -> T:
     """
     try:
         data = (content.encode() if isinstance(content, str) else content).removeprefix(BYTE_ORDER_MARK)
-        if _too_deep(data):
-            raise UserError(f"{what} is nested deeper than {JSON_DEPTH} levels")
-        return msgspec.json.decode(data, type=kind)
+        value = msgspec.json.decode(data, type=kind, strict=strict)
     except msgspec.ValidationError as error:
         raise UserError(f"{what}: {_one_line(str(error))}") from None
     except msgspec.DecodeError as error:
@@ -53,6 +55,12 @@ def decode(content: bytes | str, kind: type[T], what: str) -> T:
         raise UserError(f"{what} is not JSON: {_one_line(detail)}") from None
     except UnicodeError:
         raise UserError(f"{what} is not JSON: it is not UTF-8") from None
+    except RecursionError:
+        raise _too_deep(what) from None
+    # Few brackets need no further look.
+    if data.count(b"[") + data.count(b"{") > JSON_DEPTH and not _is_shallow(value):
+        raise _too_deep(what)
+    return value
 
 
 def checked(value: Any, kind: type[T], what: str) -> T:
@@ -74,23 +82,48 @@ def checked(value: Any, kind: type[T], what: str) -> T:
         raise UserError(f"{what}: {_one_line(str(error))}") from None
 
 
-def _too_deep(content: bytes) -> bool:
-    # Brackets inside of texts are counted too at first: this is fast, and settles nearly all documents.
-    return _depth(content) > JSON_DEPTH and _depth(STRING.sub(b"", content)) > JSON_DEPTH
+def mended(content: bytes) -> bytes:
+    """A document without what Python's json writes although JSON does not have it.
+
+    NaN and infinity become null, and lone surrogates become NUL, which no name may hold, so that a check finds the
+    value that holds them and not the document.
+    """
+    return _TOKEN.sub(_mended_token, content)
 
 
-def _depth(content: bytes) -> int:
-    """Deepest nesting, as if every bracket were one of the structure."""
-    level = deepest = 0
-    for start in range(0, len(content), CHUNK):
-        levels = np.cumsum(_STEPS[np.frombuffer(content[start : start + CHUNK], np.uint8)], dtype=np.int32)
-        deepest = max(deepest, level + int(levels.max()))
-        level += int(levels[-1])
-    return deepest
+def _mended_token(found: re.Match[bytes]) -> bytes:
+    if not found[0].startswith(b'"'):
+        return b"null"
+    return _ESCAPE.sub(lambda escape: rb"\u0000" if escape[1] else escape[0], found[0])
+
+
+def _too_deep(what: str) -> UserError:
+    return UserError(f"{what} is nested deeper than {JSON_DEPTH} levels")
+
+
+def _is_shallow(value: Any) -> bool:
+    """Whether a value is nested as little as may be, so that no function that recurs over it runs out of stack."""
+    level = [value]
+    for _ in range(JSON_DEPTH):
+        level = [inner for each in level for inner in _inside(each) if not isinstance(inner, _ATOMS)]
+        if not level:
+            return True
+    return False
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    """The values in a value."""
+    if isinstance(value, dict):
+        return value.values()
+    if isinstance(value, list | tuple):
+        return value
+    if isinstance(value, msgspec.Struct):
+        return [getattr(value, name) for name in value.__struct_fields__]
+    return [getattr(value, each.name) for each in fields(value)] if is_dataclass(value) else ()
 
 
 def _one_line(detail: str) -> str:
     """msgspec's message without its notation, printable and short."""
     text = re.sub(r" - at (key in )?`\$\.?(.*)`$", lambda found: f", at {found[1] or ''}{found[2]}", detail)
-    text = text.removesuffix(", at ").replace("`", "")
+    text = text.removesuffix(", at ").replace("`", "").replace(f"matching regex {WITHOUT_NUL!r}", "without NUL")
     return excerpt(text[:1].lower() + text[1:])

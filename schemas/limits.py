@@ -58,3 +58,23 @@ ADAPTER_RANK = 1 << 10
 """Largest rank of an adapter's LoRA."""
 LOG_BYTES = 1 << 30
 """Largest log of a training; a step takes some 60 bytes."""
+SHARD_ROWS = 2_000_000
+"""Most rows in a table of a shard; one of 100 images with 100 objects has up to 150,000."""
+RESULT_ROWS = 200_000_000
+"""Most rows in a table of an evaluation; one of COCO's validation split at all granularities has 7 million."""
+SHARD_TABLE_BYTES = 2 << 30
+"""Most bytes of the columns that are read of a shard's table, once they are decoded."""
+RESULT_TABLE_BYTES = 32 << 30
+"""Most bytes of the columns that are read of an evaluation's table, once they are decoded."""
+PARQUET_FOOTER_BYTES = 16 << 20
+"""Largest footer of a Parquet file; that of a shard has up to 10 KB."""
+STORED_TEXT_LENGTH = 4 * TEXT_LENGTH
+"""Longest text in a table, in characters: ids that are made of several, and messages."""
+SIDECAR_BYTES = 1 << 20
+"""Largest sidecar of a shard; they have about 1 KB."""
+SEGMENTATION_BYTES = 64 << 20
+"""Longest JSON of one segmentation; compressed run lengths of a large photograph's noise have up to 30 MB."""
+SEGMENTATION_NUMBERS = 4_000_000
+"""Most numbers in the polygons or uncompressed run lengths of one object."""
+POLYGON_PIXELS = 2_000_000
+"""Longest outline of one object's polygons, in pixels: their rasterisation walks along every edge."""

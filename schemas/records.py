@@ -95,6 +95,7 @@ class ImageRecord:
         pixels: (H, W, 3) uint8 RGB.
         objects: the annotated objects.
         ignore: pixels ignored in the metric; None if there are none.
+        rejects: annotations that cannot be used, although others of the image can.
     """
 
     image_id: str
@@ -104,6 +105,7 @@ class ImageRecord:
     pixels: NDArray[np.uint8]
     objects: tuple[ObjectMask, ...]
     ignore: MaskCrop | None = None
+    rejects: tuple[Reject, ...] = ()
 
     @property
     def height(self) -> int:

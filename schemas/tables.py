@@ -14,6 +14,7 @@ REASONS: dict[str, str] = {
     "size_mismatch": "a mask has another size than its image",
     "no_object": "the image has no object",
     "killed_worker": "the process that worked on the image died again and again",
+    "unreadable_object": "the annotation of one object is broken; the image's others are used",
     "empty_object": "the object's mask has no pixel",
     "all_ignored": "every pixel of the mask is one that counts nowhere",
     "sparse_object": "the object fills too little of its bounding box",

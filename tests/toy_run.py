@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from agg_pipeline.database.contents import DATABASE_LAYOUT
+from agg_pipeline.database.manifest import finish
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.execution.chain import ShardTask, run_stages
 from agg_pipeline.execution.plan import make_plan
-from agg_pipeline.execution.shard_files import PLAN
+from agg_pipeline.execution.shard_files import PLAN, sidecars
 from agg_pipeline.proposals.pipeline import chain, write_shard
 from agg_pipeline.storage.store import Store
 from schemas.config import PRESETS
@@ -59,8 +60,7 @@ def _read(entry):
     return ImageRecord(entry.image_id, entry.path, f"{number:064x}", "none", pixels, () if number % 5 == 4 else objects)
 
 
-@pytest.fixture(scope="session")
-def toy_dataset():
+def make_dataset():
     """Eight listed images; ``read`` makes them."""
     entries = tuple(ImageEntry(f"im_{n}", f"img/im_{n}.png", 100 + n, n) for n in range(8))
     about = About("toy", "Toy", ("object",), "a licence", "a citation", "a page", (), "")
@@ -68,9 +68,20 @@ def toy_dataset():
 
 
 @pytest.fixture(scope="session")
-def toy_config():
+def toy_dataset():
+    """The data set of the toy run."""
+    return make_dataset()
+
+
+def make_config():
     """The paper's preset with three images a shard."""
     return validated(override(PRESETS["paper"], {"batch": {"images_per_shard": 3}}))
+
+
+@pytest.fixture(scope="session")
+def toy_config():
+    """The configuration of the toy run."""
+    return make_config()
 
 
 @pytest.fixture(scope="session")
@@ -99,6 +110,15 @@ def write_database(store, plan, shards):
     store.write_json(PLAN, plan)
     for state in shards:
         write_shard(state, store, plan["config_hash"])
+
+
+def make_database(folder):
+    """A finished toy database in a folder; its store."""
+    store, dataset, config = Store(str(folder)), make_dataset(), make_config()
+    plan = make_plan(DATABASE_LAYOUT, dataset, MODEL, ENVIRONMENT, config)
+    write_database(store, plan, run_shards(dataset, config))
+    finish(store, plan, sidecars(store, DATABASE_LAYOUT))
+    return store
 
 
 @pytest.fixture

@@ -21,7 +21,9 @@ EXAMPLES = 1000
 
 
 @click.command()
-@click.option("--minutes", type=float, default=60.0, show_default=True, help="Time after which no further round begins.")
+@click.option(
+    "--minutes", type=float, default=60.0, show_default=True, help="Time after which no further round begins."
+)
 @click.option("--seed", type=int, help="Seed of the first round. Defaults to the time.")
 @click.option("--processes", type=int, default=2, show_default=True, help="Test processes at a time.")
 def main(minutes: float, seed: int | None, processes: int) -> None:

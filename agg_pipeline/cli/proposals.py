@@ -167,11 +167,11 @@ DATABASE = cloup.argument("path", type=PLACE, help="Proposal database, or the ou
 @DATABASE
 def status_command(path: str) -> None:
     """Show how far a run is, and whether one is running."""
-    from agg_pipeline.database.reader import open_proposals
+    from agg_pipeline.database.reader import inspect_proposals
     from agg_pipeline.database.status import status
     from agg_pipeline.proposals.summary_tables import print_status
 
-    print_status(status(open_proposals(path)))
+    print_status(status(inspect_proposals(path)))
 
 
 @group.command(
@@ -183,11 +183,11 @@ def validate_command(path: str) -> None:
 
     Checksums, schemas, ids, masks, numbers and references are checked. The exit code is 1 if something is wrong.
     """
-    from agg_pipeline.database.reader import open_proposals
+    from agg_pipeline.database.reader import inspect_proposals
     from agg_pipeline.database.validation import validate
     from agg_pipeline.report.terminal import print_findings
 
-    findings = list(validate(open_proposals(path)))
+    findings = list(validate(inspect_proposals(path)))
     print_findings(findings, "the database is valid")
     if findings:
         sys.exit(1)

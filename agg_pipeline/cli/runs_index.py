@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from agg_pipeline.database.contents import DATABASE, MANIFEST
 from agg_pipeline.evaluation.arms import ARMS
@@ -18,7 +18,9 @@ from agg_pipeline.storage.store import Store
 from agg_pipeline.study.run import DONE
 from agg_pipeline.training.training_folder import ADAPTER, MODEL, PAGE, STEPS
 from agg_pipeline.training.training_folder import PLAN as TRAINING
+from schemas import limits
 from schemas.canonical import Json
+from schemas.documents import BegunSteps, EvaluationSummary, IndexedTraining, Manifest, Plan
 from schemas.errors import StorageError, UserError
 from schemas.words import plural
 
@@ -84,7 +86,7 @@ def _described(path: Path, name: str) -> RunEntry | None:
 def _proposals(path: Path, name: str) -> RunEntry:
     database = path / DATABASE
     finished = (database / MANIFEST).exists()
-    facts = _read(database / (MANIFEST if finished else PLAN))
+    facts = _read(database / (MANIFEST if finished else PLAN), Manifest if finished else Plan)
     plan = facts["plan"] if finished else facts
     figures = ["not finished"]
     if finished:
@@ -101,7 +103,7 @@ def _proposals(path: Path, name: str) -> RunEntry:
 
 
 def _evaluation(path: Path, name: str) -> RunEntry:
-    summary = _read(path / SUMMARY)
+    summary = _read(path / SUMMARY, EvaluationSummary)
     plan = summary["plan"]
     pages = _pages(path, ("report", REPORT))
     figures = (f"granularity: {plan['config']['mode']}", *_levels(summary))
@@ -112,7 +114,7 @@ def _comparison(path: Path, name: str) -> RunEntry:
     """Results of ``agg eval adapted``; the figures are those of the fine-tuned model with the best granularity."""
     arms = [arm for arm in ARMS if (path / arm / SUMMARY).exists()]
     shown = "optimal" if "optimal" in arms else arms[0]
-    summary = _read(path / shown / SUMMARY)
+    summary = _read(path / shown / SUMMARY, EvaluationSummary)
     pages = _pages(path, ("comparison", TABLES), *((arm, f"{arm}/{REPORT}") for arm in arms))
     figures = tuple(f"{shown}: {line}" for line in _levels(summary))
     plan = summary["plan"]
@@ -120,7 +122,7 @@ def _comparison(path: Path, name: str) -> RunEntry:
 
 
 def _training(path: Path, name: str) -> RunEntry:
-    config = _read(path / TRAINING)["config"]
+    config = _read(path / TRAINING, IndexedTraining)["config"]
     kind = "fine-tuning" if "lora" in config else "pre-training"
     result = next((path / result for result in (ADAPTER, MODEL) if (path / result).exists()), path / ADAPTER)
     figures = [f"recipe {config['recipe']}"]
@@ -132,7 +134,7 @@ def _training(path: Path, name: str) -> RunEntry:
 
 
 def _study(path: Path, name: str) -> RunEntry:
-    steps = _read(path / DONE)["steps"]
+    steps = _read(path / DONE, BegunSteps)["steps"]
     finished = sum(step["finished"] for step in steps.values())
     pages = _pages(path, ("report", f"../{path.name}.md"))
     date = _date(path / DONE) if finished == len(steps) else ""
@@ -149,8 +151,8 @@ DESCRIBED: dict[str, Callable[[Path, str], RunEntry]] = {
 """File that only one kind of run has, and the function that describes such a run."""
 
 
-def _read(path: Path) -> Json:
-    facts: Json = json.loads(path.read_text())
+def _read(path: Path, kind: Any) -> Json:
+    facts: Json = Store(str(path.parent)).read_json(path.name, kind, limits.PLAN_BYTES)
     return facts
 
 

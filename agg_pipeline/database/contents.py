@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agg_pipeline.execution.shard_files import Layout
+from schemas.documents import ProposalCounts
 from schemas.tables import FILES, FORMAT_VERSION
 
 DATABASE = "database"
@@ -17,6 +18,6 @@ DATABASE_LAYOUT = Layout(
     version=FORMAT_VERSION,
     algorithm_version=2,
     folders=tuple(FILES),
-    counts=("kinds", "rejects"),
+    counts=ProposalCounts,
     summaries=(MANIFEST, SAMPLING_FILE, CARD),
 )

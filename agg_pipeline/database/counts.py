@@ -7,9 +7,9 @@ import pyarrow as pa
 
 from agg_pipeline.database.contents import SAMPLING_FILE
 from agg_pipeline.database.reader import ProposalDatabase
-from agg_pipeline.execution.shard_files import read_table
+from agg_pipeline.execution.parquet_files import read_table
 from schemas.numbers import BINS
-from schemas.tables import KINDS
+from schemas.tables import KINDS, SAMPLING
 
 
 def by_kind_and_bin(table: pa.Table) -> dict[str, list[int]]:
@@ -25,6 +25,6 @@ def finished_counts(database: ProposalDatabase) -> dict[str, list[int]]:
     if not database.store.exists(SAMPLING_FILE):
         return by_kind_and_bin(database.proposals(["kind", "bin"]))
     counts: dict[str, list[int]] = {}
-    for row in read_table(database.store, SAMPLING_FILE).to_pylist():
+    for row in read_table(database.store, SAMPLING_FILE, SAMPLING).to_pylist():
         counts.setdefault(row["kind"], [0] * BINS)[row["bin"] - 1] = row["count"]
     return counts

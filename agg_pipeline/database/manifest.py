@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from agg_pipeline.database.card import dataset_card
-from agg_pipeline.database.contents import CARD, DATABASE_LAYOUT, MANIFEST
-from agg_pipeline.database.sampling import write_sampling
+from agg_pipeline.database.contents import CARD, DATABASE_LAYOUT, MANIFEST, SAMPLING_FILE
+from agg_pipeline.database.sampling import sampling_table
+from agg_pipeline.execution.parquet_files import parquet_bytes, read_table
 from agg_pipeline.execution.plan import described
+from agg_pipeline.execution.shard_files import shard_name, sidecar_path
 from agg_pipeline.storage.store import Store
+from schemas import limits
 from schemas.canonical import Json
-from schemas.errors import UserError
-from schemas.tables import KINDS
+from schemas.documents import Manifest
+from schemas.errors import StorageError, UserError
+from schemas.tables import KINDS, PROPOSALS
+
+SUMMARIES = "summaries"
+"""Key of the sha256 of the files beside the manifest, by path; missing in databases of version 0.1."""
 
 
 def make_manifest(plan: Json, found: Mapping[int, Json]) -> Json:
-    """Plan, sidecars, totals, licence and citation in one document; a pure function of what is on disk."""
+    """Plan, sidecars, totals, licence and citation in one document; a pure function of plan and sidecars."""
     kinds: Counter[str] = Counter()
     rejects: Counter[str] = Counter()
     rows: Counter[str] = Counter()
@@ -49,6 +60,8 @@ def make_manifest(plan: Json, found: Mapping[int, Json]) -> Json:
 def finish(store: Store, plan: Json, found: Mapping[int, Json]) -> Json:
     """Write the files that are true only of a finished run: sampling weights, dataset card and manifest.
 
+    A shard that does not hold what plan and sidecar say of it loses its sidecar, so that the next run makes it again.
+
     Args:
         store: the database.
         plan: its plan.
@@ -56,13 +69,36 @@ def finish(store: Store, plan: Json, found: Mapping[int, Json]) -> Json:
 
     Returns:
         The manifest.
+
+    Raises:
+        UserError: a shard holds other rows than plan and sidecar say.
     """
     manifest = make_manifest(plan, found)
-    write_sampling(store, found)
-    store.write(CARD, dataset_card(manifest).encode())
+    counts: Counter[tuple[str, int]] = Counter()
+    for index, sidecar in found.items():
+        rows = read_table(store, f"proposals/{shard_name(index)}.parquet", PROPOSALS, ["image_id", "kind", "bin"])
+        _check_published(store, plan, sidecar, rows)
+        counts.update(zip(rows["kind"].to_pylist(), rows["bin"].to_pylist(), strict=True))
+    files = {SAMPLING_FILE: parquet_bytes(sampling_table(counts)), CARD: dataset_card(manifest).encode()}
+    for path, content in files.items():
+        store.write(path, content)
+    manifest[SUMMARIES] = {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}
     # Last: a manifest that agrees with the sidecars says that the others do, too.
     store.write_json(MANIFEST, manifest)
     return manifest
+
+
+def _check_published(store: Store, plan: Json, sidecar: Json, rows: pa.Table) -> None:
+    """UserError if the rows of a shard's proposals are not those that plan and sidecar say; its sidecar is deleted."""
+    index = sidecar["shard"]
+    kinds = Counter(rows["kind"].to_pylist())
+    others = set(pc.unique(rows["image_id"]).to_pylist()) - set(plan["shards"][index])
+    if others or kinds != Counter(sidecar["kinds"]) or not set(kinds) <= set(KINDS):
+        store.remove(sidecar_path(index))
+        raise UserError(
+            f"{store.url}/proposals/{shard_name(index)}.parquet does not hold what its plan and sidecar say; "
+            "run the same command again, which makes its shard again"
+        )
 
 
 def finished(store: Store, plan: Json, found: Mapping[int, Json]) -> Json | None:
@@ -81,8 +117,34 @@ def finished(store: Store, plan: Json, found: Mapping[int, Json]) -> Json | None
     there = store.sizes(DATABASE_LAYOUT.summaries)
     if len(there) < len(DATABASE_LAYOUT.summaries):
         return None
-    manifest = make_manifest(plan, found)
     try:
-        return manifest if store.read_json(MANIFEST) == manifest else None
+        manifest: Json = store.read_json(MANIFEST, Manifest, limits.PLAN_BYTES)
+        whole = not changed_summaries(store, manifest)
+    except StorageError:
+        raise
     except UserError:
         return None
+    return manifest if whole and without_summaries(manifest) == make_manifest(plan, found) else None
+
+
+def without_summaries(manifest: Json) -> Json:
+    """The part of a manifest that plan and sidecars give."""
+    return {key: value for key, value in manifest.items() if key != SUMMARIES}
+
+
+def changed_summaries(store: Store, manifest: Json) -> list[str]:
+    """The files beside the manifest whose checksum is another than it says, or which it does not name.
+
+    Raises:
+        UserError: a file is missing, or something else lies in its place.
+    """
+    said = manifest.get(SUMMARIES, {})
+    changed = []
+    for path in (SAMPLING_FILE, CARD):
+        try:
+            content = store.read(path, limits.JSON_BYTES)
+        except FileNotFoundError:
+            raise UserError(f"{store.url}/{path} is missing") from None
+        if said.get(path) != hashlib.sha256(content).hexdigest():
+            changed.append(path)
+    return changed

@@ -14,13 +14,17 @@ from numpy.typing import NDArray
 
 from agg_pipeline.database.contents import DATABASE, DATABASE_LAYOUT
 from agg_pipeline.database.image_ids import similar
-from agg_pipeline.execution.shard_files import PLAN, read_table, shard_name, sidecars
+from agg_pipeline.execution.parquet_files import REMAKE, read_table
+from agg_pipeline.execution.shard_files import PLAN, read_sidecars, refuse_broken, shard_name, sidecar_files
 from agg_pipeline.storage.rle import decode
 from agg_pipeline.storage.store import Store
+from schemas import limits
 from schemas.canonical import Json
+from schemas.checked_json import checked
+from schemas.documents import Plan
 from schemas.errors import UserError
 from schemas.tables import FILES, FORMAT_VERSION, KINDS
-from schemas.words import possible
+from schemas.words import excerpt, possible
 from stages.sampler import row_weights
 
 AGG_KINDS = ("object", "part", "complement")
@@ -38,6 +42,17 @@ def open_proposals(path: str) -> ProposalDatabase:
     Raises:
         UserError: there is no database, or its plan or a sidecar is damaged.
     """
+    database = inspect_proposals(path)
+    refuse_broken(database.store, database.broken)
+    return database
+
+
+def inspect_proposals(path: str) -> ProposalDatabase:
+    """Open a proposal database as ``open_proposals`` does, even if sidecars of it are broken.
+
+    Raises:
+        UserError: there is no database, or its plan is damaged.
+    """
     store = Store(str(path))
     if not store.exists(PLAN) and store.exists(f"{DATABASE}/{PLAN}"):
         store = store.below(DATABASE)
@@ -46,18 +61,15 @@ def open_proposals(path: str) -> ProposalDatabase:
             f"{store.url} is not a proposal database, because it has neither {PLAN} nor {DATABASE}/{PLAN}; "
             "name the output folder of agg proposals run"
         )
-    plan = store.read_json(PLAN)
-    if not isinstance(plan, dict):
-        raise UserError(f"{store.url}/{PLAN} is not the plan of a proposal database")
+    plan: Json = store.read_json(PLAN, dict[str, Any], limits.PLAN_BYTES)
     if plan.get("format_version") != FORMAT_VERSION:
         raise UserError(
-            f"{store.url} has format {plan.get('format_version')}, and this version of agg reads {FORMAT_VERSION}; "
-            "make it again"
+            f"{store.url} has format {excerpt(str(plan.get('format_version')))}, and this version of agg reads "
+            f"{FORMAT_VERSION}; make it again"
         )
-    missing = sorted({"dataset", "model", "seed", "config", "config_hash", "shards"} - set(plan))
-    if missing:
-        raise UserError(f"{store.url}/{PLAN} is not the plan of a proposal database, because it has no {missing[0]!r}")
-    return ProposalDatabase(store, plan, sidecars(store, DATABASE_LAYOUT))
+    checked(plan, Plan, f"{store.url}/{PLAN} is not the plan of a proposal database")
+    found, broken = read_sidecars(store, DATABASE_LAYOUT, sidecar_files(store))
+    return ProposalDatabase(store, plan, found, broken)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +80,13 @@ class ProposalDatabase:
         store: folder of the database.
         plan: data set, model, configuration and the images of every shard.
         sidecars: sidecars of the finished shards, by shard.
+        broken: what is wrong with the sidecars that are broken, by path; empty unless the database is inspected.
     """
 
     store: Store
     plan: Json = field(repr=False)
     sidecars: Mapping[int, Json] = field(repr=False)
+    broken: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def table(self, name: str, columns: Sequence[str] | None = None, shards: Sequence[int] | None = None) -> pa.Table:
         """Read a table of the database, with its rows in the order of the plan.
@@ -91,7 +105,7 @@ class ProposalDatabase:
             schema = pa.schema([schema.field(column) for column in columns])
         chosen = self.sidecars if shards is None else {index: self.sidecars[index] for index in shards}
         paths = (f"{name}/{shard_name(index)}.parquet" for index in chosen)
-        parts = [read_table(self.store, path, columns) for path in paths]
+        parts = [read_table(self.store, path, FILES[name], columns) for path in paths]
         return pa.concat_tables(parts) if parts else schema.empty_table()
 
     def proposals(self, columns: Sequence[str] | None = None) -> pa.Table:
@@ -159,5 +173,13 @@ class ProposalDatabase:
 
 
 def mask_of(row: Mapping[str, Any]) -> NDArray[np.bool_]:
-    """The (H, W) bool mask of a row (a mapping with rle, height and width)."""
-    return decode(row["rle"], row["height"], row["width"])
+    """The (H, W) bool mask of a row (a mapping with rle, height and width).
+
+    Raises:
+        UserError: the run lengths are broken, or of another size.
+    """
+    try:
+        return decode(row["rle"], row["height"], row["width"])
+    except ValueError as error:
+        size = f"{row['height']} x {row['width']}"
+        raise UserError(f"a mask of {size} pixels in the database is damaged ({error}); {REMAKE}") from error

@@ -49,7 +49,7 @@ class Status:
 def status(database: ProposalDatabase) -> Status:
     """The state of a database; sizes of files are compared with the recorded ones, as in resuming, not checksums."""
     plan, store = database.plan, database.store
-    broken = set(damaged(store, database.sidecars, listing(store, DATABASE_LAYOUT), plan["config_hash"], verify=False))
+    broken = set(damaged(store, database.sidecars, listing(store, DATABASE_LAYOUT), plan, verify=False))
     sidecars = [sidecar for index, sidecar in database.sidecars.items() if index not in broken]
     planned, images = plan["dataset"]["images"], sum(sidecar["images"] for sidecar in sidecars)
     state = _state(database, planned, images, broken)
@@ -72,8 +72,8 @@ def _state(database: ProposalDatabase, planned: int, images: int, broken: Collec
     run = holder(database.store)
     if run is not None and run.lives is not False:
         return f"running: {run.told}" if run.lives else f"running, unless it was killed: {run.told}"
-    if broken:
-        return f"damaged: {plural(len(broken), 'shard')}; run the same command again to repair"
+    if broken or database.broken:
+        return f"damaged: {plural(len(broken) + len(database.broken), 'shard')}; run the same command again to repair"
     if finished(database.store, database.plan, database.sidecars) is None:
         return f"stopped: {images} of {plural(planned, 'image')}; run the same command again to resume"
     return COMPLETE if images == planned else f"{COMPLETE}: {images} of {plural(planned, 'image')}, as limited"

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from agg_pipeline.database.contents import CARD, MANIFEST, SAMPLING_FILE
-from agg_pipeline.database.manifest import make_manifest
+from agg_pipeline.database.contents import CARD, DATABASE_LAYOUT, MANIFEST, SAMPLING_FILE
+from agg_pipeline.database.manifest import SUMMARIES, make_manifest, without_summaries
 from agg_pipeline.database.proposal_rows import proposal_id
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.database.sampling import sampling_table
-from agg_pipeline.execution.shard_files import (
-    PLAN,
-    TABLE_ERRORS,
-    damage,
-    first_line,
-    parquet_table,
-    shard_name,
-    sidecar_path,
-)
+from agg_pipeline.execution.parquet_files import TABLE_ERRORS, OtherSchemaError, first_line, parquet_table
+from agg_pipeline.execution.resuming import foreign_tables, unlike_plan
+from agg_pipeline.execution.shard_files import PLAN, damage, shard_name, shard_of, sidecar_path
+from agg_pipeline.storage.lock import holder, is_lock
 from agg_pipeline.storage.rle import decode
 from agg_pipeline.storage.store import Store
+from schemas import limits
 from schemas.canonical import Json, content_hash
+from schemas.checked_json import checked
 from schemas.config import GranularityConfig, ProposalsConfig
 from schemas.crop import MaskCrop, area, crop_mask, intersection
+from schemas.errors import StorageError, UnusableFileError, UserError
 from schemas.findings import Finding
 from schemas.numbers import BINS, granularity_bin
 from schemas.resolve import override
@@ -35,17 +36,21 @@ from schemas.words import plural
 from stages.granularity import combine
 
 SCHEMA_DIFFERS = "does not have the schema of this format"
+ROWS = 4096
+"""Rows that are checked at a time."""
 
 
 def validate(opened: ProposalDatabase) -> Iterator[Finding]:
     """Every inconsistency of a database: plan, checksums, schemas, ids, masks, numbers, references, weights."""
     store, plan = opened.store, opened.plan
+    config: ProposalsConfig = override(ProposalsConfig(), plan["config"])
     yield from _plan(plan)
+    yield from _files(opened)
     seen: set[str] = set()
     counts: Counter[tuple[str, int]] = Counter()
-    whole = True
+    whole = not opened.broken
     for index, sidecar in opened.sidecars.items():
-        problems = list(_sidecar(store, plan, index, sidecar))
+        problems = list(_sidecar(store, plan, sidecar))
         yield from problems
         if problems:
             whole = False
@@ -60,7 +65,7 @@ def validate(opened: ProposalDatabase) -> Iterator[Finding]:
             else:
                 tables[name] = table
         if len(tables) == len(FILES):
-            yield from _shard(plan, index, sidecar, tables, seen)
+            yield from _shard(plan, config, index, sidecar, tables, seen)
             columns = tables["proposals"].select(["kind", "bin"]).to_pydict()
             counts.update(pair for pair in zip(*columns.values(), strict=True) if pair[0] in KINDS)
     if whole:
@@ -69,9 +74,13 @@ def validate(opened: ProposalDatabase) -> Iterator[Finding]:
 
 def _table(store: Store, path: str, schema: pa.Schema) -> pa.Table | Finding:
     try:
-        table = parquet_table(store, path)
+        table = parquet_table(store, path, schema)
+    except OtherSchemaError:
+        return Finding(path, SCHEMA_DIFFERS)
     except TABLE_ERRORS as error:
         return Finding(path, f"cannot be read as Parquet: {first_line(error)}")
+    except UnusableFileError as error:
+        return Finding(path, error.what)
     return table if table.schema.equals(schema, check_metadata=True) else Finding(path, SCHEMA_DIFFERS)
 
 
@@ -86,24 +95,42 @@ def _plan(plan: Json) -> Iterator[Finding]:
         yield Finding(PLAN, f"plans {len(ids)} of {plural(plan['dataset']['images'], 'image')}")
 
 
-def _sidecar(store: Store, plan: Json, index: int, sidecar: Json) -> Iterator[Finding]:
-    path = sidecar_path(index)
-    if not 0 <= index < len(plan["shards"]):
-        yield Finding(path, f"the plan has no shard {index}")
+def _files(opened: ProposalDatabase) -> Iterator[Finding]:
+    """Broken sidecars, and files beside those of the finished shards."""
+    for path, wrong in opened.broken.items():
+        yield Finding(path, wrong)
+    files = opened.store.files()
+    for path in foreign_tables(DATABASE_LAYOUT, files):
+        yield Finding(path, "is not of this database, but whoever reads its folder reads it, too")
+    run = holder(opened.store)
+    if run is not None and run.lives is not False:
+        # The files of the shards that are being written have no sidecar yet.
         return
-    if sidecar["config_hash"] != plan["config_hash"]:
-        yield Finding(path, "was made under another configuration than the plan's")
-    if not 0 < sidecar["images"] <= len(plan["shards"][index]):
-        yield Finding(path, f"covers {plural(sidecar['images'], 'image')} of {len(plan['shards'][index])}")
-    expected = {f"{folder}/{shard_name(index)}.parquet" for folder in FILES}
-    if set(sidecar["files"]) != expected:
-        yield Finding(path, "does not list the three files of its shard")
-        return
+    known = {PLAN, *DATABASE_LAYOUT.summaries, *opened.broken}
+    for index in (*opened.sidecars, *map(shard_of, opened.broken)):
+        known |= {sidecar_path(index), *DATABASE_LAYOUT.files(index)}
+    for path in files:
+        if path not in known and not is_lock(path) and DATABASE_LAYOUT.owns(path):
+            yield Finding(path, "belongs to no finished shard; run the command that made the database again")
+
+
+def _sidecar(store: Store, plan: Json, sidecar: Json) -> Iterator[Finding]:
+    path = sidecar_path(sidecar["shard"])
+    unlike = unlike_plan(sidecar, plan)
+    if unlike:
+        yield Finding(path, unlike)
     for problem in damage(store, sidecar):
         yield Finding(path, problem)
 
 
-def _shard(plan: Json, index: int, sidecar: Json, tables: Mapping[str, pa.Table], seen: set[str]) -> Iterator[Finding]:
+def _shard(
+    plan: Json,
+    config: ProposalsConfig,
+    index: int,
+    sidecar: Json,
+    tables: Mapping[str, pa.Table],
+    seen: set[str],
+) -> Iterator[Finding]:
     name = shard_name(index)
     for folder, table in tables.items():
         rows = sidecar["files"][f"{folder}/{name}.parquet"]["rows"]
@@ -128,14 +155,23 @@ def _shard(plan: Json, index: int, sidecar: Json, tables: Mapping[str, pa.Table]
     for row in rejects:
         if row["reason"] not in REASONS:
             yield Finding(f"rejects/{name}.parquet", f"unknown reason {row['reason']!r} for image {row['image_id']}")
-    yield from _proposals(plan, f"proposals/{name}.parquet", tables["proposals"], images, seen)
+    yield from _proposals(config, f"proposals/{name}.parquet", tables["proposals"], images, seen)
 
 
-def _proposals(plan: Json, path: str, table: pa.Table, images: Mapping[str, Json], seen: set[str]) -> Iterator[Finding]:
-    config: ProposalsConfig = override(ProposalsConfig(), plan["config"])
+def _objects_first(table: pa.Table) -> Iterator[Json]:
+    """The rows of a table, a part of them at a time: a row takes far more memory than in the table."""
+    is_object = pc.equal(table["kind"], "object")
+    for part in (table.filter(is_object), table.filter(pc.invert(is_object))):
+        for batch in part.to_batches(ROWS):
+            yield from batch.to_pylist()
+
+
+def _proposals(
+    config: ProposalsConfig, path: str, table: pa.Table, images: Mapping[str, Json], seen: set[str]
+) -> Iterator[Finding]:
     objects: dict[tuple[str, int], tuple[Json, MaskCrop]] = {}
     ids = set(table["proposal_id"].to_pylist())
-    for row in sorted(table.to_pylist(), key=lambda row: row["kind"] != "object"):
+    for row in _objects_first(table):
         where = f"{path}: {row['proposal_id']}"
         if row["proposal_id"] in seen:
             yield Finding(where, "the proposal_id is not unique")
@@ -230,11 +266,28 @@ def _summaries(
     for path in (MANIFEST, SAMPLING_FILE, CARD):
         if not store.exists(path):
             yield Finding(path, "is missing; run the command that made the database again to write it")
-    if store.exists(MANIFEST) and store.read_json(MANIFEST) != make_manifest(plan, sidecars):
-        yield Finding(MANIFEST, "differs from what the plan and the sidecars give")
+    if store.exists(MANIFEST):
+        yield from _manifest(store, make_manifest(plan, sidecars))
     if store.exists(SAMPLING_FILE):
         sampling = _table(store, SAMPLING_FILE, SAMPLING)
         if isinstance(sampling, Finding):
             yield sampling
         elif sampling.to_pylist() != sampling_table(counts).to_pylist():
             yield Finding(SAMPLING_FILE, "differs from what the rows give")
+
+
+def _manifest(store: Store, expected: Json) -> Iterator[Finding]:
+    try:
+        manifest = store.read_json(MANIFEST, dict[str, Any], limits.PLAN_BYTES)
+        checked(manifest.get(SUMMARIES, {}), dict[str, str], MANIFEST)
+    except StorageError:
+        raise
+    except UserError as error:
+        yield Finding(MANIFEST, str(error).removeprefix(f"{store.url}/{MANIFEST} "))
+        return
+    if without_summaries(manifest) != expected:
+        yield Finding(MANIFEST, "differs from what the plan and the sidecars give")
+    # Version 0.1 of this program wrote no checksum of the card.
+    card = manifest.get(SUMMARIES, {}).get(CARD)
+    if card and store.exists(CARD) and hashlib.sha256(store.read(CARD, limits.JSON_BYTES)).hexdigest() != card:
+        yield Finding(CARD, "was changed after it was written")

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import logging
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
+from agg_pipeline.datasets.coco_file import Image, Instance, Instances, read_instances, text_of
+from agg_pipeline.datasets.coco_masks import read_segmentation
 from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
 from agg_pipeline.datasets.file_listing import check_layout, listed, split_name
 from agg_pipeline.datasets.images import check_size, ignore_mask, read_image
-from agg_pipeline.storage.rle import decode
 from agg_pipeline.storage.store import Store
 from schemas import limits
-from schemas.crop import MaskCrop, crop_mask
 from schemas.errors import ImageError, UserError
-from schemas.records import ImageEntry, ImageRecord, ObjectMask
-from schemas.words import possible
+from schemas.records import ImageEntry, ImageRecord, ObjectMask, Reject
+from schemas.words import possible, printable
 
+LOG = logging.getLogger(__name__)
 ABOUT = About(
     name="coco",
     title="COCO, or any set in its instance format",
@@ -32,30 +31,25 @@ ABOUT = About(
     layout=("annotations",),
     download="train2017.zip, val2017.zip and annotations_trainval2017.zip, unpacked side by side",
 )
-MAX_ID = 2**63
-"""Annotation ids lie below it, so that they fit an int64 column."""
 MAX_IMAGES_TRIED = 8
 """Images that are looked for in each candidate folder; several, because some may be missing."""
 
 
-@dataclass(frozen=True, slots=True)
-class _InstanceFile:
-    """Checked content of an instance file; images and annotations are JSON objects as published."""
-
-    images: list[dict[str, Any]]
-    annotations: list[dict[str, Any]]
-    categories: dict[Any, str]
-    licences: dict[Any, str]
-
-
 def splits(store: Store) -> tuple[str, ...]:
     """Names of the splits that are there."""
-    names = (name for name in store.names("annotations") if name.startswith("instances_"))
-    return tuple(name.removeprefix("instances_").removesuffix(".json") for name in names)
+    names = store.names("annotations")
+    return tuple(
+        name.removeprefix("instances_").removesuffix(".json")
+        for name in names
+        if name.startswith("instances_") and name.endswith(".json")
+    )
 
 
 def open_coco(store: Store, split: str) -> Dataset:
     """List a split of a COCO set.
+
+    Entries of the file that cannot be used become images or objects that say so; warnings count annotations of no
+    listed image and of no listed category.
 
     Args:
         store: root of the data set.
@@ -75,177 +69,124 @@ def open_coco(store: Store, split: str) -> Dataset:
     except FileNotFoundError:
         known = possible(split, (*splits(store), f"the path of a JSON file below {store.url}"))
         raise UserError(f"unknown split {split!r}, because {where} does not exist; {known}") from None
-    truth = _parsed(content, where)
-    of_image: dict[Any, list[dict[str, Any]]] = {}
-    for annotation in truth.annotations:
-        of_image.setdefault(annotation["image_id"], []).append(annotation)
-    entries = _entries(store, split, truth, of_image)
-    if len({entry.image_id for entry in entries}) < len(entries):
-        raise UserError(f"{where} gives two images the same id")
+    truth = read_instances(content, printable(where))
+    for remark in truth.remarks:
+        LOG.warning("%s: %s", printable(where), remark)
+    entries = [*_entries(store, path, truth)]
+    entries += [
+        ImageEntry(image_id, path, 0, None, ("unreadable_annotation", f"{path}: {problem}"))
+        for image_id, problem in truth.broken
+    ]
+    entries.sort(key=lambda entry: entry.image_id)
     return Dataset(
         about=ABOUT,
         split=split_name(split),
         entries=tuple(entries),
         fingerprint=fingerprint(entries, [content]),
         reader=partial(_read, store),
-        classes=tuple(truth.categories.values()),
-        strays=partial(tuple, _stray_annotations(truth, of_image)),
+        classes=truth.categories,
+        strays=partial(tuple, truth.strays),
     )
 
 
-def _parsed(content: bytes, where: str) -> _InstanceFile:
-    try:
-        truth = json.loads(content)
-        if not isinstance(truth, dict):
-            raise ValueError(f"a {type(truth).__name__}, where an object with images and annotations is expected")
-        parsed = _InstanceFile(
-            images=truth["images"],
-            annotations=truth["annotations"],
-            categories={category["id"]: str(category["name"]) for category in truth.get("categories", [])},
-            licences={licence["id"]: str(licence["name"]) for licence in truth.get("licenses", [])},
-        )
-        _check_images(parsed)
-        _check_annotations(parsed)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{where} is not JSON: {error}") from error
-    except KeyError as error:
-        raise UserError(f"{where} is not a COCO instance file: {error} is missing") from error
-    except (TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{where} is not a COCO instance file: {error}") from error
-    if not parsed.images:
-        raise UserError(f"{where} lists no image")
-    return parsed
+def _entries(store: Store, path: str, truth: Instances) -> Iterator[ImageEntry]:
+    """The entries of the images that can be used, with everything that ``_read`` needs."""
+    paths = _paths(store, path, truth.images)
+    sizes = store.sizes(each for each in paths.values() if each is not None)
+    for image_id, image in truth.images.items():
+        file = paths[image_id]
+        if file is None:
+            problem = f"{printable(_file_name(image))} is no path in the data set"
+            yield ImageEntry(image_id, path, 0, None, ("unreadable_image", problem))
+            continue
+        licence = truth.licences.get("" if image.license is None else text_of(image.license), ABOUT.licence)
+        annotation = (image.height, image.width), licence, tuple(truth.annotations.get(image_id, ()))
+        yield listed(image_id, file, sizes.get(file), annotation)
 
 
-def _need(item: dict[str, Any], *keys: str) -> None:
-    for key in keys:
-        if key not in item:
-            raise KeyError(key)
+def _file_name(image: Image) -> str:
+    """Path of an image in its folder; of a URL, the folder and the name at its end."""
+    if image.file_name is not None:
+        return image.file_name.replace("\\", "/")
+    return "/".join((image.coco_url or "").split("/")[-2:])
 
 
-def _check_images(truth: _InstanceFile) -> None:
-    for image in truth.images:
-        _need(image, "file_name", "height", "width")
-        truth.licences.get(image.get("license"))  # TypeError if it cannot be a key.
-        if not isinstance(image["id"], int | str):
-            raise ValueError(f"image id {image['id']!r} is neither a number nor a text")
+def _paths(store: Store, path: str, images: Mapping[str, Image]) -> dict[str, str | None]:
+    """The path of every image below the root: in the first of the usual folders that holds one of them.
 
-
-def _check_annotations(truth: _InstanceFile) -> None:
-    seen = set()
-    for annotation in truth.annotations:
-        _need(annotation, "segmentation")
-        truth.categories.get(annotation.get("category_id"))  # TypeError if it cannot be a key.
-        image_id, number = annotation["image_id"], annotation["id"]
-        if annotation.get("iscrowd", 0) not in (0, 1):
-            raise ValueError(f"annotation {number!r} has iscrowd {annotation['iscrowd']!r}, which is neither 0 nor 1")
-        if not isinstance(number, int) or not 0 <= number < MAX_ID:
-            raise ValueError(f"annotation id {number!r} is not a whole number from 0 to 2^63")
-        if (image_id, number) in seen:
-            raise ValueError(f"annotation id {number} occurs twice in image {image_id}")
-        seen.add((image_id, number))
-
-
-def _entries(
-    store: Store, split: str, truth: _InstanceFile, of_image: dict[Any, list[dict[str, Any]]]
-) -> list[ImageEntry]:
-    """One entry per image, sorted by id, with everything that ``_read`` needs."""
-    folder = _image_folder(store, split, [image["file_name"] for image in truth.images[:MAX_IMAGES_TRIED]])
-    sizes = store.sizes(f"{folder}{image['file_name']}" for image in truth.images)
-    entries = []
-    for image in truth.images:
-        path = f"{folder}{image['file_name']}"
-        annotation = {
-            "size": (image["height"], image["width"]),
-            "licence": truth.licences.get(image.get("license"), ABOUT.licence),
-            "objects": [_object(each, truth.categories) for each in of_image.get(image["id"], [])],
-        }
-        entries.append(listed(str(image["id"]), path, sizes.get(path), annotation))
-    return sorted(entries, key=lambda entry: entry.image_id)
-
-
-def _object(annotation: dict[str, Any], categories: dict[Any, str]) -> dict[str, Any]:
-    return {
-        "id": annotation["id"],
-        "category": categories.get(annotation.get("category_id")),
-        "crowd": bool(annotation.get("iscrowd", 0)),
-        "segmentation": annotation["segmentation"],
-    }
-
-
-def _image_folder(store: Store, split: str, files: Sequence[str]) -> str:
-    """The first of the usual folders that holds one of the images."""
-    name = split_name(split).removeprefix("instances_")
-    candidates = [f"{name}/", f"images/{name}/", "images/", ""]
-    for folder in candidates:
-        if any(store.exists(f"{folder}{file}") for file in files):
-            return folder
+    None for a name that leads out of the data set.
+    """
+    beside, file = posixpath.split(path)
+    name = split_name(file).removeprefix("instances_")
+    usual = [f"{name}/", f"images/{name}/", "images/", ""]
+    # Other programs put the JSON file beside the images, or beside their folder.
+    candidates = (
+        usual if beside == "annotations" else [posixpath.join(beside, ""), posixpath.join(beside, "data/"), *usual]
+    )
+    names = {image_id: _file_name(image) for image_id, image in images.items()}
+    for found in (names, {image_id: posixpath.basename(each) for image_id, each in names.items()}):
+        for folder in candidates:
+            paths = {image_id: _inside(folder, each) for image_id, each in found.items()}
+            if _any_there(store, [each for each in paths.values() if each is not None]):
+                return paths
     looked = ", ".join(f"{store.url}/{folder}" for folder in candidates)
-    raise UserError(f"image {files[0]} was not found; looked in {looked}")
+    raise UserError(f"image {printable(next(iter(names.values())))} was not found; looked in {looked}")
 
 
-def _stray_annotations(truth: _InstanceFile, of_image: dict[Any, list[dict[str, Any]]]) -> list[str]:
-    listed = {image["id"] for image in truth.images}
-    return [
-        f"annotation {annotation['id']} belongs to image {image_id}, which is not listed"
-        for image_id, annotations in of_image.items()
-        if image_id not in listed
-        for annotation in annotations
-    ]
+def _inside(folder: str, name: str) -> str | None:
+    """The path of a file in a folder of the data set; None if it would lie outside, or if there is no name."""
+    path = posixpath.normpath(f"{folder}{name}")
+    outside = name.startswith("/") or "://" in name or path.startswith("../")
+    return None if outside or not posixpath.basename(name) else path
+
+
+def _any_there(store: Store, paths: list[str]) -> bool:
+    """Whether one of the files is there; most of the time, one of the first is."""
+    return any(store.exists(path) for path in paths[:MAX_IMAGES_TRIED]) or bool(store.sizes(paths[MAX_IMAGES_TRIED:]))
 
 
 def _read(store: Store, entry: ImageEntry) -> ImageRecord:
     pixels, sha256 = read_image(store, entry.path)
-    truth = entry.annotation
+    size, licence, instances = entry.annotation
     height, width = pixels.shape[:2]
-    check_size(truth["size"], (height, width), f"the size given for image {entry.image_id}")
+    check_size(size, (height, width), f"the size given for image {entry.image_id}")
     objects: list[ObjectMask] = []
+    broken: list[tuple[int | None, ImageError]] = []
     crowd = np.zeros((height, width), np.bool_)
-    for annotation in sorted(truth["objects"], key=lambda each: each["id"]):
-        mask = read_segmentation(annotation["segmentation"], height, width, f"annotation {annotation['id']}")
-        if annotation["crowd"]:
+    for instance in in_order(instances):
+        try:
+            if instance.problem or instance.number is None:
+                raise ImageError("unreadable_annotation", instance.problem)
+            what = f"annotation {instance.number}"
+            mask = read_segmentation(instance.segmentation, height, width, what)
+        except ImageError as error:
+            broken.append((instance.number, error))
+            continue
+        if instance.crowd:
             crowd |= mask.full()
         else:
-            objects.append(ObjectMask(annotation["id"], annotation["category"], mask))
-    return ImageRecord(entry.image_id, entry.path, sha256, truth["licence"], pixels, tuple(objects), ignore_mask(crowd))
+            objects.append(ObjectMask(instance.number, instance.category, mask))
+    ignore = ignore_mask(crowd)
+    rejects = rejects_of(entry.image_id, broken, usable=bool(objects) or ignore is not None)
+    return ImageRecord(entry.image_id, entry.path, sha256, licence, pixels, tuple(objects), ignore, rejects)
 
 
-def read_segmentation(segmentation: Any, height: int, width: int, what: str) -> MaskCrop:
-    """Decode a segmentation in COCO's JSON.
+def in_order(instances: Iterable[Instance]) -> list[Instance]:
+    """Annotations by their ids; those without one are the last."""
+    return sorted(instances, key=lambda each: (each.number is None, each.number or 0))
+
+
+def rejects_of(image_id: str, broken: list[tuple[int | None, ImageError]], usable: bool) -> tuple[Reject, ...]:
+    """The rejects of the annotations of an image that cannot be used.
 
     Args:
-        segmentation: a list of polygons (x, y, x, y, ...), or an object with ``size`` and compressed or uncompressed
-            run lengths in ``counts``.
-        height: rows of the image.
-        width: columns of the image.
-        what: name of the annotation, for the error message.
+        image_id: id of the image.
+        broken: id and error of each of them.
+        usable: whether the image has other annotations.
 
     Raises:
-        ImageError: ``unreadable_annotation``, the segmentation is broken; ``size_mismatch``, it has another size.
+        ImageError: that of the first of them, if the image has no other.
     """
-    try:
-        if isinstance(segmentation, dict):
-            check_size(tuple(segmentation["size"]), (height, width), what)
-        return crop_mask(decode(_compressed(segmentation, height, width), height, width), height, width)
-    except (TypeError, KeyError, ValueError, OverflowError) as error:
-        raise ImageError("unreadable_annotation", f"{what} has no readable segmentation: {error}") from error
-
-
-def _compressed(segmentation: Any, height: int, width: int) -> bytes:
-    """The segmentation as compressed counts."""
-    if isinstance(segmentation, list):
-        # pycocotools would take a polygon of four numbers for a box.
-        if not segmentation or any(len(polygon) < 6 or len(polygon) % 2 for polygon in segmentation):
-            raise ValueError("a polygon of fewer than three points")
-        # pycocotools walks along every edge: far points would take all time and memory.
-        if not all(abs(number) <= 2 * max(height, width) for polygon in segmentation for number in polygon):
-            raise ValueError("a polygon leaves the image by more than its size")
-        return bytes(coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))["counts"])
-    counts = segmentation["counts"]
-    if isinstance(counts, list):
-        if any(not isinstance(count, int) or count < 0 for count in counts) or sum(counts) != height * width:
-            raise ValueError(f"run lengths that do not add up to {height} x {width} pixels")
-        return bytes(coco_mask.frPyObjects(segmentation, height, width)["counts"])
-    if not isinstance(counts, str):
-        raise ValueError(f"counts of type {type(counts).__name__}")
-    return counts.encode()
+    if broken and not usable:
+        raise broken[0][1]
+    return tuple(Reject(image_id, number, None, "load", "unreadable_object", error.detail) for number, error in broken)

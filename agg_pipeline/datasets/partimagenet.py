@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
+from msgspec import Struct
 
+from agg_pipeline.datasets.coco_file import InstanceId
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.datasets.file_listing import (
     check_layout,
@@ -21,6 +23,8 @@ from agg_pipeline.datasets.image_stems import files_by_stem, no_picture, stems_o
 from agg_pipeline.datasets.images import check_size, instance_masks, read_image, read_labels
 from agg_pipeline.datasets.names import entries_of, joined
 from agg_pipeline.storage.store import Store
+from schemas import limits
+from schemas.checked_json import Name, decode
 from schemas.crop import crop_mask
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask, PartMask
@@ -40,6 +44,17 @@ ABOUT = About(
 CLASS_NAMES = "class_names.json"
 BACKGROUND = 40
 """Class index of the background in the published masks; every other index, 0 included, is a part class."""
+
+
+class _Category(Struct, frozen=True):
+    id: InstanceId
+    name: Name
+
+
+class _ClassNames(Struct, frozen=True):
+    """What ``class_names.json`` must hold."""
+
+    categories: list[_Category]
 
 
 def splits(store: Store) -> tuple[str, ...]:
@@ -97,12 +112,13 @@ def _folder_of(store: Store, stems: list[str]) -> str:
 
 def _class_names(store: Store) -> dict[int, str]:
     """Class index -> name, sorted by index."""
-    content = store.read_json(CLASS_NAMES)
+    where = f"{store.url}/{CLASS_NAMES}"
     try:
-        names = {int(category["id"]): str(category["name"]) for category in content["categories"]}
-    except (TypeError, KeyError, ValueError) as error:
-        raise UserError(f"{store.url}/{CLASS_NAMES} has no list of categories with id and name: {error}") from error
-    return dict(sorted(names.items()))
+        content = store.read(CLASS_NAMES, limits.JSON_BYTES)
+    except FileNotFoundError:
+        raise UserError(f"{where} does not exist") from None
+    listed = decode(content, _ClassNames, f"{where} has no list of categories with id and name", strict=False)
+    return dict(sorted((category.id, category.name) for category in listed.categories))
 
 
 def _read(store: Store, names: Mapping[int, str], entry: ImageEntry) -> ImageRecord:

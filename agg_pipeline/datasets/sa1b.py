@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from heapq import nsmallest
 from operator import attrgetter, itemgetter
-from typing import Any
 
-from agg_pipeline.datasets.coco import MAX_ID, read_segmentation
+from msgspec import Raw, Struct
+
+from agg_pipeline.datasets.coco import in_order, rejects_of
+from agg_pipeline.datasets.coco_file import Instance, InstanceId, Numbered, Pixels, readable, tolerant
+from agg_pipeline.datasets.coco_masks import read_segmentation
 from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
 from agg_pipeline.datasets.file_listing import ALL, check_layout, is_list_file, read_list, split_name
 from agg_pipeline.datasets.images import check_size, read_image
 from agg_pipeline.storage.store import Store
 from schemas import limits
+from schemas.checked_json import decode
 from schemas.crop import MaskCrop, area, intersection
-from schemas.errors import ImageError, UnusableFileError, UserError
+from schemas.errors import ImageError, StorageError, UnusableFileError, UserError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask
-from schemas.words import possible
+from schemas.words import possible, printable
 from stages.draws import uniforms
 
 ABOUT = About(
@@ -117,38 +120,71 @@ def _strays(store: Store) -> tuple[str, ...]:
     return tuple(f"annotations/{stem}.json belongs to no image in images" for stem in found)
 
 
+class _Size(Struct, frozen=True):
+    height: Pixels
+    width: Pixels
+
+
+class _Annotated(Struct, frozen=True):
+    """An image's file of annotations; they are not decoded."""
+
+    image: _Size
+    annotations: list[Raw]
+
+
+class _Annotation(Struct, frozen=True):
+    id: InstanceId
+    segmentation: Raw
+
+
 def _read(store: Store, choose: bool, entry: ImageEntry) -> ImageRecord:
     """Read an image; with ``choose``, only the masks that the evaluation uses."""
     pixels, sha256 = read_image(store, entry.path)
     height, width = pixels.shape[:2]
     path = f"annotations/{entry.image_id}.json"
-    segmentations = _segmentations(store, path, (height, width))
-    masks = [
-        (number, read_segmentation(segmentations[number], height, width, f"{path}: {number}"))
-        for number in sorted(segmentations)
-    ]
+    masks: list[tuple[int, MaskCrop]] = []
+    broken: list[tuple[int | None, ImageError]] = []
+    for instance in in_order(_instances(store, path, (height, width))):
+        try:
+            if instance.number is None or instance.problem:
+                raise ImageError("unreadable_annotation", f"{path}: {instance.problem}")
+            what = f"{path}: {instance.number}"
+            masks.append((instance.number, read_segmentation(instance.segmentation, height, width, what)))
+        except ImageError as error:
+            broken.append((instance.number, error))
+    rejects = rejects_of(entry.image_id, broken, usable=bool(masks))
     if choose:
         masks = separate(masks, entry.image_id)
     objects = tuple(ObjectMask(number, None, mask) for number, mask in masks)
-    return ImageRecord(entry.image_id, entry.path, sha256, ABOUT.licence, pixels, objects)
+    return ImageRecord(entry.image_id, entry.path, sha256, ABOUT.licence, pixels, objects, rejects=rejects)
 
 
-def _segmentations(store: Store, path: str, size: tuple[int, int]) -> dict[int, Any]:
-    """The segmentations of an image, by annotation id."""
+def _instances(store: Store, path: str, size: tuple[int, int]) -> list[Instance]:
+    """The annotations of an image."""
     try:
-        truth = json.loads(store.read_listed(path, limits.JSON_BYTES))
-        given_size = truth["image"]["height"], truth["image"]["width"]
-        annotations = [(item["id"], item["segmentation"]) for item in truth["annotations"]]
+        truth = tolerant(store.read_listed(path, limits.JSON_BYTES), _Annotated, path, "an annotation of SA-1B")
     except UnusableFileError as error:
         raise ImageError("unreadable_annotation", f"{path} {error.what}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise ImageError("unreadable_annotation", f"{path} is not an annotation of SA-1B: {error!r}") from error
-    ids = [number for number, _ in annotations]
-    if not all(isinstance(number, int) and 0 <= number < MAX_ID for number in ids) or len(set(ids)) < len(ids):
-        what = f"{path} has ids that occur twice or are not whole numbers from 0 to 2^63"
-        raise ImageError("unreadable_annotation", what)
-    check_size(given_size, size, path)
-    return dict(annotations)
+    except StorageError:
+        raise
+    except UserError as error:
+        raise ImageError("unreadable_annotation", str(error)) from error
+    check_size((truth.image.height, truth.image.width), size, path)
+    found: dict[int, Instance] = {}
+    unnamed: list[Instance] = []
+    for place, raw in enumerate(truth.annotations):
+        try:
+            each = decode(bytes(raw), _Annotation, f"annotations[{place}]", strict=False)
+            problem = f"annotation id {each.id} occurs twice" if each.id in found else ""
+            instance = Instance(each.id, segmentation=bytes(each.segmentation), problem=problem)
+        except UserError as error:
+            named = readable(raw, Numbered)
+            instance = Instance(None if named is None else named.id, problem=printable(str(error)))
+        if instance.number is None or instance.number in found:
+            unnamed.append(Instance(None, problem=instance.problem))
+        else:
+            found[instance.number] = instance
+    return [*found.values(), *unnamed]
 
 
 def separate(masks: list[tuple[int, MaskCrop]], image_id: str) -> list[tuple[int, MaskCrop]]:

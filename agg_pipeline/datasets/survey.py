@@ -116,7 +116,11 @@ def facts_of(
             for instance in record.objects
         ),
         ignored=0 if record.ignore is None else area(record.ignore),
-        problems=(*notes(entry), *_problems(record)),
+        problems=(
+            *notes(entry),
+            *(f"{each.reason}: {each.detail}" for each in record.rejects),
+            *_problems(record),
+        ),
     )
 
 

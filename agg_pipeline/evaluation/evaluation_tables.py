@@ -13,11 +13,13 @@ from agg_pipeline.database.proposal_rows import reject_row
 from agg_pipeline.evaluation.interactions import EvaluationShard, Outcome
 from agg_pipeline.evaluation.results_folder import Tables
 from agg_pipeline.execution.chain import ShardTask
-from agg_pipeline.execution.shard_files import Layout, read_table, shard_name, write_shard
+from agg_pipeline.execution.parquet_files import read_table
+from agg_pipeline.execution.shard_files import Layout, shard_name, write_shard
 from agg_pipeline.storage.rle import encode
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json, Row
 from schemas.crop import area
+from schemas.documents import EvaluationCounts
 from schemas.tables import CLICKS, EVALUATION_FILES, MASKS, REJECTS, TARGETS
 from stages.evaluate import noc
 
@@ -26,7 +28,7 @@ EVALUATION_LAYOUT = Layout(
     version=1,
     algorithm_version=1,
     folders=tuple(EVALUATION_FILES),
-    counts=("masks", "whole", "noc"),
+    counts=EvaluationCounts,
     summaries=(),
 )
 
@@ -135,7 +137,10 @@ def collect(store: Store, tasks: Sequence[ShardTask[Any]]) -> Tables:
     """The tables of all shards in one piece, without the masks of shards that hold more than their task asks for."""
     parts: dict[str, list[pa.Table]] = {name: [] for name in EVALUATION_FILES}
     for task in tasks:
-        tables = {name: read_table(store, f"{name}/{shard_name(task.index)}.parquet") for name in parts}
+        tables = {
+            name: read_table(store, f"{name}/{shard_name(task.index)}.parquet", schema)
+            for name, schema in EVALUATION_FILES.items()
+        }
         images = pa.array([entry.image_id for entry in task.entries])
         targets = tables["targets"]
         targets = targets.filter(pc.is_in(targets["image_id"], images)).slice(0, task.limit)

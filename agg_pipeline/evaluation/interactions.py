@@ -78,6 +78,7 @@ def load(task: ShardTask[EvaluationConfig]) -> EvaluationShard:
         if isinstance(record, Reject):
             rejects.append(record)
             continue
+        rejects += record.rejects
         if not record.objects:
             # GrabCut's masks mark what is ignored instead of what is the object.
             reason = "no_object" if record.ignore is None else "all_ignored"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agg_pipeline.evaluation.results_folder import SUMMARY, not_a_summary, read_summary
+from agg_pipeline.evaluation.results_folder import EVALUATE_AGAIN, SUMMARY, read_summary
 from agg_pipeline.evaluation.summary import iou_name
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
@@ -26,18 +26,20 @@ def class_granularities(path: str) -> tuple[tuple[str, float], ...]:
     """
     store = Store(path)
     summary = read_summary(store)
+    config = summary["plan"]["config"]
+    if config["mode"] != "curves":
+        raise UserError(f"{path} has no results at all granularities; make such results with agg eval run --curves")
+    found = {}
     try:
-        config = summary["plan"]["config"]
-        if config["mode"] != "curves":
-            raise UserError(f"{path} has no results at all granularities; make such results with agg eval run --curves")
-        found = {}
         for level, figures in summary["levels"].items():
             target = iou_name(config["clicks"][f"{level}_target"])
             found[level] = _best(figures["all"]["granularity"], target)
             for kind, own in figures["by_class"].items():
                 found[f"{level}:{kind}"] = _best(own["granularity"], target)
-    except (KeyError, TypeError) as error:
-        raise not_a_summary(store, error) from error
+    except KeyError as error:
+        raise UserError(
+            f"{store.url}/{SUMMARY} is not the summary of an evaluation, because it lacks {error}; {EVALUATE_AGAIN}"
+        ) from error
     return tuple(sorted(found.items()))
 
 

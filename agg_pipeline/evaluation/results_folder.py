@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
 from agg_pipeline.evaluation.mask_results import MaskResult, masks_of
 from agg_pipeline.evaluation.summary import RESULTS_VERSION, MetricSettings, metric_settings
-from agg_pipeline.execution.shard_files import read_table
+from agg_pipeline.execution.parquet_files import OF_RESULTS, read_table
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
-from schemas.errors import UserError
+from schemas.checked_json import checked
+from schemas.documents import EvaluationSummary
+from schemas.errors import StorageError, UserError
 from schemas.tables import CLICKS, EVALUATION_FILES, TARGETS
 
 RUN = "run"
@@ -48,28 +51,17 @@ def read_summary(store: Store) -> Json:
         raise UserError(
             f"{store.url} is not a folder of results, because it has no {SUMMARY}; was the evaluation finished?"
         )
+    where = f"{store.url}/{SUMMARY}"
     try:
-        summary = store.read_json(SUMMARY)
+        summary: Json = store.read_json(SUMMARY, dict[str, Any])
+        if summary.get("format_version") != RESULTS_VERSION:
+            raise UserError(f"{where} is not of format {RESULTS_VERSION}, which this version of agg reads")
+        checked(summary, EvaluationSummary, f"{where} is not the summary of an evaluation")
+    except StorageError:
+        raise
     except UserError as error:
         raise UserError(f"{error}; {EVALUATE_AGAIN}") from error
-    if not isinstance(summary, dict) or summary.get("format_version") != RESULTS_VERSION:
-        raise UserError(
-            f"{store.url}/{SUMMARY} is not of format {RESULTS_VERSION}, which this version of agg reads; "
-            f"{EVALUATE_AGAIN}"
-        )
     return summary
-
-
-def not_a_summary(store: Store, error: Exception) -> UserError:
-    """The error for a summary that lacks something.
-
-    Args:
-        store: folder of the results.
-        error: raised when the summary was read; its text names what is missing.
-    """
-    return UserError(
-        f"{store.url}/{SUMMARY} is not the summary of an evaluation, because it lacks {error}; {EVALUATE_AGAIN}"
-    )
 
 
 def open_results(path: str) -> Results:
@@ -85,14 +77,9 @@ def open_results(path: str) -> Results:
     summary = read_summary(store)
     tables = {}
     for name, schema in (("targets", TARGETS), ("objects", CLICKS)):
-        tables[name] = read_table(store, f"{name}.parquet", advice=EVALUATE_AGAIN)
-        if not tables[name].schema.equals(schema):
-            raise UserError(f"{path}/{name}.parquet does not have the columns of this format; {EVALUATE_AGAIN}")
-    try:
-        settings = metric_settings(summary["plan"])
-        name = str(summary["plan"]["dataset"]["name"])
-    except (KeyError, TypeError) as error:
-        raise not_a_summary(store, error) from error
+        tables[name] = read_table(store, f"{name}.parquet", schema, advice=EVALUATE_AGAIN, limit=OF_RESULTS)
+    settings = metric_settings(summary["plan"])
+    name = summary["plan"]["dataset"]["name"]
     try:
         masks = masks_of(tables["targets"], tables["objects"])
     except ValueError as error:

@@ -29,8 +29,9 @@ from agg_pipeline.execution.job import (
     resume,
     tasks_of,
 )
+from agg_pipeline.execution.parquet_files import parquet_bytes
 from agg_pipeline.execution.plan import make_plan
-from agg_pipeline.execution.shard_files import PLAN, parquet_bytes
+from agg_pipeline.execution.shard_files import PLAN
 from agg_pipeline.models.model_files import ModelFiles, describe_model
 from agg_pipeline.storage.lock import owned
 from agg_pipeline.storage.store import Store

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from agg_pipeline.evaluation.results_folder import TIMINGS
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
-from schemas.errors import UserError
+from schemas.documents import Timings
+from schemas.errors import StorageError, UserError
 
 if TYPE_CHECKING:
     # It imports torch and Dask.
@@ -29,9 +30,9 @@ def timings_of(made: Made) -> Json:
 def read_timings(place: Store) -> Json | None:
     """The timings that this run or an earlier one has left, None if there are none that can be used."""
     try:
-        timings = place.read_json(TIMINGS)
-        numbers = {key: float(timings[key]) for key in ("masks", "seconds")}
-        latency = timings["latency"] and {key: float(timings["latency"][key]) for key in ("median", "p95", "clicks")}
-    except (UserError, KeyError, TypeError, ValueError):
+        timings: Json = place.read_json(TIMINGS, Timings)
+    except StorageError:
+        raise
+    except UserError:
         return None
-    return {**numbers, "latency": latency}
+    return {key: timings[key] for key in ("masks", "seconds", "latency")}

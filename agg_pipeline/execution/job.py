@@ -268,7 +268,7 @@ def check_end(ownership: Ownership, layout: Layout, plan: Json, found: Mapping[i
     refuse_other_plan(store.url, old_plan(store, layout), plan)
     if ownership.disputed:
         # The run before was taken for dead because it gave no sign of life. It may have written until it noticed.
-        changed = damaged(store, found, listing(store, layout), plan["config_hash"], verify=True)
+        changed = damaged(store, found, listing(store, layout), plan, verify=True)
         if changed:
             raise UserError(
                 f"a run that was taken for dead has written into {plural(len(changed), 'shard')} of {store.url}; "

@@ -110,8 +110,10 @@ def refuse_other_plan(where: str, old: Json | None, plan: Json) -> None:
 
 
 def _told(changed: Sequence[str]) -> str:
-    # The configuration holds the seed as well.
-    lines = sorted((line for line in changed if not line.startswith("seed:")), key=_rank)
+    lines = sorted(changed, key=_rank)
+    if any(line.startswith("config.seed:") for line in lines):
+        # The configuration holds the seed as well.
+        lines = [line for line in lines if not line.startswith("seed:")]
     if not lines:
         return "shards: another order or choice of images"
     more = [f"and {len(lines) - NAMED} more"] if len(lines) > NAMED else []

@@ -8,11 +8,12 @@ from typing import Any
 
 from agg_pipeline.datasets.all_cores import in_all_cores
 from agg_pipeline.execution.chain import ShardTask, read_entry
-from agg_pipeline.execution.shard_files import read_table, shard_name
+from agg_pipeline.execution.parquet_files import read_table
+from agg_pipeline.execution.shard_files import shard_name
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.records import ImageEntry, Reject
-from schemas.tables import READING_REASONS
+from schemas.tables import READING_REASONS, REJECTS
 
 
 def changed_rejects(store: Store, tasks: Sequence[ShardTask[Any]], sidecars: Mapping[int, Json]) -> set[int]:
@@ -51,7 +52,7 @@ def _unread(store: Store, shard: int, sidecar: Json) -> dict[str, str]:
     there = READING_REASONS & counts.keys() if isinstance(counts, dict) else sidecar["files"][path]["rows"]
     if not there:
         return {}
-    rows = read_table(store, path, ["image_id", "instance_id", "reason"]).to_pylist()
+    rows = read_table(store, path, REJECTS, ["image_id", "instance_id", "reason"]).to_pylist()
     return {
         row["image_id"]: row["reason"]
         for row in rows

@@ -23,8 +23,10 @@ from agg_pipeline.execution.shard_files import (
 )
 from agg_pipeline.storage.lock import is_lock
 from agg_pipeline.storage.store import Store
+from schemas import limits
 from schemas.canonical import Json
-from schemas.errors import UserError
+from schemas.errors import StorageError, UserError
+from schemas.words import plural
 
 LOG = logging.getLogger(__name__)
 LITTER = ("Thumbs.db", "desktop.ini", "Icon\r")
@@ -35,7 +37,7 @@ def claim(store: Store, layout: Layout, plan: Json, overwrite: bool = False, ver
     """Make a folder the place of a plan, and find the shards that are finished.
 
     Shards whose files are damaged lose their sidecars, and those whose sidecar is broken lose all files. What killed
-    runs left is deleted.
+    runs left is deleted, as are files with the names of shards that are not finished or not planned.
 
     Args:
         store: the folder, which this run owns.
@@ -48,10 +50,12 @@ def claim(store: Store, layout: Layout, plan: Json, overwrite: bool = False, ver
         The sidecars of the finished shards, by shard.
 
     Raises:
-        UserError: the folder is somebody else's, or holds another run.
+        UserError: the folder is somebody else's, or holds another run, or files that would be read as tables.
     """
     old = old_plan(store, layout)
     sizes = listing(store, layout)
+    for path in foreign_tables(layout, sizes):
+        raise UserError(f"{store.url}/{path} would be read as a part of {layout.what}; move it to another folder")
     if overwrite:
         delete(store, layout, sizes)
         sizes = {}
@@ -64,26 +68,41 @@ def claim(store: Store, layout: Layout, plan: Json, overwrite: bool = False, ver
         store.write_json(PLAN, plan)
     for path, wrong in broken.items():
         LOG.warning("%s/%s %s; its shard is made again", store.url, path, wrong)
-    for index in set(damaged(store, found, sizes, plan["config_hash"], verify)):
+    for index in set(damaged(store, found, sizes, plan, verify)):
         store.remove(sidecar_path(index))
         del found[index]
     remove_leftovers(store, layout, found, sizes)
     return found
 
 
-def damaged(
-    store: Store, found: Mapping[int, Json], sizes: Mapping[str, int], config_hash: str, verify: bool
-) -> list[int]:
-    """The shards that must be made again: of another configuration, or with files unlike their sidecars.
+def foreign_tables(layout: Layout, files: Iterable[str]) -> list[str]:
+    """Files that no run has written and that lie where others look for tables, sorted.
+
+    Programs read all Parquet files of a folder; names that begin with a dot are hidden from them.
+
+    Args:
+        layout: what lies in the folder.
+        files: paths of all files in it.
+    """
+    found = []
+    for path in files:
+        folder, _, name = path.rpartition("/")
+        if folder.partition("/")[0] in layout.folders and name.endswith(".parquet") and not name.startswith("."):
+            found += [] if layout.owns(path) else [path]
+    return sorted(found)
+
+
+def damaged(store: Store, found: Mapping[int, Json], sizes: Mapping[str, int], plan: Json, verify: bool) -> list[int]:
+    """The shards that must be made again: unlike the plan, or with files unlike their sidecars.
 
     Args:
         store: the folder.
         found: the sidecars, by shard.
         sizes: bytes of the files of the folder, by path.
-        config_hash: of the plan.
+        plan: the plan.
         verify: whether to compare checksums, several files at a time; otherwise sizes.
     """
-    other = [index for index, sidecar in found.items() if sidecar["config_hash"] != config_hash]
+    other = [index for index, sidecar in found.items() if unlike_plan(sidecar, plan)]
     if verify:
         # Hashing releases Python's lock.
         with ThreadPoolExecutor() as pool:
@@ -94,6 +113,17 @@ def damaged(
         for index, sidecar in found.items()
         if any(sizes.get(path) != file["bytes"] for path, file in sidecar["files"].items())
     ]
+
+
+def unlike_plan(sidecar: Json, plan: Json) -> str:
+    """What a sidecar says that its plan does not; "" if they agree."""
+    index, images = sidecar["shard"], sidecar["images"]
+    if index >= len(plan["shards"]):
+        return f"the plan has no shard {index}"
+    if sidecar["config_hash"] != plan["config_hash"]:
+        return "was made under another configuration than the plan's"
+    planned = len(plan["shards"][index])
+    return "" if 0 < images <= planned else f"covers {plural(images, 'image')} of {planned}"
 
 
 def remove_leftovers(store: Store, layout: Layout, found: Mapping[int, Json], files: Iterable[str]) -> None:
@@ -133,14 +163,19 @@ def old_plan(store: Store, layout: Layout) -> Json | None:
         UserError: the folder holds no plan of this program, but somebody's files.
     """
     try:
-        content = store.read_json(PLAN)
+        content = store.read_json(PLAN, limit=limits.PLAN_BYTES)
+    except StorageError:
+        raise
     except UserError:
         content = None
     if is_plan(content):
         return dict(content)
-    # Summaries are never without a plan, so that a README.md here is somebody's.
-    not_ours = {*layout.summaries} if content is None else {PLAN, *layout.summaries}
-    for path in store.files():
+    files = store.files()
+    not_ours: set[str] = set()
+    if not read_sidecars(store, layout, files)[0]:
+        # Summaries are never without shards, so that a README.md here is somebody's.
+        not_ours = {*layout.summaries} if content is None else {PLAN, *layout.summaries}
+    for path in files:
         if path in not_ours or not (layout.owns(path) or _is_litter(path)):
             raise UserError(f"{store.url} holds {path} and is not {layout.what}; choose another output folder")
     return None

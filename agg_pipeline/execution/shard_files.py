@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from agg_pipeline.execution.parquet_files import parquet_bytes
 from agg_pipeline.storage.disk import TEMPORARY
 from agg_pipeline.storage.lock import is_lock
 from agg_pipeline.storage.store import Store
+from schemas import limits
 from schemas.canonical import Json
-from schemas.errors import UserError
+from schemas.checked_json import checked, decode
+from schemas.documents import Sidecar
+from schemas.errors import UnusableFileError, UserError
 from schemas.words import plural
 
 PLAN = "plan.json"
@@ -24,12 +27,6 @@ SIDECAR = re.compile(r"shards/part-\d{5,}\.json")
 """Paths of sidecars."""
 TABLE = re.compile(r"part-\d{5,}\.parquet")
 """Names of Parquet files."""
-REMAKE = "run the command that made it again with --verify, which makes damaged shards again"
-"""What to do about a damaged table of a shard."""
-FILTERED = ("image_id", "kind", "granularity", "bin", "reason")
-"""Columns that queries filter by; statistics of the others would only make small files larger."""
-TABLE_ERRORS = (OSError, ValueError, pa.ArrowException)
-"""What Arrow raises for a damaged Parquet file."""
 ADVICE = "run the command that made it again, which makes its shard again"
 """End of the messages about a broken sidecar."""
 
@@ -43,7 +40,7 @@ class Layout:
         version: version of the format.
         algorithm_version: version of the code that decides the content.
         folders: folders of the files that every shard has.
-        counts: keys of a sidecar besides those that every layout has.
+        counts: type of the layout's own counts in a sidecar (``schemas.documents``).
         summaries: files that are only true of a finished run.
     """
 
@@ -51,18 +48,17 @@ class Layout:
     version: int
     algorithm_version: int
     folders: tuple[str, ...]
-    counts: tuple[str, ...]
+    counts: Any
     summaries: tuple[str, ...]
-
-    @property
-    def sidecar_keys(self) -> set[str]:
-        """What a sidecar must hold."""
-        return {"shard", "config_hash", "images", "files", *self.counts}
 
     @property
     def places(self) -> tuple[str, ...]:
         """The folders in which the layout has files; "" is the folder of shards itself."""
         return ("", "shards", *self.folders)
+
+    def files(self, index: int) -> list[str]:
+        """Paths of the tables of a shard."""
+        return [f"{folder}/{shard_name(index)}.parquet" for folder in self.folders]
 
     def owns(self, path: str) -> bool:
         """Whether a file in the folder has a name that the layout gives."""
@@ -86,65 +82,9 @@ def sidecar_path(index: int) -> str:
     return f"shards/{shard_name(index)}.json"
 
 
-def parquet_bytes(table: pa.Table) -> bytes:
-    """A table as a Parquet file: the same bytes for the same rows."""
-    sink = io.BytesIO()
-    names = set(table.column_names)
-    pq.write_table(
-        table,
-        sink,
-        version="2.6",
-        # Four fifths of a database are run lengths, which a higher level makes smaller.
-        compression="zstd",
-        compression_level=9,
-        use_dictionary=[field.name for field in table.schema if pa.types.is_string(field.type)],
-        write_statistics=[name for name in FILTERED if name in names],
-    )
-    return sink.getvalue()
-
-
-def read_table(store: Store, path: str, columns: Sequence[str] | None = None, advice: str = REMAKE) -> pa.Table:
-    """Read a Parquet file.
-
-    Args:
-        store: the folder.
-        path: path of the file in it.
-        columns: columns to read, in order; None for all.
-        advice: what to do about a damaged file, in the message.
-
-    Raises:
-        UserError: the file is missing or damaged.
-    """
-    try:
-        return parquet_table(store, path, columns)
-    except TABLE_ERRORS as error:
-        what = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({first_line(error)})"
-        raise UserError(f"{store.url}/{path} {what}; {advice}") from error
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text; Arrow adds others for its developers."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def parquet_table(store: Store, path: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a Parquet file, with Arrow's own errors.
-
-    Args:
-        store: the folder.
-        path: path of the file in it.
-        columns: columns to read, in order; None for all.
-
-    Raises:
-        FileNotFoundError: the file is missing.
-        TABLE_ERRORS: the file is damaged.
-    """
-    with store.open(path) as file:
-        # pq.read_table takes three times as long for a small file. Threads that Arrow reads with, or reads ahead with
-        # (18 to 23), sometimes abort the interpreter at its end (apache/arrow#34314).
-        parquet = pq.ParquetFile(file, pre_buffer=False)
-        table = parquet.read(columns=None if columns is None else list(columns), use_threads=False)
-    return table if columns is None else table.select(list(columns))
+def shard_of(path: str) -> int:
+    """Number of the shard in the path of a sidecar."""
+    return int(path.removeprefix("shards/part-").removesuffix(".json"))
 
 
 def write_shard(
@@ -185,6 +125,7 @@ def write_shard(
         "files": files,
         **counts,
     }
+    sidecar["checksum"] = checksum(sidecar)
     store.write_json(sidecar_path(index), sidecar)
     return sidecar
 
@@ -203,9 +144,14 @@ def sidecars(store: Store, layout: Layout) -> dict[int, Json]:
         UserError: a file with the name of a sidecar does not hold one.
     """
     found, broken = read_sidecars(store, layout, sidecar_files(store))
+    refuse_broken(store, broken)
+    return found
+
+
+def refuse_broken(store: Store, broken: Mapping[str, str]) -> None:
+    """UserError with the first of the broken sidecars, given by path with what is wrong."""
     for path, wrong in broken.items():
         raise UserError(f"{store.url}/{path} {wrong}; {ADVICE}")
-    return found
 
 
 def sidecar_files(store: Store) -> list[str]:
@@ -222,12 +168,12 @@ def read_sidecars(store: Store, layout: Layout, paths: Iterable[str]) -> tuple[d
         paths: paths of files in the folder; others than sidecars are skipped.
 
     Returns:
-        The sidecars, by shard, and what is wrong with each file that has the name of a sidecar and does not hold one,
-        by path.
+        The sidecars, by shard, and what is wrong with each file that has the name of a sidecar and does not hold the
+        one that a run has written, by path.
     """
     named = sorted(path for path in paths if SIDECAR.fullmatch(path))
     found, broken = {}, {}
-    for path, content in zip(named, store.read_all(named), strict=True):
+    for path, content in zip(named, store.read_all(named, limits.SIDECAR_BYTES), strict=True):
         sidecar = _parsed(path, content, layout)
         if isinstance(sidecar, str):
             broken[path] = sidecar
@@ -239,15 +185,33 @@ def read_sidecars(store: Store, layout: Layout, paths: Iterable[str]) -> tuple[d
 def _parsed(path: str, content: bytes, layout: Layout) -> Json | str:
     """The sidecar in a file, or what is wrong with it."""
     try:
-        sidecar = json.loads(content)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        return f"is not JSON ({error})"
-    if not isinstance(sidecar, dict) or layout.sidecar_keys - sidecar.keys():
-        return "is not a sidecar"
+        sidecar: Any = decode(content, Any, "it")
+    except UserError as error:
+        return str(error).removeprefix("it: ").removeprefix("it ")
+    try:
+        checked(sidecar, Sidecar, "is not a sidecar")
+        checked(sidecar, layout.counts, "is not a sidecar")
+    except UserError as error:
+        return str(error)
     shard = sidecar["shard"]
-    if not isinstance(shard, int) or path != sidecar_path(shard):
+    if path != sidecar_path(shard):
         return f"says that it belongs to shard {shard}"
-    return sidecar
+    if sidecar["format_version"] != layout.version:
+        return f"has format {sidecar['format_version']} instead of {layout.version}"
+    if sorted(sidecar["files"]) != sorted(layout.files(shard)):
+        return "does not list the files of its shard"
+    # Version 0.1 of this program wrote none.
+    if "checksum" in sidecar and sidecar["checksum"] != checksum(sidecar):
+        return "was changed after it was written"
+    found: Json = sidecar
+    return found
+
+
+def checksum(sidecar: Json) -> str:
+    """Hex blake2b hash (128 bits) of all else in a sidecar, as JSON with sorted keys and without spaces."""
+    content = {key: value for key, value in sidecar.items() if key != "checksum"}
+    # Python's json would take most of the time of resuming.
+    return hashlib.blake2b(msgspec.json.encode(content, order="sorted"), digest_size=16).hexdigest()
 
 
 def damage(store: Store, sidecar: Json) -> list[str]:
@@ -258,6 +222,9 @@ def damage(store: Store, sidecar: Json) -> list[str]:
             content = store.read(path)
         except FileNotFoundError:
             problems.append(f"{path} is missing")
+            continue
+        except UnusableFileError as error:
+            problems.append(f"{path} {error.what}")
             continue
         if len(content) != expected["bytes"]:
             problems.append(f"{path} has {plural(len(content), 'byte')}, its sidecar says {expected['bytes']}")

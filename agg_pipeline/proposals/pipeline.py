@@ -65,6 +65,7 @@ def load(task: ShardTask[ProposalsConfig]) -> Shard:
         images.append(
             ImageSummary(record.image_id, record.path, record.height, record.width, record.sha256, record.licence)
         )
+        rejects += record.rejects
         if not record.objects:
             rejects.append(Reject(entry.image_id, None, None, "load", "no_object"))
         for instance in record.objects:

@@ -7,6 +7,7 @@ import rlemasklib
 from numpy.typing import NDArray
 
 from schemas.crop import MaskCrop, crop_mask
+from schemas.limits import IMAGE_PIXELS
 
 
 def encode(mask: MaskCrop) -> bytes:
@@ -33,6 +34,8 @@ def decode(counts: bytes, height: int, width: int) -> NDArray[np.bool_]:
     Raises:
         ValueError: the counts are broken or of another size.
     """
+    if not 0 <= height * width <= IMAGE_PIXELS or min(height, width) < 0:
+        raise ValueError(f"a mask of {height:,} x {width:,} pixels; the limit is {IMAGE_PIXELS:,} pixels")
     mask: NDArray[np.uint8] = rlemasklib.decode({"size": [height, width], "counts": counts})
     return np.ascontiguousarray(mask).view(np.bool_)
 

@@ -24,6 +24,7 @@ from fsspec.implementations.local import LocalFileSystem
 from agg_pipeline.storage import attempts, disk
 from agg_pipeline.storage.attempts import attempt, cause
 from schemas import limits
+from schemas.checked_json import checked, decode
 from schemas.errors import StorageError, UnusableFileError, UserError
 from schemas.words import printable
 
@@ -314,14 +315,24 @@ class Store:
         for path in paths:
             self.remove(path)
 
-    def read_json(self, path: str, limit: int = limits.JSON_BYTES) -> Any:
-        """A JSON file; UserError if it is missing or broken."""
+    def read_json(self, path: str, kind: Any = Any, limit: int = limits.JSON_BYTES) -> Any:
+        """The plain value of a JSON file.
+
+        Args:
+            path: path of the file.
+            kind: type that the value must have, as for ``checked_json.decode``; keys that it does not name are kept.
+            limit: most bytes that the file may have.
+
+        Raises:
+            UserError: the file is missing or broken, or its value is of another type.
+        """
+        where = self._named(path)
         try:
-            return json.loads(self.read(path, limit))
+            value = decode(self.read(path, limit), Any, where)
         except FileNotFoundError:
-            raise UserError(f"{self._named(path)} does not exist") from None
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise UserError(f"{self._named(path)} is not JSON: {error}") from error
+            raise UserError(f"{where} does not exist") from None
+        checked(value, kind, where)
+        return value
 
     def write_json(self, path: str, value: Any) -> None:
         """A JSON file with sorted keys, the same bytes for the same value."""

@@ -14,7 +14,8 @@ from agg_pipeline.storage.store import Store
 from agg_pipeline.study.study_steps import StudyStep
 from agg_pipeline.training.training_folder import CHECKPOINT
 from schemas.canonical import Json, differences
-from schemas.errors import UserError
+from schemas.documents import BegunSteps
+from schemas.errors import StorageError, UserError
 
 DONE = "steps.json"
 """File with the study's facts and, by name, its steps: arguments, whether it is finished, seconds of all attempts."""
@@ -130,13 +131,15 @@ def run_command(command: Sequence[str]) -> int:
 
 def _read(out: Path) -> Json:
     """What the file holds; no steps if there is no file."""
-    if not (out / DONE).exists():
+    store = Store(str(out))
+    if not store.exists(DONE):
         return {"facts": {}, "steps": {}}
     try:
-        written: Json = json.loads((out / DONE).read_text())
-        complete = all({"arguments", "finished", "seconds"} <= set(each) for each in written["steps"].values())
-        if complete and isinstance(written["facts"], dict):
-            return written
-    except (ValueError, KeyError, TypeError, AttributeError):
-        pass
-    raise UserError(f"{out / DONE} is damaged, or of another version; use another output folder")
+        written: Json = store.read_json(DONE, BegunSteps)
+    except StorageError:
+        raise
+    except UserError as error:
+        where = f"{out / DONE}"
+        detail = str(error).removeprefix(where).lstrip(": ")
+        raise UserError(f"{where} is damaged, or of another version ({detail}); use another output folder") from error
+    return written

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,12 +15,14 @@ from agg_pipeline.evaluation.summary import figures
 from agg_pipeline.proposals.recall import THRESHOLDS, part_recall
 from agg_pipeline.report.plots import new_figure, png
 from agg_pipeline.report.text_table import Table, markdown
+from agg_pipeline.storage.store import Store
 from agg_pipeline.study.run import begun_steps
 from agg_pipeline.study.study_config import PAPER, SOURCES, StudyConfig
 from agg_pipeline.study.study_steps import has_table, trained_name, trainings
 from agg_pipeline.training.training_folder import PLAN, STEPS
 from agg_pipeline.training.training_log import read_log
 from schemas.canonical import Json, flatten
+from schemas.documents import StudiedTraining
 from schemas.numbers import GRANULARITIES
 from schemas.words import plural
 
@@ -268,7 +269,7 @@ def _trainings(config: StudyConfig, out: Path) -> list[str]:
     for variant, seed in trainings(config):
         name = trained_name(variant, seed)
         folder = out / "trained" / name
-        written = json.loads((folder / PLAN).read_text())["config"]
+        written = Store(str(folder)).read_json(PLAN, StudiedTraining)["config"]
         learning, steps = written["training"], read_log(folder / STEPS)[-1]["step"]
         cells = (written["source"], learning["lr"], learning["epochs"], learning["batch"], steps)
         rows.append((name, *map(str, cells)))
@@ -278,7 +279,7 @@ def _trainings(config: StudyConfig, out: Path) -> list[str]:
 
 
 def _cost(config: StudyConfig, roots: Mapping[str, str], out: Path) -> list[str]:
-    plan = json.loads((out / "proposals" / "database" / "plan.json").read_text())
+    plan = open_proposals(str(out / "proposals")).plan
     seconds = {name: each["seconds"] for name, each in begun_steps(out).items()}
     rows = [(name, f"{each / 60:.1f}") for name, each in seconds.items()]
     steps = Table("Minutes of each step", ("step", "minutes"), (*rows, ("all", f"{sum(seconds.values()) / 60:.0f}")))

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from agg_pipeline.database.reader import ProposalDatabase, mask_of
-from agg_pipeline.execution.shard_files import read_table, shard_name
 from agg_pipeline.storage.recent import Recent
 from agg_pipeline.training.mask_rows import MaskRows
 from agg_pipeline.training.training_images import IMAGE_CACHE_BYTES, ImageReader, read_pixels
@@ -90,7 +89,7 @@ def _one(_shard: _Shard) -> int:
 
 def _read_shard(database: ProposalDatabase, number: int) -> _Shard:
     columns = ("image_id", "instance_id", "kind", "rle", "height", "width")
-    table = read_table(database.store, f"proposals/{shard_name(number)}.parquet", columns)
+    table = database.table("proposals", columns, [number])
     objects: dict[str, list[Json]] = {}
     for row in table.filter(pc.equal(table["kind"], "object")).to_pylist():
         objects.setdefault(row["image_id"], []).append(row)

@@ -50,7 +50,7 @@ def runs(tmp_path, toy_plan, toy_shards):
         file.write("71,1,0.9")
     write_text(root / "toy" / "finetune" / "adapter.safetensors")
     write_text(root / "toy" / "finetune" / "training.html")
-    steps = {"a": {"finished": True}, "b": {"finished": False}}
+    steps = {name: {"arguments": [], "finished": name == "a", "seconds": 1.0} for name in ("a", "b")}
     write_text(root / "demo" / "study-small" / "steps.json", json.dumps({"facts": {}, "steps": steps}))
     write_results(str(root / "demo" / "study-small" / "evaluated"), "base", EvaluationConfig())
     write_text(root / "demo" / "study-small.md")

@@ -11,10 +11,13 @@ import pytest
 from agg_pipeline.database.contents import CARD, DATABASE_LAYOUT, MANIFEST, SAMPLING_FILE
 from agg_pipeline.database.manifest import finish, finished, make_manifest
 from agg_pipeline.database.sampling import sampling_table
-from agg_pipeline.execution.shard_files import PLAN, parquet_bytes, sidecars
+from agg_pipeline.execution.parquet_files import parquet_bytes
+from agg_pipeline.execution.shard_files import PLAN, sidecars
 from agg_pipeline.proposals.pipeline import shard_tables
 from agg_pipeline.storage.store import Store
+from schemas.errors import UserError
 from schemas.tables import FILES, PROPOSALS, REASONS, SAMPLING
+from tests.execution.test_shard_files import edit_sidecar
 
 
 def test_same_rows_same_bytes(toy_shards):
@@ -144,3 +147,46 @@ def test_finished_database_is_known_by_its_summaries(built, toy_plan, monkeypatc
     assert finished(built, toy_plan, found) == manifest
     built.write(MANIFEST, b"{")
     assert finished(built, toy_plan, found) is None
+
+
+@pytest.mark.parametrize("name", [SAMPLING_FILE, CARD])
+def test_changed_summaries_are_written_again(built, toy_plan, name):
+    found = sidecars(built, DATABASE_LAYOUT)
+    manifest = finish(built, toy_plan, found)
+    content = built.read(name)
+    built.write(name, bytes(len(content)))
+    assert finished(built, toy_plan, found) is None
+    assert finish(built, toy_plan, found) == manifest
+    assert built.read(name) == content
+
+
+def test_manifest_of_version_01_is_written_again(built, toy_plan):
+    found = sidecars(built, DATABASE_LAYOUT)
+    manifest = finish(built, toy_plan, found)
+    built.write_json(MANIFEST, {key: value for key, value in manifest.items() if key != "summaries"})
+    assert finished(built, toy_plan, found) is None
+
+
+@pytest.mark.parametrize("content", [b"[" * 200_000, b"[]", b'{"plan": 1}', b'{"a": NaN}'])
+def test_manifest_that_is_none_is_written_again(built, toy_plan, content):
+    found = sidecars(built, DATABASE_LAYOUT)
+    finish(built, toy_plan, found)
+    built.write(MANIFEST, content)
+    assert finished(built, toy_plan, found) is None
+
+
+@pytest.mark.parametrize("how", ["other images", "other kinds"])
+def test_shard_unlike_its_plan_is_not_published(built, toy_plan, how):
+    """Everything about it is consistent but the plan, or the counts of its sidecar."""
+    if how == "other images":
+        for name in FILES:
+            built.write(f"{name}/part-00001.parquet", built.read(f"{name}/part-00000.parquet"))
+        first = built.read_json("shards/part-00000.json")
+        files = {path.replace("part-00000", "part-00001"): file for path, file in first["files"].items()}
+        edit_sidecar(built, 1, files=files, kinds=first["kinds"], rejects=first["rejects"])
+    else:
+        edit_sidecar(built, 1, kinds={"object": 99})
+    with pytest.raises(UserError, match=r"proposals/part-00001\.parquet does not hold what its plan and sidecar say"):
+        finish(built, toy_plan, sidecars(built, DATABASE_LAYOUT))
+    assert not built.exists(MANIFEST)
+    assert list(sidecars(built, DATABASE_LAYOUT)) == [0, 2]

@@ -9,6 +9,7 @@ from agg_pipeline.execution.shard_files import PLAN
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
 from schemas.tables import FILES
+from tests.execution.test_shard_files import edit_sidecar
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_image_that_is_planned_but_not_finished(built, proposals):
     assert proposals.of_image("im_5").num_rows > 0
     # The shard was made for its first two images alone.
     path = "shards/part-00001.json"
-    built.write_json(path, built.read_json(path) | {"images": 2})
+    edit_sidecar(built, 1, images=2)
     limited = open_proposals(built.url)
     assert limited.of_image("im_3").num_rows > 0
     with pytest.raises(UserError, match=said):
@@ -195,7 +196,9 @@ def test_folder_with_files_of_others_opens(built):
 def test_sidecars_are_read_once(built, monkeypatch):
     read = []
     original = Store.read_all
-    monkeypatch.setattr(Store, "read_all", lambda self, paths: read.extend(paths) or original(self, paths))
+    monkeypatch.setattr(
+        Store, "read_all", lambda self, paths, limit: read.extend(paths) or original(self, paths, limit)
+    )
     proposals = open_proposals(built.url)
     proposals.proposals(["bin"])
     proposals.images()

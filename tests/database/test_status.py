@@ -12,6 +12,7 @@ from agg_pipeline.database.status import Status, status
 from agg_pipeline.execution.shard_files import sidecars
 from agg_pipeline.proposals.summary_tables import print_status
 from agg_pipeline.storage.lock import owned
+from tests.execution.test_shard_files import edit_sidecar
 
 
 def state(store):
@@ -33,8 +34,7 @@ def test_complete_run(built, toy_plan):
 
 def test_complete_limited_run(built, toy_plan, capsys, monkeypatch):
     built.remove("shards/part-00002.json")
-    path = "shards/part-00001.json"
-    built.write_json(path, built.read_json(path) | {"images": 2})
+    edit_sidecar(built, 1, images=2)
     finish_now(built, toy_plan)
     found = status(open_proposals(built.url))
     assert found.state == "complete: 5 of 8 images, as limited"

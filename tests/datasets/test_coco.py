@@ -11,7 +11,8 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from agg_pipeline.datasets.coco import read_segmentation, splits
+from agg_pipeline.datasets.coco import splits
+from agg_pipeline.datasets.coco_masks import read_segmentation
 from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.datasets.survey import check
 from agg_pipeline.storage.store import Store
@@ -57,6 +58,10 @@ def truth_of(annotations, images=(7,)):
         "categories": [{"id": 1, "name": "person"}, {"id": 18, "name": "dog"}],
         "licenses": [{"id": 1, "name": "CC BY 2.0"}],
     }
+
+
+def decoded(segmentation):
+    return read_segmentation(json.dumps(segmentation).encode(), HEIGHT, WIDTH, "x").full()
 
 
 def write(root, truth, split="val2017", folder="val2017"):
@@ -207,20 +212,231 @@ def test_json_that_is_not_coco_is_refused(tmp_path, content):
         open_dataset("coco", str(tmp_path), "val2017")
 
 
+GOOD, BAD = annotation(1, POLYGON), 9
+"""An annotation that can be used, and the id of one that cannot."""
+
+
 @pytest.mark.parametrize(
-    "broken",
+    ("broken", "number", "detail"),
     [
-        {"id": "one"},
-        {"id": None},
-        {"image_id": [7]},
-        {"category_id": [1]},
+        ({"id": "one"}, None, "annotations[1]: expected int, got str, at id"),
+        ({"id": None}, None, "annotations[1]: expected int, got null, at id"),
+        ({"id": True}, None, "annotations[1]: expected int, got bool, at id"),
+        ({"id": 1.5}, None, "annotations[1]: expected int, got float, at id"),
+        ({"id": -1}, None, "annotations[1]: expected int >= 0, at id"),
+        ({"id": 2**63}, None, "annotations[1]: expected int <= 9223372036854775807, at id"),
+        ({"id": 1}, None, "annotation id 1 occurs twice in image 7"),
+        ({"category_id": [1]}, BAD, "annotations[1]: expected int | float | str | null, got array, at category_id"),
+        ({"iscrowd": 2}, BAD, "annotations[1]: expected int <= 1, at iscrowd"),
+        ({"segmentation": []}, BAD, "annotation 9 has no readable segmentation: a polygon of fewer than three points"),
+        ({"segmentation": [[10, 10, 20, 20]]}, BAD, "annotation 9 has no readable segmentation: a polygon of fewer"),
+        (
+            {"segmentation": [*POLYGON, [8.0, 8.0]]},
+            BAD,
+            "annotation 9 has no readable segmentation: a polygon of fewer",
+        ),
+        ({"segmentation": [[float("nan")] * 6]}, BAD, "annotation 9 has no readable segmentation: it: expected float"),
+        ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": "\ud800"}}, BAD, "annotation 9 has no readable segm"),
+        ({"segmentation": {"size": [WIDTH, HEIGHT], "counts": [HEIGHT * WIDTH]}}, BAD, "annotation 9 is 32x24, its"),
     ],
-    ids=["id is a word", "id is null", "image id is a list", "category is a list"],
 )
-def test_annotation_with_an_impossible_field_is_a_user_error(tmp_path, broken):
-    write(tmp_path, truth_of([annotation(1, POLYGON) | broken]))
-    with pytest.raises(UserError, match=r"instances_val2017\.json"):
-        open_dataset("coco", str(tmp_path), "val2017")
+def test_broken_annotation_costs_only_itself(tmp_path, broken, number, detail):
+    root = write(tmp_path, truth_of([GOOD, annotation(BAD, POLYGON) | broken]))
+    record = record_of(root)
+    assert [instance.instance_id for instance in record.objects] == [1]
+    (reject,) = record.rejects
+    assert (reject.image_id, reject.instance_id, reject.step, reject.stage) == ("7", number, None, "load")
+    assert reject.reason == "unreadable_object"
+    assert reject.detail.startswith(detail), reject.detail
+    (finding,) = check(open_dataset("coco", str(root), "val2017"))
+    assert finding.what == f"unreadable_object: {reject.detail}"
+    assert finding.where == record.path
+
+
+def test_annotation_without_a_segmentation_costs_only_itself(tmp_path):
+    bad = annotation(BAD, POLYGON)
+    del bad["segmentation"]
+    record = record_of(write(tmp_path, truth_of([bad, GOOD])))
+    assert [instance.instance_id for instance in record.objects] == [1]
+    assert [(reject.instance_id, reject.detail) for reject in record.rejects] == [
+        (BAD, "annotations[0]: object missing required field segmentation")
+    ]
+
+
+def test_annotation_whose_image_cannot_be_known_is_a_stray(tmp_path, caplog):
+    dataset = open_dataset("coco", str(write(tmp_path, truth_of([GOOD, annotation(2, POLYGON, [7])]))), "val2017")
+    assert list(dataset.strays()) == ["annotations[1]: expected int | float | str, got array, at image_id"]
+    assert caplog.messages == [
+        f"{tmp_path}/annotations/instances_val2017.json: 1 annotation belongs to no listed image"
+    ]
+    assert len(dataset.read(dataset.entries[0]).objects) == 1
+
+
+@pytest.mark.parametrize(
+    ("broken", "image_id", "reason", "detail"),
+    [
+        ({"id": True}, "images[1]", "unreadable_annotation", "images[1]: expected int | float | str, got bool, at id"),
+        ({"id": [8]}, "images[1]", "unreadable_annotation", "images[1]: expected int | float | str, got array, at id"),
+        ({"id": "a\0"}, "images[1]", "unreadable_annotation", "images[1]: expected str without NUL, at id"),
+        ({"id": "\ud800"}, "images[1]", "unreadable_annotation", "images[1]: expected str without NUL, at id"),
+        ({"id": "x" * 1025}, "images[1]", "unreadable_annotation", "images[1]: expected str of length <= 1024, at id"),
+        ({"id": 10**4000}, "images[1]", "unreadable_annotation", "images[1]: "),
+        ({"file_name": ["a"]}, "8", "unreadable_annotation", "images[1]: expected str | null, got array, at file_name"),
+        ({"file_name": "a\0.jpg"}, "8", "unreadable_annotation", "images[1]: expected str without NUL, at file_name"),
+        (
+            {"file_name": "\ud800.jpg"},
+            "8",
+            "unreadable_annotation",
+            "images[1]: expected str without NUL, at file_name",
+        ),
+        ({"height": 0}, "8", "unreadable_annotation", "images[1]: expected int >= 1, at height"),
+        ({"width": 1.5}, "8", "unreadable_annotation", "images[1]: expected int, got float, at width"),
+        ({"file_name": "../../a.jpg"}, "8", "unreadable_image", "../../a.jpg is no path in the data set"),
+        ({"file_name": "/etc/passwd"}, "8", "unreadable_image", "/etc/passwd is no path in the data set"),
+        ({"file_name": "http://a.org/a.jpg"}, "8", "unreadable_image", "http://a.org/a.jpg is no path in the data set"),
+        ({"file_name": ""}, "8", "unreadable_image", " is no path in the data set"),
+        ({"file_name": "gone.jpg"}, "8", "unreadable_image", "val2017/gone.jpg does not exist"),
+    ],
+)
+def test_broken_image_entry_costs_only_itself(tmp_path, broken, image_id, reason, detail):
+    truth = truth_of([GOOD], images=(7, 8))
+    write(tmp_path, truth)
+    truth["images"][1] |= broken
+    (tmp_path / "annotations/instances_val2017.json").write_text(json.dumps(truth))
+    dataset = open_dataset("coco", str(tmp_path), "val2017")
+    assert sorted(entry.image_id for entry in dataset.entries) == sorted(["7", image_id])
+    by_id = {entry.image_id: entry for entry in dataset.entries}
+    assert len(dataset.read(by_id["7"]).objects) == 1
+    with pytest.raises(ImageError) as error:
+        dataset.read(by_id[image_id])
+    where = "annotations/instances_val2017.json: " if reason == "unreadable_annotation" else ""
+    assert (error.value.reason, error.value.detail[: len(where + detail)]) == (reason, where + detail)
+    assert len(list(check(dataset))) == 1
+
+
+@pytest.mark.parametrize("image_id", ["7", 7.0])
+@pytest.mark.parametrize("category_id", ["1", 1.0])
+@pytest.mark.parametrize("number", ["1", 1.0])
+def test_ids_that_differ_only_in_their_type_are_the_same(tmp_path, caplog, image_id, category_id, number):
+    record = record_of(write(tmp_path, truth_of([annotation(number, POLYGON, image_id, category_id)])))
+    assert [(instance.instance_id, instance.category) for instance in record.objects] == [(1, "person")]
+    truth = truth_of([annotation(1, POLYGON, 7)])
+    truth["images"][0]["id"] = image_id
+    truth["categories"][0]["id"] = category_id
+    (tmp_path / "annotations/instances_val2017.json").write_text(json.dumps(truth))
+    record = record_of(tmp_path)
+    assert record.image_id == "7"
+    assert [instance.category for instance in record.objects] == ["person"]
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("height", [str(HEIGHT), float(HEIGHT), f"{HEIGHT}.0"])
+def test_sizes_in_texts_and_as_fractions_are_read(tmp_path, height):
+    truth = truth_of([GOOD])
+    truth["images"][0]["height"] = height
+    assert len(record_of(write(tmp_path, truth)).objects) == 1
+
+
+@pytest.mark.parametrize(("crowd", "objects"), [(True, 0), (False, 1), ("1", 0), (0.0, 1)])
+def test_crowds_may_be_truth_values(tmp_path, crowd, objects):
+    record = record_of(write(tmp_path, truth_of([annotation(1, POLYGON, iscrowd=crowd)])))
+    assert (len(record.objects), record.ignore is None) == (objects, bool(objects))
+
+
+@pytest.mark.parametrize("name", ["./a.jpg", ".\\a.jpg", "sub\\..\\a.jpg"])
+def test_file_names_of_other_systems_are_read(tmp_path, name):
+    truth = truth_of([GOOD])
+    write(tmp_path, truth)
+    (tmp_path / "val2017/000000000007.jpg").rename(tmp_path / "val2017/a.jpg")
+    truth["images"][0]["file_name"] = name
+    (tmp_path / "annotations/instances_val2017.json").write_text(json.dumps(truth))
+    assert record_of(tmp_path).path == "val2017/a.jpg"
+
+
+def test_annotations_of_no_listed_category_are_counted(tmp_path, caplog):
+    things = [annotation(1, POLYGON, category_id=77), annotation(2, POLYGON, category_id=77), annotation(3, POLYGON, 9)]
+    dataset = open_dataset("coco", str(write(tmp_path, truth_of(things))), "val2017")
+    assert [message.partition(": ")[2] for message in caplog.messages] == [
+        "1 annotation belongs to no listed image",
+        "2 annotations name no listed category: 77",
+    ]
+    assert list(dataset.strays()) == [
+        "annotation 3 belongs to image 9, which is not listed",
+        "category 77 of 2 annotations is not listed",
+    ]
+
+
+@pytest.mark.parametrize("name", ["\udfff", "a\0b", "x" * 1025, None, ["x"]])
+def test_broken_category_is_a_finding(tmp_path, name):
+    truth = truth_of([GOOD])
+    truth["categories"][0]["name"] = name
+    dataset = open_dataset("coco", str(write(tmp_path, truth)), "val2017")
+    assert dataset.classes == ("dog",)
+    assert dataset.read(dataset.entries[0]).objects[0].category is None
+    first, second = dataset.strays()
+    assert first.startswith("categories[0]: expected ")
+    assert second == "category 1 of 1 annotation is not listed"
+
+
+@pytest.mark.parametrize(
+    ("split", "place", "folder", "name"),
+    [
+        ("train/_annotations.coco.json", "train/_annotations.coco.json", "train", None),
+        ("labels.json", "labels.json", "data", None),
+        ("labels.json", "labels.json", "", None),
+        ("val2017", "annotations/instances_val2017.json", "val2017", "http://example.org/val2017/a.jpg"),
+        ("annotations/lvis_val.json", "annotations/lvis_val.json", "train2017", "http://example.org/train2017/a.jpg"),
+        ("annotations/lvis_val.json", "annotations/lvis_val.json", "images", "http://example.org/train2017/a.jpg"),
+    ],
+)
+def test_layouts_of_other_programs(tmp_path, split, place, folder, name):
+    truth = truth_of([GOOD])
+    image = truth["images"][0]
+    (tmp_path / "annotations").mkdir()
+    for path in (tmp_path / place, tmp_path / folder / "a.jpg"):
+        path.parent.mkdir(exist_ok=True, parents=True)
+    Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(tmp_path / folder / "a.jpg")
+    if name:
+        del image["file_name"]
+        image["coco_url"] = name
+    else:
+        image["file_name"] = "a.jpg"
+    (tmp_path / place).write_text(json.dumps(truth))
+    assert record_of(tmp_path, split=split).path == f"{folder}/a.jpg".lstrip("/")
+
+
+def test_folder_is_found_although_the_first_images_are_missing(tmp_path):
+    truth = truth_of([GOOD], images=(*range(100, 120), 7))
+    write(tmp_path, truth)
+    for number in range(100, 120):
+        (tmp_path / f"val2017/{number:012d}.jpg").unlink()
+    dataset = open_dataset("coco", str(tmp_path), "val2017")
+    assert sum(entry.problem is None for entry in dataset.entries) == 1
+    assert len(dataset.read(dataset.entries[-1]).objects) == 1
+
+
+def test_leftover_is_no_split(tmp_path):
+    write(tmp_path, truth_of([GOOD]))
+    (tmp_path / "annotations/instances_val2017.json.bak").touch()
+    (tmp_path / "annotations/._instances_val2017.json").touch()
+    assert splits(Store(str(tmp_path))) == ("val2017",)
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "detail"),
+    [
+        ({"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH] + [0] * 4_000_001}, "4,000,004 numbers; the limit is"),
+        ([[1.5] * 4_000_002], "4,000,002 numbers; the limit is 4,000,000"),
+        ([[0, 0, 30, 0, 30, 20, 0, 20] * 100_000], "an outline of "),
+        ({"size": [HEIGHT, WIDTH], "counts": "0" * 5_000_000}, ""),
+        ({"size": [HEIGHT, WIDTH], "counts": [2**70]}, "run lengths that do not add up to"),
+    ],
+    ids=["zeros", "points", "outline", "counts", "digits"],
+)
+def test_segmentation_beyond_its_limits_is_refused_at_once(segmentation, detail):
+    with pytest.raises(ImageError) as error:
+        decoded(segmentation)
+    assert error.value.detail.startswith(f"x has no readable segmentation: {detail}"), error.value.detail
 
 
 def test_two_images_of_one_id_are_refused(tmp_path):
@@ -299,14 +515,6 @@ def test_truncated_and_missing_images_are_refused_when_they_are_read(tmp_path):
     assert error.value.reason == "unreadable_image"
 
 
-@pytest.mark.parametrize("numbers", [(1, 1), (1, 1.5), (1, 2**63), (1, "two"), (1, -1)])
-def test_annotation_ids_are_whole_and_unique_in_their_image(tmp_path, numbers):
-    polygon = [[2, 2, 9, 2, 9, 9]]
-    write(tmp_path, truth_of([annotation(number, polygon) for number in numbers]))
-    with pytest.raises(UserError, match="annotation id"):
-        open_dataset("coco", str(tmp_path), "val2017")
-
-
 @pytest.mark.parametrize("far", [1e300, float("inf"), float("nan"), -1e6])
 def test_polygon_far_outside_the_image_is_an_image_error(tmp_path, far):
     with pytest.raises(ImageError) as error:
@@ -355,7 +563,7 @@ def test_run_lengths_of_a_strange_kind_are_an_image_error(tmp_path, counts):
 @given(arrays(bool, (HEIGHT, WIDTH)))
 def test_any_mask_comes_back_from_its_run_lengths(frame):
     for code in (compressed, uncompressed):
-        np.testing.assert_array_equal(read_segmentation(code(frame), HEIGHT, WIDTH, "x").full(), frame)
+        np.testing.assert_array_equal(decoded(code(frame)), frame)
 
 
 @pytest.mark.filterwarnings("ignore:__array__")
@@ -364,4 +572,4 @@ def test_any_mask_comes_back_from_its_run_lengths(frame):
 def test_random_polygons_match_pycocotools(points):
     polygon = [[number for point in points for number in point]]
     expected = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygon, HEIGHT, WIDTH)))
-    np.testing.assert_array_equal(read_segmentation(polygon, HEIGHT, WIDTH, "x").full(), expected > 0)
+    np.testing.assert_array_equal(decoded(polygon), expected > 0)

@@ -198,11 +198,17 @@ def test_json_of_another_image_size_is_refused(root):
     assert refused(root).reason == "size_mismatch"
 
 
-def test_mask_of_another_size_is_refused_and_named(root):
+def test_mask_of_another_size_is_left_out_and_named(root):
     write_pair(root, "sa_1", [annotation(5, MASKS[500000003]), annotation(77, box(1, 1, 5, 5).T)])
-    error = refused(root)
-    assert error.reason == "size_mismatch"
-    assert "77" in error.detail
+    record = record_of(root)
+    assert list(masks_of(record)) == [5]
+    assert [(each.instance_id, each.reason) for each in record.rejects] == [(77, "unreadable_object")]
+    assert (
+        record.rejects[0].detail
+        == "annotations/sa_1.json: 77 is 32x24, its image 24x32 (rows x columns); height and width are swapped"
+    )
+    write_pair(root, "sa_1", [annotation(77, box(1, 1, 5, 5).T)])
+    assert refused(root).reason == "size_mismatch"
 
 
 @pytest.mark.parametrize(
@@ -226,12 +232,31 @@ def test_missing_annotation_is_refused_when_it_is_read(root):
     assert "does not exist" in refused(root).detail
 
 
-@pytest.mark.parametrize("second", [5, 10**30, -1, 1.5, "6"])
-def test_ids_that_are_not_sane_are_a_finding(root, second):
+@pytest.mark.parametrize(
+    ("second", "detail"),
+    [
+        (5, "annotation id 5 occurs twice"),
+        (10**30, "annotations[1]: expected int <= 9223372036854775807, at id"),
+        (-1, "annotations[1]: expected int >= 0, at id"),
+        (1.5, "annotations[1]: expected int, got float, at id"),
+        ("six", "annotations[1]: expected int, got str, at id"),
+        (True, "annotations[1]: expected int, got bool, at id"),
+    ],
+)
+def test_ids_that_are_not_sane_are_a_finding(root, second, detail):
     write_pair(root, "sa_1", [annotation(5, box(0, 0, 4, 4)), annotation(second, box(10, 10, 4, 4))])
     (finding,) = check(open_dataset("sa1b", str(root), "all"))
     assert finding.where == "images/sa_1.jpg"
-    assert "twice or are not whole numbers" in finding.what
+    assert finding.what.startswith("unreadable_object: annotations/sa_1.json: ")
+    assert detail in finding.what
+    record = record_of(root)
+    assert list(masks_of(record)) == [5]
+    assert [(reject.image_id, reject.instance_id) for reject in record.rejects] == [("sa_1", None)]
+
+
+def test_ids_that_differ_only_in_their_type_are_the_same(root):
+    write_pair(root, "sa_1", [annotation("5", box(0, 0, 4, 4)), annotation(6.0, box(10, 10, 4, 4))])
+    assert list(masks_of(record_of(root))) == [5, 6]
 
 
 def test_hidden_files_are_no_images(root):

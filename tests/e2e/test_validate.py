@@ -7,15 +7,18 @@ left to find is the change itself.
 import hashlib
 import json
 import shutil
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from agg_pipeline.database import manifest
 from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.database.manifest import finish
-from agg_pipeline.execution.shard_files import parquet_bytes, sidecars
+from agg_pipeline.execution.parquet_files import parquet_bytes
+from agg_pipeline.execution.shard_files import sidecars
 from agg_pipeline.report.terminal import SHOWN_FINDINGS
 from agg_pipeline.storage.store import Store
 from schemas.canonical import content_hash
@@ -23,6 +26,7 @@ from schemas.tables import FILES, PROPOSALS
 from schemas.words import plural
 from tests.e2e.commands import error_of, invoke
 from tests.e2e.small_set import HEIGHT
+from tests.execution.test_shard_files import sealed
 
 SHARD = "part-00001"
 FILE = f"proposals/{SHARD}.parquet"
@@ -56,13 +60,14 @@ def only(root):
 def edit_json(path, change):
     value = json.loads(path.read_text())
     change(value)
-    path.write_text(json.dumps(value))
+    path.write_text(json.dumps(sealed(value) if path.parent.name == "shards" else value))
 
 
 def refresh(root):
     """Manifest, sampling weights and card as a run would write them now."""
     store = Store(str(root))
-    finish(store, json.loads((root / "plan.json").read_text()), sidecars(store, DATABASE_LAYOUT))
+    with mock.patch.object(manifest, "_check_published"):
+        finish(store, json.loads((root / "plan.json").read_text()), sidecars(store, DATABASE_LAYOUT))
 
 
 def store_table(root, folder, table):
@@ -168,19 +173,28 @@ def test_sidecar_that_covers_too_much(root):
 
 def test_sidecar_without_one_of_its_files(root):
     edit_json(root / SIDECAR, lambda sidecar: sidecar["files"].pop(FILE))
-    assert only(root) == (SIDECAR, "does not list the three files of its shard")
+    assert only(root) == (SIDECAR, "does not list the files of its shard")
 
 
 def test_sidecar_of_no_shard(root):
     shutil.copy(root / SIDECAR, root / "shards/part-00009.json")
-    edit_json(root / "shards/part-00009.json", lambda sidecar: sidecar.update(shard=9))
+    rename = {f"{folder}/{SHARD}.parquet": f"{folder}/part-00009.parquet" for folder in FILES}
+    for old, new in rename.items():
+        shutil.copy(root / old, root / new)
+
+    def belong(sidecar):
+        sidecar |= {"shard": 9, "files": {rename[path]: file for path, file in sidecar["files"].items()}}
+
+    edit_json(root / "shards/part-00009.json", belong)
     assert only(root) == ("shards/part-00009.json", "the plan has no shard 9")
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}"])
 def test_what_is_no_sidecar(root, content):
     (root / SIDECAR).write_text(content)
-    assert SIDECAR in error_of(invoke("proposals", "validate", root))
+    where, what = only(root)
+    assert where == SIDECAR
+    assert what.startswith(("is not JSON", "is not a sidecar"))
 
 
 @pytest.mark.parametrize(
@@ -214,7 +228,7 @@ def test_plan_that_lists_an_image_twice_or_not_at_all(root):
 
 def test_plan_without_its_hash(root):
     edit_json(root / "plan.json", lambda plan: plan.pop("config_hash"))
-    assert "plan.json is not the plan of a proposal database, because it has no 'config_hash'" in error_of(
+    assert "plan.json is not the plan of a proposal database: object missing required field config_hash" in error_of(
         invoke("proposals", "validate", root)
     )
 
@@ -482,7 +496,8 @@ def test_status_stats_and_validation_of_an_interrupted_database(interrupted):
     assert status["images in them"] == ["2 of 4"]
     assert status["state"] == ["stopped: 2 of 4 images; run the same command again to resume"]
     assert table_of(invoke("proposals", "stats", interrupted))["object"][-2:] == ["4", "4"]
-    assert [where for where, _ in findings(interrupted)] == ["manifest.json", "sampling.parquet", "README.md"]
+    summaries = ["manifest.json", "sampling.parquet", "README.md"]
+    assert [where for where, _ in findings(interrupted)] == ["proposals/part-00003.parquet", *summaries]
     edit_json(interrupted / "plan.json", lambda plan: plan.update(seed=3))
     assert ("plan.json", "config_hash is not the hash of the plan's content") in findings(interrupted)
 
@@ -518,3 +533,84 @@ def test_the_hash_covers_what_the_plan_says(root):
 
     edit_json(root / "plan.json", forge)
     assert {what for _, what in findings(root)} == {"was made under another configuration than the plan's"}
+
+
+@pytest.mark.parametrize("name", ["part-00009.parquet", ".tmp-part-00001.parquet-0"])
+def test_file_of_no_finished_shard(root, name):
+    (root / "proposals" / name).write_bytes(b"")
+    what = "belongs to no finished shard; run the command that made the database again"
+    assert only(root) == (f"proposals/{name}", what)
+
+
+@pytest.mark.parametrize("name", ["extra.parquet", "part-1.parquet", "deep/part-00000.parquet"])
+def test_foreign_table(root, name):
+    path = root / "proposals" / name
+    path.parent.mkdir(exist_ok=True)
+    shutil.copy(root / FILE, path)
+    assert only(root) == (f"proposals/{name}", "is not of this database, but whoever reads its folder reads it, too")
+
+
+@pytest.mark.parametrize("name", ["proposals/notes.txt", "notes.parquet", "proposals/._part-00001.parquet"])
+def test_files_of_others_that_no_reader_takes_for_tables(root, name):
+    (root / name).write_text("mine")
+    assert invoke("proposals", "validate", root).code == 0
+
+
+def test_edited_card(root):
+    (root / "README.md").write_text("x")
+    assert only(root) == ("README.md", "was changed after it was written")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "is not JSON: input data was truncated"),
+        ("[" * 200_000, "is nested deeper than 64 levels"),
+        ('{"summaries": 1}', "expected object, got int"),
+    ],
+)
+def test_manifest_that_cannot_be_read(root, content, said):
+    (root / "manifest.json").write_text(content)
+    where, what = only(root)
+    assert where == "manifest.json"
+    assert said in what
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda plan: plan.update(shards=3), "expected array, got int, at shards"),
+        (lambda plan: plan.update(shards=[1, 2]), "expected array, got int, at shards[0]"),
+        (lambda plan: plan.update(shards=[[[1]], [{}], [None]]), "expected str, got array, at shards[0][0]"),
+        (lambda plan: plan.update(dataset="sbd"), "expected object, got str, at dataset"),
+        (lambda plan: plan.update(dataset={}), "object missing required field name, at dataset"),
+        (lambda plan: plan["dataset"].update(name=["sbd"]), "expected str, got array, at dataset.name"),
+        (lambda plan: plan["dataset"].update(images="6"), "expected int, got str, at dataset.images"),
+        (lambda plan: plan["dataset"].update(split="a\0"), "expected str without NUL, at dataset.split"),
+        (lambda plan: plan.update(seed=float("nan")), "is not JSON"),
+        (lambda plan: plan.update(seed="x"), "expected int, got str, at seed"),
+        (lambda plan: plan.update(config="x"), "expected object, got str, at config"),
+        (lambda plan: plan["config"].update(zzz=1), "unknown configuration key 'zzz'"),
+        (lambda plan: plan["config"]["granularity"].update(weight="x"), "a value of type float is needed"),
+        (lambda plan: plan.update(model=None), "expected object, got null, at model"),
+        (lambda plan: plan.update(format_version=[1]), "has format [1]"),
+        (lambda plan: plan.update(config_hash=None), "expected str, got null, at config_hash"),
+        (lambda plan: plan["dataset"].update(split="\ud800"), "is not JSON"),
+    ],
+)
+def test_plan_of_other_types_is_one_line(root, change, said):
+    edit_json(root / "plan.json", change)
+    for command in ("validate", "status", "stats"):
+        if command == "validate" or ("onfiguration key" not in said and "type float" not in said):
+            assert said in error_of(invoke("proposals", command, root))
+
+
+@pytest.mark.parametrize(("height", "width"), [(40_000, 40_000), (1, 2**31 - 1), (-5, -7)])
+def test_masks_of_impossible_sizes_are_not_decoded(root, height, width):
+    def resize(rows):
+        for row in rows:
+            row |= {"height": height, "width": width}
+
+    change_rows(root, "images", resize)
+    change_rows(root, "proposals", resize)
+    assert {what for _, what in findings(root)} == {"the rle does not decode to height x width"}

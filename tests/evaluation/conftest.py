@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 import pytest
 
 from agg_pipeline.evaluation.summary import summarise
-from agg_pipeline.execution.shard_files import parquet_bytes
+from agg_pipeline.execution.parquet_files import parquet_bytes
 from agg_pipeline.storage.store import Store
 from schemas.config import EvaluationConfig
 from schemas.resolve import override

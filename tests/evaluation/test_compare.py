@@ -9,7 +9,7 @@ from agg_pipeline.evaluation.compare import comparison, row_names, same_masks, w
 from agg_pipeline.evaluation.published import published
 from agg_pipeline.evaluation.results_folder import open_results
 from agg_pipeline.evaluation.summary import summarise
-from agg_pipeline.execution.shard_files import parquet_bytes, read_table
+from agg_pipeline.execution.parquet_files import parquet_bytes, read_table
 from agg_pipeline.report.text_table import Table, latex, markdown
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
@@ -143,7 +143,7 @@ def test_other_limits_and_other_images_are_refused(two, tmp_path):
 def test_noc_that_only_one_of_them_knows_is_left_out(two, tmp_path):
     early = write(tmp_path / "early", [mask("a", 0.4, 0.86), mask("b", 0.5, 0.6, 0.86)], clicks={"object_target": 0.85})
     store = Store(early.name)
-    targets = read_table(store, "targets.parquet").to_pylist()
+    targets = read_table(store, "targets.parquet", TARGETS).to_pylist()
     lower = pa.Table.from_pylist([row | {"target": 0.85} for row in targets], TARGETS)
     store.write("targets.parquet", parquet_bytes(lower))
     (table,) = comparison(same_masks([two[0], open_results(early.name)], intersect=False), False)
@@ -156,7 +156,7 @@ def test_damaged_results_are_one_line(two, change):
     if change == "no plan":
         store.write_json("summary.json", {"format_version": 1})
     else:
-        clicks = read_table(store, "objects.parquet").to_pylist()
+        clicks = read_table(store, "objects.parquet", CLICKS).to_pylist()
         if change == "other rows":
             clicks = [row for row in clicks if row["image_id"] != "a"]
         clicks = [row | {"chosen": row["chosen"] and change != "none chosen"} for row in clicks]

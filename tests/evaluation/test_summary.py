@@ -174,5 +174,7 @@ def test_results_without_curves_give_no_granularities_per_class(tmp_path, three_
     with pytest.raises(UserError, match="--curves"):
         class_granularities(str(tmp_path))
     store.write_json("summary.json", {"format_version": 1, "plan": {}})
-    with pytest.raises(UserError, match="it lacks 'config'"):
+    with pytest.raises(
+        UserError, match="is not the summary of an evaluation: object missing required field dataset, at plan"
+    ):
         class_granularities(str(tmp_path))

@@ -13,6 +13,7 @@ from agg_pipeline.execution.shard_files import sidecars
 from agg_pipeline.storage.lock import LOCK, owned
 from schemas.config import PredictorConfig
 from schemas.errors import UserError
+from tests.execution.test_shard_files import edit_sidecar
 
 
 @pytest.fixture
@@ -77,8 +78,7 @@ def test_missing_shards_are_made_and_the_summaries_dropped_before(built, start, 
 
 def test_shard_that_was_made_for_fewer_images_is_made_again(built, start, told, monkeypatch):
     monkeypatch.setattr(module, "cluster", no_cluster)
-    path = "shards/part-00002.json"
-    built.write_json(path, built.read_json(path) | {"images": 1})
+    edit_sidecar(built, 2, images=1)
     assert start(7) == Made()
     assert len(told.pop().finished) == 3
     with pytest.raises(RuntimeError, match="workers are started"):
@@ -126,7 +126,13 @@ def test_shards_are_sorted_into_finished_and_missing_without_comparing_them(buil
     tasks = [ShardTask(index, "toy", (), None, None) for index in range(100)]
     job = Job(DATABASE_LAYOUT, {}, tasks, Chain((), None), None, PredictorConfig(), lambda *_: True, lambda: None)
     with owned(built) as ownership, pytest.raises(RuntimeError, match="workers are started"):
-        make_shards(ownership, job, {index: {} for index in range(0, 100, 2)}, RunOptions("", workers=1), Progress())
+        make_shards(
+            ownership,
+            job,
+            {index: {"rejects": {}} for index in range(0, 100, 2)},
+            RunOptions("", workers=1),
+            Progress(),
+        )
     assert compared == []
 
 

@@ -19,7 +19,7 @@ def reject(image_id, reason, **changes):
 
 
 @pytest.fixture
-def resumed(built, toy_dataset, toy_config):
+def resumed(built, toy_dataset, toy_config, tmp_path):
     """What is found when the toy run is resumed, given the rejects of its second shard and how its images read."""
 
     def find(rows, **fails):
@@ -27,16 +27,19 @@ def resumed(built, toy_dataset, toy_config):
         built.write(path, parquet_bytes(pa.Table.from_pylist(rows, REJECTS)))
         found = sidecars(built, DATABASE_LAYOUT)
         found[1]["rejects"] = {row["reason"]: 1 for row in rows}
-        asked = []
+        asked = tmp_path / "asked"
+        asked.write_text("")
 
         def reader(entry):
-            asked.append(entry.image_id)
+            # In a process of its own.
+            with asked.open("a") as file:
+                print(entry.image_id, file=file)
             if entry.image_id in fails:
                 raise fails[entry.image_id]
             return toy_dataset.reader(entry)
 
         tasks = tasks_of(dataclasses.replace(toy_dataset, reader=reader), toy_config, 3, None)[:2]
-        return changed_rejects(built, tasks, found), asked
+        return changed_rejects(built, tasks, found), asked.read_text().split()
 
     return find
 

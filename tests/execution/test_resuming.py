@@ -8,6 +8,7 @@ import fsspec
 import pytest
 
 from agg_pipeline.database.contents import DATABASE_LAYOUT
+from agg_pipeline.database.manifest import finish
 from agg_pipeline.execution import resuming
 from agg_pipeline.execution.resuming import claim
 from agg_pipeline.execution.shard_files import PLAN, sidecars
@@ -16,7 +17,7 @@ from agg_pipeline.storage.lock import LOCK
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
 from schemas.tables import FILES
-from tests.execution.test_shard_files import flip, truncate
+from tests.execution.test_shard_files import edit_sidecar, flip, sealed, truncate
 
 STRAYS = {
     ".gitattributes": b"*.parquet filter=lfs",
@@ -60,8 +61,7 @@ def test_nothing_is_read_twice_and_no_table_at_all(built, toy_plan, monkeypatch)
 
 def test_shards_of_another_configuration_are_dropped(built, toy_plan):
     for index in (0, 2):
-        path = f"shards/part-0000{index}.json"
-        built.write_json(path, built.read_json(path) | {"config_hash": "another"})
+        edit_sidecar(built, index, config_hash="another")
     assert list(claim(built, DATABASE_LAYOUT, toy_plan)) == [1]
     assert list(sidecars(built, DATABASE_LAYOUT)) == [1]
 
@@ -240,3 +240,73 @@ def test_folder_in_an_object_store(built, toy_plan):
         assert remote.files() == ["notes.txt", PLAN]
     finally:
         fsspec.filesystem("memory").rm("/resuming-test", recursive=True)
+
+
+@pytest.mark.parametrize("place", [1, 9, 99_999])
+@pytest.mark.parametrize("seal", [False, True])
+def test_planted_shard_is_removed(built, toy_plan, place, seal):
+    """Inside of the plan without its checksum, or beyond the plan with whatever checksum."""
+    before = snapshot(built)
+    rename = {f"{name}/part-00000.parquet": f"{name}/part-{place:05d}.parquet" for name in FILES}
+    planted = built.read_json("shards/part-00000.json")
+    planted |= {"shard": place, "files": {rename[path]: file for path, file in planted["files"].items()}}
+    for old, new in rename.items():
+        built.write(new, built.read(old))
+    built.write_json(f"shards/part-{place:05d}.json", sealed(planted) if seal else planted)
+    found = claim(built, DATABASE_LAYOUT, toy_plan)
+    if place > 1:
+        assert list(found) == [0, 1, 2]
+        assert snapshot(built) == before
+    elif not seal:
+        assert list(found) == [0, 2]
+        assert not any(path.endswith(("part-00001.parquet", "part-00001.json")) for path in built.files())
+
+
+@pytest.mark.parametrize("changes", [{"images": 0}, {"images": 4}])
+def test_shard_that_covers_other_images_than_planned_is_dropped(built, toy_plan, changes):
+    edit_sidecar(built, 1, **changes)
+    assert list(claim(built, DATABASE_LAYOUT, toy_plan)) == [0, 2]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["proposals/extra.parquet", "images/part-1.parquet", "rejects/a b.parquet"])
+def test_foreign_tables_are_refused_and_left_alone(built, toy_plan, name, overwrite):
+    built.write(name, b"mine")
+    before = snapshot(built)
+    with pytest.raises(UserError) as error:
+        claim(built, DATABASE_LAYOUT, toy_plan, overwrite)
+    assert str(error.value) == (
+        f"{built.url}/{name} would be read as a part of a proposal database; move it to another folder"
+    )
+    assert snapshot(built) == before
+
+
+@pytest.mark.parametrize("content", [b"[]", None])
+def test_finished_database_without_its_plan_says_how_to_go_on(built, toy_plan, content):
+    finish(built, toy_plan, sidecars(built, DATABASE_LAYOUT))
+    built.remove(PLAN)
+    if content is not None:
+        built.write(PLAN, content)
+    before = snapshot(built)
+    with pytest.raises(UserError) as error:
+        claim(built, DATABASE_LAYOUT, toy_plan)
+    assert str(error.value) == (
+        f"{built.url} holds shards, but no plan.json that can be read; choose another output folder, or use "
+        "--overwrite to delete them"
+    )
+    assert snapshot(built) == before
+    assert claim(built, DATABASE_LAYOUT, toy_plan, overwrite=True) == {}
+    assert built.files() == [PLAN]
+
+
+def test_only_the_seed_of_the_plan_is_edited(built, toy_plan):
+    built.write_json(PLAN, toy_plan | {"seed": 7})
+    with pytest.raises(UserError, match=r"Different: seed: 7 -> 0$"):
+        claim(built, DATABASE_LAYOUT, toy_plan)
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a":' + b"1" * 5000 + b"}", b'{"a": NaN}', b""])
+def test_plan_that_cannot_be_read_is_one_line(built, toy_plan, content):
+    built.write(PLAN, content)
+    with pytest.raises(UserError, match=r"holds shards, but no plan\.json that can be read"):
+        claim(built, DATABASE_LAYOUT, toy_plan)

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 
-from schemas.checked_json import checked, decode
+from schemas.checked_json import Name, checked, decode, mended
 from schemas.errors import UserError
-from schemas.limits import JSON_DEPTH
+from schemas.limits import JSON_DEPTH, TEXT_LENGTH
 
 
 @dataclass(frozen=True)
@@ -100,3 +100,42 @@ def test_values_are_checked_like_documents():
     with pytest.raises(UserError) as error:
         checked({"size": True}, Part, "it")
     assert str(error.value) == "it: expected int, got bool, at size"
+
+
+def test_nesting_is_counted_inside_of_dataclasses():
+    @dataclass(frozen=True)
+    class Plan:
+        config: dict[str, Any]
+
+    levels = JSON_DEPTH - 2
+    assert decode('{"config": {"a": ' + "[" * levels + "]" * levels + "}}", Plan, "p")
+    assert "nested deeper" in refused('{"config": {"a": [' + "[" * levels + "]" * levels + "]}}", Plan)
+
+
+def test_names_are_short_and_without_nul():
+    assert decode(json.dumps("a" * TEXT_LENGTH), Name, "p") == "a" * TEXT_LENGTH
+    assert refused(json.dumps("a" * (TEXT_LENGTH + 1)), Name) == "plan.json: expected str of length <= 1024"
+    assert refused('{"size": 1, "names": {"a": "\\u0000"}}', dict[str, int | dict[str, Name]]) == (
+        "plan.json: expected str without NUL, at [...][...]"
+    )
+
+
+def test_numbers_in_texts_and_whole_fractions_are_integers_where_they_may_be():
+    assert decode('{"size": "7"}', Part, "p", strict=False).size == 7
+    assert decode('{"size": 7.0}', Part, "p", strict=False).size == 7
+    with pytest.raises(UserError, match="expected int, got float, at size"):
+        decode('{"size": 7.5}', Part, "p", strict=False)
+
+
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [
+        (json.dumps({"a": [float("nan"), float("-inf")], "NaN": "NaN"}), {"a": [None, None], "NaN": "NaN"}),
+        (r'["\ud800", "\\ud800", "\ud83d\ude00", "\udc00\ud800", "\ud7ff", "\""]',
+         ["\0", r"\ud800", "😀", "\0\0", "\ud7ff", '"']),
+    ],
+)  # fmt: skip
+def test_what_only_python_writes_is_mended(content, value):
+    with pytest.raises(UserError):
+        decode(content, Any, "p")
+    assert decode(mended(content.encode()), Any, "p") == value

@@ -1,0 +1,243 @@
+"""The JSON documents that runs write, as far as their readers rely on them: what a document must hold to be one.
+
+The documents are read as plain JSON and checked against these types, so that keys that are not listed here are kept.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from schemas.checked_json import Count, Name
+
+Seconds = Annotated[float, Meta(ge=0)]
+
+
+class PlannedDataset(Struct, frozen=True):
+    """The data set in a plan."""
+
+    name: Name
+    split: Name
+    images: Count
+    licence: str
+    citation: str
+
+
+class PlannedModel(Struct, frozen=True):
+    """The model in a plan."""
+
+    architecture: Name
+    input_size: Count
+    sha256: Name
+
+
+class PlanSummary(Struct, frozen=True):
+    """A plan without its images, as other documents hold it."""
+
+    config_hash: Name
+    seed: int
+    dataset: PlannedDataset
+    model: PlannedModel
+    config: dict[str, Any]
+
+
+class Plan(Struct, frozen=True):
+    """The plan of a run, ``plan.json``."""
+
+    format_version: int
+    config_hash: Name
+    seed: int
+    dataset: PlannedDataset
+    model: PlannedModel
+    config: dict[str, Any]
+    shards: list[list[Name]]
+
+
+class ShardFile(Struct, frozen=True):
+    """A file of a shard."""
+
+    rows: Count
+    bytes: Count
+    sha256: Name
+
+
+class Sidecar(Struct, frozen=True):
+    """The sidecar of a shard, without the counts of its layout; ``checksum`` is missing in databases of version 0.1."""
+
+    format_version: int
+    shard: Count
+    config_hash: Name
+    images: Count
+    files: dict[Name, ShardFile]
+    checksum: Name | None = None
+
+
+class ProposalCounts(Struct, frozen=True):
+    """What the sidecar of a shard of proposals counts."""
+
+    kinds: dict[Name, Count]
+    rejects: dict[Name, Count]
+
+
+class NocSoFar(Struct, frozen=True):
+    """Masks of a level in a shard of an evaluation."""
+
+    target: float
+    masks: Count
+    clicks: Count
+
+
+class EvaluationCounts(Struct, frozen=True):
+    """What the sidecar of a shard of an evaluation counts."""
+
+    masks: Count
+    whole: bool
+    noc: dict[Name, NocSoFar]
+
+
+class ProposalTotals(Struct, frozen=True):
+    """The totals of a database."""
+
+    planned_images: Count
+    images: Count
+    objects: Count
+    proposals: dict[Name, Count]
+
+
+class Manifest(Struct, frozen=True):
+    """The manifest of a database, ``manifest.json``."""
+
+    plan: PlanSummary
+    complete: bool
+    totals: ProposalTotals
+
+
+class Clicks(Struct, frozen=True):
+    """How the clicks of an evaluation end."""
+
+    max_clicks: Count
+    early_stop: bool
+
+
+class EvaluationSettings(Struct, frozen=True):
+    """The configuration of an evaluation."""
+
+    mode: Name
+    seed: int
+    clicks: Clicks
+
+
+class EvaluatedDataset(Struct, frozen=True):
+    """The data set of an evaluation in its summary."""
+
+    name: Name
+
+
+class EvaluatedPlan(Struct, frozen=True):
+    """The plan of an evaluation in its summary."""
+
+    dataset: EvaluatedDataset
+    config: EvaluationSettings
+
+
+class Mean(Struct, frozen=True):
+    """A mean."""
+
+    mean: float
+
+
+class AllGranularities(Struct, frozen=True):
+    """What every granularity gives: numbers in the order of the granularities."""
+
+    noc: dict[Name, Annotated[list[float], Meta(min_length=10, max_length=10)]]
+    iou: dict[Name, Annotated[list[float], Meta(min_length=10, max_length=10)]]
+
+
+class Figures(Struct, frozen=True):
+    """The metrics of some masks."""
+
+    masks: Count
+    noc: dict[Name, Mean]
+    iou: dict[Name, Mean]
+    granularity: AllGranularities | None = None
+
+
+class Level(Struct, frozen=True):
+    """The metrics of a level."""
+
+    all: Figures
+    by_class: dict[str, Figures]
+
+
+class EvaluationSummary(Struct, frozen=True):
+    """The summary of an evaluation, ``summary.json``."""
+
+    format_version: int
+    plan: EvaluatedPlan
+    levels: dict[Name, Level]
+
+
+class Latency(Struct, frozen=True):
+    """Seconds of single clicks."""
+
+    median: Seconds
+    p95: Seconds
+    clicks: Count
+
+
+class Timings(Struct, frozen=True):
+    """How long an evaluation took, ``timings.json``."""
+
+    masks: Count
+    seconds: Seconds
+    latency: Latency | None
+
+
+class BegunStep(Struct, frozen=True):
+    """A step of a study."""
+
+    arguments: list[str]
+    finished: bool
+    seconds: Seconds
+
+
+class BegunSteps(Struct, frozen=True):
+    """The steps of a study that were begun, ``steps.json``."""
+
+    facts: dict[str, str]
+    steps: dict[str, BegunStep]
+
+
+class RecipeName(Struct, frozen=True):
+    """The configuration of a training, as the index of the runs shows it."""
+
+    recipe: Name
+    architecture: Name = ""
+
+
+class IndexedTraining(Struct, frozen=True):
+    """The plan of a training, as the index of the runs shows it."""
+
+    config: RecipeName
+
+
+class Learning(Struct, frozen=True):
+    """How a training learns."""
+
+    lr: float
+    epochs: Count
+    batch: Count
+
+
+class FinetuneSettings(Struct, frozen=True):
+    """The configuration of a training, as the report of a study shows it."""
+
+    source: Name
+    training: Learning
+
+
+class StudiedTraining(Struct, frozen=True):
+    """The plan of a training, as the report of a study shows it."""
+
+    config: FinetuneSettings

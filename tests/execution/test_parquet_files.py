@@ -1,0 +1,156 @@
+"""Tables that claim more than they hold, or hold other things than they should."""
+
+import io
+import os
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from agg_pipeline.execution import parquet_files
+from agg_pipeline.execution.parquet_files import OF_SHARD, TableLimit, parquet_bytes, parquet_table, read_table
+from agg_pipeline.storage.store import Store
+from schemas import limits
+from schemas.errors import UserError
+from schemas.tables import IMAGES, MASKS
+
+PATH = "images/part-00000.parquet"
+ROW = {"image_id": "é", "path": "a.png", "height": 1, "width": 2, "sha256": "0", "licence": "none"}
+TABLE = pa.Table.from_pylist([ROW], IMAGES)
+MASK = {"target_id": "t", "attempt": 0, "granularity": None, "click": 1, "rle": b"0"}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(str(tmp_path))
+
+
+def refused(store, table, schema=IMAGES, **options):
+    """The message about a table that is not read."""
+    if isinstance(table, pa.Table):
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="zstd", **options)
+        table = sink.getvalue()
+    store.write(PATH, table)
+    with pytest.raises(UserError) as error:
+        read_table(store, PATH, schema, advice="x")
+    message = str(error.value)
+    assert "\n" not in message
+    return message.removeprefix(f"{store.url}/{PATH} cannot be read (").removesuffix("); x")
+
+
+def changed(name, values, kind=None):
+    place = IMAGES.get_field_index(name)
+    field = pa.field(name, kind or IMAGES.field(name).type, nullable=values[0] is None)
+    return TABLE.set_column(place, field, [pa.array(values, field.type)])
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        TABLE.drop_columns(["sha256"]),
+        TABLE.append_column("more", pa.array([1])),
+        TABLE.select(TABLE.column_names[::-1]),
+        changed("height", ["x"], pa.string()),
+        changed("height", [1.5], pa.float64()),
+        changed("height", [None]),
+        changed("path", [None]),
+        changed("path", [b"x"], pa.binary()),
+        changed("path", ["x"], pa.large_string()),
+    ],
+)
+def test_other_columns_are_refused(store, table):
+    assert refused(store, table) == "it does not have the columns of this format"
+
+
+def test_columns_that_are_not_read_may_be_missing(store):
+    store.write(PATH, parquet_bytes(TABLE.drop_columns(["sha256"])))
+    assert read_table(store, PATH, IMAGES, ["height", "image_id"]).to_pylist() == [{"height": 1, "image_id": "é"}]
+
+
+def test_millions_of_rows_are_refused(store):
+    rows = 3_000_000
+    columns = [pa.array(np.zeros(rows, np.int32)) if pa.types.is_int32(field.type) else pa.repeat("a", rows)
+               for field in IMAGES]  # fmt: skip
+    table = pa.Table.from_arrays(columns, schema=IMAGES)
+    assert refused(store, table, row_group_size=rows) == "it has 3,000,000 rows; the limit is 2,000,000"
+    assert (store.sizes([PATH])[PATH]) < 100_000
+
+
+def test_texts_that_repeat_are_measured_before_they_are_decoded(store):
+    """40 GB of run lengths in a small file: one of 4 MB, 10,000 times."""
+    rows, value = 10_000, b"\0" * 4_000_000
+    one = pa.Table.from_pylist([MASK], MASKS)
+    columns = [pa.concat_arrays([one[name].combine_chunks()] * rows) for name in MASKS.names[:-1]]
+    columns.append(pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), pa.array([value], pa.binary())))
+    schema = pa.schema([*list(MASKS)[:-1], pa.field("rle", columns[-1].type, False)])
+    message = refused(
+        store,
+        pa.Table.from_arrays(columns, schema=schema),
+        MASKS,
+        use_dictionary=["rle"],
+        dictionary_pagesize_limit=1 << 30,
+        store_schema=False,
+    )
+    assert message.startswith("its columns take 40,0")
+    assert message.endswith(" bytes; the limit is 2,147,483,648")
+
+
+def test_texts_that_repeat_within_the_limit_are_read(store, monkeypatch):
+    table = pa.Table.from_pylist([MASK | {"rle": b"x" * 100, "attempt": number} for number in range(50)], MASKS)
+    sink = io.BytesIO()
+    pq.write_table(table, sink, use_dictionary=True)
+    store.write(PATH, sink.getvalue())
+    opened = []
+    original = pq.ParquetFile
+    monkeypatch.setattr(
+        parquet_files.pq,
+        "ParquetFile",
+        lambda *args, **options: opened.append(options.get("read_dictionary")) or original(*args, **options),
+    )
+    found = parquet_table(store, PATH, MASKS, limit=TableLimit(100, 20_000))
+    assert found.equals(table, check_metadata=True)
+    assert found.schema.equals(MASKS, check_metadata=True)
+    assert opened == [None, ["rle", "target_id"]]
+    assert parquet_table(store, PATH, MASKS).equals(table)
+    assert opened[2:] == [None]
+    with pytest.raises(ValueError, match=r"its columns take [67],\d\d\d bytes; the limit is 5,000"):
+        parquet_table(store, PATH, MASKS, limit=TableLimit(100, 5_000))
+    assert opened[-1] == ["rle", "target_id"]
+
+
+def test_columns_that_claim_much_are_refused(store):
+    store.write(PATH, parquet_bytes(TABLE))
+    with pytest.raises(ValueError, match=r"its columns take \d+ bytes; the limit is 50"):
+        parquet_table(store, PATH, IMAGES, limit=TableLimit(10, 50))
+    assert parquet_table(store, PATH, IMAGES, ["height"], TableLimit(10, 100)).num_rows == 1
+
+
+def test_large_footer_is_refused(store):
+    footer = limits.PARQUET_FOOTER_BYTES + 1
+    content = b"PAR1" + bytes(footer) + footer.to_bytes(4, "little") + b"PAR1"
+    assert refused(store, content) == "its footer has 16,777,217 bytes; the limit is 16,777,216"
+    assert refused(store, parquet_bytes(TABLE)[:-8] + b"\xff\xff\xff\x7fPAR1")
+    assert refused(store, b"PAR1" + bytes(100) + b"PAR1")
+
+
+def test_text_that_is_not_utf8_is_refused(store):
+    broken = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff\xfe"], pa.binary()).buffers())
+    table = TABLE.set_column(0, IMAGES.field(0), [broken])
+    assert "UTF8" in refused(store, table).replace("-", "")
+
+
+def test_long_text_is_refused(store):
+    most = limits.STORED_TEXT_LENGTH
+    message = refused(store, changed("image_id", ["x" * 10_000_000]).cast(IMAGES))
+    assert message == "its column image_id has a text of 10,000,000 characters; the limit is 4,096"
+    store.write(PATH, parquet_bytes(changed("image_id", ["é" * most]).cast(IMAGES)))
+    assert read_table(store, PATH, IMAGES).num_rows == 1
+
+
+def test_a_pipe_in_the_place_of_a_table_is_one_line(store, tmp_path):
+    (tmp_path / "images").mkdir()
+    os.mkfifo(tmp_path / PATH)
+    with pytest.raises(UserError, match="is a pipe"):
+        read_table(store, PATH, IMAGES, limit=OF_SHARD)
