@@ -7,7 +7,8 @@ import pyarrow as pa
 
 from agg_pipeline.database.contents import SAMPLING_FILE
 from agg_pipeline.database.reader import ProposalDatabase
-from agg_pipeline.execution.parquet_files import read_table
+from agg_pipeline.execution.parquet_files import REMAKE, read_table
+from schemas.errors import UserError
 from schemas.numbers import BINS
 from schemas.tables import KINDS, SAMPLING
 
@@ -26,5 +27,7 @@ def finished_counts(database: ProposalDatabase) -> dict[str, list[int]]:
         return by_kind_and_bin(database.proposals(["kind", "bin"]))
     counts: dict[str, list[int]] = {}
     for row in read_table(database.store, SAMPLING_FILE, SAMPLING).to_pylist():
+        if not 1 <= row["bin"] <= BINS:
+            raise UserError(f"{database.store.url}/{SAMPLING_FILE} has the bin {row['bin']}; {REMAKE}")
         counts.setdefault(row["kind"], [0] * BINS)[row["bin"] - 1] = row["count"]
     return counts

@@ -23,6 +23,8 @@ from schemas.canonical import Json
 from schemas.checked_json import checked
 from schemas.documents import Plan
 from schemas.errors import UserError
+from schemas.numbers import BINS
+from schemas.paths import stays_inside
 from schemas.tables import FILES, FORMAT_VERSION, KINDS
 from schemas.words import excerpt, possible
 from stages.sampler import row_weights
@@ -98,7 +100,7 @@ class ProposalDatabase:
 
         Raises:
             KeyError: the table or a column is unknown, or a shard is not finished.
-            UserError: a file is missing or damaged.
+            UserError: a file is missing or damaged, or holds values that cannot be used.
         """
         schema = FILES[name]
         if columns is not None:
@@ -106,7 +108,10 @@ class ProposalDatabase:
         chosen = self.sidecars if shards is None else {index: self.sidecars[index] for index in shards}
         paths = (f"{name}/{shard_name(index)}.parquet" for index in chosen)
         parts = [read_table(self.store, path, FILES[name], columns) for path in paths]
-        return pa.concat_tables(parts) if parts else schema.empty_table()
+        table = pa.concat_tables(parts) if parts else schema.empty_table()
+        for wrong in impossible_values(name, table):
+            raise UserError(f"a table in {self.store.url}/{name} {wrong}; agg proposals validate says which")
+        return table
 
     def proposals(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows of ``proposals``."""
@@ -170,6 +175,25 @@ class ProposalDatabase:
         weights = np.zeros(len(bins))
         weights[chosen] = row_weights(bins[chosen])
         return weights
+
+
+def impossible_values(name: str, table: pa.Table) -> Iterator[str]:
+    """What makes the values of a table unusable for its readers.
+
+    Args:
+        name: name of the table.
+        table: rows of it, with any columns.
+    """
+    columns = table.column_names
+    if "bin" in columns and table.num_rows:
+        ends = pc.min_max(table["bin"]).as_py()
+        for number in (ends["min"], ends["max"]):
+            if not 1 <= number <= BINS:
+                yield f"has the bin {number}, which is not from 1 to {BINS}"
+    if name == "images" and "path" in columns:
+        for path in table["path"].to_pylist():
+            if not stays_inside(path):
+                yield f"names the image {excerpt(path)!r}, which is no path in the data set"
 
 
 def mask_of(row: Mapping[str, Any]) -> NDArray[np.bool_]:

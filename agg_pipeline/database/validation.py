@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from agg_pipeline.database.contents import CARD, DATABASE_LAYOUT, MANIFEST, SAMPLING_FILE
 from agg_pipeline.database.manifest import SUMMARIES, make_manifest, without_summaries
 from agg_pipeline.database.proposal_rows import proposal_id
-from agg_pipeline.database.reader import ProposalDatabase
+from agg_pipeline.database.reader import ProposalDatabase, impossible_values
 from agg_pipeline.database.sampling import sampling_table
 from agg_pipeline.execution.parquet_files import TABLE_ERRORS, OtherSchemaError, first_line, parquet_table
 from agg_pipeline.execution.resuming import foreign_tables, unlike_plan
@@ -139,6 +139,8 @@ def _shard(
     for counts, folder, column in (("kinds", "proposals", "kind"), ("rejects", "rejects", "reason")):
         if Counter(sidecar[counts]) != Counter(tables[folder][column].to_pylist()):
             yield Finding(sidecar_path(index), f"{counts} are not those of the rows in {folder}/{name}.parquet")
+    for wrong in impossible_values("images", tables["images"]):
+        yield Finding(f"images/{name}.parquet", wrong)
     images = {row["image_id"]: row for row in tables["images"].to_pylist()}
     if len(images) < tables["images"].num_rows:
         yield Finding(f"images/{name}.parquet", "has an image twice")
@@ -251,6 +253,8 @@ def _part_problems(row: Json, owner: Json, config: GranularityConfig) -> Iterato
             yield "the parent is of another object"
     if any(row[name] is None for name in ("peak_proposal", "peak_object", "click")):
         yield "peaks or click are missing"
+        return
+    if owner["area"] < 1:
         return
     expected = combine(row["area"] / owner["area"], row["peak_proposal"], row["peak_object"], config)
     for name, value in zip(("scale", "semantic", "granularity"), expected, strict=True):

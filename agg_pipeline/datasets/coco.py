@@ -17,6 +17,7 @@ from agg_pipeline.datasets.images import check_size, ignore_mask, read_image
 from agg_pipeline.storage.store import Store
 from schemas import limits
 from schemas.errors import ImageError, UserError
+from schemas.paths import stays_inside
 from schemas.records import ImageEntry, ImageRecord, ObjectMask, Reject
 from schemas.words import possible, printable
 
@@ -136,8 +137,8 @@ def _paths(store: Store, path: str, images: Mapping[str, Image]) -> dict[str, st
 def _inside(folder: str, name: str) -> str | None:
     """The path of a file in a folder of the data set; None if it would lie outside, or if there is no name."""
     path = posixpath.normpath(f"{folder}{name}")
-    outside = name.startswith("/") or "://" in name or path.startswith("../")
-    return None if outside or not posixpath.basename(name) else path
+    usable = posixpath.basename(name) and not name.startswith("/") and "://" not in name
+    return path if usable and stays_inside(path) else None
 
 
 def _any_there(store: Store, paths: list[str]) -> bool:

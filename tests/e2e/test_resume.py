@@ -66,15 +66,19 @@ def test_same_size_and_other_content_is_found_by_verify(finished, out):
 def test_broken_sidecar_is_reported_and_its_shard_made_again(finished, out):
     path = out / "database/shards/part-00002.json"
     path.write_bytes(path.read_bytes()[:-10])
-    for reader in ("status", "validate", "stats"):
-        error = error_of(invoke("proposals", reader, out))
-        assert error.startswith(f"{path} is not JSON (")
-        assert error.endswith("; run the command that made it again, which makes its shard again")
+    error = error_of(invoke("proposals", "stats", out))
+    assert error.startswith(f"{path} is not JSON: ")
+    assert error.endswith("; run the command that made it again, which makes its shard again")
+    state = table_of(invoke("proposals", "status", out))["state"]
+    assert state == ["damaged: 1 shard; run the same command again to repair"]
+    validation = invoke("proposals", "validate", out)
+    assert validation.code == 1
+    assert "shards/part-00002.json" in validation.stdout
     result = wait(start(*command(finished, out)))
     assert result.code == 0, result
     assert "finished already: 3 of 4 images" in result.stdout
     (line,) = result.stderr.splitlines()
-    assert line.startswith(f"WARNING: {path} is not JSON (")
+    assert line.startswith(f"WARNING: {path} is not JSON: ")
     assert line.endswith("; its shard is made again")
     assert tables(out) == tables(finished.out)
     assert invoke("proposals", "validate", out).code == 0

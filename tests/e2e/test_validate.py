@@ -17,11 +17,13 @@ import pytest
 from agg_pipeline.database import manifest
 from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.database.manifest import finish
+from agg_pipeline.database.reader import open_proposals
 from agg_pipeline.execution.parquet_files import parquet_bytes
 from agg_pipeline.execution.shard_files import sidecars
 from agg_pipeline.report.terminal import SHOWN_FINDINGS
 from agg_pipeline.storage.store import Store
 from schemas.canonical import content_hash
+from schemas.errors import UserError
 from schemas.tables import FILES, PROPOSALS
 from schemas.words import plural
 from tests.e2e.commands import error_of, invoke
@@ -614,3 +616,33 @@ def test_masks_of_impossible_sizes_are_not_decoded(root, height, width):
     change_rows(root, "images", resize)
     change_rows(root, "proposals", resize)
     assert {what for _, what in findings(root)} == {"the rle does not decode to height x width"}
+
+
+@pytest.mark.parametrize("path", ["../../../etc/passwd", "/dev/zero", "http://127.0.0.1:9/x", "a\0b", "a/../../b"])
+def test_images_outside_of_the_data_set(root, path):
+    change_rows(root, "images", lambda rows: rows[0].update(path=path))
+    where, what = only(root)
+    assert where == f"images/{SHARD}.parquet"
+    assert what.startswith("names the image ")
+    assert what.endswith(", which is no path in the data set")
+    assert "no path in the data set; agg proposals validate says which" in refused_images(root)
+
+
+def refused_images(root):
+    with pytest.raises(UserError) as error:
+        open_proposals(str(root)).images()
+    return str(error.value)
+
+
+@pytest.mark.parametrize("number", [0, 11, -1, 127])
+def test_bins_that_cannot_be_are_one_line_for_readers(root, number):
+    rows = read_rows(root, "proposals")
+    first(rows)["bin"] = number
+    store_table(root, "proposals", pa.Table.from_pylist(rows, PROPOSALS))
+    with pytest.raises(UserError, match=f"has the bin {number}, which is not from 1 to 10"):
+        open_proposals(str(root)).sampling_weights()
+
+
+def test_object_without_area(root):
+    name = change_rows(root, "proposals", lambda rows: first(rows, "object").update(area=0) or rows[0]["proposal_id"])
+    assert any(where == f"{FILE}: {name}" and what.startswith("area is 0") for where, what in findings(root))
