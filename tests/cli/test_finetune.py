@@ -157,7 +157,7 @@ def test_released_adapters_are_imported_and_exported(shared, tmp_path):
         (("--data", "sbd:/nowhere"), "names 'sbd', but no proposal database is of that data set"),
         (("--data", "/elsewhere"), "--data is given twice"),
         (("--resume", "--overwrite"), "give one of them"),
-        (("--checkpoint", "/dev/null"), "neither a .pth checkpoint nor safetensors"),
+        (("--checkpoint", "/dev/null"), "/dev/null is a device"),
         (("--recipe", "/nowhere.toml"), "does not exist"),
         (("--lr", "2"), "'--lr': 2.0 is not in the range 0<=x<=1"),
         (("--lr", "nan"), "nan is not a finite number"),

@@ -144,7 +144,9 @@ def test_it_imports_neither_torch_nor_dask():
     assert done.stdout == "set()\n"
 
 
-def test_control_characters_are_shown_in_the_log_and_on_stderr(tmp_path, capsys):
+def test_control_characters_are_shown_in_the_log_and_on_stderr(tmp_path, capsys, monkeypatch):
+    # What pytest captures of messages goes to its main process, which cannot take a half of a pair of UTF-16.
+    monkeypatch.setattr(logging.getLogger(ALL), "propagate", False)
     hostile = "caf\udce9 \x1b[31mred\u202e"
     show_messages(0)
     with run_log(str(tmp_path / "out")) as log:

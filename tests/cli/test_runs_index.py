@@ -12,7 +12,7 @@ from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.database.manifest import finish
 from agg_pipeline.execution.shard_files import PLAN, sidecars
 from agg_pipeline.storage.store import Store
-from agg_pipeline.training.training_log import STEP_COLUMNS, append
+from agg_pipeline.training.training_log import append
 from schemas.config import EvaluationConfig
 from schemas.resolve import override
 from schemas.training import FinetuneConfig, PretrainConfig
@@ -44,8 +44,8 @@ def runs(tmp_path, toy_plan, toy_shards):
     for name, config in (("finetune", FinetuneConfig()), ("pretrain", PretrainConfig())):
         content = {"identity": {}, "config": {"recipe": config.recipe} | ({"lora": True} if name == "finetune" else {})}
         write_text(root / "toy" / name / "training.json", json.dumps(content))
-    append(root / "toy" / "finetune" / "steps.csv", STEP_COLUMNS, (69, 1, 0.5, 5e-5, 1, 0))
-    append(root / "toy" / "finetune" / "steps.csv", STEP_COLUMNS, (70, 1, 0.123456, 5e-5, 1, 0))
+    append(root / "toy" / "finetune" / "steps.csv", (69, 1, 0.5, 5e-5, 1, 0))
+    append(root / "toy" / "finetune" / "steps.csv", (70, 1, 0.123456, 5e-5, 1, 0))
     with (root / "toy" / "finetune" / "steps.csv").open("a") as file:
         file.write("71,1,0.9")
     write_text(root / "toy" / "finetune" / "adapter.safetensors")

@@ -27,7 +27,7 @@ from agg_pipeline.proposals.pipeline import chain, write_shard
 from agg_pipeline.storage.store import Store
 from agg_pipeline.study.study_config import StudyConfig
 from agg_pipeline.study.study_steps import study_steps
-from agg_pipeline.training.training_log import STEP_COLUMNS, append
+from agg_pipeline.training.training_log import append
 from schemas.config import EvaluationConfig, ProposalsConfig
 from schemas.resolve import override
 from schemas.training import FinetuneConfig
@@ -78,7 +78,7 @@ class Commands:
                 folder.mkdir(parents=True, exist_ok=True)
                 written = asdict(FinetuneConfig())
                 (folder / "training.json").write_text(json.dumps({"config": written}))
-                append(folder / "steps.csv", STEP_COLUMNS, (70, 1, 0.1, 5e-5, 1, 0))
+                append(folder / "steps.csv", (70, 1, 0.1, 5e-5, 1, 0))
                 (folder / ("model.safetensors" if "--no-lora" in arguments else "adapter.safetensors")).touch()
             case ["eval", "adapted"]:
                 for position, word in enumerate(arguments):
