@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -358,7 +359,7 @@ def test_full_disk(finished, small_disk):
     command = ("proposals", "run", *SIZES, *QUICK, "--data", finished.data, "--out", out)
     error = error_of(wait(start(*command)))
     shards = sorted(path.stem for path in (out / "database/shards").iterdir())
-    assert error.startswith(f"cannot write {out}/database/")
+    assert re.match(rf"worker tcp://\S+: cannot write {re.escape(str(out))}/database/", error)
     assert error.endswith(": No space left on device; finished shards are kept; run the same command again to resume")
     assert 1 <= len(shards) < 4
     kept = {path: state for path, state in snapshot(out).items() if path.stem in shards}

@@ -119,16 +119,15 @@ def test_run_that_lost_its_folder_stops(finished, tmp_path, content):
 def test_list_of_file_names_is_named_as_the_likely_cause(finished, tmp_path):
     data = shutil.copytree(finished.data, tmp_path / "data")
     add_split(data, "names", "2008_000000.jpg", "2008_000001.jpg")
-    result = wait(start(*command(finished, tmp_path / "out", "--split", "names", "--data", data)))
-    said = "100.0% of the images could not be used, more than --max-reject-share 1.0%: 2 x the image file is missing"
-    example = "(for example 2008_000000.jpg: img/2008_000000.jpg.jpg does not exist)"
-    for place, error in ((tmp_path / "out/database/rejects", error_of(result)),):
-        assert error.startswith(said)
-        assert example in error
-        assert "did you mean 2008_000000? The list of images has 2008_000000.jpg" in error
-        assert error.endswith(f"all reasons are in {place}")
-    evaluated = ("eval", "run", "--dataset", "sbd", "--data", data, "--split", "names", "--out", tmp_path / "eval")
-    error = error_of(invoke(*evaluated, "--sample", "1"))
-    assert error.startswith("sbd names has no mask to evaluate: 2 x the image file is missing")
-    assert example in error
-    assert "did you mean 2008_000000?" in error
+    evaluated = ("eval", "run", "--dataset", "sbd", "--data", data, "--out", tmp_path / "eval", "--sample", "1")
+    for run in (command(finished, tmp_path / "out", "--data", data), evaluated):
+        error = error_of(invoke(*run, "--split", "names"))
+        assert error.startswith(f"no image that split names lists is in {data}/img, for example 2008_000000.jpg; ")
+        assert error.endswith("a list holds one image id per line, such as 2008_000000")
+    add_split(data, "some", "2008_000000.jpg", "2008_000001.jpg", "2008_000002")
+    error = error_of(wait(start(*command(finished, tmp_path / "out", "--split", "some", "--data", data))))
+    said = "66.7% of the images could not be used, more than --max-reject-share 1.0%: 2 x the image file is missing"
+    assert error.startswith(said)
+    assert "(for example 2008_000000.jpg: img/2008_000000.jpg.jpg does not exist)" in error
+    assert "did you mean 2008_000000? The list of images has 2008_000000.jpg" in error
+    assert error.endswith(f"all reasons are in {tmp_path / 'out/database/rejects'}")
