@@ -224,7 +224,10 @@ def _annotations(
         except UserError as error:
             owner, number = readable(raw, Owned), readable(raw, Numbered)
             image_id = "" if owner is None else text_of(owner.image_id)
-            category, instance = None, Instance(None if number is None else number.id, problem=_problem(error))
+            category, instance = None, Instance(None, problem=_problem(error))
+            if number is not None:
+                problem = instance.problem.replace(what, f"annotation {number.id}", 1)
+                instance = Instance(number.id, problem=problem)
         if image_id not in known:
             homeless += 1
             name = what if instance.number is None else f"annotation {instance.number}"

@@ -43,7 +43,7 @@ def read_segmentation(segmentation: bytes, height: int, width: int, what: str) -
     try:
         _check_length(segmentation)
         kind: type[Polygons | RunLengths] = Polygons | RunLengths  # type: ignore[assignment]  # a union is no type
-        found = decode(segmentation, kind, "it", strict=False)
+        found = decode(segmentation, kind, "its JSON", strict=False)
         if isinstance(found, RunLengths):
             check_size(found.size, (height, width), what)
             counts = _compressed(found.counts, height, width)

@@ -226,8 +226,8 @@ GOOD, BAD = annotation(1, POLYGON), 9
         ({"id": -1}, None, "annotations[1]: expected int >= 0, at id"),
         ({"id": 2**63}, None, "annotations[1]: expected int <= 9223372036854775807, at id"),
         ({"id": 1}, None, "annotation id 1 occurs twice in image 7"),
-        ({"category_id": [1]}, BAD, "annotations[1]: expected int | float | str | null, got array, at category_id"),
-        ({"iscrowd": 2}, BAD, "annotations[1]: expected int <= 1, at iscrowd"),
+        ({"category_id": [1]}, BAD, "annotation 9: expected int | float | str | null, got array, at category_id"),
+        ({"iscrowd": 2}, BAD, "annotation 9: expected int <= 1, at iscrowd"),
         ({"segmentation": []}, BAD, "annotation 9 has no readable segmentation: a polygon of fewer than three points"),
         ({"segmentation": [[10, 10, 20, 20]]}, BAD, "annotation 9 has no readable segmentation: a polygon of fewer"),
         (
@@ -235,7 +235,11 @@ GOOD, BAD = annotation(1, POLYGON), 9
             BAD,
             "annotation 9 has no readable segmentation: a polygon of fewer",
         ),
-        ({"segmentation": [[float("nan")] * 6]}, BAD, "annotation 9 has no readable segmentation: it: expected float"),
+        (
+            {"segmentation": [[float("nan")] * 6]},
+            BAD,
+            "annotation 9 has no readable segmentation: its JSON: expected float",
+        ),
         ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": "\ud800"}}, BAD, "annotation 9 has no readable segm"),
         ({"segmentation": {"size": [WIDTH, HEIGHT], "counts": [HEIGHT * WIDTH]}}, BAD, "annotation 9 is 32x24, its"),
     ],
@@ -259,13 +263,13 @@ def test_annotation_without_a_segmentation_costs_only_itself(tmp_path):
     record = record_of(write(tmp_path, truth_of([bad, GOOD])))
     assert [instance.instance_id for instance in record.objects] == [1]
     assert [(reject.instance_id, reject.detail) for reject in record.rejects] == [
-        (BAD, "annotations[0]: object missing required field segmentation")
+        (BAD, "annotation 9: object missing required field segmentation")
     ]
 
 
 def test_annotation_whose_image_cannot_be_known_is_a_stray(tmp_path, caplog):
     dataset = open_dataset("coco", str(write(tmp_path, truth_of([GOOD, annotation(2, POLYGON, [7])]))), "val2017")
-    assert list(dataset.strays()) == ["annotations[1]: expected int | float | str, got array, at image_id"]
+    assert list(dataset.strays()) == ["annotation 2: expected int | float | str, got array, at image_id"]
     assert caplog.messages == [
         f"{tmp_path}/annotations/instances_val2017.json: 1 annotation belongs to no listed image"
     ]
