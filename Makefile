@@ -26,7 +26,7 @@ USED_BY_study-small = ARGS CHECKPOINT OUT
 USED_BY_test = SUITE
 USED_BY_test-lowest = SUITE
 USED_BY_bench = DATA DATASET
-TARGETS = proposals finetune eval pretrain study study-small test test-lowest test-wheel golden lint bench setup setup-dev clean help
+TARGETS = proposals finetune eval pretrain study study-small test test-lowest test-wheel check-constraints golden lint bench setup setup-dev clean help
 GOALS = $(or $(MAKECMDGOALS),help)
 
 GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
@@ -77,7 +77,7 @@ help:
 	@echo "make pretrain      train a click model on whole objects"
 	@echo "make study         all of it on several data sets, with a report (hours); DATA: the folder around them"
 	@echo "make study-small   the same on generated scenes (minutes)"
-	@echo "make test | test-lowest | test-wheel | golden | lint | bench | clean      see CONTRIBUTING.md"
+	@echo "make test | test-lowest | test-wheel | check-constraints | golden | lint | bench | clean   see CONTRIBUTING.md"
 	@echo
 	@echo "Without variables, these use the generated demo set and the built-in model. Variables:"
 	@echo "  DATASET=sbd          data set (agg data list names them); default: demo"
@@ -125,6 +125,10 @@ test-lowest: $(LOWEST)/.ready-lowest
 # Builds the wheel, installs it into a new environment, and makes proposals there.
 test-wheel: $(DEV)/.ready-dev
 	$(DEV)/bin/python tools/test_wheel.py
+
+# Whether pip can install every extra with the pinned and with the oldest packages. Needs the package index.
+check-constraints: $(DEV)/.ready-dev
+	$(DEV)/bin/python tools/check_constraints.py
 
 # All 51 recorded interactions and all 10 recorded choices of a granularity; make test takes three of them.
 golden: $(DEV)/.ready-dev

@@ -1,4 +1,8 @@
-"""Peak memory of a worker process: 200 and 2,000 demo images, and one photograph with 200 masks; stub network."""
+"""Peak memory of a run with one worker and the stub network: ``python -m benchmarks.bench_memory``.
+
+200 and 2,000 demo images; one photograph with 500 masks, and one of 12,000 x 9,000 pixels, whose proposals are made and
+whose masks are evaluated.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -14,21 +19,36 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from agg_pipeline.database.contents import DATABASE_LAYOUT
+from agg_pipeline.database.reader import open_proposals
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.registry import open_dataset
+from agg_pipeline.evaluation import evaluation_tables
+from agg_pipeline.evaluation.interactions import stages
+from agg_pipeline.execution.chain import Chain
 from agg_pipeline.execution.cluster import cluster
 from agg_pipeline.execution.job import tasks_of
+from agg_pipeline.execution.plan import make_plan
 from agg_pipeline.execution.scheduling import run_shards
+from agg_pipeline.execution.shard_files import PLAN
 from agg_pipeline.inference.predictor import Predictor
 from agg_pipeline.proposals.pipeline import chain
+from agg_pipeline.report.gallery import write_gallery
 from agg_pipeline.storage.store import Store
 from benchmarks.stub import StubNetwork, stub_predictor
-from schemas.config import ProposalsConfig
+from schemas.config import EvaluationConfig, ProposalsConfig
+from schemas.resolve import override
 
-MASKS = 200
+MASKS = 500
 """Masks of the crowded photograph."""
-HEIGHT, WIDTH = 1500, 2250
+HEIGHT, WIDTH = 2000, 3000
 """Size of the crowded photograph, pixels."""
+EVALUATED = 50
+"""Most masks that are evaluated."""
+GIANT = 9000, 12000
+"""Rows and columns of the giant photograph."""
+MODEL = {"architecture": "stub", "input_size": 224, "sha256": ""}
+"""The stub network, as the plan of a database describes a model."""
 
 
 def open_stub() -> Predictor:
@@ -42,7 +62,7 @@ def peak_mib() -> float:
 
 
 def write_crowded(root: Path) -> None:
-    """Write one photograph in COCO's layout: 200 overlapping ellipses whose boxes fill 1 to 25 % of it."""
+    """Write one photograph in COCO's layout: 500 overlapping ellipses whose boxes fill 1 to 25 % of it."""
     rng = np.random.default_rng(0)
     rows, cols = np.mgrid[:HEIGHT, :WIDTH]
     annotations = []
@@ -62,13 +82,43 @@ def write_crowded(root: Path) -> None:
     Image.fromarray(rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)).save(root / "images" / "crowd.png")
 
 
-def measure(dataset: Dataset, images: int) -> None:
-    """Run the first images with one worker and print its peak memory as JSON."""
+def write_giant(root: Path) -> None:
+    """Write one photograph with a mask image: three objects, the largest of 65 % of it."""
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    height, width = GIANT
+    small = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(root / "images" / "giant.jpg")
+    labels = np.zeros(GIANT, np.uint8)
+    labels[1000:8000, 1000:11000] = 1
+    labels[100:600, 100:600] = 2
+    labels[8200:8900, 200:5000] = 3
+    Image.fromarray(labels).save(root / "masks" / "giant.png")
+
+
+def measure_proposals(dataset: Dataset, images: int, drawn: int) -> None:
+    """Make the proposals of the first images, draw a gallery of some, and print the peak memory as JSON."""
     config = ProposalsConfig()
     tasks = tasks_of(dataset, config, config.batch.images_per_shard, images)
+    with tempfile.TemporaryDirectory() as out:
+        store = Store(out)
+        store.write_json(PLAN, make_plan(DATABASE_LAYOUT, dataset, MODEL, {}, config))
+        with cluster(None, 1, 1, open_stub) as workers:
+            finished = run_shards(workers, chain(config), tasks, store, "")
+            rows = sum(sum(shard.sidecar["kinds"].values()) for shard in finished)
+            (peak,) = workers.client.run(peak_mib).values()
+        if drawn:
+            write_gallery(open_proposals(out), dataset, store, "gallery.html", drawn, 0)
+    print(json.dumps({"rows": rows, "worker": peak, "main": peak_mib()}))
+
+
+def measure_evaluation(dataset: Dataset) -> None:
+    """Evaluate masks of one image, ten interactions of two clicks with each, and print the peak memory as JSON."""
+    config = override(EvaluationConfig(), {"mode": "optimal", "clicks": {"max_clicks": 2}})
+    tasks = [replace(task, limit=EVALUATED) for task in tasks_of(dataset, config, 1, 1)]
     with tempfile.TemporaryDirectory() as out, cluster(None, 1, 1, open_stub) as workers:
-        finished = run_shards(workers, chain(config), tasks, Store(out), "")
-        rows = sum(sum(shard.sidecar["kinds"].values()) for shard in finished)
+        finished = run_shards(workers, Chain(stages(config), evaluation_tables.write), tasks, Store(out), "")
+        rows = sum(shard.sidecar["masks"] for shard in finished)
         (peak,) = workers.client.run(peak_mib).values()
     print(json.dumps({"rows": rows, "worker": peak, "main": peak_mib()}))
 
@@ -76,26 +126,36 @@ def measure(dataset: Dataset, images: int) -> None:
 @click.command()
 @click.option("--demo-images", type=int, help="Measure this number of demo images in this process.")
 @click.option("--crowded", type=click.Path(path_type=Path), help="Measure the crowded photograph below this folder.")
-def main(demo_images: int | None, crowded: Path | None) -> None:
+@click.option("--giant", type=click.Path(path_type=Path), help="Measure the giant photograph below this folder.")
+@click.option("--evaluate", is_flag=True, help="Evaluate the masks instead of making proposals.")
+def main(demo_images: int | None, crowded: Path | None, giant: Path | None, evaluate: bool) -> None:
     """Print peak memory. Without options: of all cases, each in a process of its own."""
     if demo_images is not None:
-        measure(open_dataset("demo", "", "large"), demo_images)
+        measure_proposals(open_dataset("demo", "", "large"), demo_images, 0)
         return
-    if crowded is not None:
-        measure(open_dataset("coco", str(crowded), "crowd"), 1)
+    if crowded is not None or giant is not None:
+        opened = open_dataset("coco", str(crowded), "crowd") if crowded else open_dataset("folder", str(giant), "all")
+        if evaluate:
+            measure_evaluation(opened)
+        else:
+            measure_proposals(opened, 1, 1)
         return
     few, many = (_case("--demo-images", str(images)) for images in (200, 2000))
-    print(
-        f"200 demo images: worker {few['worker']:.0f} MiB, main process {few['main']:.0f} MiB, {few['rows']:.0f} rows"
-    )
-    print(f"2,000 demo images: worker {many['worker']:.0f} MiB, main process {many['main']:.0f} MiB")
+    _tell("200 demo images", few)
+    _tell("2,000 demo images", many)
     print(f"  ratio {many['worker'] / few['worker']:.3f} and {many['main'] / few['main']:.3f}")
     with tempfile.TemporaryDirectory() as folder:
         write_crowded(Path(folder))
-        crowd = _case("--crowded", folder)
-    print(
-        f"one image of {HEIGHT}x{WIDTH} with {MASKS} masks: worker {crowd['worker']:.0f} MiB, {crowd['rows']:.0f} rows"
-    )
+        _tell(f"one image of {HEIGHT}x{WIDTH} with {MASKS} masks", _case("--crowded", folder))
+        _tell("  its evaluation", _case("--crowded", folder, "--evaluate"))
+    with tempfile.TemporaryDirectory() as folder:
+        write_giant(Path(folder))
+        _tell("one image of {}x{} with 3 masks".format(*GIANT), _case("--giant", folder))
+        _tell("  its evaluation", _case("--giant", folder, "--evaluate"))
+
+
+def _tell(what: str, case: dict[str, float]) -> None:
+    print(f"{what}: worker {case['worker']:.0f} MiB, main process {case['main']:.0f} MiB, {case['rows']:.0f} rows")
 
 
 def _case(*options: str) -> dict[str, float]:

@@ -1,14 +1,19 @@
-"""Image-sized arrays stored as their non-zero box: how masks and probability maps travel between stages."""
+"""Image-sized arrays stored as their non-zero box: how masks and probability maps travel between stages.
+
+Arrays that wait in large numbers, or are large themselves, are held in a smaller form, and made anew by whoever uses
+them (``PixelMap.values``). The masks of a whole shard wait between two stages, so a mask is packed, 8 pixels to a byte.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 T = TypeVar("T", bound=np.generic)
+T_co = TypeVar("T_co", bound=np.generic, covariant=True)
 
 
 class Box(NamedTuple):
@@ -46,9 +51,46 @@ class Box(NamedTuple):
         return Box(self.top - outer.top, self.left - outer.left, self.height, self.width)
 
 
+class PixelMap(Protocol[T_co]):
+    """An image-sized array that is 0 outside a box, whatever form it is held in."""
+
+    @property
+    def height(self) -> int:
+        """Rows of the frame (the image)."""
+
+    @property
+    def width(self) -> int:
+        """Columns of the frame."""
+
+    @property
+    def box(self) -> Box:
+        """Place of ``values`` in the frame."""
+
+    @property
+    def values(self) -> NDArray[T_co]:
+        """(box.height, box.width) array; may be made anew by every call."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that it holds."""
+
+    def full(self) -> NDArray[T_co]:
+        """The image-sized array, (height, width)."""
+
+    def window(self, box: Box) -> NDArray[T_co]:
+        """Cut another box out of the frame.
+
+        Args:
+            box: the box to cut out, inside the frame.
+
+        Returns:
+            (box.height, box.width) array, 0 where the two boxes do not overlap.
+        """
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Crop(Generic[T]):
-    """An image-sized array that is 0 outside a box.
+    """A pixel map that is held as the array of its box.
 
     Attributes:
         height: rows of the frame (the image).
@@ -66,13 +108,14 @@ class Crop(Generic[T]):
     values: NDArray[T]
 
     def __post_init__(self) -> None:
-        box = self.box
-        if self.values.shape != (box.height, box.width):
-            raise ValueError(f"values of shape {self.values.shape} do not fill {box}")
-        if min(box.top, box.left, box.height, box.width) < 0:
-            raise ValueError(f"{box} has a negative entry")
-        if box.top + box.height > self.height or box.left + box.width > self.width:
-            raise ValueError(f"{box} leaves the frame of {self.height}x{self.width}")
+        if self.values.shape != (self.box.height, self.box.width):
+            raise ValueError(f"values of shape {self.values.shape} do not fill {self.box}")
+        _check_inside(self.box, self.height, self.width)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the values take."""
+        return self.values.nbytes
 
     def full(self) -> NDArray[T]:
         """The image-sized array, (height, width)."""
@@ -81,14 +124,7 @@ class Crop(Generic[T]):
         return frame
 
     def window(self, box: Box) -> NDArray[T]:
-        """Cut another box out of the frame.
-
-        Args:
-            box: the box to cut out, inside the frame.
-
-        Returns:
-            (box.height, box.width) array, 0 where the two boxes do not overlap; a view of ``values`` where possible.
-        """
+        """Cut another box out of the frame; a view of ``values`` where possible."""
         if box == self.box:
             return self.values
         shared = common(box, self.box)
@@ -101,10 +137,63 @@ class Crop(Generic[T]):
         return window
 
 
-MaskCrop = Crop[np.bool_]
-"""A mask of an image."""
-ProbabilityMap = Crop[np.float32]
+ProbabilityMap = PixelMap[np.float32]
 """The foreground probability of an image's pixels, in [0, 1]."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class MaskCrop:
+    """A mask of an image, a pixel map that is held as the bits of its tight box; ``crop_mask`` makes it.
+
+    Attributes:
+        height: rows of the frame (the image).
+        width: columns of the frame.
+        box: smallest box around the True pixels; 0 x 0 pixels for an empty mask.
+        bits: (ceil(box.height * box.width / 8),) uint8; pixels of the box in row-major order, first pixel in the
+            highest bit.
+
+    Raises:
+        ValueError: the box does not fit the bits or the frame.
+    """
+
+    height: int
+    width: int
+    box: Box
+    bits: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        if self.bits.shape != (-(-self.box.height * self.box.width // 8),):
+            raise ValueError(f"bits of shape {self.bits.shape} do not fill {self.box}")
+        _check_inside(self.box, self.height, self.width)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the bits take."""
+        return self.bits.nbytes
+
+    @property
+    def values(self) -> NDArray[np.bool_]:
+        """(box.height, box.width) bool, unpacked anew by every call."""
+        unpacked = np.unpackbits(self.bits, count=self.box.height * self.box.width)
+        return unpacked.reshape(self.box.height, self.box.width).view(np.bool_)
+
+    def full(self) -> NDArray[np.bool_]:
+        """The image-sized mask, (height, width) bool."""
+        return self._unpacked().full()
+
+    def window(self, box: Box) -> NDArray[np.bool_]:
+        """Cut another box out of the frame, (box.height, box.width) bool."""
+        return self._unpacked().window(box)
+
+    def _unpacked(self) -> Crop[np.bool_]:
+        return Crop(self.height, self.width, self.box, self.values)
+
+
+def _check_inside(box: Box, height: int, width: int) -> None:
+    if min(box.top, box.left, box.height, box.width) < 0:
+        raise ValueError(f"{box} has a negative entry")
+    if box.top + box.height > height or box.left + box.width > width:
+        raise ValueError(f"{box} leaves the frame of {height}x{width}")
 
 
 def tight_box(mask: NDArray[np.bool_]) -> Box | None:
@@ -133,14 +222,13 @@ def crop_mask(mask: NDArray[np.bool_], height: int, width: int, top: int = 0, le
         left: column of the frame at which ``mask`` starts.
 
     Returns:
-        The crop, a copy; of an empty mask one with a box of 0 x 0 pixels.
+        The packed mask.
     """
     box = tight_box(mask)
     if box is None:
-        return Crop(height, width, Box(0, 0, 0, 0), np.zeros((0, 0), np.bool_))
-    # A copy, so that a small mask does not keep its frame alive.
-    values = mask[box.slices].copy()
-    return Crop(height, width, Box(box.top + top, box.left + left, box.height, box.width), values)
+        return MaskCrop(height, width, Box(0, 0, 0, 0), np.zeros(0, np.uint8))
+    place = Box(box.top + top, box.left + left, box.height, box.width)
+    return MaskCrop(height, width, place, np.packbits(mask[box.slices]))
 
 
 def area(mask: MaskCrop) -> int:
@@ -148,7 +236,7 @@ def area(mask: MaskCrop) -> int:
     return int(np.count_nonzero(mask.values))
 
 
-def threshold(probability: Crop[Any], level: float) -> MaskCrop:
+def threshold(probability: PixelMap[Any], level: float) -> MaskCrop:
     """The mask of the pixels whose probability is larger than ``level``."""
     box = probability.box
     return crop_mask(probability.values > level, probability.height, probability.width, box.top, box.left)
@@ -183,7 +271,10 @@ def iou_above(a: MaskCrop, b: MaskCrop, level: float) -> bool:
     """
     # The IoU is at most the ratio of the areas, which often decides.
     small, large = sorted((area(a), area(b)))
-    return small > level * large and iou(a, b) > level
+    if small <= level * large:
+        return False
+    both = intersection(a, b)
+    return both / (small + large - both) > level
 
 
 def iou(a: MaskCrop, b: MaskCrop) -> float:

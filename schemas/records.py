@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.crop import Box, Crop, MaskCrop, ProbabilityMap
+from schemas.crop import Box, MaskCrop, PixelMap, ProbabilityMap
 
 Kind = Literal["object", "part", "complement", "annotated"]
 """Kind of a mask in a proposal database; ``annotated`` is a part that people annotated."""
@@ -123,7 +123,7 @@ class Interaction:
     Attributes:
         image: (H, W, 3) uint8 RGB.
         clicks: all clicks so far, in order.
-        prompt: mask prompt, usually the previous probability map; None for an empty one.
+        prompt: mask prompt, usually the previous probability map or a mask; None for an empty one.
         focus: map whose foreground (> 0.5) the region of interest follows; None for the whole image.
         roi: region of interest of the previous prediction; None before the first one.
         granularity: wanted granularity in [0, 1]; None to give the model none.
@@ -132,8 +132,8 @@ class Interaction:
 
     image: NDArray[np.uint8]
     clicks: tuple[Click, ...]
-    prompt: Crop[Any] | None
-    focus: Crop[Any] | None
+    prompt: PixelMap[Any] | None
+    focus: PixelMap[Any] | None
     roi: Box | None = None
     granularity: float | None = None
     wanted: Box | None = None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.config import ClicksConfig
-from schemas.crop import MaskCrop, crop_mask
+from schemas.crop import MaskCrop, area, crop_mask, threshold
 from schemas.records import Click, Interaction, Prediction
 from stages.click_model import ClickModel, after_prediction
 from stages.draws import index
@@ -83,7 +83,6 @@ class _Scene:
     Attributes:
         truth: the mask to reach, (H, W) bool.
         counted: pixels that are not ignored, (H, W) bool; None for all.
-        nothing: the mask before the first click, (H, W) bool, all False.
         centre: the first click of interactions that begin in the centre of the mask.
         fewest: clicks of the best interaction so far that has reached the target; ``max_clicks`` as long as none has.
     """
@@ -92,8 +91,7 @@ class _Scene:
         self.subject = subject
         self.truth = subject.truth.full()
         self.counted = None if subject.ignore is None else ~subject.ignore.full()
-        self.nothing = np.zeros_like(self.truth)
-        self.centre = next_click(self.nothing, self.truth, self.counted, ())
+        self.centre = next_click(np.zeros_like(self.truth), self.truth, self.counted, ())
         self.fewest = config.max_clicks
 
 
@@ -109,8 +107,8 @@ class _Running:
     def __init__(self, scene: _Scene, start: Start, before: _Running | None = None) -> None:
         self.scene = scene
         self.start = start
-        self.predicted = scene.nothing
-        self.first: NDArray[np.bool_] | None = None
+        self.predicted: MaskCrop | None = None
+        self.first: MaskCrop | None = None
         self.steps: list[Step] = []
         self.state = Interaction(scene.subject.image, (), prompt=None, focus=None, granularity=start.granularity)
         if before is not None:
@@ -119,19 +117,19 @@ class _Running:
     def click(self) -> None:
         """Make the next click."""
         scene, clicks = self.scene, self.state.clicks
-        if clicks:
-            click = next_click(self.predicted, scene.truth, scene.counted, clicks)
+        if self.predicted is not None:
+            click = next_click(self.predicted.full(), scene.truth, scene.counted, clicks)
         else:
             click = self.start.click or scene.centre
         self.state = replace(self.state, clicks=(*clicks, click))
 
-    def record(self, prediction: Prediction, threshold: float) -> None:
+    def record(self, prediction: Prediction, level: float) -> None:
         """Take in the prediction after the last click."""
-        self.predicted = prediction.probability.full() > threshold
+        self.predicted = threshold(prediction.probability, level)
         if self.first is None:
             self.first = self.predicted
-        iou = counted_iou(self.predicted, self.scene.truth, self.scene.counted)
-        self.steps.append(Step(self.state.clicks[-1], iou, int(np.count_nonzero(self.predicted))))
+        iou = counted_iou(self.predicted.full(), self.scene.truth, self.scene.counted)
+        self.steps.append(Step(self.state.clicks[-1], iou, area(self.predicted)))
         if iou >= self.scene.subject.target:
             self.scene.fewest = min(self.scene.fewest, len(self.steps))
         self.state = after_prediction(self.state, prediction)
@@ -156,9 +154,8 @@ class _Running:
 
     def trace(self) -> Trace:
         """The interaction as it ended."""
-        assert self.first is not None
-        first, last = (crop_mask(mask, *mask.shape) for mask in (self.first, self.predicted))
-        return Trace(self.start, tuple(self.steps), first, last)
+        assert self.first is not None and self.predicted is not None
+        return Trace(self.start, tuple(self.steps), self.first, self.predicted)
 
 
 def evaluate(

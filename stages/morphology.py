@@ -8,18 +8,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.crop import Crop, MaskCrop, area, crop_mask
+from schemas.crop import MaskCrop, area, crop_mask
 from stages.opencv import without_ipp
 
 
 def fill_holes(mask: MaskCrop) -> MaskCrop:
     """Fill the background that is not 4-connected to the outside of the mask."""
-    if area(mask) == 0:
+    if mask.box.height == 0:
         return mask
     # With a margin of one background pixel, a flood from the corner reaches everything outside the mask.
     padded = _padded(mask, 1)
     cv2.floodFill(padded, None, (0, 0), (2,))
-    return Crop(mask.height, mask.width, mask.box, padded[1:-1, 1:-1] != 2)
+    return _recropped(padded[1:-1, 1:-1] != 2, mask)
 
 
 def cut(mask: MaskCrop, object_mask: MaskCrop) -> MaskCrop:
@@ -39,7 +39,7 @@ def opened(mask: MaskCrop, side: int) -> MaskCrop:
         mask: the mask.
         side: side of the square in pixels; 1 changes nothing.
     """
-    if side == 1 or area(mask) == 0:
+    if side == 1 or mask.box.height == 0:
         return mask
     padded = cv2.morphologyEx(_padded(mask, side), cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
     return _recropped(padded[side:-side, side:-side] > 0, mask)
@@ -69,13 +69,12 @@ class Components:
 
 def components(mask: MaskCrop) -> Components:
     """Find the 8-connected components of a mask; an empty mask has none."""
-    pixels = area(mask)
-    if pixels == 0:
+    if mask.box.height == 0:
         return Components((), mask, np.zeros((0, 0), np.int32), ())
     count, found = cv2.connectedComponents(mask.values.view(np.uint8), connectivity=8, ltype=cv2.CV_32S)
     labels = np.asarray(found, np.int32)
     if count == 2:
-        return Components((pixels,), mask, labels, (1,))
+        return Components((area(mask),), mask, labels, (1,))
     flat = labels.ravel()
     sizes = np.bincount(flat, minlength=count)
     sizes[0] = 0

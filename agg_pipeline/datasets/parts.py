@@ -7,11 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-from numpy.typing import NDArray
-
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.registry import DATASETS, known_dataset, root_of
+from schemas.crop import MaskCrop
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageEntry, ObjectMask, PartMask
 
@@ -24,11 +22,11 @@ class AnnotatedPart:
 
     Attributes:
         class_name: class of the part, such as "dog left ear".
-        mask: (H, W) bool.
+        mask: the part's pixels.
     """
 
     class_name: str
-    mask: NDArray[np.bool_]
+    mask: MaskCrop
 
 
 WITH_PARTS = tuple(sorted(name for name, known in DATASETS.items() if "part" in known.about.levels))
@@ -93,7 +91,5 @@ def _read_parts(entries: Mapping[str, tuple[Dataset, ImageEntry]], image_id: str
     except ImageError as error:
         raise UserError(f"the annotated parts of image {image_id} cannot be read: {error.detail}") from error
     return tuple(
-        AnnotatedPart(part_class(instance, part), part.mask.full())
-        for instance in record.objects
-        for part in instance.parts
+        AnnotatedPart(part_class(instance, part), part.mask) for instance in record.objects for part in instance.parts
     )

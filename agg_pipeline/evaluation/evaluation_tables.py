@@ -54,7 +54,7 @@ def _noc_so_far(shard: EvaluationShard) -> Json:
     targets: dict[str, float] = {}
     for outcome in shard.outcomes:
         level, iou = outcome.target.level, outcome.target.subject.target
-        ious = [step.iou for step in outcome.traces[outcome.chosen].steps]
+        ious = [step.iou for step in outcome.attempts[outcome.chosen].steps]
         masks[level] += 1
         clicks[level] += noc(ious, iou, shard.task.config.clicks.max_clicks)
         targets[level] = iou
@@ -66,9 +66,9 @@ def tables(shard: EvaluationShard) -> dict[str, pa.Table]:
     clicks: list[Row] = []
     masks: list[Row] = []
     for outcome in shard.outcomes:
-        for attempt in range(len(outcome.traces)):
-            clicks += _click_rows(outcome, attempt)
-            masks += _mask_rows(outcome, attempt)
+        for number in range(len(outcome.attempts)):
+            clicks += _click_rows(outcome, number)
+            masks += _mask_rows(outcome, number)
     return {
         "objects": pa.Table.from_pylist(clicks, CLICKS),
         "targets": pa.Table.from_pylist([_target_row(outcome) for outcome in shard.outcomes], TARGETS),
@@ -77,8 +77,8 @@ def tables(shard: EvaluationShard) -> dict[str, pa.Table]:
     }
 
 
-def _click_rows(outcome: Outcome, attempt: int) -> list[Row]:
-    target, trace = outcome.target, outcome.traces[attempt]
+def _click_rows(outcome: Outcome, number: int) -> list[Row]:
+    target, attempt = outcome.target, outcome.attempts[number]
     of_interaction = {
         "target_id": target.target_id,
         "image_id": target.image.image_id,
@@ -86,35 +86,33 @@ def _click_rows(outcome: Outcome, attempt: int) -> list[Row]:
         "level": target.level,
         "category": target.category,
         "label": target.label,
-        "granularity": trace.start.granularity,
-        "chosen": attempt == outcome.chosen,
-        "attempt": attempt,
+        "granularity": attempt.start.granularity,
+        "chosen": number == outcome.chosen,
+        "attempt": number,
     }
     return [
         of_interaction
         | {
-            "click": number,
+            "click": click,
             "iou": step.iou,
             "row": step.click.row,
             "col": step.click.col,
             "positive": step.click.positive,
             "area": step.area,
         }
-        for number, step in enumerate(trace.steps, start=1)
+        for click, step in enumerate(attempt.steps, start=1)
     ]
 
 
-def _mask_rows(outcome: Outcome, attempt: int) -> list[Row]:
-    trace = outcome.traces[attempt]
+def _mask_rows(outcome: Outcome, number: int) -> list[Row]:
+    attempt = outcome.attempts[number]
     of_interaction = {
         "target_id": outcome.target.target_id,
-        "attempt": attempt,
-        "granularity": trace.start.granularity,
+        "attempt": number,
+        "granularity": attempt.start.granularity,
     }
-    first = of_interaction | {"click": 1, "rle": encode(trace.first)}
-    if len(trace.steps) == 1:
-        return [first]
-    return [first, of_interaction | {"click": len(trace.steps), "rle": encode(trace.last)}]
+    clicks = sorted({1, len(attempt.steps)})
+    return [of_interaction | {"click": click, "rle": rle} for click, rle in zip(clicks, attempt.masks, strict=True)]
 
 
 def _target_row(outcome: Outcome) -> Row:

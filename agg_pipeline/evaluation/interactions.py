@@ -7,13 +7,30 @@ from dataclasses import dataclass, replace
 
 from agg_pipeline.datasets.evaluated_masks import EvaluatedMask, targets_of, why_skipped
 from agg_pipeline.execution.chain import CpuStage, ModelStage, ShardTask, read_entry
+from agg_pipeline.storage.rle import encode
 from schemas.config import BatchConfig, EvaluationConfig
 from schemas.numbers import BINS, GRANULARITIES
 from schemas.records import Reject
 from stages.batches import batches
 from stages.click_model import ClickModel
 from stages.draws import uniforms
-from stages.evaluate import Start, Trace, best, evaluate, first_clicks
+from stages.evaluate import Start, Step, Trace, best, evaluate, first_clicks
+
+
+@dataclass(frozen=True, eq=False)
+class Attempt:
+    """An interaction with a mask, in the form in which it waits for the end of its shard.
+
+    Attributes:
+        start: how it began.
+        steps: its clicks, in order.
+        masks: compressed run lengths of the masks predicted after the first and after the last click; one mask if it
+            had one click.
+    """
+
+    start: Start
+    steps: tuple[Step, ...]
+    masks: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,12 +39,12 @@ class Outcome:
 
     Attributes:
         target: the mask.
-        traces: its interactions, in the order of their starts.
+        attempts: its interactions, in the order of their starts.
         chosen: index of the interaction that is reported.
     """
 
     target: EvaluatedMask
-    traces: tuple[Trace, ...]
+    attempts: tuple[Attempt, ...]
     chosen: int
 
 
@@ -145,7 +162,13 @@ def _masks_at_a_time(config: EvaluationConfig) -> BatchConfig:
 
 
 def _outcome(target: EvaluatedMask, traces: Sequence[Trace], config: EvaluationConfig) -> Outcome:
-    return Outcome(target, tuple(traces), best(traces, target.subject.target, config.clicks.max_clicks))
+    attempts = tuple(_attempt(trace) for trace in traces)
+    return Outcome(target, attempts, best(traces, target.subject.target, config.clicks.max_clicks))
+
+
+def _attempt(trace: Trace) -> Attempt:
+    masks = (trace.first,) if len(trace.steps) == 1 else (trace.first, trace.last)
+    return Attempt(trace.start, trace.steps, tuple(map(encode, masks)))
 
 
 LOAD = CpuStage("load", load)

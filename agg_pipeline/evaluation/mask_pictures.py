@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.evaluated_masks import EvaluatedMask, targets_of
@@ -16,10 +14,10 @@ from agg_pipeline.evaluation.mask_results import MaskResult, iou_after
 from agg_pipeline.evaluation.results_folder import Tables
 from agg_pipeline.evaluation.summary import MetricSettings
 from agg_pipeline.report.svg import View, view_of, widened
-from agg_pipeline.storage.rle import decode
+from agg_pipeline.storage.rle import decode_crop
 from schemas.canonical import Row
 from schemas.config import EvaluationConfig
-from schemas.crop import Box, enclosing, tight_box
+from schemas.crop import Box, MaskCrop, area, enclosing
 from schemas.errors import ImageError
 from schemas.records import ImageEntry
 from stages.evaluate import noc
@@ -32,9 +30,6 @@ MARGIN = 0.12
 """Margin around what is drawn, as a share of its longer side."""
 MARK_RADIUS = 6.5
 """Radius of a click's mark, CSS pixels."""
-
-Pixels = NDArray[np.bool_]
-"""(H, W) bool."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +156,7 @@ def _drawn(mask: MaskResult, target: EvaluatedMask, tables: Tables, settings: Me
         facts=_facts(mask, settings),
         view=view,
         photograph=view.photograph(pixels),
-        truth=view.outline(truth.full()),
+        truth=view.outline(truth),
         predicted=view.outline(last),
         marks=tuple(_mark(row, view) for row in clicks),
         small=small,
@@ -182,7 +177,7 @@ def _mark(row: Row, view: View) -> ClickMark:
     return ClickMark(row["click"], row["positive"], x, y)
 
 
-def _thumbnails(mask: MaskResult, predictions: Sequence[Sequence[Pixels]], view: View) -> tuple[Thumbnail, ...]:
+def _thumbnails(mask: MaskResult, predictions: Sequence[Sequence[MaskCrop]], view: View) -> tuple[Thumbnail, ...]:
     thumbnails = tuple(
         Thumbnail(each.granularity, view.outline(predicted[0]), each.ious[0], each.chosen)
         for each, predicted in zip(mask.interactions, predictions, strict=True)
@@ -191,11 +186,11 @@ def _thumbnails(mask: MaskResult, predictions: Sequence[Sequence[Pixels]], view:
     return thumbnails if len(thumbnails) > 1 else ()
 
 
-def _predictions(masks: pa.Table, mask: MaskResult, height: int, width: int) -> list[list[Pixels]]:
+def _predictions(masks: pa.Table, mask: MaskResult, height: int, width: int) -> list[list[MaskCrop]]:
     """The first and the last prediction of every interaction; one prediction if it had one click."""
-    predictions: list[list[Pixels]] = [[] for _ in mask.interactions]
+    predictions: list[list[MaskCrop]] = [[] for _ in mask.interactions]
     for row in _rows_of(masks, mask.target_id):
-        predictions[row["attempt"]].append(decode(row["rle"], height, width))
+        predictions[row["attempt"]].append(decode_crop(row["rle"], height, width))
     return predictions
 
 
@@ -204,11 +199,9 @@ def _rows_of(table: pa.Table, target_id: str) -> list[Row]:
     return rows
 
 
-def _box_of(truth: Box, predicted: Pixels, clicks: Sequence[Row]) -> Box:
+def _box_of(truth: Box, predicted: MaskCrop, clicks: Sequence[Row]) -> Box:
     """The smallest box that contains the ground truth, the prediction and the clicks."""
-    box, tight = truth, tight_box(predicted)
-    if tight is not None:
-        box = enclosing(box, tight)
+    box = enclosing(truth, predicted.box) if area(predicted) else truth
     for row in clicks:
         box = enclosing(box, Box(row["row"], row["col"], 1, 1))
     return box

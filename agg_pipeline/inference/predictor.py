@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agg_pipeline.inference.region_of_interest import next_roi
-from agg_pipeline.inference.resizing import resized
+from agg_pipeline.inference.resizing import ResizedMap, resized
 from agg_pipeline.models.adapter import table_row
 from agg_pipeline.models.backend import set_backend_flags
 from agg_pipeline.models.model_files import ModelFiles, load_model_files
 from agg_pipeline.models.simpleclick import SimpleClick, draw_disks, merge_lora
 from agg_pipeline.storage.recent import Recent
 from schemas.config import PredictorConfig
-from schemas.crop import Box, Crop, common
+from schemas.crop import Box, Crop, MaskCrop, ProbabilityMap, common
 from schemas.records import Interaction, Prediction
 
+LARGE = 1 << 24
+"""Probability maps of more pixels are resized by every use: kept, those of a batch could take gigabytes."""
 KEPT_BYTES = 128 << 20
 """Memory for the resized regions, and the images that they were cut from, that a worker keeps."""
 
@@ -68,7 +70,7 @@ class Predictor:
         """Predict the foreground of interactions over images of any size, with one forward for all of them.
 
         Args:
-            interactions: their state (prompt, focus, region of interest) comes with them. Images and boolean prompts
+            interactions: their state (prompt, focus, region of interest) comes with them. Images and masks as prompts
                 are known by identity: they must not be changed in place while the predictor is used.
 
         Returns:
@@ -101,7 +103,7 @@ class Predictor:
 
         def resize() -> Tensor:
             crop = interaction.image[roi.top : roi.bottom + 1, roi.left : roi.right + 1]
-            planes = [resized(plane.astype(np.float32), self.size, self.size) for plane in cv2.split(crop)]
+            planes = [resized(plane, self.size, self.size) for plane in cv2.split(crop)]
             return torch.from_numpy(np.stack(planes)).div_(255.0)
 
         return self._region(interaction.image, interaction.image.nbytes, roi, resize)
@@ -115,12 +117,12 @@ class Predictor:
             raise ValueError(f"a prompt of {prompt.height}x{prompt.width} for an image of {interaction.image.shape}")
 
         def resize() -> Tensor:
-            return torch.from_numpy(resized(np.asarray(prompt.window(roi), np.float32), self.size, self.size))
+            return torch.from_numpy(resized(prompt.window(roi), self.size, self.size))
 
         # A probability map is the prompt of one step only, an object's mask that of all its proposals.
-        if prompt.values.dtype != np.bool_:
+        if not isinstance(prompt, MaskCrop):
             return resize()
-        return self._region(prompt, prompt.values.nbytes, roi, resize)
+        return self._region(prompt, prompt.nbytes, roi, resize)
 
     def _region(self, source: object, size: int, roi: Box, resize: Callable[[], Tensor]) -> Tensor:
         """The region of an image or a prompt of ``size`` bytes, resized if it is not kept."""
@@ -190,9 +192,9 @@ def _rows(interactions: Sequence[Interaction], config: PredictorConfig) -> Tenso
     return torch.tensor([table_row(interaction.granularity, released) for interaction in interactions])
 
 
-def _pasted(probability: NDArray[np.float32], roi: Box, interaction: Interaction) -> Crop[np.float32]:
-    """The (S, S) probability resized to the region, or to its wanted part, as a crop of the image's frame."""
+def _pasted(probability: NDArray[np.float32], roi: Box, interaction: Interaction) -> ProbabilityMap:
+    """The (S, S) probability resized to the region, or to its wanted part, in the image's frame."""
     height, width = interaction.image.shape[:2]
     wanted = roi if interaction.wanted is None else common(roi, interaction.wanted)
-    window = wanted._replace(top=wanted.top - roi.top, left=wanted.left - roi.left)
-    return Crop(height, width, wanted, resized(probability, roi.height, roi.width, window))
+    pasted = ResizedMap(height, width, roi, wanted, probability)
+    return pasted if wanted.height * wanted.width > LARGE else Crop(height, width, wanted, pasted.values)

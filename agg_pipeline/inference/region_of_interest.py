@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from schemas.crop import Box, Crop, tight_box
+from schemas.crop import Box, MaskCrop, PixelMap, threshold
 from schemas.records import Click, Interaction
 from stages.click_model import FOREGROUND
 
@@ -39,16 +37,14 @@ def next_roi(interaction: Interaction) -> Box:
     return current
 
 
-def _around_foreground(focus: Crop[Any] | None, clicks: Sequence[Click], height: int, width: int) -> Box:
+def _around_foreground(focus: PixelMap[Any] | None, clicks: Sequence[Click], height: int, width: int) -> Box:
     whole = Box(0, 0, height, width)
     if focus is None:
         return whole
-    values = focus.values
-    tight = tight_box(values if values.dtype == np.bool_ else values > FOREGROUND)
-    if tight is None:
+    tight = focus.box if isinstance(focus, MaskCrop) else threshold(focus, FOREGROUND).box
+    if tight.height == 0:
         return whole
-    top, left = tight.top + focus.box.top, tight.left + focus.box.left
-    bottom, right = top + tight.height - 1, left + tight.width - 1
+    top, left, bottom, right = tight.top, tight.left, tight.bottom, tight.right
     for click in clicks:
         if click.positive:
             top, bottom = min(top, click.row), max(bottom, click.row)

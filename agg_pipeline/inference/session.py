@@ -89,4 +89,4 @@ class Session:
 def _size(state: Interaction) -> int:
     """Bytes that a state holds besides the image."""
     assert state.prompt is not None and state.focus is not None
-    return state.prompt.values.nbytes + state.focus.values.nbytes
+    return state.prompt.nbytes + state.focus.nbytes

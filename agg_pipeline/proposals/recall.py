@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from agg_pipeline.database.reader import ProposalDatabase, mask_of
 from agg_pipeline.datasets.parts import AnnotatedPart, PartsOf
+from agg_pipeline.storage.rle import decode_crop
 from schemas.canonical import Row
+from schemas.crop import area, intersection
 from schemas.errors import UserError
 from stages.draws import index, uniforms
 from stages.evaluate import counted_iou
@@ -155,14 +157,14 @@ def _objects(database: ProposalDatabase, parts_of: PartsOf) -> list[_ObjectWithP
         parts = parts_of(image_id)
         if not parts:
             continue
-        masks = [mask_of(row) for row in rows]
-        if any(part.mask.shape != masks[0].shape for part in parts):
+        masks = [decode_crop(row["rle"], row["height"], row["width"]) for row in rows]
+        if any((part.mask.height, part.mask.width) != (masks[0].height, masks[0].width) for part in parts):
             raise UserError(
                 f"the parts of image {image_id} in --parts have another size than the image; are these the same images?"
             )
         owned: list[list[AnnotatedPart]] = [[] for _ in rows]
         for part in parts:
-            owner = int(np.argmax([np.count_nonzero(part.mask & mask) for mask in masks]))
+            owner = int(np.argmax([intersection(part.mask, mask) for mask in masks]))
             owned[owner].append(part)
         objects += [_ObjectWithParts(row, own) for row, own in zip(rows, owned, strict=True) if own]
     return objects
@@ -187,7 +189,7 @@ def _part_ious(owner: _ObjectWithParts, proposals: Sequence[Mask], seed: int) ->
     return [
         _PartIous(
             class_name=part.class_name,
-            share=np.count_nonzero(part.mask) / owner.row["area"],
+            share=area(part.mask) / owner.row["area"],
             proposals=found[number],
             random=tuple(ious[number] for ious in random),
         )
@@ -226,7 +228,8 @@ def random_cells(mask: Mask, count: int, seed: int, object_id: str, repeat: int)
 
 
 def _best_ious(parts: Sequence[AnnotatedPart], masks: Sequence[Mask]) -> list[float]:
-    return [max((counted_iou(mask, part.mask, None) for mask in masks), default=0.0) for part in parts]
+    frames = (part.mask.full() for part in parts)
+    return [max((counted_iou(mask, frame, None) for mask in masks), default=0.0) for frame in frames]
 
 
 def _compared(which: str, parts: Sequence[_PartIous]) -> Comparison:

@@ -110,7 +110,7 @@ def _legend(record: ImageRecord, view: View) -> tuple[tuple[Outline, ...], ...]:
         nonlocal drawn
         hue = round(drawn * GOLDEN_ANGLE % 360, 1)
         drawn += 1
-        return Outline(name, view.outline(mask.full()), hue, level, depth)
+        return Outline(name, view.outline(mask), hue, level, depth)
 
     groups: list[tuple[Outline, ...]] = []
     if record.ignore is not None:

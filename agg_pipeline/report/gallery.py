@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 
 from agg_pipeline.database.counts import finished_counts
 from agg_pipeline.database.manifest import make_manifest
-from agg_pipeline.database.reader import ProposalDatabase, mask_of
+from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.report.page_sample import drawn_order
 from agg_pipeline.report.svg import View, view_of, widened
 from agg_pipeline.report.templates import filled
+from agg_pipeline.storage.rle import decode_crop
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Row
-from schemas.crop import Box
+from schemas.crop import Box, MaskCrop
 from schemas.errors import ImageError
 from schemas.records import ImageEntry, ImageRecord
 
@@ -229,7 +230,11 @@ def _drawn(image: ImageRecord, row: Row, rows: Sequence[Row]) -> Picture:
 def _object_outline(view: View, row: Row, shown: bool) -> ObjectOutline:
     box = row["bbox"]
     x, y, _ = view.position(box["y"] + box["h"] // 2, box["x"] + box["w"] // 2, 10)
-    return ObjectOutline(row["instance_id"], view.outline(mask_of(row)), x, y, shown)
+    return ObjectOutline(row["instance_id"], view.outline(_mask(row)), x, y, shown)
+
+
+def _mask(row: Row) -> MaskCrop:
+    return decode_crop(row["rle"], row["height"], row["width"])
 
 
 def _section(pixels: NDArray[np.uint8], row: Row, proposals: Sequence[Row]) -> Section:
@@ -237,9 +242,9 @@ def _section(pixels: NDArray[np.uint8], row: Row, proposals: Sequence[Row]) -> S
     view = view_of(widened(box, MARGIN, row["height"], row["width"]), *THUMBNAIL)
     ordered = sorted(proposals, key=lambda proposal: proposal["granularity"])
     figures = tuple(
-        ProposalFigure(proposal, view.outline(mask_of(proposal)), _marks(view, proposal)) for proposal in ordered
+        ProposalFigure(proposal, view.outline(_mask(proposal)), _marks(view, proposal)) for proposal in ordered
     )
-    return Section(row, view, view.photograph(pixels), view.outline(mask_of(row)), figures)
+    return Section(row, view, view.photograph(pixels), view.outline(_mask(row)), figures)
 
 
 def _marks(view: View, row: Row) -> tuple[Mark, ...]:

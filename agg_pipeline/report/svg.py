@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.crop import Box
+from schemas.crop import Box, MaskCrop
 
 DENSITY = 2.0
 """Most pixels of the embedded photograph per CSS pixel of a drawing."""
@@ -54,16 +54,16 @@ class View:
         inside = 0 <= x <= self.width and 0 <= y <= self.height
         return round(near_x, 1), round(near_y, 1), inside
 
-    def outline(self, mask: NDArray[np.bool_]) -> str:
+    def outline(self, mask: MaskCrop) -> str:
         """The outline of a mask, smoothed by half a pixel of the image or of the drawing, whichever is larger.
 
         Args:
-            mask: (H, W) bool, of the size of the image.
+            mask: a mask of the image.
 
         Returns:
             The ``d`` of an SVG path (fill rule evenodd); "" for an empty mask.
         """
-        inside = np.ascontiguousarray(mask[self.box.slices]).view(np.uint8)
+        inside = np.ascontiguousarray(mask.window(self.box)).view(np.uint8)
         # Contours run through pixel centres; at twice the size that is a quarter of a pixel from the true edge.
         doubled = np.repeat(np.repeat(inside, 2, axis=0), 2, axis=1)
         contours, _ = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)

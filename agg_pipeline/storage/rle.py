@@ -6,7 +6,7 @@ import numpy as np
 import rlemasklib
 from numpy.typing import NDArray
 
-from schemas.crop import MaskCrop
+from schemas.crop import MaskCrop, crop_mask
 
 
 def encode(mask: MaskCrop) -> bytes:
@@ -16,7 +16,7 @@ def encode(mask: MaskCrop) -> bytes:
         return bytes(rlemasklib.zeros([mask.height, mask.width])["counts"])
     # Left, right, top, bottom.
     margins = [box.left, mask.width - box.left - box.width, box.top, mask.height - box.top - box.height]
-    return bytes(rlemasklib.pad(rlemasklib.encode(np.ascontiguousarray(mask.values)), margins)["counts"])
+    return bytes(rlemasklib.pad(rlemasklib.encode(mask.values), margins)["counts"])
 
 
 def decode(counts: bytes, height: int, width: int) -> NDArray[np.bool_]:
@@ -35,3 +35,8 @@ def decode(counts: bytes, height: int, width: int) -> NDArray[np.bool_]:
     """
     mask: NDArray[np.uint8] = rlemasklib.decode({"size": [height, width], "counts": counts})
     return np.ascontiguousarray(mask).view(np.bool_)
+
+
+def decode_crop(counts: bytes, height: int, width: int) -> MaskCrop:
+    """Decode compressed counts as ``decode`` does, into a packed mask: for masks that are held in numbers."""
+    return crop_mask(decode(counts, height, width), height, width)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -241,6 +242,7 @@ def test_what_has_no_files_gets_no_folder(tmp_path: Path) -> None:
         ("bench", ".venv-dev"),
         ("golden", ".venv-dev"),
         ("test-wheel", ".venv-dev"),
+        ("check-constraints", ".venv-dev"),
         ("test-lowest", ".venv-lowest"),
     ],
 )
@@ -324,6 +326,26 @@ def test_an_environment_is_made_again_when_its_packages_change(
     os.utime(constraints, (time.time() + 9, time.time() + 9))
     tool.main(str(marker), str(constraints))
     assert len(made) == 2
+
+
+def test_constraints_are_checked_for_every_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = load_tool("check_constraints")
+    called = []
+
+    def call(command: tuple[str, ...]) -> int:
+        called.append(command[-2:])
+        return int(command[-2].endswith("constraints-lowest.txt"))
+
+    monkeypatch.setattr(check.subprocess, "call", call)
+    with pytest.raises(SystemExit, match=r"cannot install every extra with constraints-lowest\.txt; its messages"):
+        check.main()
+    extras = ",".join(
+        sorted(tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    )
+    expected = [str(PROJECT / name) for name in ("constraints.txt", "constraints-lowest.txt")]
+    assert called == [(name, f"{PROJECT}[{extras}]") for name in expected]
+    monkeypatch.setattr(check.subprocess, "call", lambda _command: 0)
+    check.main()
 
 
 def test_what_a_wheel_lacks_and_has_too_much() -> None:

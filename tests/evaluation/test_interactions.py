@@ -8,7 +8,7 @@ import pytest
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.datasets.evaluated_masks import targets_of
 from agg_pipeline.evaluation.evaluation_tables import tables
-from agg_pipeline.evaluation.interactions import INTERACTIONS, load, starts_of
+from agg_pipeline.evaluation.interactions import INTERACTIONS, LOAD, load, starts_of
 from agg_pipeline.evaluation.run import run
 from agg_pipeline.execution.chain import ShardTask, run_stages
 from agg_pipeline.execution.job import Progress, RunOptions
@@ -18,6 +18,7 @@ from schemas.crop import Box, Crop, crop_mask
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask, PartMask, Prediction
 from schemas.resolve import override
+from tests.held_memory import arrays_of, peak_bytes
 
 SHAPE = (40, 50)
 CONFIG = override(EvaluationConfig(), {"clicks": {"max_clicks": 3}})
@@ -141,7 +142,7 @@ def test_batches_hold_whole_masks_and_do_not_change_the_result():
     assert single.batches[0] == 10
     for ours, theirs in zip(shard.outcomes, other.outcomes, strict=True):
         assert ours.chosen == theirs.chosen
-        assert [trace.steps for trace in ours.traces] == [trace.steps for trace in theirs.traces]
+        assert [each.steps for each in ours.attempts] == [each.steps for each in theirs.attempts]
 
 
 def test_pixels_bound_a_batch():
@@ -149,6 +150,25 @@ def test_pixels_bound_a_batch():
     model = Disk()
     run_stages([INTERACTIONS], load(task("a", config=config)), model)
     assert model.batches[0] == 2
+
+
+def many_masks(count):
+    """A shard of one image with many masks whose boxes fill most of it, all evaluated at ten granularities."""
+    config = override(CONFIG, {"mode": "optimal", "batch": {"batch_objects": 10}})
+    mask = crop_mask(np.add.outer(np.arange(SHAPE[0]), np.arange(SHAPE[1])) % 60 > 3, *SHAPE)
+    objects = tuple(ObjectMask(number, None, mask) for number in range(count))
+    record = ImageRecord("a", "a.png", "0", "", np.zeros((*SHAPE, 3), np.uint8), objects)
+    return dataclasses.replace(task("a", config=config), read=lambda _entry: record)
+
+
+def test_peak_of_a_shard_grows_by_packed_masks_only():
+    run_stages([LOAD, INTERACTIONS], many_masks(2), Disk())  # so that whatever is made once is there
+    few, _ = peak_bytes(lambda: run_stages([LOAD, INTERACTIONS], many_masks(20), Disk()))
+    many, shard = peak_bytes(lambda: run_stages([LOAD, INTERACTIONS], many_masks(60), Disk()))
+    assert [sum(len(attempt.steps) for attempt in outcome.attempts) > 10 for outcome in shard.outcomes] == [True] * 60
+    # Ten interactions with their clicks, and two predicted masks each, whose boxes hold about the pixels of 11 frames.
+    assert many - few < 40 * 6 * SHAPE[0] * SHAPE[1]
+    assert {array.shape for array in arrays_of(shard.outcomes).values()} == {(*SHAPE, 3), (250,)}
 
 
 def test_rows():
@@ -160,7 +180,7 @@ def test_rows():
         own = [row for row in clicks if row["target_id"] == target["target_id"]]
         assert {row["granularity"] for row in own} == {n / 10 for n in range(1, 11)}
         (chosen,) = {row["granularity"] for row in own if row["chosen"]}
-        assert chosen == outcome.traces[outcome.chosen].start.granularity
+        assert chosen == outcome.attempts[outcome.chosen].start.granularity
         assert all(row["iou"] < target["target"] for row in own if not row["chosen"])
     assert [row["area"] for row in found["targets"].to_pylist()] == [400, 36, 100]
     for row in found["masks"].to_pylist():

@@ -23,6 +23,7 @@ from schemas.config import PredictorConfig
 from schemas.crop import Box, Crop, crop_mask
 from schemas.errors import UserError
 from schemas.records import Click, Interaction
+from stages.click_model import after_prediction
 
 SIDE = 32
 
@@ -227,8 +228,34 @@ def test_regions_that_were_seen_are_not_resized_again(monkeypatch):
     predictor = Predictor(Network(lambda image, _: image[:, :1]), PredictorConfig())
     for _ in range(3):
         predictor.predict([interaction(image, prompt=mask), interaction(image), interaction(other)])
-    # Three planes of two images, one mask; and what is pasted back, of each prediction.
-    assert sorted(resizes) == sorted([(40, 50)] * 3 + [(50, 40)] * 3 + [(40, 50)] + [(SIDE, SIDE)] * 9)
+    # Three planes of two images, one mask.
+    assert sorted(resizes) == sorted([(40, 50)] * 3 + [(50, 40)] * 3 + [(40, 50)])
+
+
+def test_large_maps_are_held_small_and_have_the_same_values(monkeypatch):
+    def logits(image, coords):
+        return image.sum(1, keepdim=True) + coords.sum(1, keepdim=True) - 2
+
+    first = crop_mask(np.ones((40, 50), bool), 40, 50)
+    part = Box(3, 5, 20, 30)
+    items = [interaction(picture(40, 50), prompt=first, focus=first), interaction(picture(40, 50), wanted=part)]
+    held, _ = predict(logits, items)
+    monkeypatch.setattr(predictor_module, "LARGE", 20 * 30 - 1)
+    made, _ = predict(logits, items)
+    for one, other in zip(held, made, strict=True):
+        assert one.probability.box == other.probability.box
+        np.testing.assert_array_equal(one.probability.full(), other.probability.full())
+        assert one.probability.nbytes == 4 * one.probability.box.height * one.probability.box.width
+        assert other.probability.nbytes == 4 * SIDE * SIDE
+    # As the prompt and the focus of the next prediction, too.
+    after = [
+        [after_prediction(item, prediction) for item, prediction in zip(items, predictions, strict=True)]
+        for predictions in (held, made)
+    ]
+    next_held, next_made = (predict(logits, own)[0] for own in after)
+    for one, other in zip(next_held, next_made, strict=True):
+        assert one.roi == other.roi
+        np.testing.assert_array_equal(one.probability.full(), other.probability.full())
 
 
 def test_regions_have_a_limit():

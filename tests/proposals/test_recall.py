@@ -9,11 +9,16 @@ from hypothesis.extra.numpy import arrays
 from agg_pipeline.database.reader import open_proposals
 from agg_pipeline.datasets.parts import AnnotatedPart
 from agg_pipeline.proposals.recall import part_recall, random_cells
+from schemas.crop import crop_mask
 from schemas.errors import UserError
 
 FRAME = np.zeros((40, 50), bool)
 FRAME[5:30, 10:45] = True
 FRAME[12:20, 20:30] = False
+
+
+def annotated(name, mask):
+    return AnnotatedPart(name, crop_mask(mask, *mask.shape))
 
 
 def partitions(mask, cells):
@@ -68,7 +73,7 @@ def test_recall_is_1_where_the_proposals_are_the_parts(built):
         rows = database.of_image(image_id)
         wanted = rows.filter([kind in ("part", "complement") for kind in rows["kind"].to_pylist()])
         kinds = ("left", "right")
-        return [AnnotatedPart(kinds[n % 2], mask) for n, mask in enumerate(database.masks(wanted))]
+        return [annotated(kinds[n % 2], mask) for n, mask in enumerate(database.masks(wanted))]
 
     found = part_recall(database, parts_of, None, 0)
     rows = database.proposals(["kind"])["kind"].to_pylist()
@@ -101,7 +106,7 @@ def test_recall_by_hand(built):
     assert others
     ious = [max((mask & part).sum() / (mask | part).sum() for mask in others) for part in (thing, corner)]
     found = part_recall(
-        database, lambda image: [AnnotatedPart("a", thing), AnnotatedPart("b", corner)] * (image == "im_0"), None, 0
+        database, lambda image: [annotated("a", thing), annotated("b", corner)] * (image == "im_0"), None, 0
     )
     proposals = found.by_size[0].proposals
     assert (found.objects, found.masks, proposals.parts) == (1, len(others), 2)
@@ -118,7 +123,7 @@ def test_part_belongs_to_the_object_that_covers_most_of_it(built):
     second = [name for name in masks if name.startswith("im_0:9:") and ":object:" not in name]
     part = masks["im_0:9:object:0"].copy()
     part[60, 40] = True
-    found = part_recall(database, lambda image: [AnnotatedPart("a", part)] * (image == "im_0"), None, 0)
+    found = part_recall(database, lambda image: [annotated("a", part)] * (image == "im_0"), None, 0)
     assert (found.objects, found.masks) == (1, len(second))
 
 
@@ -127,7 +132,7 @@ def test_limit_is_a_stable_choice_of_objects(built):
 
     def parts_of(image_id):
         rows = database.of_image(image_id)
-        return [AnnotatedPart("any", mask) for mask in database.masks(rows)]
+        return [annotated("any", mask) for mask in database.masks(rows)]
 
     everything = part_recall(database, parts_of, None, 0)
     limited = part_recall(database, parts_of, 3, 0)

@@ -6,7 +6,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from schemas.crop import Box, Crop, area, common, crop_mask, enclosing, intersection, iou, threshold, tight_box
+from schemas.crop import (
+    Box,
+    Crop,
+    MaskCrop,
+    area,
+    common,
+    crop_mask,
+    enclosing,
+    intersection,
+    iou,
+    iou_above,
+    threshold,
+    tight_box,
+)
 
 QUICK = settings(deadline=None, max_examples=80)
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 9))
@@ -55,7 +68,7 @@ def test_crop_does_not_keep_its_frame_alive():
     mask = np.zeros((50, 50), bool)
     mask[3:5, 3:5] = True
     crop = crop_mask(mask, 50, 50)
-    assert crop.values.base is None
+    assert not np.shares_memory(crop.bits, mask)
     mask[:] = False
     assert area(crop) == 4
 
@@ -106,6 +119,8 @@ def test_intersection_and_iou_match_the_frames(pair):
     both, either = np.count_nonzero(a & b), np.count_nonzero(a | b)
     assert intersection(first, second) == both
     assert iou(first, second) == (both / either if either else 0.0)
+    for level in (0.0, 0.25, 0.5, 0.98):
+        assert iou_above(first, second, level) == (iou(first, second) > level)
 
 
 @QUICK
@@ -129,7 +144,49 @@ def test_threshold_is_strict_and_tight(crop, level):
 )
 def test_crop_refuses_a_box_that_does_not_fit(box, shape):
     with pytest.raises(ValueError, match=r"box|Box"):
-        Crop(5, 5, box, np.zeros(shape, np.bool_))
+        Crop(5, 5, box, np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("box", "size"),
+    [
+        (Box(0, 0, 2, 3), 2),
+        (Box(0, 0, 3, 3), 1),
+        (Box(-1, 0, 2, 2), 1),
+        (Box(0, -1, 2, 2), 1),
+        (Box(4, 0, 2, 2), 1),
+        (Box(0, 4, 2, 2), 1),
+    ],
+)
+def test_mask_refuses_a_box_that_does_not_fit(box, size):
+    with pytest.raises(ValueError, match=r"box|Box"):
+        MaskCrop(5, 5, box, np.zeros(size, np.uint8))
+
+
+def test_mask_takes_one_bit_per_pixel_of_its_box():
+    mask = np.zeros((200, 300), bool)
+    mask[10:107, 20:121] = True
+    assert crop_mask(mask, 200, 300).nbytes == 1225  # 97 x 101 / 8, rounded up
+    assert crop_mask(np.zeros((200, 300), bool), 200, 300).nbytes == 0
+
+
+def test_unpacked_mask_can_be_changed_without_changing_the_mask():
+    crop = crop_mask(np.ones((3, 5), bool), 3, 5)
+    values = crop.values
+    assert values.dtype == np.bool_
+    values[:] = False
+    assert area(crop) == 15
+
+
+@QUICK
+@given(masks(), st.data())
+def test_window_of_a_mask_is_a_slice_of_its_frame(mask, data):
+    height, width = mask.shape
+    top, left = data.draw(st.integers(0, height)), data.draw(st.integers(0, width))
+    box = Box(top, left, data.draw(st.integers(0, height - top)), data.draw(st.integers(0, width - left)))
+    window = crop_mask(mask, height, width).window(box)
+    assert window.dtype == np.bool_
+    np.testing.assert_array_equal(window, mask[box.slices])
 
 
 def test_last_row_and_column_of_a_box_are_inside():

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 
-from agg_pipeline.storage.rle import decode, encode
-from schemas.crop import Box, Crop, crop_mask
+from agg_pipeline.storage.rle import decode, decode_crop, encode
+from schemas.crop import Box, MaskCrop, crop_mask
 
 QUICK = settings(deadline=None, max_examples=120)
 FRAMES = arrays(np.bool_, st.tuples(st.integers(1, 40), st.integers(1, 40)), elements=st.booleans(), fill=st.booleans())
@@ -25,6 +25,9 @@ def test_counts_match_pycocotools_and_round_trip(frame):
     assert type(counts) is bytes
     assert counts == reference(frame)
     back = decode(counts, *frame.shape)
+    packed, crop = decode_crop(counts, *frame.shape), crop_mask(frame, *frame.shape)
+    assert (packed.height, packed.width, packed.box) == (*frame.shape, crop.box)
+    np.testing.assert_array_equal(packed.bits, crop.bits)
     assert back.dtype == np.bool_
     assert back.flags.c_contiguous
     np.testing.assert_array_equal(back, frame)
@@ -43,7 +46,7 @@ def test_boxes_of_a_large_frame(top, left, rows, cols):
 def test_box_need_not_be_tight():
     values = np.zeros((4, 5), bool)
     values[1:3, 2] = True
-    crop = Crop(10, 12, Box(3, 4, 4, 5), values)
+    crop = MaskCrop(10, 12, Box(3, 4, 4, 5), np.packbits(values))
     assert encode(crop) == reference(crop.full())
 
 
