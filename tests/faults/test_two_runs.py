@@ -182,6 +182,7 @@ def killed(commands, out, tmp_path, prefix=()):
     """Leave the lock of a run that was killed."""
     gate = tmp_path / "killed"
     gate.touch()
+    gate.with_name("killed-waits").unlink(missing_ok=True)
     environment = shim(tmp_path, QUICK_LOCK, hold("agg_pipeline.storage.store:Store.write", gate, SIDECAR))
     running = commands.proposals(out, "--workers", 1, prefix=prefix, environment=environment)
     running.wait_for(gate.with_name("killed-waits").exists, "a shard that is nearly finished")
