@@ -12,7 +12,6 @@ from tests.e2e.commands import Result, invoke
 from tests.e2e.small_set import write_set
 from tests.faults.namespaces import remount, small_disk
 from tests.faults.processes import (
-    SIDECAR,
     assert_clean,
     assert_done,
     assert_same,
@@ -26,20 +25,14 @@ from tests.faults.processes import (
 RESUME = "run the same command again to resume"
 
 
-def gated(tmp_path, shards):
-    """A file that holds a run after so many finished shards, and the environment in which it does."""
+def begin(commands, tmp_path, out, shards):
+    """Start a run that has finished so many shards, and waits before it writes the next one."""
     gate = tmp_path / "gate"
     gate.touch()
     gate.with_name("gate-waits").unlink(missing_ok=True)
-    finished = f"len(list(pathlib.Path(args[0].url).glob('shards/*'))) >= {shards}"
-    lines = hold("agg_pipeline.storage.store:Store.write", gate, f"{SIDECAR} and {finished}")
-    return gate, shim(tmp_path, "import pathlib", lines)
-
-
-def begin(commands, tmp_path, out, shards):
-    """Start a run that has finished so many shards and waits at the gate."""
-    gate, environment = gated(tmp_path, shards)
-    running = commands.proposals(out, "--workers", 1, environment=environment)
+    finished = f"len(list(pathlib.Path(args[3].url).glob('shards/*'))) >= {shards}"
+    lines = hold("agg_pipeline.execution.job:_write_owned", gate, finished)
+    running = commands.proposals(out, "--workers", 1, environment=shim(tmp_path, "import pathlib", lines))
     running.wait_for(gate.with_name("gate-waits").exists, "a shard at the gate")
     return running, gate
 
