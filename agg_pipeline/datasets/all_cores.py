@@ -79,10 +79,11 @@ def _mapped(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
 @contextmanager
 def interrupts_blocked() -> Iterator[None]:
     """Keep Ctrl-C and the like from the processes that start here: the main thread gets them, and then ends these."""
-    # Started first, because its start would unblock the signals.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    # The tracker ignores the other signals by itself, and its start would unblock them.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -169,18 +169,18 @@ def owned(store: Store) -> Iterator[Ownership]:
     number = 1 if before is None else before.number + 1
     pid = os.getpid()
     lock = Lock(uuid.uuid4().hex, socket.gethostname(), pid, process_table(), process_start(pid))
+    ownership = Ownership(store, number, lock.run, before is not None and before.lives is not False)
     made = store.create(lock_name(number), _encoded(lock))
     found = _locks(store)
     # A lock that was not there before, even one with a lower number, is of a run that began after this one had looked.
     rivals = [other for other in found if other != number and (other not in seen or seen[other] != found[other])]
-    if not made or number not in found or rivals:
+    if not made or found.get(number) != lock or rivals:
         if made:
-            store.remove(lock_name(number))
+            _release(ownership)
         rival = max(rivals, default=number)
         raise _refused(store, _told(found[rival]) if rival in found else "another run that started at the same time")
     for other in found.keys() - {number}:
         store.remove(lock_name(other))
-    ownership = Ownership(store, number, lock.run, before is not None and before.lives is not False)
     done = threading.Event()
     heart = threading.Thread(target=_beat, args=(ownership, lock, done), daemon=True)
     heart.start()

@@ -74,6 +74,8 @@ class ObjectStore:
             "AWS_SECRET_ACCESS_KEY": "b",
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
+            # Its own attempts, beside those of s3fs and of this program, take minutes where nothing answers.
+            "AWS_MAX_ATTEMPTS": "2",
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",
         }

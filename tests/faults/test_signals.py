@@ -22,7 +22,6 @@ from tests.faults.processes import (
     assert_same,
     hold,
     shim,
-    sidecars,
 )
 
 HOW = "run the same command again to resume"
@@ -51,17 +50,23 @@ def stop(running, signals, pause=0.15):
     assert len(ended.stderr.splitlines()) == 1, ended.stderr
 
 
-def stop_and_resume(commands, reference, tmp_path, kinds):
-    """Stop one run again and again, first while its workers start, then at each further shard; then let it finish."""
+def stop_and_resume(commands, reference, tmp_path, kinds, starting=True):
+    """Stop one run again and again, by turns while its workers start and at its second shard; then let it finish.
+
+    Args:
+        commands, reference, tmp_path: the fixtures.
+        kinds: how it is stopped, each time.
+        starting: whether it is stopped while its workers start the first time.
+    """
     out, gate = tmp_path / "out", tmp_path / "gate"
     gate.touch()
     for number, kind in enumerate(kinds):
         waits = gate.with_name("gate-waits")
         waits.unlink(missing_ok=True)
-        finished = f"len(list(pathlib.Path(args[0].url).glob('shards/*'))) > {len(sidecars(out))}"
+        finished = "list(pathlib.Path(args[0].url).glob('shards/*'))"
         lines = hold("agg_pipeline.storage.store:Store.write", gate, f"{SIDECAR} and {finished}")
         running = commands.proposals(out, environment=shim(tmp_path, "import pathlib", lines))
-        if number % 2:
+        if number % 2 == starting:
             running.wait_for(waits.exists, "a shard at the gate")
         else:
             running.wait_for(running.workers, "a worker")
@@ -77,11 +82,9 @@ def test_signals_stop_a_run_cleanly(commands, reference, tmp_path):
 
 
 @pytest.mark.faults_long
-@pytest.mark.parametrize("swapped", [False, True])
-def test_all_signals_stop_a_run_cleanly(commands, reference, tmp_path, swapped):
-    """At both instants."""
-    kinds = [kind for kind in SIGNALS for _ in range(2)]
-    stop_and_resume(commands, reference, tmp_path, kinds[1:] if swapped else kinds)
+@pytest.mark.parametrize("starting", [False, True])
+def test_all_signals_stop_a_run_cleanly(commands, reference, tmp_path, starting):
+    stop_and_resume(commands, reference, tmp_path, SIGNALS, starting)
 
 
 @pytest.mark.faults_long
@@ -134,7 +137,8 @@ def test_a_closed_terminal(commands, reference, tmp_path, shards):
         ended, status = os.waitpid(pid, os.WNOHANG)
         code = os.waitstatus_to_exitcode(status) if ended else None
         time.sleep(0.05)
-    assert code == 130
+    # The last line cannot be printed any more.
+    assert code in (2, 130)
     assert_clean(out)
     time.sleep(2)
     for each in psutil.process_iter():
