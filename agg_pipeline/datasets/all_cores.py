@@ -181,15 +181,22 @@ def _mapped(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
 @contextmanager
 def interrupts_blocked() -> Iterator[None]:
     """Keep Ctrl-C and the like from the processes that start here: the main thread gets them, and then ends these."""
-    # Started first, because its start would unblock the signals.
-    resource_tracker.ensure_running()
+    # The tracker ignores the other signals by itself, and its start would unblock them.
+    with _blocked(signal.SIGHUP):
+        resource_tracker.ensure_running()
     with _signals_blocked():
         yield
 
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    with _blocked(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        yield
+
+
+@contextmanager
+def _blocked(*numbers: signal.Signals) -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:

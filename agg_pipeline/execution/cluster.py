@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import multiprocessing
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -168,6 +169,9 @@ def cluster(
         UserError: no scheduler answers at the address, no worker can start, or the workers have no such package.
     """
     run = f"agg-{uuid.uuid4().hex}"
+    # What fails is one line of ours. Dask would print it too, with tracebacks, and asyncio what a replaced worker did.
+    for name in ("asyncio", "distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with dask.config.set(_settings(threads)), ExitStack() as stack:
         if scheduler is None:
             local = _local_cluster(workers)
@@ -208,8 +212,6 @@ def _settings(threads: int) -> dict[str, Any]:
 def _local_cluster(workers: int) -> LocalCluster:
     # Otherwise, distributed chooses the modules that the first process imports.
     get_mp_context().set_forkserver_preload([__name__])
-    # A worker that does not start is replaced; asyncio would print the traceback of the first attempt.
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     with interrupts_blocked():
         local = LocalCluster(
             # Workers that are asked for here would be waited for without an end.
@@ -286,6 +288,13 @@ def _leave(client: Client, run: str) -> None:
 
 
 def _close(local: LocalCluster) -> None:
-    # A worker that hangs does not answer; it ends with this process.
-    with suppress(Exception, CancelledError):
+    try:
         local.close(timeout=5)
+    except (Exception, CancelledError):
+        # While a worker hangs in its start, the cluster closes none, and replaces those that are killed here.
+        for nanny in list(local._created):
+            nanny.close_gracefully()
+    # A worker that hangs takes no other signal, and the interpreter would wait for it at its end.
+    for process in multiprocessing.active_children():
+        if process.name.startswith("Dask Worker"):
+            process.kill()

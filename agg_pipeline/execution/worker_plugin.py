@@ -110,15 +110,16 @@ def run_in_worker(run: str, machine: Facts, function: Callable[..., Any], *args:
         args: its arguments.
 
     Raises:
-        UserError: the worker may not work for the run.
-        StorageError: a file cannot be read or written by this worker, which the message names.
+        UserError: the worker may not work for the run, or finds that the run has lost its folder. The message names the
+            worker, because others may see other files.
+        StorageError: a file cannot be read or written by this worker.
     """
     plugin = _plugin(run)
     plugin.model()
     plugin.check(machine)
     try:
         return function(*args)
-    except StorageError as error:
+    except UserError as error:
         raise _of_worker(error, plugin.address) from None
 
 

@@ -20,7 +20,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 
 from agg_pipeline.storage.process_life import process_lives, process_start, process_table
@@ -88,7 +88,7 @@ class Holder:
     @property
     def told(self) -> str:
         """The process, for messages."""
-        return "a run whose lock file is damaged" if self.lock is None else self.lock.told
+        return _told(self.lock)
 
 
 @dataclass(frozen=True)
@@ -164,20 +164,23 @@ def owned(store: Store) -> Iterator[Ownership]:
         UserError: another run that lives owns it; at the end, another run has taken it over meanwhile.
         StorageError: the lock file cannot be read or written.
     """
+    seen = _locks(store)
     before = _wait_for_end(store)
     number = 1 if before is None else before.number + 1
     pid = os.getpid()
     lock = Lock(uuid.uuid4().hex, socket.gethostname(), pid, process_table(), process_start(pid))
-    made = store.create(lock_name(number), _encoded(lock))
-    found = holder(store)
-    if not made or found is None or found.number != number or found.lock is None or found.lock.run != lock.run:
-        if made:
-            store.remove(lock_name(number))
-        raise _refused(store, "another run that started at the same time" if found is None else found.told)
-    for lower in _numbers(store):
-        if lower < number:
-            store.remove(lock_name(lower))
     ownership = Ownership(store, number, lock.run, before is not None and before.lives is not False)
+    made = store.create(lock_name(number), _encoded(lock))
+    found = _locks(store)
+    # A lock that was not there before, even one with a lower number, is of a run that began after this one had looked.
+    rivals = [other for other in found if other != number and (other not in seen or seen[other] != found[other])]
+    if not made or found.get(number) != lock or rivals:
+        if made:
+            _release(ownership)
+        rival = max(rivals, default=number)
+        raise _refused(store, _told(found[rival]) if rival in found else "another run that started at the same time")
+    for other in found.keys() - {number}:
+        store.remove(lock_name(other))
     done = threading.Event()
     heart = threading.Thread(target=_beat, args=(ownership, lock, done), daemon=True)
     heart.start()
@@ -220,6 +223,21 @@ def _refused(store: Store, other: str) -> UserError:
     return UserError(
         f"{store.url} is being written by another run ({other}); wait for it or choose another output folder"
     )
+
+
+def _told(lock: Lock | None) -> str:
+    """The process that a lock names, for messages."""
+    return "a run whose lock file is damaged" if lock is None else lock.told
+
+
+def _locks(store: Store) -> dict[int, Lock | None]:
+    """The lock files in a folder, by number; None for a damaged one."""
+    found = {}
+    for number in _numbers(store):
+        # A run may end between the two looks.
+        with suppress(FileNotFoundError):
+            found[number] = _read(store, number)
+    return found
 
 
 def _numbers(store: Store) -> list[int]:

@@ -13,10 +13,13 @@ STARTED = 19
 
 
 def process_table() -> str:
-    """The table of processes that this process sees: boot of the machine and PID namespace; "" if unknown."""
+    """The table of processes that this process sees: boot of the machine, PID and time namespaces; "" if unknown."""
     try:
         boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}:{(PROC / 'self/ns/pid').stat().st_ino}"
+        time = PROC / "self/ns/time"
+        # In another time namespace, the same process has another start. Kernels before 5.6 have none.
+        times = time.stat().st_ino if time.exists() else 0
+        return f"{boot}:{(PROC / 'self/ns/pid').stat().st_ino}:{times}"
     except OSError:
         # Not Linux: a machine has one table, which its network address names.
         return "" if PROC.is_dir() else f"{uuid.getnode():x}"

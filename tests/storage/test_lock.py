@@ -254,6 +254,23 @@ def test_a_slow_taker_finds_a_third_run_there(store, monkeypatch):
     assert owner(store).run == "third"
 
 
+def test_a_slow_taker_finds_a_third_run_with_a_lower_number(store, monkeypatch):
+    """It has seen a dead run. Meanwhile another one took over and ended, and the third one found no lock."""
+    put(store, pid=dead_pid())
+    real = lock._wait_for_end
+
+    def slow(store):
+        before = real(store)
+        put(store, run="third")
+        return before
+
+    monkeypatch.setattr(lock, "_wait_for_end", slow)
+    with pytest.raises(UserError, match="is being written by another run"), owned(store):
+        pytest.fail("both own the folder")
+    assert store.files() == [LOCK]
+    assert owner(store).run == "third"
+
+
 def test_heart_beats_and_stops(store, monkeypatch):
     monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.01)
     threads = threading.active_count()
