@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from agg_pipeline.datasets.broken_objects import rejects_of
 from agg_pipeline.datasets.coco_file import Image, Instance, Instances, read_instances, text_of
 from agg_pipeline.datasets.coco_masks import read_segmentation
 from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
@@ -18,7 +19,7 @@ from agg_pipeline.storage.store import Store
 from schemas import limits
 from schemas.errors import ImageError, UserError
 from schemas.paths import stays_inside
-from schemas.records import ImageEntry, ImageRecord, ObjectMask, Reject
+from schemas.records import ImageEntry, ImageRecord, ObjectMask
 from schemas.words import possible, printable
 
 LOG = logging.getLogger(__name__)
@@ -175,19 +176,3 @@ def _read(store: Store, entry: ImageEntry) -> ImageRecord:
 def in_order(instances: Iterable[Instance]) -> list[Instance]:
     """Annotations by their ids; those without one are the last."""
     return sorted(instances, key=lambda each: (each.number is None, each.number or 0))
-
-
-def rejects_of(image_id: str, broken: list[tuple[int | None, ImageError]], usable: bool) -> tuple[Reject, ...]:
-    """The rejects of the annotations of an image that cannot be used.
-
-    Args:
-        image_id: id of the image.
-        broken: id and error of each of them.
-        usable: whether the image has other annotations.
-
-    Raises:
-        ImageError: that of the first of them, if the image has no other.
-    """
-    if broken and not usable:
-        raise broken[0][1]
-    return tuple(Reject(image_id, number, None, "load", "unreadable_object", error.detail) for number, error in broken)

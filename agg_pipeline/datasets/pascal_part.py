@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agg_pipeline.datasets.broken_objects import rejects_of
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.datasets.file_listing import check_layout, list_files, read_split
 from agg_pipeline.datasets.image_stems import dataset_of_ids, found_files
@@ -132,26 +134,51 @@ def _read(store: Store, entry: ImageEntry) -> ImageRecord:
     size = pixels.shape[0], pixels.shape[1]
     path = entry.annotation
     annotation = read_mat(store, path, "anno")
-    try:
+    with _as_published(path):
         items = np.ravel(annotation[0, 0]["objects"])
-        objects = tuple(_object(number, item, size, path) for number, item in enumerate(items, start=1))
-    except (IndexError, KeyError, ValueError, TypeError) as error:
-        raise ImageError("unreadable_annotation", f"{path}: anno is not as published: {error}") from error
-    return ImageRecord(entry.image_id, entry.path, sha256, ABOUT.licence, pixels, objects)
+    objects: list[ObjectMask] = []
+    broken: list[tuple[int | None, ImageError]] = []
+    for number, item in enumerate(items, start=1):
+        try:
+            instance, errors = _object(number, item, size, path)
+        except ImageError as error:
+            broken.append((number, error))
+            continue
+        objects.append(instance)
+        broken += [(number, error) for error in errors]
+    rejects = rejects_of(entry.image_id, broken, usable=bool(objects))
+    return ImageRecord(entry.image_id, entry.path, sha256, ABOUT.licence, pixels, tuple(objects), rejects=rejects)
 
 
-def _object(number: int, item: Any, size: tuple[int, int], path: str) -> ObjectMask:
-    category = _category(item)
-    what = f"{path}: {category} {number}"
-    mask = _mask(item["mask"], size, what)
-    published = np.ravel(item["parts"])
+def _object(number: int, item: Any, size: tuple[int, int], path: str) -> tuple[ObjectMask, list[ImageError]]:
+    """An object with those of its parts that can be used, and what is wrong with the others."""
+    with _as_published(path):
+        category = _category(item)
+        what = f"{path}: {category} {number}"
+        mask = _mask(item["mask"], size, what)
+        published = np.ravel(item["parts"])
     if len(published) > limits.PARTS_PER_OBJECT:
-        raise ValueError(f"{what} has {len(published):,} parts; the limit is {limits.PARTS_PER_OBJECT:,}")
+        detail = f"{what} has {len(published):,} parts; the limit is {limits.PARTS_PER_OBJECT:,}"
+        raise ImageError("unreadable_annotation", detail)
     parts: list[tuple[str, MaskCrop]] = []
+    broken: list[ImageError] = []
     for part in published:
-        label = _text(part["part_name"])
-        parts.append((label, _mask(part["mask"], size, f"{what}, {label}")))
-    return ObjectMask(number, category, mask, nested(parts))
+        try:
+            with _as_published(what):
+                label = _text(part["part_name"])
+                parts.append((label, _mask(part["mask"], size, f"{what}, {label}")))
+        except ImageError as error:
+            broken.append(error)
+    return ObjectMask(number, category, mask, nested(parts)), broken
+
+
+@contextmanager
+def _as_published(where: str) -> Iterator[None]:
+    """Around what takes a published structure apart: ImageError if it is another one."""
+    try:
+        yield
+    except (IndexError, KeyError, ValueError, TypeError) as error:
+        raise ImageError("unreadable_annotation", f"{where}: anno is not as published: {error}") from error
 
 
 def _category(item: Any) -> str:

@@ -11,7 +11,8 @@ from operator import attrgetter, itemgetter
 
 from msgspec import Raw, Struct
 
-from agg_pipeline.datasets.coco import in_order, rejects_of
+from agg_pipeline.datasets.broken_objects import rejects_of
+from agg_pipeline.datasets.coco import in_order
 from agg_pipeline.datasets.coco_file import Instance, InstanceId, Numbered, Pixels, readable, tolerant
 from agg_pipeline.datasets.coco_masks import read_segmentation
 from agg_pipeline.datasets.dataset import About, Dataset, fingerprint

@@ -155,9 +155,8 @@ def test_file_of_matlab_73_says_how_to_convert_it(root):
     assert "save it with '-v7'" in error.detail
 
 
-@pytest.mark.parametrize("objects", [[("dog", 12, DOG.T, [])], [("dog", 12, DOG, [("head", DOG.T)])]])
-def test_mask_of_another_size_is_refused(root, objects):
-    write_anno(annotation_of(root), objects)
+def test_mask_of_another_size_is_refused(root):
+    write_anno(annotation_of(root), [("dog", 12, DOG.T, [])])
     error = refused(root)
     assert error.reason == "size_mismatch"
     assert "50x40, its image 40x50" in error.detail
@@ -173,7 +172,6 @@ def test_mask_of_another_size_is_refused(root, objects):
         {"anno": {"imname": "2008_000003"}},
         {"anno": {"objects": "text"}},
         {"anno": {"objects": {"class": "dog"}}},
-        {"anno": {"objects": {"class": "dog", "mask": DOG, "parts": {"part_name": "head"}}}},
         {"anno": {"objects": {"class": "", "mask": DOG, "parts": []}}},
         {"anno": {"objects": {"class": "dog", "mask": "text", "parts": []}}},
         {"anno": {"objects": {"class": "dog", "mask": np.zeros((40, 50, 3)), "parts": []}}},
@@ -341,7 +339,6 @@ def test_published_table_is_a_diningtable(root):
     [
         ([("dog\x1b[31m", 21, DOG, [])], "a name has a control character"),
         ([("x" * 5000, 21, DOG, [])], "a name has 5,000 characters"),
-        ([("dog", 12, DOG, [("a\nb", DOG)])], "a name has a control character"),
         ([("dog", 12, DOG, [("eye", DOG)] * 5)], "dog 1 has 5 parts; the limit is 4"),
     ],
 )
@@ -351,3 +348,38 @@ def test_names_and_parts_without_limit_are_refused(root, monkeypatch, objects, w
     with pytest.raises(ImageError, match=what) as error:
         record_of(root)
     assert error.value.reason == "unreadable_annotation"
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (("dog", 12, DOG.T, []), "dog 2 is 50x40, its image 40x50 (rows x columns); height and width are swapped"),
+        (("a\x07", 12, DOG, []), "anno is not as published: a name has a control character"),
+    ],
+    ids=["size", "name"],
+)
+def test_a_broken_object_costs_only_itself(root, broken, said):
+    write_anno(annotation_of(root), [("dog", 12, DOG, []), broken, ("dog", 12, DOG, [])])
+    record = record_of(root)
+    assert [instance.instance_id for instance in record.objects] == [1, 3]
+    (reject,) = record.rejects
+    assert (reject.instance_id, reject.reason) == (2, "unreadable_object")
+    assert reject.detail.endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (("head", DOG.T), "dog 1, head is 50x40, its image 40x50 (rows x columns); height and width are swapped"),
+        (("a\nb", DOG), "dog 1: anno is not as published: a name has a control character"),
+    ],
+    ids=["size", "name"],
+)
+def test_a_broken_part_costs_only_itself(root, broken, said):
+    write_anno(annotation_of(root), [("dog", 12, DOG, [("tail", DOG), broken])])
+    record = record_of(root)
+    (dog,) = record.objects
+    assert [part.label for part in dog.parts] == ["tail"]
+    (reject,) = record.rejects
+    assert (reject.instance_id, reject.reason) == (1, "unreadable_object")
+    assert said in reject.detail
