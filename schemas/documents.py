@@ -111,6 +111,7 @@ class Manifest(Struct, frozen=True):
     plan: PlanSummary
     complete: bool
     totals: ProposalTotals
+    summaries: dict[str, str] = {}
 
 
 class Clicks(Struct, frozen=True):

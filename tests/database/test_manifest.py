@@ -175,6 +175,14 @@ def test_manifest_that_is_none_is_written_again(built, toy_plan, content):
     assert finished(built, toy_plan, found) is None
 
 
+@pytest.mark.parametrize("value", [None, [], "x", {"README.md": None}], ids=str)
+def test_manifest_whose_checksums_are_none_is_written_again(built, toy_plan, value):
+    found = sidecars(built, DATABASE_LAYOUT)
+    manifest = finish(built, toy_plan, found)
+    built.write_json(MANIFEST, manifest | {"summaries": value})
+    assert finished(built, toy_plan, found) is None
+
+
 @pytest.mark.parametrize("how", ["other images", "other kinds"])
 def test_shard_unlike_its_plan_is_not_published(built, toy_plan, how):
     """Everything about it is consistent but the plan, or the counts of its sidecar."""

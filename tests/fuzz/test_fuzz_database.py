@@ -16,6 +16,7 @@ from agg_pipeline.execution.plan import refuse_other_plan
 from agg_pipeline.execution.resuming import damaged, old_plan
 from agg_pipeline.execution.shard_files import listing
 from schemas.errors import UserError
+from schemas.words import printable
 from tests.execution.test_shard_files import sealed
 from tests.fuzz.mutations import fuzzed, mutated_json, outcome
 from tests.toy_run import make_database
@@ -39,7 +40,7 @@ def target(path, content):
             try:
                 read(store)
             except UserError as error:
-                assert str(error).isprintable()
+                assert printable(str(error)) == str(error)
     finally:
         store.write(path, files[path])
 

@@ -13,6 +13,7 @@ from scipy.io import savemat
 from agg_pipeline.datasets import pascal_part, sbd
 from schemas.errors import ImageError
 from schemas.records import ImageEntry
+from schemas.words import printable
 from tests.datasets.mat_files import HEADER
 from tests.fuzz.mutations import fuzzed, mutated_bytes, outcome
 
@@ -84,11 +85,11 @@ def target(data):
             record = read(_Files(data), entry)
         except ImageError as error:
             assert error.reason in ("unreadable_annotation", "size_mismatch")
-            assert error.detail.isprintable()
+            assert printable(error.detail) == error.detail
             continue
         for instance in record.objects:
             assert (instance.mask.height, instance.mask.width) == SHAPE
-            assert instance.category is None or instance.category.isprintable()
+            assert instance.category is None or printable(instance.category) == instance.category
             assert all(part.mask.values.dtype == bool for part in instance.parts)
 
 
