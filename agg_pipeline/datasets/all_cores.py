@@ -79,11 +79,22 @@ def _mapped(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
 @contextmanager
 def interrupts_blocked() -> Iterator[None]:
     """Keep Ctrl-C and the like from the processes that start here: the main thread gets them, and then ends these."""
-    # The tracker ignores the other signals by itself, and its start would unblock them.
+    # Started first, because its start would unblock the signals.
+    start_tracker()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def start_tracker() -> None:
+    """Start the process that cleans up after the others of multiprocessing, so that no closed terminal ends it first.
+
+    It ignores Ctrl-C and SIGTERM by itself. Without it, multiprocessing prints tracebacks when the others end.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -30,7 +30,9 @@ QUICK_LOCK = assign(
     storage__lock__HEARTBEAT_SECONDS=0.3, storage__lock__LOOK_SECONDS=0.1, storage__lock__DEAD_AFTER_SECONDS=4.0
 )
 """The lock's times, shorter, in a child process."""
-REFUSED = re.compile(r"\S+ is being written by another run \(process (\d+) on (\S+)\); wait for it or choose another .*")
+REFUSED = re.compile(
+    r"\S+ is being written by another run \(process (\d+) on (\S+)\); wait for it or choose another .*"
+)
 LOST = re.compile(r"another run \(process \d+ on \S+\) has taken over \S+, because it took this one for dead; .*")
 
 
@@ -125,7 +127,9 @@ def test_a_run_that_was_suspended_too_long_stops(commands, other_seed, tmp_path)
     needs_namespace(PID)
     out, gate = tmp_path / "out", tmp_path / "gate"
     # In a container, so that the other run cannot look its process up; held before it checks who owns the folder.
-    lines = hold("agg_pipeline.execution.job:_write_owned", gate, "len(list(pathlib.Path(args[3].url).glob('shards/*')))")
+    lines = hold(
+        "agg_pipeline.execution.job:_write_owned", gate, "len(list(pathlib.Path(args[3].url).glob('shards/*')))"
+    )
     running = commands.proposals(
         out, "--workers", 1, prefix=PID, environment=shim(tmp_path, QUICK_LOCK, "import pathlib", lines)
     )
