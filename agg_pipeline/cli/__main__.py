@@ -7,10 +7,16 @@ def run() -> None:
     """Run the command."""
     refuse_foreign_packages()
     from agg_pipeline.cli.last_words import end_without_output
-    from agg_pipeline.cli.main import main
+    from agg_pipeline.cli.main import STOPPED, main
+    from agg_pipeline.execution.interrupts import ignore_interrupts
 
     try:
         main(prog_name="agg")
+    except SystemExit as ended:
+        if ended.code == STOPPED:
+            # The last line is printed; a further Ctrl-C would only change the exit code.
+            ignore_interrupts()
+        raise
     except OSError as error:
         # Help and error messages are printed before there is a command.
         end_without_output(error)

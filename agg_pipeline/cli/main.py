@@ -45,6 +45,8 @@ Shell completion: add the line of your shell to its start-up file.
 """
 """End of the help of ``agg``."""
 
+STOPPED = 130
+"""Exit code of a command that was stopped by a signal."""
 SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
 
 
@@ -90,7 +92,7 @@ class Groups(cloup.Group):
             sys.exit(2)
         except KeyboardInterrupt:
             last_words("stopped")
-            sys.exit(130)
+            sys.exit(STOPPED)
         except OSError as error:
             if ctx.params.get("debug"):
                 raise

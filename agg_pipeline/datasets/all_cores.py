@@ -181,9 +181,8 @@ def _mapped(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
 @contextmanager
 def interrupts_blocked() -> Iterator[None]:
     """Keep Ctrl-C and the like from the processes that start here: the main thread gets them, and then ends these."""
-    # The tracker ignores the other signals by itself, and its start would unblock them.
-    with _blocked(signal.SIGHUP):
-        resource_tracker.ensure_running()
+    # Started first, because its start would unblock the signals.
+    start_tracker()
     with _signals_blocked():
         yield
 
@@ -201,3 +200,12 @@ def _blocked(*numbers: signal.Signals) -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def start_tracker() -> None:
+    """Start the process that cleans up after the others of multiprocessing, so that no closed terminal ends it first.
+
+    It ignores Ctrl-C and SIGTERM by itself. Without it, multiprocessing prints tracebacks when the others end.
+    """
+    with _blocked(signal.SIGHUP):
+        resource_tracker.ensure_running()

@@ -21,6 +21,12 @@ def watch_interrupts() -> None:
         signal.signal(signal.SIGHUP, _handle)
 
 
+def ignore_interrupts() -> None:
+    """Ignore these signals from now on: the interpreter is about to end."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def check_interrupt() -> None:
     """Raise KeyboardInterrupt if one of the signals has come."""
     if _asked:

@@ -261,19 +261,21 @@ def check_end(ownership: Ownership, layout: Layout, plan: Json, found: Mapping[i
         found: sidecars of its shards, by shard.
 
     Raises:
-        UserError: another run owns the folder, has replaced the plan, or has written into shards of this run.
+        UserError: another run owns the folder, has replaced the plan, or shards of this run were changed or removed.
     """
     ownership.check()
     store = ownership.store
     refuse_other_plan(store.url, old_plan(store, layout), plan)
-    if ownership.disputed:
-        # The run before was taken for dead because it gave no sign of life. It may have written until it noticed.
-        changed = damaged(store, found, listing(store, layout), plan, verify=True)
-        if changed:
-            raise UserError(
-                f"a run that was taken for dead has written into {plural(len(changed), 'shard')} of {store.url}; "
-                "run the same command again with --verify to make them again"
-            )
+    sizes = listing(store, layout)
+    # If the run before was taken for dead because it gave no sign of life, it may have written until it noticed.
+    changed = {*damaged(store, found, sizes, plan, verify=ownership.disputed)}
+    changed |= {index for index in found if sidecar_path(index) not in sizes}
+    if changed:
+        who = "a run that was taken for dead" if ownership.disputed else "somebody"
+        raise UserError(
+            f"{who} has changed or removed files of {plural(len(changed), 'shard')} of {store.url} while this run "
+            f"worked; run the same command again{' with --verify' if ownership.disputed else ''} to make them again"
+        )
 
 
 def _write_owned(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from agg_pipeline.datasets.all_cores import start_tracker
 from agg_pipeline.training.training_errors import HOW_TO_RESUME, error_of_traceback
 from agg_pipeline.training.training_sample import Sample
 from schemas.errors import UserError
@@ -116,6 +117,8 @@ def load_batches(samples: Dataset[Sample], order: BatchOrder, step: int, loaders
     Returns:
         The batches in order; take them with ``next_batch``.
     """
+    if loaders:
+        start_tracker()
     before = signal.getsignal(signal.SIGCHLD)
     loader = iter(
         DataLoader(

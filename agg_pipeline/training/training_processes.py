@@ -13,6 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
+from agg_pipeline.datasets.all_cores import start_tracker
 from agg_pipeline.models.backend import check_gpu
 from agg_pipeline.training.training_checkpoint import read_checkpoint
 from agg_pipeline.training.training_errors import HOW_TO_RESUME, error_of_traceback, explaining_lack_of_memory
@@ -86,6 +87,7 @@ def _run_in_process(fabric: Fabric, training: Training, watch: Watch) -> tuple[i
 @contextmanager
 def _other_processes() -> Iterator[None]:
     """Raise an error of another process here, and end the other processes when the block is left."""
+    start_tracker()
     before = set(multiprocessing.active_children())
     try:
         yield

@@ -159,5 +159,16 @@ def test_what_a_run_that_was_taken_for_dead_has_written_is_found(built, toy_plan
     built.write(path, bytes(len(built.read(path))))
     with owned(built) as ownership:
         check_end(ownership, DATABASE_LAYOUT, toy_plan, found)
-        with pytest.raises(UserError, match="has written into 1 shard of"):
+        with pytest.raises(UserError, match="taken for dead has changed or removed files of 1 shard of"):
             check_end(disputed(ownership), DATABASE_LAYOUT, toy_plan, found)
+
+
+@pytest.mark.parametrize("path", ["proposals/part-00001.parquet", "shards/part-00001.json"])
+def test_a_run_does_not_end_well_whose_shards_are_gone(built, toy_plan, path):
+    found = sidecars(built, DATABASE_LAYOUT)
+    built.remove(path)
+    with (
+        owned(built) as ownership,
+        pytest.raises(UserError, match=r"^somebody has changed or removed files of 1 shard"),
+    ):
+        check_end(ownership, DATABASE_LAYOUT, toy_plan, found)

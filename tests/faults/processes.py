@@ -93,7 +93,7 @@ class Running:
         """Wait for its end; no process of it may be left then."""
         try:
             code = self.process.wait(PATIENCE)
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while (left := self.family()) and time.monotonic() < deadline:
                 time.sleep(0.1)
             assert not left, [each.cmdline() for each in left]

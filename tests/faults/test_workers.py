@@ -63,11 +63,11 @@ def rejected(out):
 # Killed
 
 
-def kill_one(running, _):
+def kill_one(running):
     running.workers()[0].kill()
 
 
-def kill_all(running, gate):
+def kill_all(running):
     """Again as soon as there are others, which is once less than is allowed for a task."""
     for _ in range(2):
         before = running.workers()
@@ -76,17 +76,17 @@ def kill_all(running, gate):
         running.wait_for(lambda gone=before: set(running.workers()) - set(gone), "new workers")
 
 
-def kill_forkserver(running, _):
+def kill_forkserver(running):
     running.forkserver()[0].kill()
 
 
-def kill_forkserver_and_worker(running, _):
+def kill_forkserver_and_worker(running):
     workers = running.workers()
     running.forkserver()[0].kill()
     workers[0].kill()
 
 
-def kill_tracker(running, _):
+def kill_tracker(running):
     running.tracker()[0].kill()
 
 
@@ -103,7 +103,7 @@ def kill_tracker(running, _):
 def test_killed_processes_of_a_run_do_not_change_its_bytes(commands, reference, tmp_path, gate, kill):
     out = tmp_path / "out"
     running = begin_held(commands, tmp_path, gate, out, "--workers", 2)
-    kill(running, gate)
+    kill(running)
     gate.unlink()
     ended = running.end()
     if ended.code:
