@@ -27,7 +27,9 @@ PARTS_PER_OBJECT = 1000
 ITEM_SECONDS = 600
 """Longest time that the reading of one image may take when a data set is checked or counted."""
 LIST_FILE_BYTES = 1 << 28
-"""Largest list file of image ids, recipe or configuration file."""
+"""Largest list file of image ids."""
+CONFIG_BYTES = 1 << 16
+"""Largest recipe or configuration file; a key of some thousand parts takes the parser minutes."""
 DATASET_JSON_BYTES = 4 << 30
 """Largest JSON file with the annotations of a whole data set; that of LVIS has 1.2 GB."""
 JSON_BYTES = 1 << 28
@@ -78,3 +80,7 @@ SEGMENTATION_NUMBERS = 4_000_000
 """Most numbers in the polygons or uncompressed run lengths of one object."""
 POLYGON_PIXELS = 2_000_000
 """Longest outline of one object's polygons, in pixels: their rasterisation walks along every edge."""
+MAT_FIELDS = 1000
+"""Most fields of a struct in a .mat file; those of PASCAL-Part have five."""
+MAT_TEXT_LENGTH = 100_000
+"""Longest text in a .mat file, in characters; names of parts have up to 20."""

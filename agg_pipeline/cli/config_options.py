@@ -24,9 +24,10 @@ import click
 
 from agg_pipeline.cli.option_groups import Command, Decorator, Option, option
 from agg_pipeline.cli.options import Choice, Place, expanded, finite
+from agg_pipeline.storage.local_file import read_file
 from agg_pipeline.storage.text_files import text_of
 from schemas import limits
-from schemas.errors import UserError
+from schemas.errors import UnusableFileError, UserError
 from schemas.fields import INFINITY, LARGEST, Key, keys_of
 from schemas.resolve import override, validated, with_options
 from schemas.words import possible
@@ -200,14 +201,11 @@ def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file; UserError if it is missing, broken or too large."""
     where = f"configuration file {path}"
     try:
-        with path.open("rb") as file:
-            content = file.read(limits.LIST_FILE_BYTES + 1)
+        content = read_file(path, limits.CONFIG_BYTES)
     except FileNotFoundError:
         raise UserError(f"{where} does not exist") from None
-    except OSError as error:
-        raise UserError(f"{where} cannot be read: {error.strerror}") from error
-    if len(content) > limits.LIST_FILE_BYTES:
-        raise UserError(f"{where} has more than {limits.LIST_FILE_BYTES:,} bytes")
+    except UnusableFileError as error:
+        raise UserError(f"{where} {error.what}") from error
     try:
         return tomllib.loads(text_of(content))
     except RecursionError:

@@ -106,7 +106,9 @@ class RunLog(logging.Handler):
             if self._local:
                 folder = Path(self._store.url)
                 folder.mkdir(parents=True, exist_ok=True)
-                with (folder / LOG).open("ab") as file:
+                # A pipe would be waited for without O_NONBLOCK.
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
+                with os.fdopen(os.open(folder / LOG, flags, 0o666), "ab") as file:
                     file.write(text)
             elif text:
                 before = self._store.read(LOG) if self._store.exists(LOG) else b""

@@ -128,10 +128,11 @@ def _inflated(element: _Element, order: str, budget: _Budget) -> _Element:
     """The element inside a compressed one."""
     packer = zlib.decompressobj()
     try:
-        data = packer.decompress(element.data, budget.content)
+        # One byte more than is allowed: 0 would mean no limit.
+        data = packer.decompress(element.data, budget.content + 1)
     except zlib.error as error:
         raise MatError(f"its compressed data are broken: {error}") from None
-    if packer.unconsumed_tail:
+    if len(data) > budget.content or packer.unconsumed_tail:
         raise MatError(f"it has more than {limits.MAT_CONTENT_BYTES:,} bytes when it is decompressed")
     if not packer.eof:
         raise MatError("its compressed data are cut off")
@@ -189,6 +190,10 @@ def _value(header: _Header, parts: Iterator[_Element], order: str, budget: _Budg
         return cells.reshape(header.shape, order="F")
     if header.kind == STRUCT:
         names = _field_names(parts, order)
+        if len(names) > limits.MAT_FIELDS:
+            raise MatError(f"a struct of it has {len(names):,} fields; the limit is {limits.MAT_FIELDS:,}")
+        # Each field of each struct is an array.
+        _allowed(count * len(names), budget)
         structs = np.empty(_allowed(count, budget), [(name, object) for name in names])
         for number in range(count):
             for name in names:
@@ -224,10 +229,14 @@ def _text(element: _Element, shape: tuple[int, ...], order: str) -> NDArray[np.s
     codecs = {1: "utf-8", 2: "utf-8", 16: "utf-8"}
     wide = "le" if order == "<" else "be"
     codecs |= {4: f"utf-16-{wide}", 17: f"utf-16-{wide}", 18: f"utf-32-{wide}"}
+    if len(element.data) > 4 * limits.MAT_TEXT_LENGTH:
+        raise MatError(f"a text of it has {len(element.data):,} bytes")
     try:
         text = str(element.data, codecs[element.kind])
     except (KeyError, UnicodeDecodeError):
         raise MatError("it has a text of an unknown encoding") from None
+    if len(text) > limits.MAT_TEXT_LENGTH:
+        raise MatError(f"a text of it has {len(text):,} characters; the limit is {limits.MAT_TEXT_LENGTH:,}")
     if len(text) != math.prod(shape):
         raise MatError(f"a text of it has the size {'x'.join(map(str, shape))}, but {len(text)} characters")
     if not text:

@@ -53,7 +53,7 @@ def missing_tasks(store: Store, job: Job, overwrite: bool) -> list[ShardTask[Any
         UserError: the run would be refused, because the folder holds another run or somebody's files.
     """
     old = old_plan(store, job.layout)
-    found, broken = read_sidecars(store, job.layout, [] if overwrite else sidecar_files(store))
+    found, broken = read_sidecars(store, job.layout, {} if overwrite else sidecar_files(store))
     if found or broken:
         refuse_other_plan(store.url, old, job.plan)
     return [task for task in job.tasks if task.index not in found or not job.finished(task, found[task.index])]

@@ -172,7 +172,7 @@ def old_plan(store: Store, layout: Layout) -> Json | None:
         return dict(content)
     files = store.files()
     not_ours: set[str] = set()
-    if not read_sidecars(store, layout, files)[0]:
+    if not read_sidecars(store, layout, dict(store.sizes(files)))[0]:
         # Summaries are never without shards, so that a README.md here is somebody's.
         not_ours = {*layout.summaries} if content is None else {PLAN, *layout.summaries}
     for path in files:

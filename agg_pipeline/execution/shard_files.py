@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,25 +154,27 @@ def refuse_broken(store: Store, broken: Mapping[str, str]) -> None:
         raise UserError(f"{store.url}/{path} {wrong}; {ADVICE}")
 
 
-def sidecar_files(store: Store) -> list[str]:
-    """Paths of the files in the folder of sidecars."""
-    return [f"shards/{name}" for name, _ in store.listing("shards")]
+def sidecar_files(store: Store) -> dict[str, int]:
+    """Bytes of the files in the folder of sidecars, by path."""
+    return {f"shards/{name}": size for name, size in store.listing("shards")}
 
 
-def read_sidecars(store: Store, layout: Layout, paths: Iterable[str]) -> tuple[dict[int, Json], dict[str, str]]:
+def read_sidecars(store: Store, layout: Layout, sizes: Mapping[str, int]) -> tuple[dict[int, Json], dict[str, str]]:
     """Read the sidecars among the files of a folder.
 
     Args:
         store: the folder.
         layout: what lies in it.
-        paths: paths of files in the folder; others than sidecars are skipped.
+        sizes: bytes of files in the folder, by path; others than sidecars are skipped.
 
     Returns:
         The sidecars, by shard, and what is wrong with each file that has the name of a sidecar and does not hold the
         one that a run has written, by path.
     """
-    named = sorted(path for path in paths if SIDECAR.fullmatch(path))
-    found, broken = {}, {}
+    named = sorted(path for path in sizes if SIDECAR.fullmatch(path))
+    large = [path for path in named if sizes[path] > limits.SIDECAR_BYTES]
+    found, broken = {}, {path: f"has {sizes[path]:,} bytes; the limit is {limits.SIDECAR_BYTES:,}" for path in large}
+    named = [path for path in named if path not in broken]
     for path, content in zip(named, store.read_all(named, limits.SIDECAR_BYTES), strict=True):
         sidecar = _parsed(path, content, layout)
         if isinstance(sidecar, str):

@@ -33,7 +33,7 @@ from schemas.words import printable
 LOG = logging.getLogger(__name__)
 LOCK = "lock.json"
 """Name of the first lock file."""
-NAMES = re.compile(r"lock(?:-([1-9]\d{0,8}))?\.json")
+NAMES = re.compile(r"lock(?:-([2-9]|[1-9]\d{1,8}))?\.json")
 """Names of all lock files."""
 LOCK_BYTES = 1 << 16
 """Largest lock file."""

@@ -1,5 +1,6 @@
 """Options that are made from a configuration, and what overrides what."""
 
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -243,7 +244,7 @@ def test_file_may_be_of_any_editor(tmp_path, encoding):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"a = " + b"[" * 100_000, "is not TOML: it is nested too deep"),
+        (b"a = " + b"[" * 60_000, "is not TOML: it is nested too deep"),
         (b"a = " + b"1" * 5000, "is not TOML: Exceeds the limit"),
         (b"a = '\xe9'", "is not TOML: 'utf-8' codec can't decode byte 0xe9"),
         (b"\xff\xfea", "is not TOML: 'utf-16-le' codec can't decode byte 0x61"),
@@ -260,7 +261,13 @@ def test_hostile_file_is_one_line(tmp_path, content, said):
     assert "\n" not in str(error.value)
 
 
-def test_file_without_end_is_one_line(monkeypatch):
-    monkeypatch.setattr(limits, "LIST_FILE_BYTES", 1000)
-    with pytest.raises(UserError, match="configuration file /dev/zero has more than 1,000 bytes"):
-        read_toml(Path("/dev/zero"))
+def test_what_is_no_file_or_too_large_is_one_line(tmp_path):
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "large.toml").write_bytes(b"a" * (limits.CONFIG_BYTES + 1))
+    for path, what in (
+        (Path("/dev/zero"), "is a device"),
+        (tmp_path / "pipe.toml", "is a pipe"),
+        (tmp_path / "large.toml", "has 65,537 bytes; the limit of such files is 65,536"),
+    ):
+        with pytest.raises(UserError, match=f"^configuration file {path} {what}"):
+            read_toml(path)

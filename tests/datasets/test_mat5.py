@@ -131,6 +131,12 @@ HOSTILE = {
     "deep cells": (array(1, (1, 1), "GTinst", DEEP), "nested more than 32 deep"),
     "bomb": (struct.pack("<II", 15, len(BOMB)) + BOMB, "more than 536,870,912 bytes when it is decompressed"),
     "long text": (array(4, (1, 2**31 - 1), "GTinst", element(16, b"a")), "but 1 characters"),
+    "text of many letters": (
+        array(4, (1, 500_000), "GTinst", element(16, b"a" * 500_000)),
+        "a text of it has",
+    ),
+    "many fields": (array(2, (1, 999_000), "GTinst", names(*map(str, range(900)))), "more than 1,000,000 arrays"),
+    "more fields": (array(2, (1, 1), "GTinst", names(*map(str, range(2000)))), "has 2,000 fields; the limit is 1,000"),
     "same fields": (array(2, (1, 1), "GTinst", names("a", "a")), "fields of the same name"),
     "broken text": (array(4, (1, 1), "GTinst", element(16, b"\xff")), "text of an unknown encoding"),
     "short element": (struct.pack("<HH4s", 14, 9, b""), "a short element of more than 4 bytes"),
@@ -162,6 +168,16 @@ def test_hostile_file_is_refused_before_it_costs_memory(name, monkeypatch):
     assert what in str(error.value)
     assert "\n" not in str(error.value)
     assert peak < 12_000_000
+
+
+def test_a_variable_that_uses_up_the_limit_leaves_nothing_for_the_next(monkeypatch):
+    variables = [array(9, (1, 1000), name, element(9, bytes(8000))) for name in ("x", "GTinst")]
+    packed = [zlib.compress(each) for each in variables]
+    content = HEADER + b"".join(struct.pack("<II", 15, len(each)) + each for each in packed)
+    assert read_variable(content, "GTinst").shape == (1, 1000)
+    monkeypatch.setattr(limits, "MAT_CONTENT_BYTES", len(variables[0]))
+    with pytest.raises(MatError, match="bytes when it is decompressed"):
+        read_variable(content, "GTinst")
 
 
 def test_many_small_arrays_are_counted_over_all_cells(monkeypatch):

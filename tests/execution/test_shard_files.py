@@ -11,7 +11,7 @@ import pytest
 
 from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.execution.parquet_files import parquet_table, read_table
-from agg_pipeline.execution.shard_files import checksum, damage, listing, read_sidecars, sidecars
+from agg_pipeline.execution.shard_files import checksum, damage, listing, read_sidecars, sidecar_files, sidecars
 from agg_pipeline.proposals.pipeline import write_shard
 from agg_pipeline.storage.store import Store
 from schemas import limits
@@ -176,7 +176,7 @@ def test_damaged_table_is_one_line(built, size):
 def test_sidecar_edited_by_hand_is_broken(built, change, said):
     path = "shards/part-00001.json"
     built.write_json(path, built.read_json(path) | change)
-    found, broken = read_sidecars(built, DATABASE_LAYOUT, [path])
+    found, broken = read_sidecars(built, DATABASE_LAYOUT, {path: 1})
     assert found == {}
     assert broken[path].startswith(said), broken
 
@@ -189,9 +189,18 @@ def test_sidecar_without_a_checksum_is_not_compared(built):
     assert sidecars(built, DATABASE_LAYOUT)[1] == old
 
 
+def test_large_sidecar_of_an_object_store_is_not_read():
+    """There, sizes are known from the listing alone."""
+    store = Store("memory://large-sidecar")
+    store.write("shards/part-00000.json", bytes(limits.SIDECAR_BYTES + 1))
+    found, broken = read_sidecars(store, DATABASE_LAYOUT, sidecar_files(store))
+    assert found == {}
+    assert broken == {"shards/part-00000.json": "has 1,048,577 bytes; the limit is 1,048,576"}
+
+
 def test_large_sidecar_is_not_read(built):
     built.write("shards/part-00001.json", b" " * (limits.SIDECAR_BYTES + 1))
-    with pytest.raises(UserError, match=r"part-00001\.json has 1,048,577 bytes; the limit of such files is 1,048,576"):
+    with pytest.raises(UserError, match=r"part-00001\.json has 1,048,577 bytes; the limit is 1,048,576"):
         sidecars(built, DATABASE_LAYOUT)
 
 

@@ -423,7 +423,9 @@ def test_ownership_is_checked_in_other_processes_as_well(tmp_path):
 def test_names_of_lock_files():
     assert [lock_name(number) for number in (1, 2, 30)] == [LOCK, "lock-2.json", "lock-30.json"]
     assert all(is_lock(lock_name(number)) for number in (1, 2, 30))
-    assert not any(map(is_lock, ("lock-0.json", "lock-x.json", "lock-2.json.bak", "lock-01.json", "locks.json")))
+    assert not any(
+        map(is_lock, ("lock-0.json", "lock-1.json", "lock-x.json", "lock-2.json.bak", "lock-01.json", "locks.json"))
+    )
 
 
 def test_a_process_without_proc(monkeypatch, tmp_path):
