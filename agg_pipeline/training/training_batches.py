@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import cv2
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from agg_pipeline.datasets.all_cores import start_tracker
+from agg_pipeline.datasets.all_cores import interrupts_blocked
 from agg_pipeline.training.training_errors import HOW_TO_RESUME, error_of_traceback
 from agg_pipeline.training.training_sample import Sample
 from schemas.errors import UserError
@@ -117,20 +118,20 @@ def load_batches(samples: Dataset[Sample], order: BatchOrder, step: int, loaders
     Returns:
         The batches in order; take them with ``next_batch``.
     """
-    if loaders:
-        start_tracker()
     before = signal.getsignal(signal.SIGCHLD)
-    loader = iter(
-        DataLoader(
-            samples,
-            batch_sampler=_After(order, step),
-            num_workers=loaders,
-            collate_fn=collate,
-            worker_init_fn=_start_loader,
-            multiprocessing_context="spawn" if loaders else None,
-            prefetch_factor=PREFETCHED if loaders else None,
+    # DataLoader ends its processes by SIGTERM.
+    with interrupts_blocked((signal.SIGINT, signal.SIGHUP)) if loaders else nullcontext():
+        loader = iter(
+            DataLoader(
+                samples,
+                batch_sampler=_After(order, step),
+                num_workers=loaders,
+                collate_fn=collate,
+                worker_init_fn=_start_loader,
+                multiprocessing_context="spawn" if loaders else None,
+                prefetch_factor=PREFETCHED if loaders else None,
+            )
         )
-    )
     # torch's handler would raise the error of a killed process at any place; without it, the next batch fails.
     if signal.getsignal(signal.SIGCHLD) is not before:
         signal.signal(signal.SIGCHLD, before)
