@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -23,8 +23,6 @@ CHUNK = 4
 """Items that a process takes at a time. It ends those that it has begun before it stops."""
 FEW = 64
 """The first items are done in this process, which takes less time than to start others."""
-INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Signals that end a command."""
 AHEAD = 3
 """Chunks per process that are submitted before the first of them is done."""
 
@@ -79,15 +77,11 @@ def _mapped(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
 
 
 @contextmanager
-def interrupts_blocked(numbers: Collection[signal.Signals] = INTERRUPTS) -> Iterator[None]:
-    """Keep Ctrl-C and the like from the processes that start here: the main thread gets them, and then ends these.
-
-    Args:
-        numbers: the signals; without SIGTERM, if the processes are ended by it.
-    """
+def interrupts_blocked() -> Iterator[None]:
+    """Keep Ctrl-C and the like from the processes that start here: the main thread gets them, and then ends these."""
     # Started first, because its start would unblock the signals.
     start_tracker()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
         yield
     finally:

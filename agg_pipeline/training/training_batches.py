@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import cv2
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from agg_pipeline.datasets.all_cores import interrupts_blocked
+from agg_pipeline.datasets.all_cores import start_tracker
 from agg_pipeline.training.training_errors import HOW_TO_RESUME, error_of_traceback
 from agg_pipeline.training.training_sample import Sample
 from schemas.errors import UserError
@@ -119,8 +119,7 @@ def load_batches(samples: Dataset[Sample], order: BatchOrder, step: int, loaders
         The batches in order; take them with ``next_batch``.
     """
     before = signal.getsignal(signal.SIGCHLD)
-    # DataLoader ends its processes by SIGTERM.
-    with interrupts_blocked((signal.SIGINT, signal.SIGHUP)) if loaders else nullcontext():
+    with _terminal_ignored() if loaders else nullcontext():
         loader = iter(
             DataLoader(
                 samples,
@@ -136,6 +135,17 @@ def load_batches(samples: Dataset[Sample], order: BatchOrder, step: int, loaders
     if signal.getsignal(signal.SIGCHLD) is not before:
         signal.signal(signal.SIGCHLD, before)
     return loader
+
+
+@contextmanager
+def _terminal_ignored() -> Iterator[None]:
+    """Keep Ctrl-C and a closed terminal from the processes that start here; DataLoader ends them by SIGTERM."""
+    start_tracker()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def next_batch(loader: Iterator[Batch]) -> Batch:
