@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import cv2
@@ -117,24 +118,34 @@ def load_batches(samples: Dataset[Sample], order: BatchOrder, step: int, loaders
     Returns:
         The batches in order; take them with ``next_batch``.
     """
-    if loaders:
-        start_tracker()
     before = signal.getsignal(signal.SIGCHLD)
-    loader = iter(
-        DataLoader(
-            samples,
-            batch_sampler=_After(order, step),
-            num_workers=loaders,
-            collate_fn=collate,
-            worker_init_fn=_start_loader,
-            multiprocessing_context="spawn" if loaders else None,
-            prefetch_factor=PREFETCHED if loaders else None,
+    with _terminal_ignored() if loaders else nullcontext():
+        loader = iter(
+            DataLoader(
+                samples,
+                batch_sampler=_After(order, step),
+                num_workers=loaders,
+                collate_fn=collate,
+                worker_init_fn=_start_loader,
+                multiprocessing_context="spawn" if loaders else None,
+                prefetch_factor=PREFETCHED if loaders else None,
+            )
         )
-    )
     # torch's handler would raise the error of a killed process at any place; without it, the next batch fails.
     if signal.getsignal(signal.SIGCHLD) is not before:
         signal.signal(signal.SIGCHLD, before)
     return loader
+
+
+@contextmanager
+def _terminal_ignored() -> Iterator[None]:
+    """Keep Ctrl-C and a closed terminal from the processes that start here; DataLoader ends them by SIGTERM."""
+    start_tracker()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def next_batch(loader: Iterator[Batch]) -> Batch:
