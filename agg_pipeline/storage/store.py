@@ -262,8 +262,13 @@ class Store:
             try:
                 filesystem.pipe_file(target, content, mode="create")
             except FileExistsError:
-                # An earlier attempt may have succeeded although its answer was lost.
-                return bool(filesystem.cat_file(target) == content)
+                # An earlier attempt may have succeeded although its answer was lost. s3fs takes a file for missing that
+                # it has not listed.
+                filesystem.invalidate_cache()
+                try:
+                    return bool(filesystem.cat_file(target) == content)
+                except FileNotFoundError:
+                    return False
             return True
 
         return self._change(path, put, pauses=attempts.PAUSES)

@@ -230,6 +230,7 @@ def edited_plan(change):
 PARQUET, CARD = "proposals/part-00001.parquet", "README.md"
 SIDE = "shards/part-00001.json"
 REPAIRED, VERIFIED, REFUSED, HARMLESS = "repaired", "repaired with --verify", "refused", "harmless"
+BLOCKED = "one line, and repaired when the folder is gone"
 DAMAGE = {
     # What is damaged: how, what the same command does, whether validate finds it.
     "byte of proposals": (lambda d: flip(d / PARQUET), VERIFIED, True),
@@ -266,9 +267,9 @@ DAMAGE = {
     "a shard far beyond the plan": (lambda d: extra_shard(d, 99999), REPAIRED, True),
     "a foreign file": (lambda d: (d / "notes.txt").write_text("mine"), HARMLESS, False),
     "a foreign file in proposals": (lambda d: (d / "proposals/notes.txt").write_text("mine"), HARMLESS, False),
-    "a temporary file": (lambda d: (d / "proposals/.tmp-mine").write_text("mine"), REPAIRED, False),
-    "a folder in place of a table": (lambda d: into_folder(d / "images/part-00001.parquet"), REFUSED, True),
-    "a folder in place of a sidecar": (lambda d: into_folder(d / SIDE), REFUSED, True),
+    "a temporary file": (lambda d: (d / "proposals/.tmp-mine").write_text("mine"), REPAIRED, True),
+    "a folder in place of a table": (lambda d: into_folder(d / "images/part-00001.parquet"), BLOCKED, True),
+    "a folder in place of a sidecar": (lambda d: into_folder(d / SIDE), BLOCKED, True),
     "a dangling link": (lambda d: into_link(d / "images/part-00001.parquet", "/nowhere"), REPAIRED, True),
     "a link to a device": (lambda d: into_link(d / "images/part-00001.parquet", "/dev/zero"), REPAIRED, True),
     "a linked folder": (to_elsewhere, HARMLESS, False),
@@ -300,6 +301,11 @@ def test_a_damaged_database(commands, reference, tmp_path, name):
         left = {path: digest for path, digest in before.items() if not path.startswith("lock")}
         assert database(out) == left, "nothing was deleted"
         return
+    if outcome == BLOCKED:
+        (folder,) = [path for path in (out / "database").rglob("part-*") if path.is_dir()]
+        assert str(folder) in error_line(result)
+        folder.rmdir()
+        result = commands.make(out, "--workers", 1)
     assert result.code == 0, result
     if outcome == VERIFIED:
         result = commands.make(out, "--workers", 1, "--verify")
