@@ -10,7 +10,7 @@ IMAGE_FILE_BYTES = 1 << 30
 """Largest file of an image or a mask image."""
 IMAGE_PIXELS = 150_000_000
 """Most pixels of an image, a mask image or a mask; a photograph of 12,000 x 9,000 pixels has 108 million."""
-JPEG_SCANS = 1000
+JPEG_SCANS = 100
 """Most scans of a JPEG; each takes the time of decoding the image, and progressive ones have about 10."""
 MAT_FILE_BYTES = 1 << 28
 """Largest .mat file of annotations; those of SBD and PASCAL-Part have up to 200 KB."""

@@ -84,7 +84,11 @@ def _rasterised(polygons: Polygons, height: int, width: int) -> bytes:
     outline = sum(map(_outline, polygons))
     if outline > limits.POLYGON_PIXELS:
         raise ValueError(f"an outline of {outline:,.0f} pixels; the limit is {limits.POLYGON_PIXELS:,}")
-    return bytes(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))["counts"])
+    masks = coco_mask.frPyObjects(polygons, height, width)
+    # Pairs of pairs: one after the other would take a time that is quadratic in the number of polygons.
+    while len(masks) > 1:
+        masks = [coco_mask.merge(masks[first : first + 2]) for first in range(0, len(masks), 2)]
+    return bytes(masks[0]["counts"])
 
 
 def _outline(polygon: list[float]) -> float:

@@ -577,3 +577,11 @@ def test_random_polygons_match_pycocotools(points):
     polygon = [[number for point in points for number in point]]
     expected = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygon, HEIGHT, WIDTH)))
     np.testing.assert_array_equal(decoded(polygon), expected > 0)
+
+
+def test_many_polygons_of_one_object_are_merged_as_pycocotools_merges_them(tmp_path):
+    rng = np.random.default_rng(0)
+    polygons = [[float(number) for number in rng.integers(0, HEIGHT, 6)] for _ in range(37)]
+    merged = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, HEIGHT, WIDTH))).astype(bool)
+    record = record_of(write(tmp_path, truth_of([annotation(1, polygons)])))
+    np.testing.assert_array_equal(record.objects[0].mask.full(), merged)

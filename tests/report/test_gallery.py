@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -20,9 +21,10 @@ from PIL import Image
 
 from agg_pipeline.database.contents import DATABASE_LAYOUT, SAMPLING_FILE
 from agg_pipeline.database.reader import ProposalDatabase, open_proposals
-from agg_pipeline.database.sampling import write_sampling
+from agg_pipeline.database.sampling import sampling_table
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.execution.chain import ShardTask, run_stages
+from agg_pipeline.execution.parquet_files import parquet_bytes
 from agg_pipeline.execution.plan import make_plan
 from agg_pipeline.execution.shard_files import PLAN
 from agg_pipeline.proposals import pipeline
@@ -218,7 +220,9 @@ def test_only_the_shards_of_the_sample_are_read(
     before = page_of(database, tmp_path / "before", 1, 1)
     assert before.images == [ids[int(np.argmin(draws))]]
     shard = ENTRIES.index(next(entry for entry in ENTRIES if entry.image_id == before.images[0])) // 2
-    write_sampling(database.store, database.sidecars)
+    kinds = database.proposals(["kind", "bin"]).to_pydict()
+    counts = Counter(zip(kinds["kind"], kinds["bin"], strict=True))
+    database.store.write(SAMPLING_FILE, parquet_bytes(sampling_table(counts)))
     opened: list[str] = []
     original = Store.open
     monkeypatch.setattr(Store, "open", lambda self, path: opened.append(path) or original(self, path))
