@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from pickle import PicklingError
 from queue import SimpleQueue
 from typing import Any
 
@@ -134,6 +135,9 @@ def connected() -> Iterator[None]:
     """
     try:
         yield
+    except (TypeError, PicklingError):
+        # A task that cannot be sent is a mistake in this program.
+        raise
     except Exception as error:
         raise lost(error) from error
 

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from dataclasses import replace
+from pickle import PicklingError
 
 import psutil
 import pytest
@@ -129,3 +130,9 @@ def test_asking_a_lost_scheduler_is_one_line():
         for question in (workers.count, workers.states, lambda: workers.submit("x", "model", os.getpid)):
             with pytest.raises(UserError, match=r"^the connection to the Dask scheduler is lost"):
                 question()
+
+
+@pytest.mark.parametrize("mistake", [TypeError("cannot pickle"), PicklingError("cannot pickle")])
+def test_a_task_that_cannot_be_sent_is_no_lost_scheduler(mistake):
+    with pytest.raises(type(mistake), match="cannot pickle"), module.connected():
+        raise mistake
