@@ -5,11 +5,12 @@ The documents are read as plain JSON and checked against these types, so that ke
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
 from schemas.checked_json import Count, Name
+from schemas.config import Source
 
 Seconds = Annotated[float, Meta(ge=0)]
 
@@ -32,6 +33,13 @@ class PlannedModel(Struct, frozen=True):
     sha256: Name
 
 
+class PlannedConfig(Struct, frozen=True):
+    """The configuration in a plan, as far as pages and cards show it."""
+
+    preset: Name
+    source: Source = "agg"
+
+
 class PlanSummary(Struct, frozen=True):
     """A plan without its images, as other documents hold it."""
 
@@ -39,7 +47,7 @@ class PlanSummary(Struct, frozen=True):
     seed: int
     dataset: PlannedDataset
     model: PlannedModel
-    config: dict[str, Any]
+    config: PlannedConfig
 
 
 class Plan(Struct, frozen=True):
@@ -50,7 +58,7 @@ class Plan(Struct, frozen=True):
     seed: int
     dataset: PlannedDataset
     model: PlannedModel
-    config: dict[str, Any]
+    config: PlannedConfig
     shards: list[list[Name]]
 
 

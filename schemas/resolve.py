@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from schemas.errors import UserError
-from schemas.fields import INFINITY, Checked, keys_of
-from schemas.words import possible
+from schemas.fields import INFINITY, LARGEST, Checked, keys_of
+from schemas.words import excerpt, possible
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -33,11 +33,11 @@ def override(config: C, changes: Mapping[str, Any], where: str = "") -> C:
     for key, value in changes.items():
         name = f"{where}{key}"
         if key not in hints:
-            raise UserError(f"unknown configuration key {name!r}; {possible(key, sorted(hints))}")
+            raise UserError(f"unknown configuration key {_quoted(name)}; {possible(key, sorted(hints))}")
         current = getattr(config, key)
         if dataclasses.is_dataclass(current) and not isinstance(current, type):
             if not isinstance(value, dict):
-                raise UserError(f"configuration key {name!r} is a table, not {value!r}")
+                raise UserError(f"configuration key {name!r} is a table, not {_quoted(value)}")
             values[key] = override(current, value, f"{name}.")
         else:
             values[key] = _checked(name, value, current, hints[key])
@@ -47,14 +47,14 @@ def override(config: C, changes: Mapping[str, Any], where: str = "") -> C:
 def _checked(name: str, value: Any, current: Any, hint: Any) -> Any:
     choices = get_args(hint) if get_origin(hint) is Literal else ()
     if choices and value not in choices:
-        raise UserError(f"configuration key {name!r} is {value!r}; {possible(str(value), choices)}")
-    if isinstance(current, float) and type(value) is int:
+        raise UserError(f"configuration key {name!r} is {_quoted(value)}; {possible(str(value), choices)}")
+    if isinstance(current, float) and type(value) is int and abs(value) <= LARGEST:
         value = float(value)
     if hint == tuple[str, ...] and isinstance(value, list) and all(isinstance(each, str) for each in value):
         value = tuple(value)
     if type(value) is not type(current):
         expected = "list of texts" if hint == tuple[str, ...] else type(current).__name__
-        raise UserError(f"configuration key {name!r} is {value!r}; a value of type {expected} is needed")
+        raise UserError(f"configuration key {name!r} is {_quoted(value)}; a value of type {expected} is needed")
     return value
 
 
@@ -95,15 +95,22 @@ def _written(value: Any) -> str:
     """A value as TOML would have it."""
     if isinstance(value, bool):
         return str(value).lower()
-    return repr(list(value) if isinstance(value, tuple) else value)
+    return _quoted(list(value) if isinstance(value, tuple) else value)
+
+
+def _quoted(value: Any) -> str:
+    """A value of a file for a message, cut if it is long."""
+    return excerpt(repr(value))
 
 
 def _impossible(config: Any) -> Iterator[tuple[str, str]]:
     """Keys whose value is not possible whatever the others are, and what it must be."""
     for key in keys_of(config):
         value, setting = key.value, key.setting
-        if isinstance(value, int | float) and (not setting.low <= value <= setting.high or abs(value) == INFINITY):
-            yield key.name, f"it must be {bounds(setting.low, setting.high)}"
+        # No table and no array holds larger integers.
+        high = min(setting.high, LARGEST) if isinstance(value, int) and value > LARGEST else setting.high
+        if isinstance(value, int | float) and (not setting.low <= value <= high or abs(value) == INFINITY):
+            yield key.name, f"it must be {bounds(setting.low, high)}"
         if setting.pattern and not re.fullmatch(setting.pattern, value):
             yield key.name, f"possible: {setting.possible}"
 

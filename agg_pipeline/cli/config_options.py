@@ -30,7 +30,7 @@ from schemas import limits
 from schemas.errors import UnusableFileError, UserError
 from schemas.fields import INFINITY, LARGEST, Key, keys_of
 from schemas.resolve import override, validated, with_options
-from schemas.words import possible
+from schemas.words import excerpt, possible
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -191,7 +191,7 @@ def resolve(
     written = {} if path is None else read_toml(path)
     name = preset or written.get("preset", "paper")
     if name not in list(presets):
-        raise UserError(f"unknown preset {name!r}; {possible(str(name), sorted(presets))}")
+        raise UserError(f"unknown preset {excerpt(repr(name))}; {possible(str(name), sorted(presets))}")
     written.pop("preset", None)
     config = with_options(override(presets[name], written), settings)
     return validated(override(config, changes or {}))
@@ -210,8 +210,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(text_of(content))
     except RecursionError:
         raise UserError(f"{where} is not TOML: it is nested too deep") from None
-    except ValueError as error:  # Among them are those of the encoding, and of numbers of thousands of digits.
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{where} is not TOML: {error}") from error
+    except ValueError:
+        raise UserError(f"{where} holds a number of thousands of digits") from None
 
 
 def recipe_path(command: str, recipe: str) -> Path:

@@ -60,7 +60,7 @@ def make_manifest(plan: Json, found: Mapping[int, Json]) -> Json:
 def finish(store: Store, plan: Json, found: Mapping[int, Json]) -> Json:
     """Write the files that are true only of a finished run: sampling weights, dataset card and manifest.
 
-    A shard that does not hold what plan and sidecar say of it loses its sidecar, so that the next run makes it again.
+    A shard that does not hold what its plan and sidecar say loses its sidecar, so that the next run makes it again.
 
     Args:
         store: the database.
@@ -96,8 +96,8 @@ def _check_published(store: Store, plan: Json, sidecar: Json, rows: pa.Table) ->
     if others or kinds != Counter(sidecar["kinds"]) or not set(kinds) <= set(KINDS):
         store.remove(sidecar_path(index))
         raise UserError(
-            f"{store.url}/proposals/{shard_name(index)}.parquet does not hold what its plan and sidecar say; "
-            "run the same command again, which makes its shard again"
+            f"{store.url}/{sidecar_path(index)} or the plan does not say what proposals/{shard_name(index)}.parquet "
+            "holds; run the same command again, which makes the shard again"
         )
 
 

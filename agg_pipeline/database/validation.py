@@ -43,9 +43,13 @@ ROWS = 4096
 def validate(opened: ProposalDatabase) -> Iterator[Finding]:
     """Every inconsistency of a database: plan, checksums, schemas, ids, masks, numbers, references, weights."""
     store, plan = opened.store, opened.plan
-    config: ProposalsConfig = override(ProposalsConfig(), plan["config"])
     yield from _plan(plan)
     yield from _files(opened)
+    try:
+        config: ProposalsConfig = override(ProposalsConfig(), plan["config"])
+    except UserError as error:
+        yield Finding(PLAN, f"{error}; the shards cannot be checked without it")
+        return
     seen: set[str] = set()
     counts: Counter[tuple[str, int]] = Counter()
     whole = not opened.broken

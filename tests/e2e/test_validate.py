@@ -592,8 +592,9 @@ def test_manifest_that_cannot_be_read(root, content, said):
         (lambda plan: plan.update(seed=float("nan")), "is not JSON"),
         (lambda plan: plan.update(seed="x"), "expected int, got str, at seed"),
         (lambda plan: plan.update(config="x"), "expected object, got str, at config"),
-        (lambda plan: plan["config"].update(zzz=1), "unknown configuration key 'zzz'"),
-        (lambda plan: plan["config"]["granularity"].update(weight="x"), "a value of type float is needed"),
+        (lambda plan: plan["config"].pop("preset"), "object missing required field preset, at config"),
+        (lambda plan: plan["config"].update(preset=3), "expected str, got int, at config.preset"),
+        (lambda plan: plan["config"].update(source="x"), "invalid enum value 'x', at config.source"),
         (lambda plan: plan.update(model=None), "expected object, got null, at model"),
         (lambda plan: plan.update(format_version=[1]), "has format [1]"),
         (lambda plan: plan.update(config_hash=None), "expected str, got null, at config_hash"),
@@ -603,8 +604,23 @@ def test_manifest_that_cannot_be_read(root, content, said):
 def test_plan_of_other_types_is_one_line(root, change, said):
     edit_json(root / "plan.json", change)
     for command in ("validate", "status", "stats"):
-        if command == "validate" or ("onfiguration key" not in said and "type float" not in said):
-            assert said in error_of(invoke("proposals", command, root))
+        assert said in error_of(invoke("proposals", command, root))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda config: config.update(zzz=1), "unknown configuration key 'zzz'"),
+        (lambda config: config["granularity"].update(weight="x"), "a value of type float is needed"),
+    ],
+)
+def test_configuration_that_is_none_is_a_finding_about_the_plan(root, change, said):
+    edit_json(root / "plan.json", lambda plan: change(plan["config"]))
+    changed, unreadable = findings(root)
+    assert changed == ("plan.json", "config_hash is not the hash of the plan's content")
+    assert unreadable[0] == "plan.json"
+    assert said in unreadable[1]
+    assert unreadable[1].endswith("; the shards cannot be checked without it")
 
 
 @pytest.mark.parametrize(("height", "width"), [(40_000, 40_000), (1, 2**31 - 1), (-5, -7)])

@@ -141,6 +141,9 @@ def test_presets_say_what_the_protocol_says():
         ({"batch": {"images_per_shard": 0}}, "batch.images_per_shard"),
         ({"batch": {"batch_objects": 0}}, "batch.batch_objects"),
         ({"batch": {"batch_pixels": 0}}, "batch.batch_pixels"),
+        ({"batch": {"batch_pixels": 2**63}}, "batch.batch_pixels"),
+        ({"masks": {"min_area": 10**30}}, "masks.min_area"),
+        ({"loop": {"min_distance": 10**400}}, "loop.min_distance"),
     ],
 )
 def test_number_out_of_its_range_is_refused(changes, named):
@@ -222,6 +225,20 @@ def test_infinite_number_is_refused_because_a_plan_cannot_hold_it():
     config = override(PAPER, {"loop": {"min_distance": float("inf")}})
     with pytest.raises(UserError, match=r"loop\.min_distance"):
         validated(config)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"x" * 999: 1}, {"seed": "x" * 999}, {"seed": 10**999}, {"loop": "x" * 999}, {"preset": "x" * 999}]
+)
+def test_long_keys_and_values_are_cut_in_messages(changes):
+    with pytest.raises(UserError) as error:
+        validated(override(PAPER, changes))
+    assert len(str(error.value)) < 500
+    assert "..." in str(error.value)
+
+
+def test_the_largest_integer_is_allowed():
+    assert validated(override(PAPER, {"masks": {"min_area": 2**63 - 1}})).masks.min_area == 2**63 - 1
 
 
 def test_every_number_of_the_configuration_has_a_range():
