@@ -2,7 +2,9 @@
 
 import json
 import tempfile
+from contextlib import redirect_stdout
 from functools import cache
+from io import StringIO
 from pathlib import Path
 
 from hypothesis import given
@@ -15,8 +17,9 @@ from agg_pipeline.database.validation import validate
 from agg_pipeline.execution.plan import refuse_other_plan
 from agg_pipeline.execution.resuming import damaged, old_plan
 from agg_pipeline.execution.shard_files import listing
+from agg_pipeline.report.terminal import print_findings
 from schemas.errors import UserError
-from schemas.words import printable
+from schemas.words import printable, printable_lines
 from tests.execution.test_shard_files import sealed
 from tests.fuzz.mutations import fuzzed, mutated_json, outcome
 from tests.toy_run import make_database
@@ -46,8 +49,10 @@ def target(path, content):
 
 
 def _validated(store):
-    for finding in validate(inspect_proposals(store.url)):
-        assert "\n" not in finding.what
+    findings = list(validate(inspect_proposals(store.url)))
+    with redirect_stdout(StringIO()) as printed:
+        print_findings(findings, "")
+    assert printable_lines(printed.getvalue()) == printed.getvalue()
 
 
 def _status(store):
