@@ -156,6 +156,12 @@ LABELS = {
     "grey RGBA": (saved(np.dstack([grey(GREY), OPACITY]), "PNG"), GREY, None),
     "LA": (saved(GREY_WITH_OPACITY, "PNG"), GREY, None),
 }
+LABEL_TYPES = {
+    # name: type of its ids, where 8 bits cannot hold those that the file may have
+    **{f"16 bit {form}": np.uint16 for form in ("PNG", "TIFF", "JPEG2000")},
+    **dict.fromkeys(("12 bit TIFF",), np.uint16),
+    **dict.fromkeys(("PGM up to 1000", "PGM up to 65535", "32 bit TIFF", "signed TIFF"), np.int32),
+}
 FRACTIONS = saved(GREY.astype(np.float32) / 255, "TIFF")
 REFUSED_LABELS = {
     "RGB": (saved(RGB, "PNG"), "has colours"),
@@ -202,7 +208,8 @@ def test_ids_of_a_label_map(name):
     content, expected, second = LABELS[name]
     labels = read(read_labels, content)
     np.testing.assert_array_equal(labels, expected)
-    assert labels.dtype == np.int64
+    assert labels.dtype == LABEL_TYPES.get(name, np.uint8)
+    assert labels.base is None
     if second is not None:
         np.testing.assert_array_equal(opencv(content, cv2.IMREAD_UNCHANGED), second)
 
