@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from agg_pipeline.datasets.evaluated_masks import EvaluatedMask
 from agg_pipeline.report.svg import widened
 from agg_pipeline.storage.local_file import cannot_write, replace_file
-from schemas.crop import Box, Crop, MaskCrop
+from schemas.crop import Box, MaskCrop
 from schemas.records import Click, Pixels
 
 CELL, GAP, HEAD = 112, 4, 18
@@ -123,7 +123,7 @@ def _cell(mask: ValidationMask, box: Box, shown: MaskCrop | Click) -> Pixels:
 
     inside = np.s_[box.top : box.bottom + 1, box.left : box.right + 1]
     cell = seen(np.ascontiguousarray(mask.pixels[inside]), cv2.INTER_AREA)
-    if isinstance(shown, Crop):
+    if isinstance(shown, MaskCrop):
         tinted = seen(shown.window(box).astype(np.uint8), cv2.INTER_NEAREST) > 0
         cell[tinted] = (0.45 * cell[tinted] + 0.55 * np.array(TINT)).astype(np.uint8)
     truth = seen(mask.target.truth.window(box).astype(np.uint8), cv2.INTER_NEAREST)
