@@ -152,7 +152,7 @@ def test_an_image_that_was_replaced_meanwhile_ends_the_run(name):
     files = Files()
     loaded = stages[0].run(task_of(config, files, PIXELS // 3))
     changed = replace(loaded, task=replace(loaded.task, read_pixels=lambda _path: files.pixels("im_7.png")))
-    with pytest.raises(UserError, match="^image im_0.png has changed while the run used it: it has another sha256"):
+    with pytest.raises(UserError, match=r"^image im_0\.png has changed while the run used it: it has another sha256"):
         run_stages(stages[1:], changed, Noisy())
 
 
