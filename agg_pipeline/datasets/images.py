@@ -27,6 +27,8 @@ SINGLE: dict[str, type[np.integer[Any]]] = {
     "I": np.int32,
 }
 """Pillow's colour modes of one channel of whole numbers, and the type that holds their numbers."""
+STRIP = 512
+"""Rows of an image that are converted at a time, because Pillow's conversion takes twice the memory of its result."""
 BITS_PER_SAMPLE, WHITE_IS = 258, 262
 """Tags of TIFF files: bits per channel, and 0 if white is the number 0."""
 
@@ -63,7 +65,11 @@ def file_sha256(store: Store, path: str) -> str:
 def _rgb(image: ImageFile, path: str) -> NDArray[np.uint8]:
     if _is_deep(image):
         return np.repeat(_eight_bits(image, path, "unreadable_image")[..., None], 3, axis=2)
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, STRIP):
+        strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
+        pixels[top : top + STRIP] = np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
+    return pixels
 
 
 def _is_deep(image: ImageFile) -> bool:

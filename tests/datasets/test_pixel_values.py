@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from agg_pipeline.datasets import images
 from agg_pipeline.datasets.images import read_grey, read_image, read_labels, read_marked
 from schemas.errors import ImageError
 from tests.datasets.raw_images import pgm_file, plain_pgm_file, png_file, tiff_file
@@ -192,6 +193,13 @@ def test_pixels_of_an_image(name):
     if difference is not None:
         second = opencv(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         assert np.abs(second.astype(int) - expected).max() <= difference
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_an_image_that_is_converted_in_strips_has_the_same_pixels(name, monkeypatch):
+    monkeypatch.setattr(images, "STRIP", 5)
+    content, expected, _ = IMAGES[name]
+    np.testing.assert_array_equal(read(read_image, content), expected)
 
 
 @pytest.mark.parametrize("name", LOSSY)
