@@ -20,7 +20,7 @@ from agg_pipeline.models.checkpoints import default_checkpoint
 from agg_pipeline.models.model_files import describe_model
 from schemas.config import LoopConfig, PredictorConfig
 from schemas.crop import MaskCrop, area
-from schemas.records import Click, ImageRecord, Loop, ObjectMask, Target
+from schemas.records import Click, ImageRecord, Loop, ObjectMask, Pixels, Target
 from stages.draws import uniforms
 from stages.evaluate import counted_iou, next_click
 from stages.mask_engine import DrawClick, random_click, simulate
@@ -67,7 +67,7 @@ def clicks_that_know(parts: Sequence[Mask], targets: Sequence[Target]) -> DrawCl
     """
     part_of = {id(target): part for target, part in zip(targets, parts, strict=True)}
 
-    def draw(target: Target, step: int, mask: MaskCrop, clicks: tuple[Click, ...]) -> Click | None:  # noqa: ARG001
+    def draw(target: Target, pixels: Pixels, step: int, mask: MaskCrop, clicks: tuple[Click, ...]) -> Click | None:  # noqa: ARG001
         part = part_of[id(target)]
         region = mask.full() & ~part if clicks else part
         if not region.any():
@@ -93,12 +93,12 @@ def best_iou(part: Mask, masks: Sequence[Mask]) -> float:
     return max((counted_iou(mask, part, None) for mask in masks), default=0.0)
 
 
-def random_masks(target: Target, loops: Loops) -> list[list[Mask]]:
+def random_masks(record: ImageRecord, owner: ObjectMask, loops: Loops) -> list[list[Mask]]:
     """The proposals of an object with random clicks, per loop."""
-    masks = []
+    target, masks = Target(record.summary, owner), []
     for turn in range(loops.count):
         draw = random_click(loops.seed + turn, loops.dataset, loops.config)
-        (loop,) = simulate([target], [loops.iterations], loops.model, loops.config, draw)
+        (loop,) = simulate([target], [record.pixels], [loops.iterations], loops.model, loops.config, draw)
         masks.append(masks_of(loop))
     return masks
 
@@ -108,9 +108,11 @@ def guided_masks(record: ImageRecord, owner: ObjectMask, parts: Sequence[Mask], 
     masks = []
     for start in range(0, len(parts), BATCH):
         batch = parts[start : start + BATCH]
-        targets = [Target(record, owner) for _ in batch]
+        targets = [Target(record.summary, owner) for _ in batch]
         draw = clicks_that_know(batch, targets)
-        found = simulate(targets, [loops.iterations] * len(batch), loops.model, loops.config, draw)
+        found = simulate(
+            targets, [record.pixels] * len(batch), [loops.iterations] * len(batch), loops.model, loops.config, draw
+        )
         masks += [masks_of(loop) for loop in found]
     return masks
 
@@ -122,7 +124,7 @@ def measured(record: ImageRecord, owner: ObjectMask, loops: Loops) -> list[tuple
         (share of the object, best IoU with clicks that know the part, best IoU with 1, 2, ... loops of random clicks).
     """
     parts = [part.mask.full() for part in owner.parts]
-    random = random_masks(Target(record, owner), loops)
+    random = random_masks(record, owner, loops)
     rows = []
     for part, guided in zip(parts, guided_masks(record, owner, parts, loops), strict=True):
         by_loop = np.maximum.accumulate([best_iou(part, masks) for masks in random])

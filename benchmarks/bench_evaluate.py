@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -13,10 +14,9 @@ import click
 import torch
 
 import stages.evaluate as stage
-from agg_pipeline.datasets.evaluated_masks import EvaluatedMask
 from agg_pipeline.datasets.registry import known_dataset, open_dataset
 from agg_pipeline.evaluation.interactions import INTERACTIONS, EvaluationShard, load, starts_of
-from agg_pipeline.execution.chain import ShardTask, run_stages
+from agg_pipeline.execution.chain import ShardTask, pixels_of, run_stages
 from agg_pipeline.inference.predictor import Predictor
 from agg_pipeline.models.adapter import Adapter
 from agg_pipeline.models.checkpoints import default_checkpoint, load_adapter, load_click_model
@@ -50,15 +50,17 @@ class Stopwatch:
         return wrapped
 
 
-def plain_loop(targets: tuple[EvaluatedMask, ...], model: Predictor, config: EvaluationConfig) -> list[float | None]:
+def plain_loop(loaded: EvaluationShard, model: Predictor, config: EvaluationConfig) -> list[float | None]:
     """Run one object and one granularity at a time, each interaction to its end; returns the chosen granularities."""
     chosen = []
-    for target in targets:
+    pixels = pixels_of(loaded)
+    for target in loaded.targets:
+        subject = target.subject(*pixels.of([target.image]))
         traces = []
         for start in starts_of(target, "", config):
-            ((trace,),) = stage.evaluate([target.subject], [[start]], model, config.clicks)
+            ((trace,),) = stage.evaluate([subject], [[start]], model, config.clicks)
             traces.append(trace)
-        best = stage.best(traces, target.subject.target, config.clicks.max_clicks)
+        best = stage.best(traces, target.wanted_iou, config.clicks.max_clicks)
         chosen.append(traces[best].start.granularity)
     return chosen
 
@@ -114,7 +116,9 @@ def main(
         },
     )
     listed = open_dataset(dataset, data, known_dataset(dataset).evaluation_split)
-    task = ShardTask(0, dataset, listed.entries[:objects], listed.read, config, limit=objects)
+    task = ShardTask(
+        0, dataset, listed.entries[:objects], listed.read, config, limit=objects, read_pixels=listed.pixels
+    )
     loaded = load(task)
     model = open_model(str(checkpoint), adapter, 224, config)
     count, ratios = len(loaded.targets), []
@@ -125,9 +129,9 @@ def main(
         done = run_stages([INTERACTIONS], loaded, model)
         ours, ours_forwards = time.perf_counter() - started, model.forwards - forwards
         started = time.perf_counter()
-        plain_choice = plain_loop(loaded.targets, model, config)
+        plain_choice = plain_loop(loaded, model, config)
         plain, plain_forwards = time.perf_counter() - started, model.forwards - forwards - ours_forwards
-        chosen = [each.traces[each.chosen].start.granularity for each in done.outcomes]
+        chosen = [each.attempts[each.chosen].start.granularity for each in done.outcomes]
         same = sum(a == b for a, b in zip(chosen, plain_choice, strict=True))
         ratios.append(plain / ours)
         print(
@@ -142,7 +146,7 @@ def _shares(loaded: EvaluationShard, model: Predictor) -> None:
     """Print where the time goes, for a few masks with a network at 448 and one thread."""
     torch.set_num_threads(1)
     watch = Stopwatch()
-    few = EvaluationShard(loaded.task, loaded.targets[:FEW], ())
+    few = replace(loaded, targets=loaded.targets[:FEW])
     with (
         patch.object(stage, "next_click", watch.timed("next click (distance transforms)", stage.next_click)),
         patch.object(stage, "counted_iou", watch.timed("IoU", stage.counted_iou)),

@@ -1,7 +1,7 @@
 """Peak memory of a run with one worker and the stub network: ``python -m benchmarks.bench_memory``.
 
-200 and 2,000 demo images; one photograph with 500 masks, and one of 12,000 x 9,000 pixels, whose proposals are made and
-whose masks are evaluated.
+200 and 2,000 demo images; two shards of 32 photographs of 24 megapixels; one photograph with 500 masks, and one of
+12,000 x 9,000 pixels. The proposals of all are made, and the masks of the photographs are evaluated.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from shutil import copy
 
 import click
 import numpy as np
@@ -47,6 +48,10 @@ EVALUATED = 50
 """Most masks that are evaluated."""
 GIANT = 9000, 12000
 """Rows and columns of the giant photograph."""
+LARGE = 4000, 6000
+"""Rows and columns of the large photographs."""
+LARGE_IMAGES = 64
+"""Number of the large photographs: two shards, which one worker has in progress together."""
 MODEL = {"architecture": "stub", "input_size": 224, "sha256": ""}
 """The stub network, as the plan of a database describes a model."""
 
@@ -96,6 +101,23 @@ def write_giant(root: Path) -> None:
     Image.fromarray(labels).save(root / "masks" / "giant.png")
 
 
+def write_large(root: Path) -> None:
+    """Write the large photographs, all alike, with a mask image of two objects each."""
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    height, width = LARGE
+    small = np.random.default_rng(0).integers(0, 256, (80, 120, 3), dtype=np.uint8)
+    first, mask = root / "images" / "image-00.jpg", root / "masks" / "image-00.png"
+    Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(first)
+    labels = np.zeros(LARGE, np.uint8)
+    labels[1000:1800, 1000:1900] = 1
+    labels[3000:3600, 4000:5000] = 2
+    Image.fromarray(labels).save(mask)
+    for number in range(1, LARGE_IMAGES):
+        copy(first, first.with_name(f"image-{number:02}.jpg"))
+        copy(mask, mask.with_name(f"image-{number:02}.png"))
+
+
 def measure_proposals(dataset: Dataset, images: int, drawn: int) -> None:
     """Make the proposals of the first images, draw a gallery of some, and print the peak memory as JSON."""
     config = ProposalsConfig()
@@ -112,10 +134,11 @@ def measure_proposals(dataset: Dataset, images: int, drawn: int) -> None:
     print(json.dumps({"rows": rows, "worker": peak, "main": peak_mib()}))
 
 
-def measure_evaluation(dataset: Dataset) -> None:
-    """Evaluate masks of one image, ten interactions of two clicks with each, and print the peak memory as JSON."""
-    config = override(EvaluationConfig(), {"mode": "optimal", "clicks": {"max_clicks": 2}})
-    tasks = [replace(task, limit=EVALUATED) for task in tasks_of(dataset, config, 1, 1)]
+def measure_evaluation(dataset: Dataset, images: int, mode: str) -> None:
+    """Evaluate masks of the first images, interactions of two clicks each, and print the peak memory as JSON."""
+    config = override(EvaluationConfig(), {"mode": mode, "clicks": {"max_clicks": 2}})
+    tasks = tasks_of(dataset, config, config.batch.images_per_shard, images)
+    tasks = [replace(task, limit=EVALUATED) for task in tasks]
     with tempfile.TemporaryDirectory() as out, cluster(None, 1, 1, open_stub) as workers:
         finished = run_shards(workers, Chain(stages(config), evaluation_tables.write), tasks, Store(out), "")
         rows = sum(shard.sidecar["masks"] for shard in finished)
@@ -127,23 +150,33 @@ def measure_evaluation(dataset: Dataset) -> None:
 @click.option("--demo-images", type=int, help="Measure this number of demo images in this process.")
 @click.option("--crowded", type=click.Path(path_type=Path), help="Measure the crowded photograph below this folder.")
 @click.option("--giant", type=click.Path(path_type=Path), help="Measure the giant photograph below this folder.")
+@click.option("--large", type=click.Path(path_type=Path), help="Measure the large photographs below this folder.")
 @click.option("--evaluate", is_flag=True, help="Evaluate the masks instead of making proposals.")
-def main(demo_images: int | None, crowded: Path | None, giant: Path | None, evaluate: bool) -> None:
+def main(demo_images: int | None, crowded: Path | None, giant: Path | None, large: Path | None, evaluate: bool) -> None:
     """Print peak memory. Without options: of all cases, each in a process of its own."""
     if demo_images is not None:
         measure_proposals(open_dataset("demo", "", "large"), demo_images, 0)
         return
-    if crowded is not None or giant is not None:
-        opened = open_dataset("coco", str(crowded), "crowd") if crowded else open_dataset("folder", str(giant), "all")
+    if crowded is not None or giant is not None or large is not None:
+        opened = (
+            open_dataset("coco", str(crowded), "crowd")
+            if crowded
+            else open_dataset("folder", str(giant or large), "all")
+        )
+        images = LARGE_IMAGES if large else 1
         if evaluate:
-            measure_evaluation(opened)
+            measure_evaluation(opened, images, "none" if large else "optimal")
         else:
-            measure_proposals(opened, 1, 1)
+            measure_proposals(opened, images, 1)
         return
     few, many = (_case("--demo-images", str(images)) for images in (200, 2000))
     _tell("200 demo images", few)
     _tell("2,000 demo images", many)
     print(f"  ratio {many['worker'] / few['worker']:.3f} and {many['main'] / few['main']:.3f}")
+    with tempfile.TemporaryDirectory() as folder:
+        write_large(Path(folder))
+        _tell("{} images of {}x{} with 2 masks".format(LARGE_IMAGES, *LARGE), _case("--large", folder))
+        _tell("  their evaluation", _case("--large", folder, "--evaluate"))
     with tempfile.TemporaryDirectory() as folder:
         write_crowded(Path(folder))
         _tell(f"one image of {HEIGHT}x{WIDTH} with {MASKS} masks", _case("--crowded", folder))

@@ -28,7 +28,7 @@ from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.config import PRESETS, ProposalsConfig
 from schemas.crop import crop_mask
-from schemas.records import ImageEntry, ImageRecord, ImageSummary, ObjectMask
+from schemas.records import ImageEntry, ImageRecord, ObjectMask
 from schemas.resolve import override
 
 LINKS = 10_000
@@ -55,7 +55,7 @@ def write_database(store: Store, dataset: Dataset, config: ProposalsConfig) -> N
     plan = make_plan(DATABASE_LAYOUT, dataset, described, environment(config.predictor), config)
     store.write_json(PLAN, plan)
     record = _read(dataset.entries[0])
-    summary = ImageSummary(record.image_id, record.path, record.height, record.width, record.sha256, record.licence)
+    summary = record.summary
     # No proposals: the files of all shards are the same, and a run would notice that their images are not the planned.
     made = tables([summary], [], [], [])
     sidecar = write_proposals(store, 0, len(plan["shards"][0]), plan["config_hash"], made)

@@ -207,7 +207,11 @@ class BatchConfig:
         8, 1, option=True, unit="objects", help="Largest number of objects in one batch of the model."
     )
     batch_pixels: int = number(
-        8_000_000, 1, unit="pixels", help="Largest sum of image pixels over the objects of a batch; bounds its memory."
+        8_000_000,
+        1,
+        unit="pixels",
+        help="Largest sum of image pixels over the objects of a batch; bounds its memory. A shard keeps the pixels of "
+        "images up to twice this sum, and reads other images again for each model stage.",
     )
 
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from schemas.crop import Box, MaskCrop, PixelMap, ProbabilityMap
 
+Pixels = NDArray[np.uint8]
+"""The RGB pixels of an image, (H, W, 3) uint8."""
 Kind = Literal["object", "part", "complement", "annotated"]
 """Kind of a mask in a proposal database; ``annotated`` is a part that people annotated."""
 
@@ -92,7 +94,7 @@ class ImageRecord:
         path: path below the data root.
         sha256: hex hash of the image file; of the RGB bytes for generated images.
         licence: licence of the image as published.
-        pixels: (H, W, 3) uint8 RGB.
+        pixels: its RGB pixels.
         objects: the annotated objects.
         ignore: pixels ignored in the metric; None if there are none.
         rejects: annotations that cannot be used, although others of the image can.
@@ -102,7 +104,7 @@ class ImageRecord:
     path: str
     sha256: str
     licence: str
-    pixels: NDArray[np.uint8]
+    pixels: Pixels
     objects: tuple[ObjectMask, ...]
     ignore: MaskCrop | None = None
     rejects: tuple[Reject, ...] = ()
@@ -116,6 +118,32 @@ class ImageRecord:
     def width(self) -> int:
         """Columns of the image."""
         return int(self.pixels.shape[1])
+
+    @property
+    def summary(self) -> ImageSummary:
+        """The image without pixels and masks, made anew by every call."""
+        return ImageSummary(self.image_id, self.path, self.height, self.width, self.sha256, self.licence)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ImageSummary:
+    """What is known of an image while its pixels are not in memory; the database keeps it.
+
+    Attributes:
+        image_id: id of the image.
+        path: path below the data root.
+        height: rows, pixels.
+        width: columns, pixels.
+        sha256: hex hash of the image file; of the RGB bytes for generated images.
+        licence: licence of the image as published.
+    """
+
+    image_id: str
+    path: str
+    height: int
+    width: int
+    sha256: str
+    licence: str
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -156,9 +184,9 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Target:
-    """An object that AGG cuts into proposals, with its image."""
+    """An object that AGG cuts into proposals, with its image, whose pixels are passed on apart from it."""
 
-    image: ImageRecord
+    image: ImageSummary
     object: ObjectMask
 
     @property
@@ -292,24 +320,3 @@ class Estimate:
     semantic: float
     granularity: float
     bin: int
-
-
-@dataclass(frozen=True, eq=False)
-class ImageSummary:
-    """What the database keeps of an image after its pixels are released.
-
-    Attributes:
-        image_id: id of the image.
-        path: path below the data root.
-        height: rows, pixels.
-        width: columns, pixels.
-        sha256: hex hash of the image file; of the RGB bytes for generated images.
-        licence: licence of the image as published.
-    """
-
-    image_id: str
-    path: str
-    height: int
-    width: int
-    sha256: str
-    licence: str

@@ -11,7 +11,7 @@ import numpy as np
 from schemas.config import GranularityConfig
 from schemas.crop import MaskCrop, ProbabilityMap, area, enclosing
 from schemas.numbers import granularity_bin, round_to_tenth
-from schemas.records import Click, Estimate, Interaction, Proposal, Query
+from schemas.records import Click, Estimate, Interaction, Pixels, Proposal, Query
 from stages.click_model import ClickModel
 from stages.draws import drawn_pixels, uniforms
 from stages.morphology import centre, eroded
@@ -56,12 +56,17 @@ def _draw_key(query: Query) -> tuple[str, int]:
 
 
 def estimate(
-    queries: Sequence[Query], model: ClickModel, config: GranularityConfig, choose: ChooseClick
+    queries: Sequence[Query],
+    pixels: Sequence[Pixels],
+    model: ClickModel,
+    config: GranularityConfig,
+    choose: ChooseClick,
 ) -> list[Estimate]:
     """Estimate the granularities of a batch of masks with one forward (M of Eq. 3).
 
     Args:
         queries: masks to estimate; none is empty.
+        pixels: pixels of each mask's image.
         model: click model.
         config: configuration of the estimator.
         choose: chooses the click in a mask.
@@ -70,7 +75,7 @@ def estimate(
         The estimates in the order of ``queries``.
     """
     clicks = [Click(*choose(query), positive=True) for query in queries]
-    interactions = [_interaction(query, click, config) for query, click in zip(queries, clicks, strict=True)]
+    interactions = [_interaction(*each, config) for each in zip(queries, pixels, clicks, strict=True)]
     predictions = model.predict(interactions)
     return [
         _measured(query, click, prediction.probability, config)
@@ -78,12 +83,12 @@ def estimate(
     ]
 
 
-def _interaction(query: Query, click: Click, config: GranularityConfig) -> Interaction:
+def _interaction(query: Query, pixels: Pixels, click: Click, config: GranularityConfig) -> Interaction:
     object_mask = query.target.object.mask
     prompt = object_mask if config.object_prompt else None
     # Only the peaks inside the proposal and the object are needed.
     wanted = enclosing(object_mask.box, query.part.mask.box)
-    return Interaction(query.target.image.pixels, (click,), prompt=prompt, focus=prompt, wanted=wanted)
+    return Interaction(pixels, (click,), prompt=prompt, focus=prompt, wanted=wanted)
 
 
 def _measured(query: Query, click: Click, probability: ProbabilityMap, config: GranularityConfig) -> Estimate:

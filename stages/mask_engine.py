@@ -7,12 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-import numpy as np
-from numpy.typing import NDArray
-
 from schemas.config import LoopConfig
 from schemas.crop import MaskCrop, area, threshold
-from schemas.records import Candidate, Click, Interaction, Loop, Prediction, Target
+from schemas.records import Candidate, Click, Interaction, Loop, Pixels, Prediction, Target
 from stages.click_model import ClickModel
 from stages.colour import differences
 from stages.draws import drawn_pixels, index, uniforms
@@ -20,8 +17,8 @@ from stages.draws import drawn_pixels, index, uniforms
 THRESHOLD = 0.5
 """A pixel above this probability is in the mask Y_t."""
 
-DrawClick = Callable[[Target, int, MaskCrop, tuple[Click, ...]], Click | None]
-"""(target, step, current mask, earlier clicks) -> the next click, None if none can be drawn.
+DrawClick = Callable[[Target, Pixels, int, MaskCrop, tuple[Click, ...]], Click | None]
+"""(target, its image's pixels, step, current mask, earlier clicks) -> the next click, None if none can be drawn.
 
 The first click is positive and the current mask is the object; later clicks are negative and it is Y_{t-1} > 0.5.
 """
@@ -64,7 +61,7 @@ def random_click(seed: int, dataset: str, config: LoopConfig) -> DrawClick:
         config: distance, number of draws, and contrast.
     """
 
-    def draw(target: Target, step: int, mask: MaskCrop, clicks: tuple[Click, ...]) -> Click | None:
+    def draw(target: Target, pixels: Pixels, step: int, mask: MaskCrop, clicks: tuple[Click, ...]) -> Click | None:
         numbers = uniforms(
             seed, dataset, target.image.image_id, target.object.instance_id, "click", step, config.max_draws
         )
@@ -73,25 +70,25 @@ def random_click(seed: int, dataset: str, config: LoopConfig) -> DrawClick:
         places = _distant(drawn_pixels(mask, numbers), clicks, min_distance, config.contrast if clicks else 1)
         if not places:
             return None
-        row, col = places[0] if len(places) == 1 else _most_different(target.image.pixels, clicks[0], places)
+        row, col = places[0] if len(places) == 1 else _most_different(pixels, clicks[0], places)
         return Click(row, col, positive=not clicks)
 
     return draw
 
 
 def _distant(
-    pixels: Iterable[tuple[int, int]], clicks: Sequence[Click], min_distance: float, count: int
+    places: Iterable[tuple[int, int]], clicks: Sequence[Click], min_distance: float, count: int
 ) -> list[tuple[int, int]]:
-    """The first ``count`` pixels that are not too close to a click."""
+    """The first ``count`` places that are not too close to a click."""
     distant = (
         (row, col)
-        for row, col in pixels
+        for row, col in places
         if all(math.hypot(row - click.row, col - click.col) >= min_distance for click in clicks)
     )
     return list(islice(distant, count))
 
 
-def _most_different(pixels: NDArray[np.uint8], click: Click, places: list[tuple[int, int]]) -> tuple[int, int]:
+def _most_different(pixels: Pixels, click: Click, places: list[tuple[int, int]]) -> tuple[int, int]:
     """The place whose colour differs most from the colour at a click."""
     return places[int(differences(pixels, (click.row, click.col), places).argmax())]
 
@@ -121,6 +118,7 @@ class _RunningLoop:
 
 def simulate(
     targets: Sequence[Target],
+    pixels: Sequence[Pixels],
     lengths: Sequence[int],
     model: ClickModel,
     config: LoopConfig,
@@ -135,6 +133,7 @@ def simulate(
 
     Args:
         targets: the objects; their masks are not empty.
+        pixels: pixels of each object's image.
         lengths: N of each loop; Y_0..Y_N are predicted.
         model: click model.
         config: configuration of the loop.
@@ -146,8 +145,8 @@ def simulate(
     """
     first_steps = [first_step(round_, config) for round_ in rounds or [0] * len(targets)]
     loops = [
-        _start(target, first, length, config, draw_click)
-        for target, first, length in zip(targets, first_steps, lengths, strict=True)
+        _start(target, image, first, length, config, draw_click)
+        for target, image, first, length in zip(targets, pixels, first_steps, lengths, strict=True)
     ]
     for step in range(max(lengths, default=0) + 1):
         running = [loop for loop in loops if loop.ended is None and step <= loop.length]
@@ -163,15 +162,17 @@ def simulate(
     return [Loop(loop.target, tuple(_kept(loop.candidates, config)), loop.ended, loop.ended_step) for loop in loops]
 
 
-def _start(target: Target, first: int, length: int, config: LoopConfig, draw_click: DrawClick) -> _RunningLoop:
+def _start(
+    target: Target, pixels: Pixels, first: int, length: int, config: LoopConfig, draw_click: DrawClick
+) -> _RunningLoop:
     mask = target.object.mask
-    click = draw_click(target, first, mask, ())
+    click = draw_click(target, pixels, first, mask, ())
     if click is None:
         raise ValueError("the first click has no earlier one to be too close to")
     # Before the first prediction there is no map for the region of interest to follow: it is the whole image or, with
     # zoom, follows the object.
     focus = mask if config.zoom else None
-    interaction = Interaction(target.image.pixels, (click,), prompt=mask, focus=focus)
+    interaction = Interaction(pixels, (click,), prompt=mask, focus=focus)
     return _RunningLoop(target, first, length, interaction)
 
 
@@ -182,8 +183,8 @@ def _add_click(loop: _RunningLoop, step: int, config: LoopConfig, draw_click: Dr
     if area(current) == 0:
         loop.ended, loop.ended_step = "empty", loop.first_step + step - 1
         return
-    clicks = loop.interaction.clicks
-    click = draw_click(loop.target, loop.first_step + step, current, clicks)
+    image, clicks = loop.interaction.image, loop.interaction.clicks
+    click = draw_click(loop.target, image, loop.first_step + step, current, clicks)
     if click is None:
         loop.ended, loop.ended_step = "no_click", loop.first_step + step
         return

@@ -7,11 +7,13 @@ import numpy as np
 
 
 def arrays_of(value):
-    """All arrays that a value of dataclasses, tuples and lists holds, by identity."""
+    """All arrays that a value of dataclasses, tuples, lists and dictionaries holds, by identity."""
     if isinstance(value, np.ndarray):
         return {id(value): value}
     if dataclasses.is_dataclass(value):
         value = [getattr(value, field.name) for field in dataclasses.fields(value)]
+    if isinstance(value, dict):
+        value = list(value.values())
     if not isinstance(value, tuple | list):
         return {}
     return {key: array for each in value for key, array in arrays_of(each).items()}

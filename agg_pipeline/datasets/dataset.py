@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Literal
 
 from schemas.errors import ImageError
-from schemas.records import ImageEntry, ImageRecord
+from schemas.records import ImageEntry, ImageRecord, Pixels
 
 Level = Literal["object", "part"]
 """Kind of mask: a whole object, or an annotated part of one."""
@@ -65,6 +65,8 @@ class Dataset:
         strays: finds annotations that belong to no image; returns one line per annotation.
         notes: says what may surprise whoever drew an entry's masks, such as an orientation tag; one line per note. Can
             be pickled.
+        pixels: reads an image by its path, without its masks: the pixels, and the sha256 that its record has. Can be
+            pickled. None if images are only read with their masks.
         selection: what ``selection.select`` chose or left out, for the plan; empty if the whole split is used.
     """
 
@@ -76,6 +78,7 @@ class Dataset:
     classes: tuple[str, ...] = ()
     strays: Callable[[], Sequence[str]] = no_strays
     notes: Callable[[ImageEntry], Sequence[str]] = no_notes
+    pixels: Callable[[str], tuple[Pixels, str]] | None = None
     selection: Mapping[str, Any] = field(default_factory=dict)
 
     @property

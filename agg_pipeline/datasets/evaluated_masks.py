@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from agg_pipeline.datasets.dataset import Level
 from agg_pipeline.datasets.parts import part_class
 from schemas.config import EvaluationConfig
-from schemas.crop import area, intersection
-from schemas.records import ImageRecord
+from schemas.crop import MaskCrop, area, intersection
+from schemas.records import ImageRecord, ImageSummary, Pixels
 from stages.draws import uniforms
 from stages.evaluate import Subject
 
@@ -20,64 +20,77 @@ class EvaluatedMask:
 
     Attributes:
         target_id: ``image:object:level:part``; the part is 0 for the object itself. Unique in a data set.
-        image: the image with all its masks.
+        image: the image.
         instance_id: id of the object in its image.
         level: object or part.
         category: published class of the object; None if unknown.
         label: published name of the part; None for an object.
         class_name: class of the mask in words, such as "dog" or "dog left ear"; None if unknown.
-        subject: what the interaction needs: pixels, mask, target IoU, ignored pixels.
+        truth: the mask itself.
+        wanted_iou: IoU at which an interaction has reached it.
+        ignore: pixels ignored in the IoU and by the clicks; None for no pixel.
     """
 
     target_id: str
-    image: ImageRecord
+    image: ImageSummary
     instance_id: int
     level: Level
     category: str | None
     label: str | None
     class_name: str | None
-    subject: Subject
+    truth: MaskCrop
+    wanted_iou: float
+    ignore: MaskCrop | None
+
+    def subject(self, pixels: Pixels) -> Subject:
+        """What an interaction needs, with the pixels of the image."""
+        return Subject(pixels, self.truth, self.wanted_iou, self.ignore)
 
 
 def targets_of(record: ImageRecord, config: EvaluationConfig) -> Iterator[EvaluatedMask]:
     """The masks of an image that an evaluation asks for: each object, followed by its parts."""
+    image = record.summary
     for instance in record.objects:
         if config.level != "part":
             yield EvaluatedMask(
                 target_id=f"{record.image_id}:{instance.instance_id}:object:0",
-                image=record,
+                image=image,
                 instance_id=instance.instance_id,
                 level="object",
                 category=instance.category,
                 label=None,
                 class_name=instance.category,
-                subject=Subject(record.pixels, instance.mask, config.clicks.object_target, record.ignore),
+                truth=instance.mask,
+                wanted_iou=config.clicks.object_target,
+                ignore=record.ignore,
             )
         if config.level == "object":
             continue
         for part in instance.parts:
             yield EvaluatedMask(
                 target_id=f"{record.image_id}:{instance.instance_id}:part:{part.part_id}",
-                image=record,
+                image=image,
                 instance_id=instance.instance_id,
                 level="part",
                 category=instance.category,
                 label=part.label,
                 class_name=part_class(instance, part),
-                subject=Subject(record.pixels, part.mask, config.clicks.part_target, record.ignore),
+                truth=part.mask,
+                wanted_iou=config.clicks.part_target,
+                ignore=record.ignore,
             )
 
 
-def why_skipped(subject: Subject) -> str | None:
+def why_skipped(mask: EvaluatedMask) -> str | None:
     """Why a mask cannot be evaluated.
 
     Returns:
         A reject reason: ``empty_object`` or, if all its pixels are ignored, ``all_ignored``. None if it can.
     """
-    pixels = area(subject.truth)
+    pixels = area(mask.truth)
     if pixels == 0:
         return "empty_object"
-    ignored = 0 if subject.ignore is None else intersection(subject.truth, subject.ignore)
+    ignored = 0 if mask.ignore is None else intersection(mask.truth, mask.ignore)
     return "all_ignored" if ignored == pixels else None
 
 

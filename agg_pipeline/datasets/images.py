@@ -21,8 +21,14 @@ MAX_DENSE_ID = 65535
 """Largest instance id of a label map that is searched directly; larger ids are renumbered first."""
 OPACITY = ("LA", "La", "PA", "RGBA", "RGBa")
 """Pillow's colour modes whose last channel is the opacity."""
-SINGLE = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N")
-"""Pillow's colour modes of one channel of whole numbers."""
+SINGLE: dict[str, type[np.integer[Any]]] = {
+    **dict.fromkeys(("1", "L", "P"), np.uint8),
+    **dict.fromkeys(("I;16", "I;16L", "I;16B", "I;16N"), np.uint16),
+    "I": np.int32,
+}
+"""Pillow's colour modes of one channel of whole numbers, and the type that holds their numbers."""
+STRIP = 512
+"""Rows of an image that are converted at a time, because Pillow's conversion takes twice the memory of its result."""
 BITS_PER_SAMPLE, WHITE_IS = 258, 262
 """Tags of TIFF files: bits per channel, and 0 if white is the number 0."""
 
@@ -59,7 +65,11 @@ def file_sha256(store: Store, path: str) -> str:
 def _rgb(image: ImageFile, path: str) -> NDArray[np.uint8]:
     if _is_deep(image):
         return np.repeat(_eight_bits(image, path, "unreadable_image")[..., None], 3, axis=2)
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, STRIP):
+        strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
+        pixels[top : top + STRIP] = np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
+    return pixels
 
 
 def _is_deep(image: ImageFile) -> bool:
@@ -121,7 +131,7 @@ def read_grey(store: Store, path: str) -> NDArray[np.uint8]:
         return np.array(image.convert("L"))
 
 
-def read_labels(store: Store, path: str) -> NDArray[np.int64]:
+def read_labels(store: Store, path: str) -> NDArray[np.integer[Any]]:
     """Read the ids of a label image: grey levels or palette indices.
 
     Args:
@@ -129,7 +139,8 @@ def read_labels(store: Store, path: str) -> NDArray[np.int64]:
         path: path of the file below the root.
 
     Returns:
-        (H, W) int64 ids. A colour image of 8 bits per channel is accepted if all its colours are grey.
+        (H, W) ids, of the type that the file needs: uint8, uint16 or int32. A colour image of 8 bits per channel is
+        accepted if all its colours are grey.
 
     Raises:
         ImageError: ``unreadable_annotation``, the file is missing or broken, its compression changes values, or it has
@@ -152,18 +163,23 @@ def read_labels(store: Store, path: str) -> NDArray[np.int64]:
     colours = values[..., :-1] if image.mode in OPACITY else values
     if (colours != colours[..., :1]).any():
         raise ImageError("unreadable_annotation", _with_colours(path))
-    return colours[..., 0].astype(np.int64)
+    return colours[..., 0].copy()
 
 
-def _unscaled(image: ImageFile) -> NDArray[np.int64]:
+def _unscaled(image: ImageFile) -> NDArray[np.integer[Any]]:
     """The (H, W) numbers of an image of one channel; Pillow scales those of some formats to all 8 or 16 bits."""
     # Pillow forgets how a file is stored when it has decoded it.
     most = _largest_stored(image)
-    values = np.asarray(image).astype(np.int64)
+    held_as = SINGLE[image.mode]
     if most is None:
-        return values
+        return np.asarray(image).astype(held_as)
     scale = 65535 if image.mode.startswith("I") else 255
-    return (values * most * 2 + scale) // (2 * scale)
+    # Rounded, in place because the image may be large; 65535 * 65535 + 32767, the largest number, fits.
+    values = np.asarray(image).astype(np.uint32)
+    values *= most
+    values += scale // 2
+    values //= scale
+    return values.astype(held_as)
 
 
 def _largest_stored(image: ImageFile) -> int | None:
@@ -239,11 +255,10 @@ def instance_masks(labels: NDArray[np.integer[Any]]) -> list[tuple[int, MaskCrop
     if len(ids) > MAX_DENSE_ID:
         # Ids are sparse in some sets; find_objects makes a list as long as the largest id.
         found = np.unique(labels[labels > 0])
-        labels = np.where(labels > 0, np.searchsorted(found, labels) + 1, 0)
-        ids = found.tolist()
-    if len(ids) > limits.OBJECTS_PER_IMAGE:
-        what = f"{len(ids):,} instance ids; images have up to {limits.OBJECTS_PER_IMAGE:,} objects"
-        raise ImageError("unreadable_annotation", what)
+        if len(found) > limits.OBJECTS_PER_IMAGE:
+            what = f"{len(found):,} instance ids; images have up to {limits.OBJECTS_PER_IMAGE:,} objects"
+            raise ImageError("unreadable_annotation", what)
+        labels, ids = _renumbered(labels, found), found.tolist()
     boxes = find_objects(labels)
     masks = []
     for label, (instance_id, box) in enumerate(zip(ids, boxes, strict=True), start=1):
@@ -251,6 +266,14 @@ def instance_masks(labels: NDArray[np.integer[Any]]) -> list[tuple[int, MaskCrop
             rows, cols = box
             masks.append((instance_id, crop_mask(labels[box] == label, height, width, rows.start, cols.start)))
     return masks
+
+
+def _renumbered(labels: NDArray[np.integer[Any]], found: NDArray[np.integer[Any]]) -> NDArray[np.uint16]:
+    """The labels with the number of their id among the (at most 65,535) ids ``found``, from 1, in place of it."""
+    numbers = np.zeros(labels.shape, np.uint16)
+    for row, own in zip(numbers, labels, strict=True):
+        row[own > 0] = np.searchsorted(found, own[own > 0]) + 1
+    return numbers
 
 
 def ignore_mask(ignored: NDArray[np.bool_]) -> MaskCrop | None:

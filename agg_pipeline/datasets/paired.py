@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +81,7 @@ FOLDER = About(
 IGNORED = 128
 """Grey level of ignored pixels in GrabCut and Berkeley; higher levels are the object."""
 
-ReadTruth = Callable[[Store, str], tuple[NDArray[np.int64], NDArray[np.bool_] | None]]
+ReadTruth = Callable[[Store, str], tuple[NDArray[np.integer[Any]], NDArray[np.bool_] | None]]
 """(root, path of a mask image) -> (H, W) instance ids, and the (H, W) ignored pixels, None if there are none."""
 
 
@@ -152,20 +153,20 @@ def _read(pairs: Pairs, store: Store, entry: ImageEntry) -> ImageRecord:
     return ImageRecord(entry.image_id, entry.path, sha256, pairs.about.licence, pixels, objects, ignore)
 
 
-def _read_trimap(store: Store, path: str) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+def _read_trimap(store: Store, path: str) -> tuple[NDArray[np.integer[Any]], NDArray[np.bool_] | None]:
     grey = read_grey(store, path)
     if 0 < grey.max(initial=0) < IGNORED:
         what = f"{path} has no grey level above {grey.max()}; the object is above {IGNORED}"
         raise ImageError("unreadable_annotation", what)
-    return (grey > IGNORED).astype(np.int64), grey == IGNORED
+    return (grey > IGNORED).view(np.uint8), grey == IGNORED
 
 
-def _read_any_channel(store: Store, path: str) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+def _read_any_channel(store: Store, path: str) -> tuple[NDArray[np.integer[Any]], NDArray[np.bool_] | None]:
     """Every pixel with a non-zero channel is the object."""
-    return read_marked(store, path).astype(np.int64), None
+    return read_marked(store, path).view(np.uint8), None
 
 
-def _read_instances(store: Store, path: str) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+def _read_instances(store: Store, path: str) -> tuple[NDArray[np.integer[Any]], NDArray[np.bool_] | None]:
     return read_labels(store, path), None
 
 

@@ -126,7 +126,7 @@ def _read(store: Store, names: Mapping[int, str], entry: ImageEntry) -> ImageRec
     labels = read_labels(store, entry.annotation)
     check_size(labels.shape, pixels.shape[:2], entry.annotation)
     # Class index 0 is a part, too: number the classes from 1, so that 0 is free for the background.
-    numbered = np.where(labels == BACKGROUND, 0, labels + 1)
+    numbered = np.where(labels == BACKGROUND, 0, labels.astype(np.int64) + 1)
     parts = []
     for number, mask in instance_masks(numbered):
         index = number - 1

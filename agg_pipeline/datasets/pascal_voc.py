@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,14 +98,16 @@ def _read(store: Store, entry: ImageEntry) -> ImageRecord:
     return ImageRecord(entry.image_id, entry.path, sha256, ABOUT.licence, pixels, objects, ignore_mask(ignored))
 
 
-def _classes(store: Store, path: str, size: tuple[int, ...]) -> NDArray[np.int64]:
+def _classes(store: Store, path: str, size: tuple[int, ...]) -> NDArray[np.integer[Any]]:
     """The (H, W) class numbers that the set publishes beside the instances."""
     labels = read_labels(store, path)
     check_size(labels.shape, size, path)
     return labels
 
 
-def _category(mask: MaskCrop, classes: NDArray[np.int64]) -> str | None:
+def _category(mask: MaskCrop, classes: NDArray[np.integer[Any]]) -> str | None:
     """The most frequent class inside a non-empty mask; None if it is the background or unknown."""
-    number = int(np.bincount(classes[mask.box.slices][mask.values]).argmax())
+    # A file may claim numbers of any size: no array is as long as the largest of them.
+    numbers, counts = np.unique(classes[mask.box.slices][mask.values], return_counts=True)
+    number = int(numbers[counts.argmax()])
     return CATEGORIES[number - 1] if 1 <= number <= len(CATEGORIES) else None

@@ -6,9 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
-from numpy.typing import NDArray
-
 from agg_pipeline.datasets import coco, generated, paired, partimagenet, pascal_part, pascal_voc, sa1b, sbd
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.datasets.file_listing import ALL
@@ -16,7 +13,7 @@ from agg_pipeline.datasets.image_formats import header_notes
 from agg_pipeline.datasets.images import file_sha256, read_image
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
-from schemas.records import ImageEntry
+from schemas.records import ImageEntry, Pixels
 from schemas.words import possible
 
 
@@ -35,8 +32,8 @@ class KnownDataset:
         open: lists a split, given the root and the split's name.
         default_split: split that is used if none is given, except in evaluation.
         evaluation_split: split that evaluation uses if none is given.
-        pixels: reads an image without its annotations, given the root and the image's path; returns the (H, W, 3)
-            uint8 RGB pixels and the sha256 that the image's record has.
+        pixels: reads an image without its annotations, given the root and the image's path; returns the pixels and
+            the sha256 that the image's record has.
         sha256: the same sha256 alone, without decoding the image.
         notes: says what may surprise whoever drew an image's masks, given the root and the entry; a line per note.
     """
@@ -46,7 +43,7 @@ class KnownDataset:
     open: Callable[[Store, str], Dataset]
     default_split: str
     evaluation_split: str
-    pixels: Callable[[Store, str], tuple[NDArray[np.uint8], str]] = read_image
+    pixels: Callable[[Store, str], tuple[Pixels, str]] = read_image
     sha256: Callable[[Store, str], str] = file_sha256
     notes: Callable[[Store, ImageEntry], Sequence[str]] = image_notes
 
@@ -119,5 +116,5 @@ def open_dataset(name: str, root: str, split: str | None) -> Dataset:
     """
     known = known_dataset(name)
     store = root_of(name, root)
-    listed = known.open(store, split or known.default_split)
+    listed = replace(known.open(store, split or known.default_split), pixels=partial(known.pixels, store))
     return listed if known.built_in else replace(listed, notes=partial(known.notes, store))

@@ -55,7 +55,7 @@ def _noc_so_far(shard: EvaluationShard) -> Json:
     clicks: Counter[str] = Counter()
     targets: dict[str, float] = {}
     for outcome in shard.outcomes:
-        level, iou = outcome.target.level, outcome.target.subject.target
+        level, iou = outcome.target.level, outcome.target.wanted_iou
         ious = [step.iou for step in outcome.attempts[outcome.chosen].steps]
         masks[level] += 1
         clicks[level] += noc(ious, iou, shard.task.config.clicks.max_clicks)
@@ -126,9 +126,9 @@ def _target_row(outcome: Outcome) -> Row:
         "class": target.class_name,
         "height": target.image.height,
         "width": target.image.width,
-        "area": area(target.subject.truth),
-        "rle": encode(target.subject.truth),
-        "target": target.subject.target,
+        "area": area(target.truth),
+        "rle": encode(target.truth),
+        "target": target.wanted_iou,
         "sha256": target.image.sha256,
     }
 

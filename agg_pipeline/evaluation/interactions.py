@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from agg_pipeline.datasets.evaluated_masks import EvaluatedMask, targets_of, why_skipped
+from agg_pipeline.execution.batch_pixels import keep
 from agg_pipeline.execution.chain import CpuStage, ModelStage, ShardTask, read_entry
 from agg_pipeline.storage.rle import encode
 from schemas.config import BatchConfig, EvaluationConfig
 from schemas.numbers import BINS, GRANULARITIES
-from schemas.records import Reject
+from schemas.records import ImageSummary, Pixels, Reject
 from stages.batches import batches
 from stages.click_model import ClickModel
 from stages.draws import uniforms
@@ -56,6 +57,7 @@ class EvaluationShard:
         task: what the shard is made from.
         targets: masks to evaluate; gone when they are evaluated.
         rejects: images and masks that cannot be used.
+        pixels: pixels of the images that are kept in memory, by image id; gone when their masks are evaluated.
         whole: False if masks were left out because of the task's limit.
         outcomes: interactions with each mask.
     """
@@ -63,6 +65,7 @@ class EvaluationShard:
     task: ShardTask[EvaluationConfig]
     targets: tuple[EvaluatedMask, ...]
     rejects: tuple[Reject, ...]
+    pixels: Mapping[str, Pixels] = field(default_factory=dict)
     whole: bool = True
     outcomes: tuple[Outcome, ...] = ()
 
@@ -71,6 +74,7 @@ def load(task: ShardTask[EvaluationConfig]) -> EvaluationShard:
     """Read the masks of a shard. Images and masks that cannot be used become rejects."""
     targets: list[EvaluatedMask] = []
     rejects: list[Reject] = []
+    pixels: dict[str, Pixels] = {}
     for entry in task.entries:
         if task.limit is not None and len(targets) >= task.limit:
             break
@@ -83,30 +87,37 @@ def load(task: ShardTask[EvaluationConfig]) -> EvaluationShard:
             # GrabCut's masks mark what is ignored instead of what is the object.
             reason = "no_object" if record.ignore is None else "all_ignored"
             rejects.append(Reject(entry.image_id, None, None, "load", reason))
+        before = len(targets)
         for target in targets_of(record, task.config):
-            skipped = why_skipped(target.subject)
+            skipped = why_skipped(target)
             if skipped is None:
                 if task.chosen is None or target.target_id in task.chosen:
                     targets.append(target)
                 continue
             detail = f"mask {target.target_id}"
             rejects.append(Reject(record.image_id, target.instance_id, None, "load", skipped, detail))
-    kept = targets[: task.limit]
-    return EvaluationShard(task, tuple(kept), tuple(rejects), whole=task.limit is None or len(kept) < task.limit)
+        if len(targets) > before:
+            keep(pixels, record, task.config.batch)
+        del record  # its pixels are gone before the next image is read
+    kept = tuple(targets[: task.limit])
+    return EvaluationShard(task, kept, tuple(rejects), pixels, whole=task.limit is None or len(kept) < task.limit)
 
 
 def cut_interactions(shard: EvaluationShard) -> list[Sequence[EvaluatedMask]]:
     """Batches of masks."""
     config = shard.task.config
-    return list(batches(shard.targets, lambda target: _pixels(target, config), _masks_at_a_time(config)))
+    return list(batches(shard.targets, lambda target: _size(target, config), _masks_at_a_time(config)))
 
 
-def run_interactions(shard: EvaluationShard, batch: Sequence[EvaluatedMask], model: ClickModel) -> list[Outcome]:
+def run_interactions(
+    shard: EvaluationShard, batch: Sequence[EvaluatedMask], pixels: Sequence[Pixels], model: ClickModel
+) -> list[Outcome]:
     """Simulate the interactions of a batch of masks.
 
     Args:
         shard: state of the shard.
         batch: one of the batches of ``cut_interactions``.
+        pixels: pixels of each mask's image.
         model: the model to evaluate.
 
     Returns:
@@ -114,13 +125,14 @@ def run_interactions(shard: EvaluationShard, batch: Sequence[EvaluatedMask], mod
     """
     config = shard.task.config
     starts = [starts_of(target, shard.task.dataset, config) for target in batch]
-    found = evaluate([target.subject for target in batch], starts, model, config.clicks)
+    subjects = [target.subject(own) for target, own in zip(batch, pixels, strict=True)]
+    found = evaluate(subjects, starts, model, config.clicks)
     return [_outcome(target, traces, config) for target, traces in zip(batch, found, strict=True)]
 
 
 def fill_interactions(shard: EvaluationShard, outcomes: Sequence[Outcome]) -> EvaluationShard:
     """Add the outcomes of all batches."""
-    return replace(shard, targets=(), outcomes=tuple(outcomes))
+    return replace(shard, targets=(), pixels={}, outcomes=tuple(outcomes))
 
 
 def starts_of(target: EvaluatedMask, dataset: str, config: EvaluationConfig) -> list[Start]:
@@ -143,9 +155,8 @@ def starts_of(target: EvaluatedMask, dataset: str, config: EvaluationConfig) -> 
         granularity = known.get(f"{target.level}:{target.class_name or ''}", known.get(target.level))
         return [Start(granularity)]
     if config.mode == "best_of":
-        subject = target.subject
         draws = uniforms(config.seed, dataset, target.target_id, target.instance_id, "best_of", 0, config.attempts)
-        return [Start(click=click) for click in first_clicks(subject.truth, subject.ignore, draws)]
+        return [Start(click=click) for click in first_clicks(target.truth, target.ignore, draws)]
     return [Start(granularity) for granularity in GRANULARITIES]
 
 
@@ -153,7 +164,11 @@ def _interactions_per_mask(config: EvaluationConfig) -> int:
     return {"optimal": BINS, "curves": BINS, "best_of": config.attempts}.get(config.mode, 1)
 
 
-def _pixels(target: EvaluatedMask, config: EvaluationConfig) -> int:
+def _image_of(target: EvaluatedMask) -> ImageSummary:
+    return target.image
+
+
+def _size(target: EvaluatedMask, config: EvaluationConfig) -> int:
     return target.image.height * target.image.width * _interactions_per_mask(config)
 
 
@@ -164,7 +179,7 @@ def _masks_at_a_time(config: EvaluationConfig) -> BatchConfig:
 
 def _outcome(target: EvaluatedMask, traces: Sequence[Trace], config: EvaluationConfig) -> Outcome:
     attempts = tuple(_attempt(trace) for trace in traces)
-    return Outcome(target, attempts, best(traces, target.subject.target, config.clicks.max_clicks))
+    return Outcome(target, attempts, best(traces, target.wanted_iou, config.clicks.max_clicks))
 
 
 def _attempt(trace: Trace) -> Attempt:
@@ -173,7 +188,7 @@ def _attempt(trace: Trace) -> Attempt:
 
 
 LOAD = CpuStage("load", load)
-INTERACTIONS = ModelStage("interactions", cut_interactions, run_interactions, fill_interactions)
+INTERACTIONS = ModelStage("interactions", cut_interactions, _image_of, run_interactions, fill_interactions)
 
 
 def stages(config: EvaluationConfig) -> tuple[CpuStage, ModelStage]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from agg_pipeline.evaluation.interactions import load, starts_of
-from agg_pipeline.execution.chain import ShardTask, TimedModel
+from agg_pipeline.execution.chain import ShardTask, TimedModel, pixels_of
 from schemas.config import EvaluationConfig
 from schemas.records import Interaction, Prediction
 from stages.click_model import ClickModel
@@ -40,10 +40,12 @@ def measure_latency(sample: ShardTask[EvaluationConfig], model: TimedModel) -> L
     """Latency of single clicks: interactions with the first masks of a sample; None if the sample has no masks."""
     clock = _Clock(model)
     clicks = replace(sample.config.clicks, max_clicks=CLICKS_PER_MASK, early_stop=False)
+    shard = load(sample)
+    pixels = pixels_of(shard)
     # One more mask than is needed: the very first click is slow and does not count.
-    for target in load(sample).targets[: 1 + CLICKS // CLICKS_PER_MASK]:
+    for target in shard.targets[: 1 + CLICKS // CLICKS_PER_MASK]:
         start = starts_of(target, sample.dataset, sample.config)[0]
-        evaluate([target.subject], [[start]], clock, clicks)
+        evaluate([target.subject(*pixels.of([target.image]))], [[start]], clock, clicks)
     seconds = clock.seconds[1 : CLICKS + 1]
     if not seconds:
         return None

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from agg_pipeline.datasets.dataset import Dataset
-from agg_pipeline.datasets.evaluated_masks import EvaluatedMask, targets_of
+from agg_pipeline.datasets.evaluated_masks import targets_of
 from agg_pipeline.evaluation.mask_results import MaskResult, iou_after
 from agg_pipeline.evaluation.results_folder import Tables
 from agg_pipeline.evaluation.summary import MetricSettings
@@ -19,7 +19,7 @@ from schemas.canonical import Row
 from schemas.config import EvaluationConfig
 from schemas.crop import Box, MaskCrop, area, enclosing
 from schemas.errors import ImageError
-from schemas.records import ImageEntry
+from schemas.records import ImageEntry, Pixels
 from stages.evaluate import noc
 
 PICTURE = (280, 268)
@@ -139,12 +139,11 @@ def mask_picture(
         return f"{mask.target_id}: {error.detail}"
     for target in targets_of(record, EvaluationConfig()):
         if target.target_id == mask.target_id:
-            return _drawn(mask, target, tables, settings)
+            return _drawn(mask, record.pixels, target.truth, tables, settings)
     return f"{mask.target_id}: the data set does not have it any more"
 
 
-def _drawn(mask: MaskResult, target: EvaluatedMask, tables: Tables, settings: MetricSettings) -> MaskPicture:
-    pixels, truth = target.image.pixels, target.subject.truth
+def _drawn(mask: MaskResult, pixels: Pixels, truth: MaskCrop, tables: Tables, settings: MetricSettings) -> MaskPicture:
     height, width = pixels.shape[:2]
     predictions = _predictions(tables["masks"], mask, height, width)
     last = predictions[mask.interactions.index(mask.chosen)][-1]

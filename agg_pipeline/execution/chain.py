@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
+from agg_pipeline.execution.batch_pixels import BatchPixels
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
-from schemas.errors import ImageError
-from schemas.records import ImageEntry, ImageRecord, Interaction, Prediction, Reject
+from schemas.errors import ImageError, UserError
+from schemas.records import ImageEntry, ImageRecord, ImageSummary, Interaction, Pixels, Prediction, Reject
 from stages.click_model import ClickModel
 
 C = TypeVar("C")
@@ -28,6 +30,8 @@ class ShardTask(Generic[C]):
         excluded: ids of images that killed their worker; they become rejects unread.
         chosen: ids of the masks to use; None for all.
         limit: use only the first so many masks; None for all.
+        read_pixels: reads an image by its path, without its masks: the pixels, and the sha256 that its record has; None
+            to read it with its masks.
     """
 
     index: int
@@ -38,6 +42,19 @@ class ShardTask(Generic[C]):
     excluded: frozenset[str] = frozenset()
     chosen: frozenset[str] | None = None
     limit: int | None = None
+    read_pixels: Callable[[str], tuple[Pixels, str]] | None = None
+
+
+class ShardState(Protocol):
+    """What every state of a shard has once its images have been read."""
+
+    @property
+    def task(self) -> ShardTask[Any]:
+        """What the shard is made from."""
+
+    @property
+    def pixels(self) -> Mapping[str, Pixels]:
+        """Pixels of the images that the shard keeps, by image id; those of others are read again."""
 
 
 def read_entry(task: ShardTask[Any], entry: ImageEntry) -> ImageRecord | Reject:
@@ -48,6 +65,39 @@ def read_entry(task: ShardTask[Any], entry: ImageEntry) -> ImageRecord | Reject:
         return task.read(entry)
     except ImageError as error:
         return Reject(entry.image_id, None, None, "load", error.reason, error.detail)
+
+
+def pixels_of(state: ShardState) -> BatchPixels:
+    """The pixels of a shard's images, for one batch after another.
+
+    Reading an image again raises UserError if it is another one now, and StorageError if it cannot be read now.
+    """
+    return BatchPixels(partial(_read_again, state.task), state.pixels)
+
+
+def _read_again(task: ShardTask[Any], image: ImageSummary) -> Pixels:
+    try:
+        pixels, sha256 = _pixels_and_sha256(task, image)
+    except ImageError as error:
+        raise _changed(image, error.detail) from error
+    if sha256 != image.sha256:
+        raise _changed(image, "it has another sha256 than before")
+    return pixels
+
+
+def _pixels_and_sha256(task: ShardTask[Any], image: ImageSummary) -> tuple[Pixels, str]:
+    if task.read_pixels is not None:
+        return task.read_pixels(image.path)
+    (entry,) = (entry for entry in task.entries if entry.image_id == image.image_id)
+    record = task.read(entry)
+    return record.pixels, record.sha256
+
+
+def _changed(image: ImageSummary, how: str) -> UserError:
+    return UserError(
+        f"image {image.path} has changed while the run used it: {how}; leave the data as it is while a run works, then "
+        "run the same command again to resume"
+    )
 
 
 class TimedModel(ClickModel, Protocol):
@@ -76,7 +126,9 @@ class ModelStage:
     Attributes:
         name: as shown in the table of seconds.
         cut: the batches of a state, in order. They depend on the state alone, never on the workers.
-        run: the results of one batch, from state, batch and model; independent of all other batches.
+        image: the image of an item of a batch.
+        run: the results of one batch, from state, batch, pixels of each item's image, and model; independent of all
+            other batches, and without the pixels.
         fill: the next state, from the state and the results of all batches in order.
         longest: largest number of predictions that a batch makes one after the other; only for progress.
         weight: expected time of the stage relative to the other model stages of the chain; only for progress.
@@ -84,7 +136,8 @@ class ModelStage:
 
     name: str
     cut: Callable[[Any], Sequence[Sequence[Any]]]
-    run: Callable[[Any, Any, Any], Sequence[Any]]
+    image: Callable[[Any], ImageSummary]
+    run: Callable[[Any, Any, Sequence[Pixels], Any], Sequence[Any]]
     fill: Callable[[Any, Sequence[Any]], Any]
     longest: int = 1
     weight: float = 1.0
@@ -123,7 +176,7 @@ class Advance:
 
 def run_batches(
     stage: ModelStage,
-    state: Any,
+    state: ShardState,
     model: ClickModel,
     part: int = 0,
     parts: int = 1,
@@ -141,12 +194,14 @@ def run_batches(
     """
     batches = stage.cut(state)
     items = sum(map(len, batches))
+    pixels = pixels_of(state)
 
     def results_of(batch: Sequence[Any], number: int, before: int) -> Sequence[Any]:
         def watch(share: float) -> None:
             advanced(Advance((before + share * len(batch)) / items, number))
 
-        return stage.run(state, batch, _WatchedModel(model, stage.longest, watch))
+        of_batch = pixels.of([stage.image(item) for item in batch])
+        return stage.run(state, batch, of_batch, _WatchedModel(model, stage.longest, watch))
 
     results: list[Any] = []
     done = 0

@@ -172,9 +172,12 @@ def tasks_of(dataset: Dataset, config: C, images_per_shard: int, limit_images: i
         limit_images: take only the first so many images, so that the last shard may be cut; None for all.
     """
     wanted = len(dataset.entries) if limit_images is None else min(limit_images, len(dataset.entries))
+    shards = (
+        dataset.entries[first : min(first + images_per_shard, wanted)] for first in range(0, wanted, images_per_shard)
+    )
     return [
-        ShardTask(n, dataset.name, dataset.entries[first : min(first + images_per_shard, wanted)], dataset.read, config)
-        for n, first in enumerate(range(0, wanted, images_per_shard))
+        ShardTask(number, dataset.name, entries, dataset.read, config, read_pixels=dataset.pixels)
+        for number, entries in enumerate(shards)
     ]
 
 

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import pyarrow as pa
 
 from agg_pipeline.database.proposal_rows import tables, write_proposals
+from agg_pipeline.execution.batch_pixels import keep
 from agg_pipeline.execution.chain import Chain, CpuStage, ModelStage, ShardTask, read_entry
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.config import ProposalsConfig
 from schemas.crop import area
-from schemas.records import Estimate, ImageSummary, Loop, ObjectProposals, PartMask, Query, Reject, Target
+from schemas.records import (
+    Estimate,
+    ImageRecord,
+    ImageSummary,
+    Loop,
+    ObjectProposals,
+    PartMask,
+    Pixels,
+    Query,
+    Reject,
+    Target,
+)
 from stages.batches import batches
 from stages.click_model import ClickModel
 from stages.complement import add_complements
@@ -38,6 +50,7 @@ class Shard:
         images: images that could be read.
         targets: objects whose proposals are wanted.
         rejects: images and objects that cannot be used.
+        pixels: pixels of the images that are kept in memory, by image id; gone after the last model stage.
         loops: simulated interactions, in the order of the targets; gone after post-processing.
         proposals: proposals of each object that has been simulated.
         estimates: granularities of all proposals.
@@ -47,6 +60,7 @@ class Shard:
     images: tuple[ImageSummary, ...]
     targets: tuple[Target, ...]
     rejects: tuple[Reject, ...]
+    pixels: Mapping[str, Pixels] = field(default_factory=dict)
     loops: tuple[Loop, ...] = ()
     proposals: tuple[ObjectProposals, ...] = ()
     estimates: tuple[Estimate, ...] = ()
@@ -57,27 +71,39 @@ def load(task: ShardTask[ProposalsConfig]) -> Shard:
     images: list[ImageSummary] = []
     targets: list[Target] = []
     rejects: list[Reject] = []
+    pixels: dict[str, Pixels] = {}
     for entry in task.entries:
         record = read_entry(task, entry)
         if isinstance(record, Reject):
             rejects.append(record)
             continue
-        images.append(
-            ImageSummary(record.image_id, record.path, record.height, record.width, record.sha256, record.licence)
-        )
-        rejects += record.rejects
-        if not record.objects:
-            rejects.append(Reject(entry.image_id, None, None, "load", "no_object"))
-        for instance in record.objects:
-            target = Target(record, instance)
-            reason = _why_skipped(target, task.config.min_box_fill)
-            if reason is not None:
-                rejects.append(reject(target, None, "load", reason))
-                continue
-            targets.append(target)
-            if task.config.source == "gt":
-                rejects += [_empty_part(target, part) for part in instance.parts if area(part.mask) == 0]
-    return Shard(task, tuple(images), tuple(targets), tuple(rejects))
+        image = record.summary
+        images.append(image)
+        found, dropped = _targets(image, record, task.config)
+        targets += found
+        rejects += dropped
+        if found:
+            keep(pixels, record, task.config.batch)
+        del record  # its pixels are gone before the next image is read
+    return Shard(task, tuple(images), tuple(targets), tuple(rejects), pixels)
+
+
+def _targets(image: ImageSummary, record: ImageRecord, config: ProposalsConfig) -> tuple[list[Target], list[Reject]]:
+    """The objects of an image whose proposals are wanted, and what of the image cannot be used."""
+    targets: list[Target] = []
+    rejects = list(record.rejects)
+    if not record.objects:
+        rejects.append(Reject(image.image_id, None, None, "load", "no_object"))
+    for instance in record.objects:
+        target = Target(image, instance)
+        reason = _why_skipped(target, config.min_box_fill)
+        if reason is not None:
+            rejects.append(reject(target, None, "load", reason))
+            continue
+        targets.append(target)
+        if config.source == "gt":
+            rejects += [_empty_part(target, part) for part in instance.parts if area(part.mask) == 0]
+    return targets, rejects
 
 
 def _empty_part(target: Target, part: PartMask) -> Reject:
@@ -92,23 +118,33 @@ def _why_skipped(target: Target, min_box_fill: float) -> str | None:
     return "sparse_object" if area(mask) < min_box_fill * mask.box.height * mask.box.width else None
 
 
-def _pixels(target: Target) -> int:
-    return target.image.height * target.image.width
+def _size(image: ImageSummary) -> int:
+    return image.height * image.width
+
+
+def _image_of_start(start: Start) -> ImageSummary:
+    target, _ = start
+    return target.image
+
+
+def _image_of_query(query: Query) -> ImageSummary:
+    return query.target.image
 
 
 def cut_mask_engine(shard: Shard) -> list[Sequence[Start]]:
     """Batches of the mask engine: all objects, each with all its rounds."""
     config = shard.task.config
     starts = [(target, round_) for target in shard.targets for round_ in range(config.loop.rounds)]
-    return list(batches(starts, lambda start: _pixels(start[0]), config.batch))
+    return list(batches(starts, lambda start: _size(_image_of_start(start)), config.batch))
 
 
-def run_mask_engine(shard: Shard, batch: Sequence[Start], model: ClickModel) -> list[Loop]:
+def run_mask_engine(shard: Shard, batch: Sequence[Start], pixels: Sequence[Pixels], model: ClickModel) -> list[Loop]:
     """Simulate the loops of a batch (Section 3.2).
 
     Args:
         shard: state of the shard.
         batch: one of the batches of ``cut_mask_engine``.
+        pixels: pixels of each object's image.
         model: the click model.
 
     Returns:
@@ -118,7 +154,7 @@ def run_mask_engine(shard: Shard, batch: Sequence[Start], model: ClickModel) -> 
     draw = random_click(config.seed, dataset, config.loop)
     lengths = [loop_length(config.seed, dataset, target, config.loop, round_) for target, round_ in batch]
     targets, rounds = zip(*batch, strict=True)
-    return simulate(targets, lengths, model, config.loop, draw, rounds)
+    return simulate(targets, pixels, lengths, model, config.loop, draw, rounds)
 
 
 def fill_mask_engine(shard: Shard, loops: Sequence[Loop]) -> Shard:
@@ -148,27 +184,31 @@ def cut_granularity(shard: Shard) -> list[Sequence[Query]]:
     """Batches of the granularity estimator: all proposals, or all annotated parts."""
     config = shard.task.config
     queries = _annotated(shard.targets) if config.source == "gt" else _proposed(shard.proposals)
-    return list(batches(queries, lambda query: _pixels(query.target), config.batch))
+    return list(batches(queries, lambda query: _size(_image_of_query(query)), config.batch))
 
 
-def run_granularity(shard: Shard, batch: Sequence[Query], model: ClickModel) -> list[Estimate]:
+def run_granularity(
+    shard: Shard, batch: Sequence[Query], pixels: Sequence[Pixels], model: ClickModel
+) -> list[Estimate]:
     """Estimate the granularities of a batch (Eq. 3-6).
 
     Args:
         shard: state of the shard.
         batch: one of the batches of ``cut_granularity``.
+        pixels: pixels of each mask's image.
         model: the click model.
 
     Returns:
         One estimate per query, in order.
     """
     config = shard.task.config
-    return estimate(batch, model, config.granularity, choose_click(config.granularity, config.seed, shard.task.dataset))
+    choose = choose_click(config.granularity, config.seed, shard.task.dataset)
+    return estimate(batch, pixels, model, config.granularity, choose)
 
 
 def fill_granularity(shard: Shard, estimates: Sequence[Estimate]) -> Shard:
-    """Add the granularities of all batches."""
-    return replace(shard, estimates=tuple(estimates))
+    """Add the granularities of all batches; no stage needs pixels any more."""
+    return replace(shard, pixels={}, estimates=tuple(estimates))
 
 
 def _annotated(targets: Sequence[Target]) -> list[Query]:
@@ -204,10 +244,10 @@ def write_shard(shard: Shard, store: Store, config_hash: str) -> Json:
 
 
 LOAD = CpuStage("load", load)
-MASK_ENGINE = ModelStage("mask_engine", cut_mask_engine, run_mask_engine, fill_mask_engine)
+MASK_ENGINE = ModelStage("mask_engine", cut_mask_engine, _image_of_start, run_mask_engine, fill_mask_engine)
 POSTPROCESS = CpuStage("postprocess", run_postprocess)
 COMPLEMENT = CpuStage("complement", run_complement)
-GRANULARITY = ModelStage("granularity", cut_granularity, run_granularity, fill_granularity)
+GRANULARITY = ModelStage("granularity", cut_granularity, _image_of_query, run_granularity, fill_granularity)
 
 
 def chain(config: ProposalsConfig) -> Chain:

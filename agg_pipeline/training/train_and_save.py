@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from agg_pipeline.datasets.evaluated_masks import EvaluatedMask
 from agg_pipeline.models.backend import set_backend_flags
 from agg_pipeline.models.simpleclick import SimpleClick
 from agg_pipeline.training.training_checkpoint import read_checkpoint
@@ -18,7 +17,7 @@ from agg_pipeline.training.training_log import forget_after, read_log
 from agg_pipeline.training.training_loop import Trained, Training, Watch
 from agg_pipeline.training.training_page import write_page
 from agg_pipeline.training.training_processes import train
-from agg_pipeline.training.validation_pictures import delete_pictures_after
+from agg_pipeline.training.validation_pictures import ValidationMask, delete_pictures_after
 from schemas.canonical import Json
 
 
@@ -36,7 +35,7 @@ class Prepared:
 
     training: Training
     save: Callable[[SimpleClick], Path]
-    validation: tuple[EvaluatedMask, ...]
+    validation: tuple[ValidationMask, ...]
     notes: tuple[str, ...]
     facts: Json
 

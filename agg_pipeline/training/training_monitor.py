@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agg_pipeline.datasets.evaluated_masks import EvaluatedMask
 from agg_pipeline.models.simpleclick import SimpleClick
 from agg_pipeline.report.printed import say
 from agg_pipeline.training.tensorboard_file import TensorBoardFile
@@ -18,7 +17,7 @@ from agg_pipeline.training.training_folder import PICTURES, STEPS, TENSORBOARD, 
 from agg_pipeline.training.training_log import STEP_COLUMNS, append
 from agg_pipeline.training.training_loop import StepDone
 from agg_pipeline.training.training_validation import validate
-from agg_pipeline.training.validation_pictures import write_picture
+from agg_pipeline.training.validation_pictures import ValidationMask, write_picture
 from schemas.config import PredictorConfig
 from schemas.errors import StorageError
 from schemas.words import duration, plural, speed
@@ -94,14 +93,14 @@ class Monitor:
 
     Args:
         out: output folder.
-        targets: validation masks; none for no validation.
+        masks: validation masks; none for no validation.
         config: device and threads of the validation steps.
         minutes: time between validation steps.
     """
 
-    def __init__(self, out: Path, targets: Sequence[EvaluatedMask], config: PredictorConfig, minutes: float) -> None:
+    def __init__(self, out: Path, masks: Sequence[ValidationMask], config: PredictorConfig, minutes: float) -> None:
         self.out = out
-        self.targets = targets
+        self.masks = masks
         self.config = config
         self.minutes = minutes
         self._recent: deque[float] = deque(maxlen=AVERAGED)
@@ -127,13 +126,13 @@ class Monitor:
 
     def validate(self, step: int, network: SimpleClick) -> None:
         """Make a validation step now, if there are validation masks; log, draw and print its result."""
-        if not self.targets:
+        if not self.masks:
             return
-        found = validate(network, self.targets, self.config)
-        write_picture(self.out / PICTURES, step, self.targets, found)
+        found = validate(network, self.masks, self.config)
+        write_picture(self.out / PICTURES, step, self.masks, found)
         levels = []
-        for level in sorted({target.level for target in self.targets}):
-            own = [n for n, target in enumerate(self.targets) if target.level == level]
+        for level in sorted({mask.target.level for mask in self.masks}):
+            own = [n for n, mask in enumerate(self.masks) if mask.target.level == level]
             means = found.ious[own].mean(axis=0).tolist()
             levels.append(LevelMeans(level, len(own), means))
             append(self.out / VALIDATION, (step, level, len(own), *(f"{mean:.4f}" for mean in means)))

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from agg_pipeline.datasets.dataset import Dataset
-from agg_pipeline.datasets.evaluated_masks import EvaluatedMask, sample, targets_of, why_skipped
+from agg_pipeline.datasets.evaluated_masks import sample, targets_of, why_skipped
 from agg_pipeline.datasets.registry import known_dataset, open_dataset
 from agg_pipeline.inference.predictor import Predictor
 from agg_pipeline.models.simpleclick import SimpleClick
 from agg_pipeline.training.training_datasets import DatasetChoice
-from agg_pipeline.training.validation_pictures import Validation
+from agg_pipeline.training.validation_pictures import Validation, ValidationMask
 from schemas.config import ClicksConfig, EvaluationConfig, PredictorConfig
 from schemas.errors import ImageError, UserError
 from schemas.numbers import GRANULARITIES
@@ -26,8 +26,8 @@ FIRST_CLICK = ClicksConfig(max_clicks=1, early_stop=False)
 
 
 def masks_or_note(
-    masks: int, find: Callable[[int], tuple[EvaluatedMask, ...]]
-) -> tuple[tuple[EvaluatedMask, ...], tuple[str, ...]]:
+    masks: int, find: Callable[[int], tuple[ValidationMask, ...]]
+) -> tuple[tuple[ValidationMask, ...], tuple[str, ...]]:
     """Choose masks, or say why there are none.
 
     Args:
@@ -43,7 +43,7 @@ def masks_or_note(
         return (), (f"no validation steps: {error}",)
 
 
-def masks_of_evaluation_split(choice: DatasetChoice, seed: int, masks: int) -> tuple[EvaluatedMask, ...]:
+def masks_of_evaluation_split(choice: DatasetChoice, seed: int, masks: int) -> tuple[ValidationMask, ...]:
     """Masks of a data set's split for evaluation.
 
     Args:
@@ -66,7 +66,7 @@ def masks_of_evaluation_split(choice: DatasetChoice, seed: int, masks: int) -> t
 
 def objects_of_other_images(
     choices: Sequence[DatasetChoice], datasets: Sequence[Dataset], seed: int, masks: int
-) -> tuple[EvaluatedMask, ...]:
+) -> tuple[ValidationMask, ...]:
     """Objects of the evaluation splits of several data sets, without the images that are trained on.
 
     Args:
@@ -85,19 +85,19 @@ def objects_of_other_images(
     for (name, root, _), dataset in zip(choices, datasets, strict=True):
         own = trained_on.setdefault((name, "" if known_dataset(name).built_in else root), set())
         own.update(entry.image_id for entry in dataset.entries)
-    targets: list[EvaluatedMask] = []
+    found: list[ValidationMask] = []
     for (name, root), images in trained_on.items():
         held_out = open_dataset(name, root, known_dataset(name).evaluation_split)
         others = tuple(entry for entry in held_out.entries if entry.image_id not in images)
         if others:
             drawn = draw_masks(replace(held_out, entries=others), seed, masks)
-            targets += [each for each in drawn if each.level == "object"]
-    if not targets:
+            found += [each for each in drawn if each.target.level == "object"]
+    if not found:
         raise UserError("all images of the evaluation splits are trained on")
-    return tuple(targets)
+    return tuple(found)
 
 
-def draw_masks(dataset: Dataset, seed: int, masks: int) -> tuple[EvaluatedMask, ...]:
+def draw_masks(dataset: Dataset, seed: int, masks: int) -> tuple[ValidationMask, ...]:
     """Draw masks from a few images that are spread over a split.
 
     Args:
@@ -117,24 +117,26 @@ def draw_masks(dataset: Dataset, seed: int, masks: int) -> tuple[EvaluatedMask, 
         raise UserError(
             f"{dataset.name} {dataset.split} has no mask that can be evaluated in the images that were read"
         )
-    return tuple(sample(found, dataset.name, masks, seed))
+    chosen = {target.target_id for target in sample([mask.target for mask in found], dataset.name, masks, seed)}
+    return tuple(mask for mask in found if mask.target.target_id in chosen)
 
 
-def _usable(dataset: Dataset, entry: ImageEntry) -> list[EvaluatedMask]:
+def _usable(dataset: Dataset, entry: ImageEntry) -> list[ValidationMask]:
     """The masks of an image that can be evaluated; none if the image is unreadable."""
     try:
         record = dataset.read(entry)
     except ImageError:
         return []
-    return [mask for mask in targets_of(record, EvaluationConfig()) if why_skipped(mask.subject) is None]
+    targets = targets_of(record, EvaluationConfig())
+    return [ValidationMask(target, record.pixels) for target in targets if why_skipped(target) is None]
 
 
-def validate(network: SimpleClick, targets: Sequence[EvaluatedMask], config: PredictorConfig) -> Validation:
+def validate(network: SimpleClick, masks: Sequence[ValidationMask], config: PredictorConfig) -> Validation:
     """Predict the validation masks from their first click at every granularity.
 
     Args:
         network: the model, with or without a granularity table.
-        targets: the validation masks.
+        masks: the validation masks.
         config: device, threads and arithmetic; the input size is the network's.
 
     Returns:
@@ -144,10 +146,10 @@ def validate(network: SimpleClick, targets: Sequence[EvaluatedMask], config: Pre
     granularities: tuple[float | None, ...] = GRANULARITIES if has_granularity else (None,)
     model = Predictor(network, replace(config, input_size=network.input_size))
     starts = [Start(granularity) for granularity in granularities]
-    clicks, masks, ious = [], [], []
-    for target in targets:
-        (traces,) = evaluate([target.subject], [starts], model, FIRST_CLICK)
+    clicks, predicted, ious = [], [], []
+    for mask in masks:
+        (traces,) = evaluate([mask.target.subject(mask.pixels)], [starts], model, FIRST_CLICK)
         clicks.append(traces[0].steps[0].click)
-        masks.append(tuple(trace.first for trace in traces))
+        predicted.append(tuple(trace.first for trace in traces))
         ious.append([trace.steps[0].iou for trace in traces])
-    return Validation(tuple(clicks), granularities, tuple(masks), np.array(ious))
+    return Validation(tuple(clicks), granularities, tuple(predicted), np.array(ious))

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from agg_pipeline.datasets.evaluated_masks import EvaluatedMask
 from agg_pipeline.report.svg import widened
 from agg_pipeline.storage.local_file import cannot_write, replace_file
-from schemas.crop import Box, Crop, MaskCrop
-from schemas.records import Click
+from schemas.crop import Box, MaskCrop
+from schemas.records import Click, Pixels
 
 CELL, GAP, HEAD = 112, 4, 18
 """Side of a cell, gap between two, height of the line above, in pixels."""
@@ -26,7 +26,13 @@ MARGIN = 0.35
 PICTURE = re.compile(r"step-([0-9]{1,18})\.png")
 TINT, TRUTH, CLICK = (47, 140, 255), (255, 225, 74), (31, 174, 84)
 
-Pixels = NDArray[np.uint8]
+
+@dataclass(frozen=True, eq=False)
+class ValidationMask:
+    """A mask of the validation steps with the pixels of its image, which stay in memory for the whole training."""
+
+    target: EvaluatedMask
+    pixels: Pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,13 +52,13 @@ class Validation:
     ious: NDArray[np.float64]
 
 
-def write_picture(folder: Path, step: int, targets: Sequence[EvaluatedMask], found: Validation) -> None:
+def write_picture(folder: Path, step: int, masks: Sequence[ValidationMask], found: Validation) -> None:
     """Write the picture of a validation step, ``step-0000040.png``, with a row for each of some masks.
 
     Args:
         folder: folder of the pictures.
         step: step of the training.
-        targets: the validation masks.
+        masks: the validation masks.
         found: the predictions for them.
 
     Raises:
@@ -61,13 +67,13 @@ def write_picture(folder: Path, step: int, targets: Sequence[EvaluatedMask], fou
     chosen = [
         n
         for level in ("object", "part")
-        for n in [n for n, target in enumerate(targets) if target.level == level][:SHOWN]
+        for n in [n for n, mask in enumerate(masks) if mask.target.level == level][:SHOWN]
     ]
     columns = [_label("click"), *(_label("mask" if g is None else f"{g:.1f}") for g in found.granularities)]
     rows = [np.hstack(columns)]
     for n in chosen:
-        box = _box(targets[n])
-        cells = [_cell(targets[n], box, found.clicks[n]), *(_cell(targets[n], box, mask) for mask in found.masks[n])]
+        box = _box(masks[n].target)
+        cells = [_cell(masks[n], box, found.clicks[n]), *(_cell(masks[n], box, each) for each in found.masks[n])]
         rows.append(np.hstack([_framed(cell) for cell in cells]))
     picture = cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR)
     _, content = cv2.imencode(".png", picture)
@@ -106,21 +112,21 @@ def _framed(cell: Pixels) -> Pixels:
 
 def _box(target: EvaluatedMask) -> Box:
     image = target.image
-    return widened(target.subject.truth.box, MARGIN, image.height, image.width)
+    return widened(target.truth.box, MARGIN, image.height, image.width)
 
 
-def _cell(target: EvaluatedMask, box: Box, shown: MaskCrop | Click) -> Pixels:
+def _cell(mask: ValidationMask, box: Box, shown: MaskCrop | Click) -> Pixels:
     """The region around a mask: the ground truth as an outline; a prediction as a tint, or a click as a dot."""
 
-    def seen(array: NDArray[np.uint8], interpolation: int) -> Pixels:
+    def seen(array: NDArray[np.uint8], interpolation: int) -> NDArray[np.uint8]:
         return np.asarray(cv2.resize(array, (CELL, CELL), interpolation=interpolation), np.uint8)
 
     inside = np.s_[box.top : box.bottom + 1, box.left : box.right + 1]
-    cell = seen(np.ascontiguousarray(target.image.pixels[inside]), cv2.INTER_AREA)
-    if isinstance(shown, Crop):
+    cell = seen(np.ascontiguousarray(mask.pixels[inside]), cv2.INTER_AREA)
+    if isinstance(shown, MaskCrop):
         tinted = seen(shown.window(box).astype(np.uint8), cv2.INTER_NEAREST) > 0
         cell[tinted] = (0.45 * cell[tinted] + 0.55 * np.array(TINT)).astype(np.uint8)
-    truth = seen(target.subject.truth.window(box).astype(np.uint8), cv2.INTER_NEAREST)
+    truth = seen(mask.target.truth.window(box).astype(np.uint8), cv2.INTER_NEAREST)
     contours, _ = cv2.findContours(truth, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(cell, contours, -1, TRUTH, 1)
     if isinstance(shown, Click):

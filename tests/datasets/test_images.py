@@ -205,6 +205,12 @@ def test_sparse_ids_without_background():
     assert_masks(np.array([[70_000, 80_000, 80_000], [70_000, 70_000, 80_000]], np.int64))
 
 
+@pytest.mark.parametrize("kind", [np.int32, np.uint32, np.uint64])
+def test_sparse_ids_of_every_type_that_holds_them(kind):
+    assert_masks(np.array([[0, 65_536, 1], [2**31 - 1, 65_536, 0], [0, 0, 0]], kind))
+    assert_masks(np.arange(1, 65_536, dtype=kind).reshape(255, 257)[::64, ::64] * 3)
+
+
 def test_noise_is_no_label_map():
     with pytest.raises(ImageError, match="65,536 instance ids; images have up to 65,535 objects") as error:
         instance_masks(np.arange(1, 65_537).reshape(256, 256) * 3)

@@ -68,6 +68,16 @@ def test_class_index_without_a_name_is_an_image_error(root):
     assert error.value.reason == "unreadable_annotation"
 
 
+def test_largest_class_index_of_8_bits_is_no_background(root):
+    write_pixels(root / "annotations" / "val" / "n01_1.png", np.where(LABELS == 9, 255, LABELS).astype(np.uint8))
+    with pytest.raises(ImageError, match="class index 255"):
+        record_of(root)
+    write_class_names(root, NAMES | {255: "Last"})
+    (instance,) = record_of(root).objects
+    assert [part.part_id for part in instance.parts] == ["0", "5", "255"]
+    np.testing.assert_array_equal(instance.parts[2].mask.full(), LABELS == 9)
+
+
 def test_empty_split_is_refused(root):
     for image in (root / "images" / "val").iterdir():
         image.unlink()

@@ -77,6 +77,14 @@ def test_class_without_a_name_is_unknown(root, number):
     assert set(categories_of(root).values()) == {None}
 
 
+@pytest.mark.parametrize("number", [-1, 2**31 - 1])
+def test_class_numbers_of_any_size_are_unknown(root, number):
+    classes = np.full(SHAPE, number, np.int32)
+    classes[LABELS == 2] = 3
+    Image.fromarray(classes).save(root / "SegmentationClass" / "2007_000039.png", "TIFF")
+    assert categories_of(root) == {1: None, 2: "bird", 16: None}
+
+
 def test_set_without_class_masks_has_objects_of_unknown_class(root):
     (root / "SegmentationClass").rename(root / "elsewhere")
     assert categories_of(root) == {1: None, 2: None, 16: None}

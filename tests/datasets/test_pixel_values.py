@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from agg_pipeline.datasets import images
 from agg_pipeline.datasets.images import read_grey, read_image, read_labels, read_marked
 from schemas.errors import ImageError
 from tests.datasets.raw_images import pgm_file, plain_pgm_file, png_file, tiff_file
@@ -156,6 +157,12 @@ LABELS = {
     "grey RGBA": (saved(np.dstack([grey(GREY), OPACITY]), "PNG"), GREY, None),
     "LA": (saved(GREY_WITH_OPACITY, "PNG"), GREY, None),
 }
+LABEL_TYPES = {
+    # name: type of its ids, where 8 bits cannot hold those that the file may have
+    **{f"16 bit {form}": np.uint16 for form in ("PNG", "TIFF", "JPEG2000")},
+    **dict.fromkeys(("12 bit TIFF",), np.uint16),
+    **dict.fromkeys(("PGM up to 1000", "PGM up to 65535", "32 bit TIFF", "signed TIFF"), np.int32),
+}
 FRACTIONS = saved(GREY.astype(np.float32) / 255, "TIFF")
 REFUSED_LABELS = {
     "RGB": (saved(RGB, "PNG"), "has colours"),
@@ -188,6 +195,13 @@ def test_pixels_of_an_image(name):
         assert np.abs(second.astype(int) - expected).max() <= difference
 
 
+@pytest.mark.parametrize("name", IMAGES)
+def test_an_image_that_is_converted_in_strips_has_the_same_pixels(name, monkeypatch):
+    monkeypatch.setattr(images, "STRIP", 5)
+    content, expected, _ = IMAGES[name]
+    np.testing.assert_array_equal(read(read_image, content), expected)
+
+
 @pytest.mark.parametrize("name", LOSSY)
 def test_lossy_formats_are_images_and_no_label_maps(name):
     pixels = read(read_image, LOSSY[name])
@@ -202,7 +216,8 @@ def test_ids_of_a_label_map(name):
     content, expected, second = LABELS[name]
     labels = read(read_labels, content)
     np.testing.assert_array_equal(labels, expected)
-    assert labels.dtype == np.int64
+    assert labels.dtype == LABEL_TYPES.get(name, np.uint8)
+    assert labels.base is None
     if second is not None:
         np.testing.assert_array_equal(opencv(content, cv2.IMREAD_UNCHANGED), second)
 

@@ -11,7 +11,7 @@ import pytest
 
 from agg_pipeline import open_proposals
 from tests.e2e.commands import ENVIRONMENT, error_of, invoke, start, wait
-from tests.e2e.small_set import SIZES
+from tests.e2e.small_set import HEIGHT, SIZES, WIDTH
 
 LOOPBACK = "127.0.0.1"
 
@@ -107,6 +107,30 @@ def test_same_bytes_as_with_workers_of_its_own(finished, cluster, tmp_path):
     assert (theirs / "manifest.json").read_bytes() == (ours / "manifest.json").read_bytes()
     assert invoke("proposals", "validate", theirs).code == 0
     assert not list(folder.rglob("*.parquet"))
+
+
+def test_workers_that_share_a_shard_read_its_images_again(finished, cluster, tmp_path):
+    address, _ = cluster
+    config = tmp_path / "config.toml"
+    # The shard keeps two of its four images.
+    config.write_text(f"[batch]\nbatch_pixels = {HEIGHT * WIDTH}\n")
+    common = (
+        *("proposals", "run", *SIZES, "--images-per-shard", "4", "--data", finished.data, "--config", config),
+        *("--gallery-images", "0"),
+    )
+    tables = []
+    for name, where in (
+        ("alone", ("--workers", "1")),
+        ("local", ("--workers", "2")),
+        ("far", ("--scheduler", address)),
+    ):
+        result = wait(start(*common, "--out", tmp_path / name, *where))
+        assert (result.code, result.stderr) == (0, "")
+        database = tmp_path / name / "database"
+        tables.append({path.relative_to(database): path.read_bytes() for path in database.rglob("*.parquet")})
+    assert tables[0] == tables[1] == tables[2]
+    rows = open_proposals(tmp_path / "far" / "database").table("proposals").to_pylist()
+    assert {row["image_id"] for row in rows if row["kind"] == "part"} == {f"2008_00000{n}" for n in range(4)}
 
 
 def test_two_runs_at_a_time_do_not_disturb_each_other(finished, cluster, tmp_path):

@@ -68,7 +68,7 @@ def test_objects_and_their_parts_are_evaluated():
     shard = load(task("a", "b"))
     ids = [target.target_id for target in shard.targets]
     assert ids == [f"{image}:{rest}" for image in "ab" for rest in ("1:object:0", "1:part:3", "7:object:0")]
-    assert [target.subject.target for target in shard.targets[:3]] == [0.9, 0.85, 0.9]
+    assert [target.wanted_iou for target in shard.targets[:3]] == [0.9, 0.85, 0.9]
     assert [(target.category, target.label, target.class_name) for target in shard.targets[:3]] == [
         ("cat", None, "cat"),
         ("cat", "lear", "cat left ear"),
@@ -168,7 +168,7 @@ def test_peak_of_a_shard_grows_by_packed_masks_only():
     assert [sum(len(attempt.steps) for attempt in outcome.attempts) > 10 for outcome in shard.outcomes] == [True] * 60
     # Ten interactions with their clicks, and two predicted masks each, whose boxes hold about the pixels of 11 frames.
     assert many - few < 40 * 6 * SHAPE[0] * SHAPE[1]
-    assert {array.shape for array in arrays_of(shard.outcomes).values()} == {(*SHAPE, 3), (250,)}
+    assert {array.shape for array in arrays_of(shard.outcomes).values()} == {(250,)}
 
 
 def test_rows():

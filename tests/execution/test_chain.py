@@ -1,7 +1,9 @@
 """The batches of a model stage, shared by several workers; the toy pipeline, run in parts."""
 
 from copy import deepcopy
+from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from agg_pipeline.execution.chain import (
     run_stages,
 )
 from agg_pipeline.proposals.pipeline import chain, shard_tables
+from schemas.records import ImageSummary
 from schemas.resolve import override
 from tests.toy_run import Halver
 
@@ -46,36 +49,52 @@ class Tenfold:
         return [10 * number for number in numbers]
 
 
+@dataclass(frozen=True)
+class Numbers:
+    """A state whose items are numbers; the image of a number has as many pixels."""
+
+    numbers: tuple
+    task: ShardTask = field(default_factory=lambda: ShardTask(0, "toy", (), pytest.fail, None))
+    pixels: dict = field(default_factory=lambda: {str(number): np.zeros((1, number, 3)) for number in range(10)})
+
+
+def image_of(number):
+    return ImageSummary(str(number), "x.png", 1, number, "", "")
+
+
 STAGE = ModelStage(
     "add",
-    cut=lambda state: [state[:2], state[2:3], state[3:]],
-    run=lambda state, batch, model: [number + state[0] for number in model.predict(batch)],
-    fill=lambda state, results: [*state, *results],
+    cut=lambda state: [state.numbers[:2], state.numbers[2:3], state.numbers[3:]],
+    image=image_of,
+    run=lambda state, batch, pixels, model: [
+        number + image.shape[1] * state.numbers[0] for number, image in zip(model.predict(batch), pixels, strict=True)
+    ],
+    fill=lambda state, results: (*state.numbers, *results),
 )
 
 
 def test_a_model_stage_tells_the_share_of_the_whole_stage():
-    state = [1, 2, 3, 4, 5, 6]
+    state = Numbers((1, 2, 3, 4, 5, 6))
     told = []
-    assert run_batches(STAGE, state, Tenfold(), advanced=told.append) == [11, 21, 31, 41, 51, 61]
+    assert run_batches(STAGE, state, Tenfold(), advanced=told.append) == [11, 22, 33, 44, 55, 66]
     # At the beginning; after each prediction, which is the only one of its batch; and after each batch.
     expected = [(0, 0), (2, 0), (2, 1), (3, 1), (3, 2), (6, 2), (6, 3)]
     assert told == [Advance(items / 6, batches) for items, batches in expected]
     told = []
-    assert run_batches(STAGE, state, Tenfold(), part=1, parts=2, advanced=told.append) == [41, 51, 61]
+    assert run_batches(STAGE, state, Tenfold(), part=1, parts=2, advanced=told.append) == [44, 55, 66]
     assert told == [Advance(items / 6, batches) for items, batches in [(0, 0), (3, 0), (3, 1)]]
-    assert run_stages([STAGE, CpuStage("sum", sum)], state, Tenfold()) == 21 + 216
+    assert run_stages([STAGE, CpuStage("sum", sum)], state, Tenfold()) == 21 + 231
 
 
 def test_within_a_batch_what_still_runs_may_need_all_predictions_that_are_left():
-    def run(_state, batch, model):
+    def run(_state, batch, _pixels, model):
         for running in (4, 4, 2, 1):
             model.predict(batch[:running])
         return batch
 
-    stage = ModelStage("loop", lambda state: [state], run, lambda state, _results: state, longest=8)
+    stage = ModelStage("loop", lambda state: [state.numbers], image_of, run, lambda state, _results: state, longest=8)
     told = []
-    run_batches(stage, list("abcd"), Tenfold(), advanced=told.append)
+    run_batches(stage, Numbers((1, 2, 3, 4)), Tenfold(), advanced=told.append)
     # Of 8 predictions for 4 interactions, those are left that the running ones may still need.
     assert [advance.share for advance in told] == [0, 1 - 28 / 32, 1 - 24 / 32, 1 - 10 / 32, 1 - 4 / 32, 1]
     assert [advance.batches for advance in told] == [0, 0, 0, 0, 0, 1]

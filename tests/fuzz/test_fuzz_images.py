@@ -97,7 +97,8 @@ def _image(store):
 
 def _labels(store):
     labels = read_labels(store, "x")
-    assert (labels.ndim, labels.dtype) == (2, np.int64)
+    assert labels.ndim == 2
+    assert labels.dtype in (np.uint8, np.uint16, np.int32)
     # A map of noise has as many masks as pixels.
     if labels.size <= 1000:
         assert sum(mask.values.sum() for _, mask in instance_masks(labels)) == np.count_nonzero(labels)

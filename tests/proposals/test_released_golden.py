@@ -26,17 +26,17 @@ def released(shared, recorded):
     predictor = Predictor(network, RELEASED.predictor)
     dataset = open_dataset("sbd", str(shared / "data" / "sbd-mini"), "val")
     entries = {entry.image_id: entry for entry in dataset.entries}
-    targets = []
+    targets, pixels = {}, {}
     for name in recorded:
         record = dataset.read(entries[name])
         (thing,) = (item for item in record.objects if item.instance_id == recorded[name]["instance"])
-        targets.append(Target(record, thing))
+        targets[name], pixels[name] = Target(record.summary, thing), record.pixels
 
-    def draw(target, step, _mask, _earlier):
+    def draw(target, _pixels, step, _mask, _earlier):
         return Click(*recorded[target.image.image_id]["clicks"][step])
 
     lengths = [len(recorded[name]["clicks"]) - 1 for name in recorded]
-    loops = simulate(targets, lengths, predictor, RELEASED.loop, draw)
+    loops = simulate(list(targets.values()), list(pixels.values()), lengths, predictor, RELEASED.loop, draw)
     proposals = [
         add_complements(postprocess([loop], RELEASED.masks, 0, "sbd"), RELEASED.masks, 0, "sbd") for loop in loops
     ]
@@ -47,13 +47,14 @@ def released(shared, recorded):
         clicks = recorded[query.target.image.image_id]["estimator_clicks"]
         return tuple(clicks[0 if query.kind == "part" else 1])
 
-    estimates = estimate(queries, predictor, RELEASED.granularity, choose)
+    of_queries = [pixels[query.target.image.image_id] for query in queries]
+    estimates = estimate(queries, of_queries, predictor, RELEASED.granularity, choose)
     return {
         name: (
             {found.query.kind: found for found in estimates if found.query.target is target},
             [reject.reason for reject in item.rejects],
         )
-        for name, target, item in zip(recorded, targets, proposals, strict=True)
+        for name, target, item in zip(recorded, targets.values(), proposals, strict=True)
     }
 
 

@@ -38,16 +38,17 @@ def masks_and_pixels(state):
 
 
 def test_masks_wait_between_stages_with_one_bit_per_pixel():
-    state, model, counts = task(30), Halver(), []
+    state, model, counts, held = task(30), Halver(), [], []
     for stage in chain(CONFIG).stages:
         if isinstance(stage, ModelStage):
             state = stage.fill(state, run_batches(stage, state, model))
         else:
             state = stage.run(state)
         masks, images = masks_and_pixels(state)
-        assert images == 1
         assert max(masks) <= PIXELS // 8
         counts.append(len(masks))
+        held.append(images)
+    assert held == [1, 1, 1, 1, 0]
     assert counts[0] == 30
     assert counts[1] > 100  # objects and candidates
     assert counts[4] > 100  # objects, parts and complements

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from schemas.config import PRESETS, GranularityConfig
 from schemas.crop import Box, Crop, crop_mask
-from schemas.records import Click, ImageRecord, ObjectMask, Prediction, Proposal, Query, Target
+from schemas.records import Click, ImageSummary, ObjectMask, Prediction, Proposal, Query, Target
 from stages.granularity import choose_click, combine, estimate, peak_difference
 
 PAPER, RELEASED = PRESETS["paper"].granularity, PRESETS["released"].granularity
@@ -25,11 +25,12 @@ def square(top, left, height, width):
 
 
 OBJECT = square(5, 5, 40, 40)
+PIXELS = np.zeros((*SHAPE, 3), np.uint8)
 
 
 def query(frame, kind="part", step=1, thing=OBJECT, image_id="image"):
     object_mask = ObjectMask(1, None, crop_mask(thing, *SHAPE))
-    image = ImageRecord(image_id, "x.jpg", "", "", np.zeros((*SHAPE, 3), np.uint8), (object_mask,))
+    image = ImageSummary(image_id, "x.jpg", *SHAPE, "", "")
     return Query(Target(image, object_mask), kind, Proposal(step, (Click(1, 1, True),), crop_mask(frame, *SHAPE)))
 
 
@@ -48,7 +49,7 @@ class Constant:
 
 def measured(frame, probability, config=PAPER, kind="part", thing=OBJECT):
     model = Constant(probability)
-    (found,) = estimate([query(frame, kind, thing=thing)], model, config, choose_click(config, 0, "toy"))
+    (found,) = estimate([query(frame, kind, thing=thing)], [PIXELS], model, config, choose_click(config, 0, "toy"))
     return found
 
 
@@ -130,8 +131,10 @@ def test_pixels_outside_the_region_of_interest_have_probability_0():
 def test_input_of_the_estimator_is_one_positive_click_and_the_object_as_prompt():
     model, config = Constant(RAMP), PAPER
     queries = [query(square(5, 5, 11, 11)), query(square(20, 20, 9, 9), "complement", 2)]
-    found = estimate(queries, model, config, choose_click(config, 0, "toy"))
+    found = estimate(queries, [PIXELS, PIXELS.copy()], model, config, choose_click(config, 0, "toy"))
     (call,) = model.calls
+    assert call[0].image is PIXELS
+    assert call[1].image is not PIXELS
     for interaction, item, result in zip(call, queries, found, strict=True):
         assert interaction.clicks == (result.click,)
         assert result.click.positive
@@ -145,7 +148,7 @@ def test_input_of_the_estimator_is_one_positive_click_and_the_object_as_prompt()
 
 def test_released_estimator_has_no_prompt_and_sees_the_whole_image():
     model = Constant(RAMP)
-    estimate([query(square(5, 5, 11, 11))], model, RELEASED, choose_click(RELEASED, 0, "toy"))
+    estimate([query(square(5, 5, 11, 11))], [PIXELS], model, RELEASED, choose_click(RELEASED, 0, "toy"))
     (interaction,) = model.calls[0]
     assert interaction.prompt is None
     assert interaction.focus is None
@@ -239,6 +242,6 @@ def test_one_forward_for_a_batch_and_its_order():
     model = Constant(RAMP)
     frames = [square(5, 5, 40, width) for width in (4, 8, 30)]
     config = GranularityConfig()
-    found = estimate([query(frame) for frame in frames], model, config, choose_click(config, 0, "toy"))
+    found = estimate([query(frame) for frame in frames], [PIXELS] * 3, model, config, choose_click(config, 0, "toy"))
     assert len(model.calls) == 1
     assert [result.scale for result in found] == [0.1, 0.2, 0.75]

@@ -8,7 +8,7 @@ import pytest
 
 from schemas.config import PRESETS, LoopConfig
 from schemas.crop import Box, Crop, area, crop_mask
-from schemas.records import Click, ImageRecord, ObjectMask, Prediction, Target
+from schemas.records import Click, ImageSummary, ObjectMask, Prediction, Target
 from stages.mask_engine import loop_length, random_click, simulate
 
 PAPER, RELEASED = PRESETS["paper"].loop, PRESETS["released"].loop
@@ -22,10 +22,16 @@ def frame_of(top, left, height, width):
 
 
 def target_of(frame, number=0):
-    """An object whose image carries its number, so that a toy model can tell interactions apart."""
-    pixels = np.full((*frame.shape, 3), number, np.uint8)
     thing = ObjectMask(number, "thing", crop_mask(frame, *frame.shape))
-    return Target(ImageRecord(f"image{number}", "x.jpg", "", "", pixels, (thing,)), thing)
+    return Target(ImageSummary(f"image{number}", "x.jpg", HEIGHT, WIDTH, "", ""), thing)
+
+
+def pixels_of(target):
+    """An image that carries the object's number, so that a toy model can tell interactions apart."""
+    return np.full((HEIGHT, WIDTH, 3), target.object.instance_id, np.uint8)
+
+
+PIXELS = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
 
 
 class Eraser:
@@ -69,7 +75,8 @@ class Script:
 
 
 def run(targets, lengths, model, config, seed=0):
-    return simulate(targets, lengths, model, config, random_click(seed, "toy", config))
+    pixels = [pixels_of(target) for target in targets]
+    return simulate(targets, pixels, lengths, model, config, random_click(seed, "toy", config))
 
 
 FULL = frame_of(5, 5, 50, 60)
@@ -78,7 +85,7 @@ EMPTY = np.zeros_like(FULL)
 
 def test_all_steps_are_candidates_and_the_inputs_follow_the_equations():
     target, model = target_of(FULL), Eraser()
-    (loop,) = run([target], [3], model, PAPER)
+    (loop,) = simulate([target], [PIXELS], [3], model, PAPER, random_click(0, "toy", PAPER))
     assert [candidate.step for candidate in loop.candidates] == [0, 1, 2, 3]
     assert loop.ended is None
     assert len(model.calls) == 4
@@ -86,7 +93,7 @@ def test_all_steps_are_candidates_and_the_inputs_follow_the_equations():
     assert first.prompt is target.object.mask
     assert first.focus is None
     assert first.roi is None
-    assert first.image is target.image.pixels
+    assert first.image is PIXELS
     for step, (call,) in enumerate(model.calls):
         assert len(call.clicks) == step + 1
         assert call.clicks == loop.candidates[step].clicks
@@ -135,7 +142,7 @@ def test_clicks_reach_every_pixel_of_the_mask():
     target = target_of(frame_of(10, 20, 2, 3))
     seen = set()
     for seed in range(200):
-        seen.add(random_click(seed, "toy", config)(target, 1, target.object.mask, ())[:2])
+        seen.add(random_click(seed, "toy", config)(target, PIXELS, 1, target.object.mask, ())[:2])
     assert seen == {(row, col) for row in (10, 11) for col in (20, 21, 22)}
 
 
@@ -176,12 +183,11 @@ def test_contrast_puts_negative_clicks_on_other_colours():
     pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     pixels[:, :40], pixels[:, 40:] = (200, 30, 30), (30, 30, 200)
     target = target_of(FULL)
-    target = replace(target, image=replace(target.image, pixels=pixels))
     first = (Click(30, 20, True),)
 
     def share(contrast):
         draw = random_click(0, "toy", replace(PAPER, contrast=contrast))
-        clicks = [draw(target, step, target.object.mask, first) for step in range(100)]
+        clicks = [draw(target, pixels, step, target.object.mask, first) for step in range(100)]
         assert all(math.hypot(click.row - 30, click.col - 20) >= 0.05 * math.hypot(50, 60) for click in clicks)
         assert not any(click.positive for click in clicks)
         return sum(click.col >= 40 for click in clicks) / len(clicks)
@@ -196,11 +202,11 @@ def test_number_of_draws_is_limited():
     clicks = (Click(0, 0, True),)
     config = LoopConfig(min_distance=0.98)
     few = [
-        random_click(seed, "toy", replace(config, max_draws=1))(target, 1, target.object.mask, clicks)
+        random_click(seed, "toy", replace(config, max_draws=1))(target, PIXELS, 1, target.object.mask, clicks)
         for seed in range(50)
     ]
     many = [
-        random_click(seed, "toy", replace(config, max_draws=500))(target, 1, target.object.mask, clicks)
+        random_click(seed, "toy", replace(config, max_draws=500))(target, PIXELS, 1, target.object.mask, clicks)
         for seed in range(50)
     ]
     assert sum(click is None for click in few) > 40
@@ -264,7 +270,9 @@ def test_the_model_is_called_at_most_once_a_step_and_never_for_nothing():
 
 def test_rounds_of_an_object_count_their_steps_on_and_click_elsewhere():
     target, config = target_of(FULL), replace(PAPER, rounds=2)
-    first, second = simulate([target] * 2, [3, 2], Eraser(), config, random_click(0, "toy", config), [0, 1])
+    first, second = simulate(
+        [target] * 2, [PIXELS] * 2, [3, 2], Eraser(), config, random_click(0, "toy", config), [0, 1]
+    )
     assert [candidate.step for candidate in first.candidates] == [0, 1, 2, 3]
     assert [candidate.step for candidate in second.candidates] == [7, 8, 9]
     assert not {*first.candidates[-1].clicks} & {*second.candidates[-1].clicks}
@@ -272,7 +280,7 @@ def test_rounds_of_an_object_count_their_steps_on_and_click_elsewhere():
     alone = run([target], [3], Eraser(), PAPER)[0]
     assert signature(first) == signature(alone), "more rounds change nothing of the first one"
     gone = Script({0: [EMPTY]})
-    (ended,) = simulate([target], [3], gone, config, random_click(0, "toy", config), [1])
+    (ended,) = simulate([target], [PIXELS], [3], gone, config, random_click(0, "toy", config), [1])
     assert (ended.ended, ended.ended_step) == ("empty", 7)
 
 

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from schemas.config import PRESETS
 from schemas.crop import area, crop_mask, intersection, iou
-from schemas.records import Candidate, Click, ImageRecord, Loop, ObjectMask, Target
+from schemas.records import Candidate, Click, ImageSummary, Loop, ObjectMask, Target
 from schemas.tables import REASONS
 from stages.complement import add_complements
 from stages.morphology import components
@@ -33,7 +33,7 @@ OBJECT = square(10, 10, 100, 100)
 
 def loop_of(masks, thing=OBJECT, ended=None, ended_step=0):
     object_mask = ObjectMask(3, None, crop_mask(thing, *thing.shape))
-    image = ImageRecord("image", "x.jpg", "", "", np.zeros((*thing.shape, 3), np.uint8), (object_mask,))
+    image = ImageSummary("image", "x.jpg", *thing.shape, "", "")
     candidates = tuple(
         Candidate(step, (Click(step, step, step == 0),), crop_mask(mask, *mask.shape))
         for step, mask in enumerate(masks)

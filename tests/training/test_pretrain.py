@@ -158,7 +158,7 @@ def test_validation_is_on_images_that_are_not_trained_on(data, tmp_path):
     options = TrainingOptions(tmp_path / "out", validation_masks=20)
     config = override(PretrainConfig(), {"augment": {"size": 32}, "training": {"loaders": 0}})
     made = prepare(config, PretrainInputs((("folder", str(data), str(listed)),)), options)
-    assert {target.image.image_id for target in made.validation} == {"im_0", "im_2", "im_4"}
+    assert {mask.target.image.image_id for mask in made.validation} == {"im_0", "im_2", "im_4"}
 
 
 def test_image_that_cannot_be_used_is_named(data, recipe, tmp_path):

@@ -8,9 +8,13 @@ from schemas.errors import UserError
 
 def test_masks_are_of_the_split_for_evaluation():
     masks = masks_of_evaluation_split(("demo", "", "train"), 0, 2)
-    assert [mask.level for mask in masks].count("object") == [mask.level for mask in masks].count("part") == 2
-    assert all(mask.image.image_id >= "demo_100000" for mask in masks)
-    assert masks_of_evaluation_split(("demo", "", "train"), 0, 1)[0].target_id in {mask.target_id for mask in masks}
+    targets = [mask.target for mask in masks]
+    assert [target.level for target in targets].count("object") == 2
+    assert [target.level for target in targets].count("part") == 2
+    assert all(target.image.image_id >= "demo_100000" for target in targets)
+    assert [mask.pixels.shape for mask in masks] == [(each.image.height, each.image.width, 3) for each in targets]
+    (one, *_) = masks_of_evaluation_split(("demo", "", "train"), 0, 1)
+    assert one.target.target_id in {target.target_id for target in targets}
     with pytest.raises(UserError, match="the split for evaluation, demo val, is trained on"):
         masks_of_evaluation_split(("demo", "", "val"), 0, 2)
 
