@@ -2,6 +2,7 @@
 
 import os
 import signal
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 
 import dask
@@ -13,7 +14,7 @@ from agg_pipeline.execution.cluster import cluster
 from agg_pipeline.execution.scheduling import _Reported, ask, assigned, run_shards
 from agg_pipeline.execution.worker_tasks import PartReport
 from agg_pipeline.storage.store import Store
-from schemas.records import ImageEntry
+from schemas.records import ImageEntry, ImageSummary
 
 
 class Model:
@@ -26,33 +27,48 @@ class Model:
         return interactions
 
 
+@dataclass(frozen=True)
+class State:
+    """The ids of the images, and the workers that have predicted them."""
+
+    task: ShardTask
+    images: tuple
+    pixels: dict
+    workers: tuple = ()
+
+
 def load(task):
-    return [entry.image_id for entry in task.entries if entry.image_id not in task.excluded]
+    images = tuple(entry.image_id for entry in task.entries if entry.image_id not in task.excluded)
+    return State(task, images, dict.fromkeys(images))
 
 
-def cut(images):
-    return [images[first : first + 2] for first in range(0, len(images), 2)]
+def cut(state):
+    return [state.images[first : first + 2] for first in range(0, len(state.images), 2)]
 
 
-def run(_state, batch, model):
-    return [(image, os.getpid()) for image in model.predict(batch)]
+def image_of(image_id):
+    return ImageSummary(image_id, "", 1, 1, "", "")
 
 
-def run_or_die(state, batch, model):
+def run(_state, batch, _pixels, model):
+    return [os.getpid() for _ in model.predict(batch)]
+
+
+def run_or_die(state, batch, pixels, model):
     if "0-7" in batch:
         os.kill(os.getpid(), signal.SIGKILL)
-    return run(state, batch, model)
+    return run(state, batch, pixels, model)
 
 
-def fill(_state, results):
-    return results
+def fill(state, results):
+    return replace(state, workers=tuple(results))
 
 
 def write(state, _store, config_hash):
-    return {"config_hash": config_hash, "images": [image for image, _ in state], "workers": [pid for _, pid in state]}
+    return {"config_hash": config_hash, "images": list(state.images), "workers": list(state.workers)}
 
 
-CHAIN = Chain((CpuStage("load", load), ModelStage("predict", cut, run, fill)), write)
+CHAIN = Chain((CpuStage("load", load), ModelStage("predict", cut, image_of, run, fill)), write)
 
 
 def tasks(*sizes):
@@ -95,7 +111,7 @@ def test_as_many_shards_as_workers_are_made_by_one_worker_each(workers):
 
 
 def test_an_image_that_kills_its_worker_is_found_in_a_shared_shard():
-    deadly = Chain((CpuStage("load", load), ModelStage("predict", cut, run_or_die, fill)), write)
+    deadly = Chain((CpuStage("load", load), ModelStage("predict", cut, image_of, run_or_die, fill)), write)
     with dask.config.set({"distributed.scheduler.allowed-failures": 0}), cluster(None, 2, 1, Model) as workers:
         (done,), said = made(workers, 8, chain=deadly)
     assert done.task.excluded == {"0-7"}
@@ -161,7 +177,8 @@ def test_reports_of_a_redone_part_take_the_place_of_those_before():
 
 def test_times_of_a_stage_in_parts_add_up():
     stage = CHAIN.stages[1]
-    parts = [(["a"], Times({"predict": 1.0}, 0.5)), (["b", "c"], Times({"predict": 2.0}, 1.0))]
-    state, times = worker_tasks.join_parts(stage, ([], Times({"load": 4.0}, 0.0)), *parts)
-    assert state == ["a", "b", "c"]
+    parts = [([1], Times({"predict": 1.0}, 0.5)), ([2, 3], Times({"predict": 2.0}, 1.0))]
+    before = load(tasks(3)[0])
+    state, times = worker_tasks.join_parts(stage, (before, Times({"load": 4.0}, 0.0)), *parts)
+    assert state == replace(before, workers=(1, 2, 3))
     assert times == Times({"load": 4.0, "predict": 3.0}, 1.5)

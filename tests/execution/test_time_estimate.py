@@ -28,7 +28,7 @@ def load(task):
     return [entry.image_id for entry in task.entries for _ in range(entry.annotation)][: task.limit]
 
 
-CHAIN = Chain((CpuStage("load", load), ModelStage("predict", lambda masks: [masks], None, None)), None)
+CHAIN = Chain((CpuStage("load", load), ModelStage("predict", lambda masks: [masks], None, None, None)), None)
 
 
 def tasks(*shards):
