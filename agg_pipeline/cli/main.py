@@ -87,7 +87,8 @@ class Groups(cloup.Group):
         except (UserError, click.ClickException) as error:
             if ctx.params.get("debug"):
                 raise
-            message = error.format_message() if isinstance(error, click.ClickException) else error
+            # click puts possible values on lines of their own.
+            message = " ".join(error.format_message().split()) if isinstance(error, click.ClickException) else error
             last_words(f"error: {message}")
             sys.exit(2)
         except KeyboardInterrupt:
