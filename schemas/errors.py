@@ -43,3 +43,17 @@ class ImageError(Exception):
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
+
+
+NO_MEMORY = (
+    *("allocate", "out of memory", "bad_alloc", "Insufficient memory", "Cannot allocate memory"),
+    *("can't start new thread", "failed to map segment"),
+)
+"""What libraries say when memory is short; they raise errors of many kinds."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error of Python or of a library says that memory is short."""
+    return isinstance(error, MemoryError) or (
+        not isinstance(error, UserError | ImageError) and any(words in str(error) for words in NO_MEMORY)
+    )

@@ -21,7 +21,7 @@ MAT_ARRAYS = 1_000_000
 MAT_DEPTH = 32
 """Deepest nesting of cells and structs in a .mat file; those of PASCAL-Part have 3 levels."""
 OBJECTS_PER_IMAGE = 65_535
-"""Most objects of a label map: as many as 16 bits can number."""
+"""Most objects of an image: as many as a label map of 16 bits can number. SA-1B has up to 500."""
 PARTS_PER_OBJECT = 1000
 """Most annotated parts of an object, because each is compared with each; PASCAL-Part has up to 60."""
 ITEM_SECONDS = 600
@@ -32,6 +32,10 @@ CONFIG_BYTES = 1 << 16
 """Largest recipe or configuration file; a key of some thousand parts takes the parser minutes."""
 DATASET_JSON_BYTES = 4 << 30
 """Largest JSON file with the annotations of a whole data set; that of LVIS has 1.2 GB."""
+BROKEN_ENTRIES = 100_000
+"""Most entries of such a file that cannot be used: each has a line of its own where the set is checked."""
+ENTRY_BYTES = 24
+"""Fewest bytes of an entry of such a file, on average, where it has more than that; an annotation has at least 40."""
 JSON_BYTES = 1 << 28
 """Largest JSON file of any other kind that describes one image, shard or run."""
 PLAN_BYTES = 2 << 30

@@ -40,3 +40,9 @@ def end_without_output(error: OSError) -> NoReturn:
             with suppress(OSError, ValueError):
                 os.dup2(nowhere, stream.fileno())
     sys.exit(1 if closed else 2)
+
+
+def end_without_memory() -> NoReturn:
+    """End a command for which the machine, or the limit of its processes, has not enough memory."""
+    last_words("error: there is not enough memory; end other programs, or use fewer --workers or --loaders")
+    sys.exit(2)

@@ -10,11 +10,11 @@ from typing import Any
 import click
 import cloup
 
-from agg_pipeline.cli.last_words import end_without_output, last_words
+from agg_pipeline.cli.last_words import end_without_memory, end_without_output, last_words
 from agg_pipeline.cli.option_groups import option
 from agg_pipeline.cli.run_log import show_messages
 from agg_pipeline.execution.interrupts import watch_interrupts
-from schemas.errors import UserError
+from schemas.errors import UserError, out_of_memory
 
 # Threads of torch that wait for each other leave their core to other processes: five times faster on a shared machine.
 # It must be set before torch is imported.
@@ -87,7 +87,8 @@ class Groups(cloup.Group):
         except (UserError, click.ClickException) as error:
             if ctx.params.get("debug"):
                 raise
-            message = error.format_message() if isinstance(error, click.ClickException) else error
+            # click puts possible values on lines of their own.
+            message = " ".join(error.format_message().split()) if isinstance(error, click.ClickException) else error
             last_words(f"error: {message}")
             sys.exit(2)
         except KeyboardInterrupt:
@@ -96,7 +97,13 @@ class Groups(cloup.Group):
         except OSError as error:
             if ctx.params.get("debug"):
                 raise
+            if out_of_memory(error):
+                end_without_memory()
             end_without_output(error)
+        except Exception as error:
+            if ctx.params.get("debug") or not out_of_memory(error):
+                raise
+            end_without_memory()
 
 
 @cloup.group(cls=Groups, epilog=EPILOG, context_settings=SETTINGS)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from agg_pipeline.report.printed import PRINTED
 from agg_pipeline.storage.store import Store
-from schemas.errors import StorageError
+from schemas.errors import UserError
 from schemas.words import printable_lines
 
 if TYPE_CHECKING:
@@ -106,14 +106,14 @@ class RunLog(logging.Handler):
             if self._local:
                 folder = Path(self._store.url)
                 folder.mkdir(parents=True, exist_ok=True)
-                # A pipe would be waited for without O_NONBLOCK.
-                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
+                # A pipe would be waited for without O_NONBLOCK, and a link could lead to a file of somebody else.
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
                 with os.fdopen(os.open(folder / LOG, flags, 0o666), "ab") as file:
                     file.write(text)
             elif text:
                 before = self._store.read(LOG) if self._store.exists(LOG) else b""
                 self._store.write(LOG, before + text)
-        except (OSError, StorageError):
+        except (OSError, UserError):
             # A full disk is reported by the run itself.
             pass
 

@@ -24,6 +24,7 @@ from agg_pipeline.cli.option_groups import examples, option
 from agg_pipeline.cli.options import CHECKPOINT, LOCAL_FILE, PLACE, check_root, model_file, named_root
 from agg_pipeline.cli.run_log import run_log
 from agg_pipeline.cli.training import local_folder, own_folder
+from agg_pipeline.storage.user_path import real_path
 from agg_pipeline.study.study_config import StudyConfig
 from schemas.canonical import content_hash
 from schemas.errors import UserError
@@ -122,7 +123,7 @@ def group(
         check_root(name, root)
     if not report.suffix:
         raise UserError(f"--report {report} has no ending; name a Markdown file, for example {report}.md")
-    model = str(Path(model_file(checkpoint)).resolve())
+    model = str(real_path(model_file(checkpoint)))
     if dry_run:
         place = local_folder(out)
         if report.absolute().parent != place:

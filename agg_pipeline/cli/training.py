@@ -14,6 +14,7 @@ import click
 from agg_pipeline.cli.option_groups import given
 from agg_pipeline.cli.options import DRY_RUN, PLACE, finite
 from agg_pipeline.cli.start_and_stop import check_start
+from agg_pipeline.storage.user_path import real_path
 from agg_pipeline.training.training_folder import TrainingOptions, not_locked
 from schemas.config import PredictorConfig
 from schemas.errors import StorageError, UserError
@@ -115,7 +116,7 @@ def local_folder(out: str) -> Path:
         raise UserError(
             f"--out {out} is not a folder of this machine, and this command cannot write elsewhere; name a local folder"
         )
-    return Path(store.anchored().url).resolve()
+    return real_path(store.anchored().url)
 
 
 def run_prepared(

@@ -297,5 +297,12 @@ def _manifest(store: Store, expected: Json) -> Iterator[Finding]:
         yield Finding(MANIFEST, "differs from what the plan and the sidecars give")
     # Version 0.1 of this program wrote no checksum of the card.
     card = manifest.get(SUMMARIES, {}).get(CARD)
-    if card and store.exists(CARD) and hashlib.sha256(store.read(CARD, limits.JSON_BYTES)).hexdigest() != card:
+    if not card or not store.exists(CARD):
+        return
+    try:
+        content = store.read(CARD, limits.JSON_BYTES)
+    except UnusableFileError as error:
+        yield Finding(CARD, error.what)
+        return
+    if hashlib.sha256(content).hexdigest() != card:
         yield Finding(CARD, "was changed after it was written")

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from schemas import limits
 from schemas.devices import available_cores
-from schemas.errors import UserError
+from schemas.errors import UserError, out_of_memory
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -29,6 +29,9 @@ AHEAD = 3
 """Chunks per process that are submitted before the first of them is done."""
 MOST_DEATHS = 32
 """So many processes that die one after the other die of the machine, not of their items."""
+
+NO_MEMORY = 71
+"""Exit code of a process that has not enough memory for an item."""
 
 Died = Callable[[T, str], R]
 """(an item, how its process died) -> the result in its place."""
@@ -43,7 +46,8 @@ def in_all_cores(function: Callable[[T], R], items: Sequence[T], died: Died[T, R
     Args:
         function: applied to each item; it can be pickled, and so can its results.
         items: can be pickled.
-        died: makes the result of an item whose process is killed, or takes longer than ``limits.ITEM_SECONDS``.
+        died: makes the result of an item whose process is killed, has not enough memory, or takes longer than
+            ``limits.ITEM_SECONDS``.
 
     Raises:
         UserError: many processes die one after the other.
@@ -149,15 +153,22 @@ def _how(exit_code: int | None) -> str:
     """How a process died, in words."""
     if exit_code == -signal.SIGALRM:
         return f"it took more than {limits.ITEM_SECONDS} seconds"
+    if exit_code == NO_MEMORY:
+        return "there was not enough memory"
     return f"it was killed by {signal.Signals(-exit_code).name}" if exit_code and exit_code < 0 else "it died"
 
 
 def _timed(function: Callable[[T], R], item: T) -> R:
-    """Apply a function; if that takes too long, the signal ends this process."""
+    """Apply a function; if that takes too long, or too much memory, this process ends."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(limits.ITEM_SECONDS)
     try:
         return function(item)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        # What else this process would do may fail as well.
+        os._exit(NO_MEMORY)
     finally:
         signal.alarm(0)
 

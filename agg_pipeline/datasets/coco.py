@@ -33,6 +33,8 @@ ABOUT = About(
     layout=("annotations",),
     download="train2017.zip, val2017.zip and annotations_trainval2017.zip, unpacked side by side",
 )
+TOO_MANY = f"more than {limits.OBJECTS_PER_IMAGE:,} annotations, the most that an image may have"
+"""What is wrong with an image of so many."""
 MAX_IMAGES_TRIED = 8
 """Images that are looked for in each candidate folder; several, because some may be missing."""
 
@@ -101,8 +103,12 @@ def _entries(store: Store, path: str, truth: Instances) -> Iterator[ImageEntry]:
             problem = f"{printable(_file_name(image))} is no path in the data set"
             yield ImageEntry(image_id, path, 0, None, ("unreadable_image", problem))
             continue
+        instances = truth.annotations.get(image_id, ())
+        if len(instances) > limits.OBJECTS_PER_IMAGE:
+            yield ImageEntry(image_id, path, 0, None, ("unreadable_annotation", f"{path}: {TOO_MANY}"))
+            continue
         licence = truth.licences.get("" if image.license is None else text_of(image.license), ABOUT.licence)
-        annotation = (image.height, image.width), licence, tuple(truth.annotations.get(image_id, ()))
+        annotation = (image.height, image.width), licence, tuple(instances)
         yield listed(image_id, file, sizes.get(file), annotation)
 
 

@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
+import msgspec
 from msgspec import Meta, Raw, Struct
 
+from agg_pipeline.datasets.json_entries import most_entries
+from schemas import limits
 from schemas.checked_json import Name, decode, mended
 from schemas.errors import UserError
 from schemas.words import plural, printable
@@ -124,6 +127,7 @@ def read_instances(content: bytes, where: str) -> Instances:
     Raises:
         UserError: the file is not an instance file, lists no image, or gives two images the same id.
     """
+    _check_entries(content, where)
     file = tolerant(content, InstanceFile, where, "a COCO instance file")
     if not file.images:
         raise UserError(f"{where} lists no image")
@@ -132,11 +136,50 @@ def read_instances(content: bytes, where: str) -> Instances:
         raise UserError(f"{where} is not a COCO instance file: {broken[0][1]}")
     strays: list[str] = []
     remarks: list[str] = []
-    names = {part: _named(getattr(file, part), part, strays) for part in ("categories", "licenses")}
+    names = {part: _named(getattr(file, part), part, where, strays) for part in ("categories", "licenses")}
     known = {*images, *(image_id for image_id, _ in broken)}
-    annotations = _annotations(file.annotations, known, names["categories"], strays, remarks)
+    annotations = _annotations(file.annotations, where, known, names["categories"], strays, remarks)
     categories = tuple(names["categories"].values())
     return Instances(images, broken, annotations, categories, names["licenses"], tuple(strays), tuple(remarks))
+
+
+class _Identified(Struct, frozen=True, gc=False):
+    id: Raw
+
+
+class _Owned(Struct, frozen=True, gc=False):
+    image_id: Raw
+
+
+class _Sound(Struct, frozen=True):
+    """A file whose entries have at least an id, and therefore some bytes each."""
+
+    images: list[_Identified]
+    annotations: list[_Owned]
+    categories: list[_Identified] = []
+    licenses: list[_Identified] = []
+
+
+def _check_entries(content: bytes, where: str) -> None:
+    """UserError if a file consists of entries that are too small to hold anything, which take far more memory."""
+    if content.count(b",") < limits.BROKEN_ENTRIES:
+        return
+    try:
+        msgspec.json.decode(content, type=_Sound)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        most = most_entries(content)
+        if most > limits.BROKEN_ENTRIES and len(content) < most * limits.ENTRY_BYTES:
+            size = f"its {most:,} entries have {len(content) // most} bytes on average"
+            raise UserError(f"{where} is not a COCO instance file: {size}") from None
+
+
+def _check_broken(broken: int, part: str, where: str, error: UserError) -> None:
+    """UserError if a file has more broken entries than can be told one by one."""
+    if broken > limits.BROKEN_ENTRIES:
+        raise UserError(
+            f"{where} is not a COCO instance file: more than {limits.BROKEN_ENTRIES:,} of its {part} cannot be used, "
+            f"for example {_problem(error)}"
+        )
 
 
 def tolerant(content: bytes, kind: type[T], where: str, what: str) -> T:
@@ -183,6 +226,7 @@ def _images(entries: Sequence[Raw], where: str) -> tuple[dict[str, Image], list[
         except UserError as error:
             if str(error).startswith(where):
                 raise
+            _check_broken(len(broken) + 1, "images", where, error)
             named = readable(raw, Identified)
             broken.append((f"images[{place}]" if named is None else text_of(named.id), _problem(error)))
     free = {image_id for image_id, _ in broken}
@@ -192,7 +236,7 @@ def _images(entries: Sequence[Raw], where: str) -> tuple[dict[str, Image], list[
     return images, broken
 
 
-def _named(entries: Sequence[Raw], part: str, strays: list[str]) -> dict[str, str]:
+def _named(entries: Sequence[Raw], part: str, where: str, strays: list[str]) -> dict[str, str]:
     """The names of categories or licences, by id."""
     names = {}
     for place, raw in enumerate(entries):
@@ -201,16 +245,22 @@ def _named(entries: Sequence[Raw], part: str, strays: list[str]) -> dict[str, st
             names[text_of(item.id)] = str(item.name)
         except UserError as error:
             strays.append(_problem(error))
+            _check_broken(len(strays), part, where, error)
     return names
 
 
 def _annotations(
-    entries: Sequence[Raw], known: set[str], categories: Mapping[str, str], strays: list[str], remarks: list[str]
+    entries: Sequence[Raw],
+    where: str,
+    known: set[str],
+    categories: Mapping[str, str],
+    strays: list[str],
+    remarks: list[str],
 ) -> dict[str, list[Instance]]:
     """The annotations of the listed images; those of no image or category are told in strays and remarks."""
     found: dict[str, list[Instance]] = {}
     seen: set[tuple[str, int]] = set()
-    homeless, nameless = 0, Counter[str]()
+    homeless, nameless, broken = 0, Counter[str](), 0
     for place, raw in enumerate(entries):
         what = f"annotations[{place}]"
         try:
@@ -222,6 +272,8 @@ def _annotations(
                 instance = Instance(None, problem=f"annotation id {each.id} occurs twice in image {image_id}")
             seen.add((image_id, each.id))
         except UserError as error:
+            broken += 1
+            _check_broken(broken, "annotations", where, error)
             owner, number = readable(raw, Owned), readable(raw, Numbered)
             image_id = "" if owner is None else text_of(owner.image_id)
             category, instance = None, Instance(None, problem=_problem(error))

@@ -12,12 +12,13 @@ from operator import attrgetter, itemgetter
 from msgspec import Raw, Struct
 
 from agg_pipeline.datasets.broken_objects import rejects_of
-from agg_pipeline.datasets.coco import in_order
+from agg_pipeline.datasets.coco import TOO_MANY, in_order
 from agg_pipeline.datasets.coco_file import Instance, InstanceId, Numbered, Pixels, readable, tolerant
 from agg_pipeline.datasets.coco_masks import read_segmentation
 from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
 from agg_pipeline.datasets.file_listing import ALL, check_layout, is_list_file, read_list, split_name
 from agg_pipeline.datasets.images import check_size, read_image
+from agg_pipeline.datasets.json_entries import most_entries
 from agg_pipeline.storage.store import Store
 from schemas import limits
 from schemas.checked_json import decode
@@ -163,7 +164,12 @@ def _read(store: Store, choose: bool, entry: ImageEntry) -> ImageRecord:
 def _instances(store: Store, path: str, size: tuple[int, int]) -> list[Instance]:
     """The annotations of an image."""
     try:
-        truth = tolerant(store.read_listed(path, limits.JSON_BYTES), _Annotated, path, "an annotation of SA-1B")
+        content = store.read_listed(path, limits.JSON_BYTES)
+        # Before they are held in memory, with a margin for what else is in the file.
+        limit = 2 * limits.OBJECTS_PER_IMAGE
+        if content.count(b",") > limit and most_entries(content) > limit:
+            raise ImageError("unreadable_annotation", f"{path}: {TOO_MANY}")
+        truth = tolerant(content, _Annotated, path, "an annotation of SA-1B")
     except UnusableFileError as error:
         raise ImageError("unreadable_annotation", f"{path} {error.what}") from error
     except StorageError:
@@ -171,6 +177,8 @@ def _instances(store: Store, path: str, size: tuple[int, int]) -> list[Instance]
     except UserError as error:
         raise ImageError("unreadable_annotation", str(error)) from error
     check_size((truth.image.height, truth.image.width), size, path)
+    if len(truth.annotations) > limits.OBJECTS_PER_IMAGE:
+        raise ImageError("unreadable_annotation", f"{path}: {TOO_MANY}")
     found: dict[int, Instance] = {}
     unnamed: list[Instance] = []
     for place, raw in enumerate(truth.annotations):

@@ -10,8 +10,9 @@ from typing import Any, Generic, Protocol, TypeVar
 from agg_pipeline.execution.batch_pixels import BatchPixels
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
-from schemas.errors import ImageError, UserError
+from schemas.errors import ImageError, UserError, out_of_memory
 from schemas.records import ImageEntry, ImageRecord, ImageSummary, Interaction, Pixels, Prediction, Reject
+from schemas.words import printable
 from stages.click_model import ClickModel
 
 C = TypeVar("C")
@@ -58,13 +59,25 @@ class ShardState(Protocol):
 
 
 def read_entry(task: ShardTask[Any], entry: ImageEntry) -> ImageRecord | Reject:
-    """The record of one of a task's images, or why it cannot be used."""
+    """The record of one of a task's images, or why it cannot be used.
+
+    Raises:
+        StorageError: it cannot be read now.
+        UserError: there is not enough memory to read it, which says nothing about the image.
+    """
     if entry.image_id in task.excluded:
         return Reject(entry.image_id, None, None, "load", "killed_worker")
     try:
         return task.read(entry)
     except ImageError as error:
         return Reject(entry.image_id, None, None, "load", error.reason, error.detail)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        raise UserError(
+            f"there is not enough memory to read image {printable(entry.image_id)}; use fewer --workers, or leave the "
+            "image out with --exclude-list"
+        ) from error
 
 
 def pixels_of(state: ShardState) -> BatchPixels:

@@ -6,6 +6,7 @@ In every worker process, two named executors take a run's tasks: ``model`` (one 
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import multiprocessing
@@ -21,7 +22,8 @@ from typing import Any
 
 import dask
 from dask.system import CPU_COUNT
-from distributed import Client, Future, LocalCluster, Status
+from distributed import Client, Future, LocalCluster, Security, Status
+from distributed.comm import connect
 from distributed.protocol.pickle import dumps
 from distributed.utils import get_mp_context
 
@@ -29,6 +31,7 @@ from agg_pipeline.datasets.all_cores import interrupts_blocked
 from agg_pipeline.execution.interrupts import check_interrupt
 from agg_pipeline.execution.worker_facts import Facts, program_facts
 from agg_pipeline.execution.worker_plugin import SAME_PACKAGE, ModelPlugin, OpenModel, run_in_worker
+from agg_pipeline.storage.attempts import cause
 from schemas.config import PredictorConfig
 from schemas.errors import UserError
 
@@ -36,6 +39,8 @@ LOG = logging.getLogger(__name__)
 SHARDS_IN_FLIGHT = 2
 """Shards of one worker: one is in the model while another one loads or writes."""
 
+CONNECT_SECONDS = 10
+"""Time in which a scheduler must take a connection, and again in which it must answer."""
 LEAVE_SECONDS = 10
 """Time that workers of an existing cluster have to forget the run at its end."""
 START_SECONDS = 60.0
@@ -257,9 +262,22 @@ def _await_workers(local: LocalCluster, client: Client, wanted: int) -> None:
 
 def _connect(scheduler: str) -> Client:
     try:
-        return Client(scheduler, timeout="10s")
-    except (OSError, TimeoutError, ValueError) as error:
-        raise UserError(f"no Dask scheduler answers at {scheduler}; check --scheduler ({error})") from error
+        asyncio.run(asyncio.wait_for(_greet(scheduler), 2 * CONNECT_SECONDS))
+        return Client(scheduler, timeout=CONNECT_SECONDS)
+    except MemoryError as error:
+        # Dask takes the first bytes for the length of a message.
+        raise UserError(f"what answers at {scheduler} is no Dask scheduler; check --scheduler") from error
+    # An address may name any way to connect that Dask knows, each with errors of its own.
+    except Exception as error:
+        said = cause(error) if str(error) else f"what is there has said nothing for {2 * CONNECT_SECONDS} s"
+        raise UserError(f"no Dask scheduler answers at {scheduler}; check --scheduler ({said})") from error
+
+
+async def _greet(scheduler: str) -> None:
+    """Exchange the first words with a scheduler. ``Client`` would wait for them without an end."""
+    arguments = Security().get_connection_args("client")
+    greeted = await connect(scheduler, timeout=CONNECT_SECONDS, **arguments)
+    await greeted.close()
 
 
 def _register(client: Client, plugin: ModelPlugin) -> None:

@@ -226,5 +226,5 @@ def _without_culprits(shards: _Shards, task: ShardTask[Any]) -> Done:
     except KilledWorker:
         raise UserError(
             f"the worker of shard {task.index} died several times, though each of its images passes alone; "
-            "if memory is short, try smaller --batch-objects or --images-per-shard"
+            f"if memory is short, try {worker_tasks.SMALLER}"
         ) from None

@@ -174,6 +174,7 @@ def read_sidecars(store: Store, layout: Layout, sizes: Mapping[str, int]) -> tup
     named = sorted(path for path in sizes if SIDECAR.fullmatch(path))
     large = [path for path in named if sizes[path] > limits.SIDECAR_BYTES]
     found, broken = {}, {path: f"has {sizes[path]:,} bytes; the limit is {limits.SIDECAR_BYTES:,}" for path in large}
+    broken |= {path: "is not JSON: it is empty, or no file" for path in named if not sizes[path]}
     named = [path for path in named if path not in broken]
     for path, content in zip(named, store.read_all(named, limits.SIDECAR_BYTES), strict=True):
         sidecar = _parsed(path, content, layout)

@@ -8,17 +8,33 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
-from agg_pipeline.execution.chain import Advance, Chain, CpuStage, ModelStage, TimedModel, Times, run_batches
+import pyarrow as pa
+
+from agg_pipeline.execution.chain import (
+    Advance,
+    Chain,
+    CpuStage,
+    ModelStage,
+    ShardTask,
+    TimedModel,
+    Times,
+    run_batches,
+)
 from agg_pipeline.execution.worker_plugin import model_of, send
+from agg_pipeline.storage.attempts import cause
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
+from schemas.errors import UserError, out_of_memory
 
 REPORT_SECONDS = 0.5
 """Time between two reports of a task."""
 
+SMALLER = "smaller --batch-objects or --images-per-shard"
+"""What takes less memory."""
 Timed = tuple[Any, Times]
 """What a task returns: the state of the shard with the busy seconds of all tasks so far; of a part of a model stage,
 its results with the busy seconds of this part alone."""
@@ -27,7 +43,7 @@ its results with the busy seconds of this part alone."""
 def run_cpu_stage(stage: CpuStage, before: Timed) -> Timed:
     """Run a stage without the model, and return the state after it."""
     state, times = before
-    with _Measured() as task:
+    with _told(f"stage {stage.name}", state), _Measured() as task:
         state = stage.run(state)
     return state, times.plus(Times({stage.name: task.seconds}))
 
@@ -49,7 +65,7 @@ def run_part(run: str, stage: ModelStage, part: int, parts: int, report: PartRep
     state, _ = before
     model = model_of(run)
     forwards = model.forward_seconds
-    with _Measured() as task:
+    with _told(f"stage {stage.name}", state), _Measured() as task:
         results = run_batches(stage, state, model, part, parts, report.update)
         report.send()
     return results, Times({stage.name: task.seconds}, model.forward_seconds - forwards)
@@ -69,7 +85,8 @@ def join_parts(stage: ModelStage, before: Timed, *parts: Timed) -> Timed:
     state, times = before
     for _, seconds in parts:
         times = times.plus(seconds)
-    return stage.fill(state, [result for results, _ in parts for result in results]), times
+    with _told(f"stage {stage.name}", state):
+        return stage.fill(state, [result for results, _ in parts for result in results]), times
 
 
 def write(chain: Chain, store: Store, config_hash: str, last: Timed) -> tuple[Json, Times]:
@@ -85,7 +102,7 @@ def write(chain: Chain, store: Store, config_hash: str, last: Timed) -> tuple[Js
         Its sidecar, and the busy seconds of all its tasks.
     """
     state, times = last
-    with _Measured() as task:
+    with _told("writing", state), _Measured() as task:
         sidecar = chain.write(state, store, config_hash)
     return sidecar, times.plus(Times({"write": task.seconds}))
 
@@ -98,6 +115,32 @@ def forget(last: Timed) -> None:
 def ask(run: str, question: Callable[[TimedModel], Any]) -> Any:
     """Call a function with the worker's model, and return what it returns."""
     return question(model_of(run))
+
+
+@contextmanager
+def _told(what: str, state: Any) -> Iterator[None]:
+    """Let what a library raises end the run with one line that names the shard.
+
+    Args:
+        what: what is done.
+        state: state of the shard.
+
+    Raises:
+        UserError: memory is short, or a library has failed.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        task = getattr(state, "task", state)
+        where = f"{what} of shard {task.index}" if isinstance(task, ShardTask) else what
+        if out_of_memory(error):
+            raise UserError(f"there is not enough memory for {where}; use fewer --workers or {SMALLER}") from error
+        # Others are mistakes in this program, which their traceback shows.
+        if isinstance(error, OSError | RuntimeError | pa.ArrowException):
+            raise UserError(f"{where} failed: {cause(error)}") from error
+        raise
 
 
 class PartReport:

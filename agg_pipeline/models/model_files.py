@@ -8,7 +8,7 @@ from typing import Any
 
 from agg_pipeline.models.checkpoints import AdapterInfo, load_adapter, load_click_model
 from agg_pipeline.models.simpleclick import SimpleClick, attach_adapter
-from agg_pipeline.storage.user_path import user_path
+from agg_pipeline.storage.user_path import real_path, user_path
 from schemas.errors import UserError
 
 
@@ -72,10 +72,10 @@ def open_model(
     path, sha256, adapted = "", "", None
     if adapter:
         loaded, adapted = load_adapter(adapter)
-        path, sha256 = str(user_path(adapter).resolve()), adapted.sha256
+        path, sha256 = str(real_path(user_path(adapter))), adapted.sha256
         input_size = input_size or adapted.input_size
     network, info = load_click_model(checkpoint, input_size)
-    files = ModelFiles(str(user_path(checkpoint).resolve()), info.sha256, info.input_size, path, sha256)
+    files = ModelFiles(str(real_path(user_path(checkpoint))), info.sha256, info.input_size, path, sha256)
     described: dict[str, Any] = asdict(info)
     if adapted is not None:
         check_base(str(adapter), adapted, str(checkpoint), info.sha256)

@@ -47,14 +47,21 @@ def is_folder(place: str) -> bool:
 
 
 def file_size(item: os.DirEntry[str]) -> int | None:
-    """Bytes of a file in a folder; None for what is no regular file or has gone meanwhile."""
+    """Bytes of a file in a folder; None for a folder, a link to nothing, and what has gone meanwhile.
+
+    A pipe, a device and a loop of links have 0 bytes.
+    """
     try:
         found = item.stat()
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return None
+        if error.errno == errno.ELOOP:
+            return 0
         raise
-    return found.st_size if stat.S_ISREG(found.st_mode) else None
+    if stat.S_ISDIR(found.st_mode):
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
 def files_below(place: str) -> list[str]:
@@ -97,7 +104,7 @@ def create(place: Path, content: bytes) -> bool:
 def overwrite(place: str, content: bytes) -> None:
     """Write over the first bytes of a file that is there."""
     # Not Path.open: it would make a file that another run has removed.
-    number = os.open(place, os.O_WRONLY | os.O_CLOEXEC)
+    number = os.open(place, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         os.pwrite(number, content, 0)
     finally:

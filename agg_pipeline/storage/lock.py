@@ -27,14 +27,16 @@ from agg_pipeline.storage.process_life import process_lives, process_start, proc
 from agg_pipeline.storage.store import Store
 from schemas.canonical import canonical_json
 from schemas.checked_json import decode
-from schemas.errors import StorageError, UserError
+from schemas.errors import UnusableFileError, UserError
 from schemas.words import printable
 
 LOG = logging.getLogger(__name__)
 LOCK = "lock.json"
 """Name of the first lock file."""
-NAMES = re.compile(r"lock(?:-([2-9]|[1-9]\d{1,8}))?\.json")
+NAMES = re.compile(r"lock(?:-([2-9]|[1-9][0-9]{1,8}))?\.json")
 """Names of all lock files."""
+LAST = 10**9 - 1
+"""Largest number of a lock file."""
 LOCK_BYTES = 1 << 16
 """Largest lock file."""
 HEARTBEAT_SECONDS = 10.0
@@ -142,6 +144,7 @@ def holder(store: Store) -> Holder | None:
     """The run that the highest lock file names; None if there is no lock file.
 
     Raises:
+        UserError: something else lies in the place of the lock file.
         StorageError: the lock file cannot be read now.
     """
     while True:
@@ -161,12 +164,15 @@ def owned(store: Store) -> Iterator[Ownership]:
     """Own an output folder.
 
     Raises:
-        UserError: another run that lives owns it; at the end, another run has taken it over meanwhile.
+        UserError: another run that lives owns it; something else lies in the place of a lock file; at the end, another
+            run has taken it over meanwhile.
         StorageError: the lock file cannot be read or written.
     """
     seen = _locks(store)
     before = _wait_for_end(store)
     number = 1 if before is None else before.number + 1
+    if number > LAST:
+        raise UserError(f"{store.url}/{lock_name(LAST)} leaves no number for another run; delete it")
     pid = os.getpid()
     lock = Lock(uuid.uuid4().hex, socket.gethostname(), pid, process_table(), process_start(pid))
     ownership = Ownership(store, number, lock.run, before is not None and before.lives is not False)
@@ -177,6 +183,10 @@ def owned(store: Store) -> Iterator[Ownership]:
     if not made or found.get(number) != lock or rivals:
         if made:
             _release(ownership)
+        elif number not in found and store.is_taken(lock_name(number)):
+            raise UserError(
+                f"{store.url}/{lock_name(number)} is no lock of a run, but a folder or a broken link; delete it"
+            )
         rival = max(rivals, default=number)
         raise _refused(store, _told(found[rival]) if rival in found else "another run that started at the same time")
     for other in found.keys() - {number}:
@@ -247,11 +257,19 @@ def _numbers(store: Store) -> list[int]:
 
 
 def _read(store: Store, number: int) -> Lock | None:
-    """A lock file's content; None if it is damaged, as by a power cut, or of an earlier version of this program."""
+    """A lock file's content; None if it is damaged, as by a power cut, or of an earlier version of this program.
+
+    Raises:
+        FileNotFoundError: there is no such lock file.
+        UserError: something else lies in its place.
+        StorageError: it cannot be read now.
+    """
     try:
-        return decode(store.read(lock_name(number), LOCK_BYTES), Lock, LOCK)
-    except StorageError:
-        raise
+        content = store.read(lock_name(number), LOCK_BYTES)
+    except UnusableFileError as error:
+        raise UserError(f"{error}; no run has made it, so delete it") from error
+    try:
+        return decode(content, Lock, LOCK)
     except UserError:
         return None
 
@@ -265,7 +283,7 @@ def _beat(ownership: Ownership, lock: Lock, done: threading.Event) -> None:
         try:
             if _is_own(ownership):
                 ownership.store.rewrite(name, _encoded(replace(lock, beat=f"{count:012d}")))
-        except (StorageError, FileNotFoundError):
+        except (UserError, FileNotFoundError):
             # The run itself notices what is wrong with its folder; the next beat may succeed.
             continue
 
@@ -274,7 +292,7 @@ def _release(ownership: Ownership) -> None:
     try:
         if _is_own(ownership):
             ownership.store.remove(lock_name(ownership.number))
-    except (StorageError, FileNotFoundError):
+    except (UserError, FileNotFoundError):
         return
 
 

@@ -167,6 +167,11 @@ class Store:
         except (FileNotFoundError, UnusableFileError):
             return False
 
+    def is_taken(self, path: str) -> bool:
+        """Whether there is something of this name on a disk, even a link to nothing."""
+        place = Path(f"{self._open()[1]}/{path}")
+        return self.is_local() and (self.exists(path) or self._attempt(path, place.is_symlink))
+
     def files(self, folder: str = "") -> list[str]:
         """All files below a folder, sorted; empty if there is no such folder. Links to folders are not followed."""
         filesystem, root = self._open()
@@ -181,7 +186,8 @@ class Store:
     def listing(self, folder: str) -> Iterator[tuple[str, int]]:
         """(name, bytes) of the files directly in a folder, in no order; none if there is no such folder.
 
-        Names that are not UTF-8 have surrogates, as everywhere in Python.
+        What lies in the place of a file (a pipe, a device, a loop of links) is listed with 0 bytes, so that reading it
+        says what it is. Names that are not UTF-8 have surrogates, as everywhere in Python.
         """
         filesystem, root = self._open()
         place = f"{root}/{folder}".rstrip("/") or "/"

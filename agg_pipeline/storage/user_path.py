@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from schemas.errors import UserError
@@ -17,3 +18,9 @@ def user_path(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         raise UserError(f"{path} is in the home folder of an unknown user") from None
+
+
+def real_path(path: str | Path) -> Path:
+    """The absolute path without links; where links lead in a circle, they stay in it, and opening it says so."""
+    # Path.resolve raises RuntimeError for such links.
+    return Path(os.path.realpath(path))

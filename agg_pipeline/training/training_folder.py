@@ -141,7 +141,7 @@ def claim_folder(options: TrainingOptions, config: FinetuneConfig | PretrainConf
             for old in (*(out / PICTURES).glob("step-*.png"), *(out / TENSORBOARD).glob("events.*")):
                 old.unlink()
     except OSError as error:
-        raise cannot_write(out, error) from error
+        raise cannot_write(Path(error.filename or out), error) from error
     if not options.resume:
         plan = {"identity": identity, "config": asdict(config)}
         replace_file(out / PLAN, (json.dumps(plan, indent=1) + "\n").encode())

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from tests.e2e.commands import ENVIRONMENT
+from agg_pipeline.datasets import registry
+from tests.e2e.commands import ENVIRONMENT, error_of, invoke
 
 AGG = (sys.executable, "-m", "agg_pipeline.cli")
 
@@ -50,3 +51,17 @@ def test_control_characters_of_an_argument_are_shown_as_escapes():
     assert result.returncode == 2
     assert "no\\x1b[31m\\x07thing" in result.stderr
     assert "\x1b" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("can't start new thread"), OSError(12, "Cannot allocate memory")], ids=repr
+)
+def test_a_machine_without_memory_is_one_line(error, monkeypatch):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(registry, "open_dataset", fail)
+    said = error_of(invoke("data", "inspect", "demo"))
+    assert said == "there is not enough memory; end other programs, or use fewer --workers or --loaders"
+    with pytest.raises(type(error)):
+        invoke("--debug", "data", "inspect", "demo")

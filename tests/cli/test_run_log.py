@@ -1,6 +1,7 @@
 """``log.txt``: what is in it, when it is written, and what ``-v`` shows."""
 
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -102,6 +103,28 @@ def test_a_log_that_cannot_be_written_stops_nothing(tmp_path, capsys):
         log.begin()
         SAYS.info("unheard")
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("kind", ["pipe", "full pipe", "folder", "full device", "link"])
+def test_what_lies_in_the_place_of_a_log_stops_nothing(tmp_path, kind, capsys):
+    out, other = tmp_path / "out", tmp_path / "other"
+    out.mkdir()
+    other.write_text("mine\n")
+    if kind == "folder":
+        (out / LOG).mkdir()
+    elif "pipe" in kind:
+        os.mkfifo(out / LOG)
+    else:
+        (out / LOG).symlink_to("/dev/full" if kind == "full device" else other)
+    reader = os.open(out / LOG, os.O_RDONLY | os.O_NONBLOCK) if kind == "full pipe" else None
+    with run_log(str(out)) as log:
+        log.begin()
+        SAYS.info("x" * 100_000)
+        SAYS.info("unheard")
+    if reader is not None:
+        os.close(reader)
+    assert capsys.readouterr().err == ""
+    assert other.read_text() == "mine\n"
 
 
 def test_the_log_begins_when_the_run_owns_its_folder(tmp_path):

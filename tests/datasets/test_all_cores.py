@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import psutil
 import pytest
 
@@ -178,3 +179,17 @@ def test_processes_end_when_the_run_is_killed(long_run):
     process.kill()
     process.communicate()
     assert ended(children)
+
+
+def needs_memory(item):
+    """Item 1 and 9 need more than there is."""
+    if item in (1, 9):
+        np.zeros(1 << 62, np.uint8)
+    return item
+
+
+@pytest.mark.usefixtures("few")
+def test_item_without_enough_memory_costs_only_itself(capfd):
+    found = list(in_all_cores(needs_memory, range(15), told))
+    assert found == [f"{n}: there was not enough memory" if n in (1, 9) else n for n in range(15)]
+    assert capfd.readouterr().err == ""

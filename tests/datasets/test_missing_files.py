@@ -70,12 +70,18 @@ def test_no_fingerprint_of_files_that_cannot_be_read(copied, monkeypatch):
         open_set()
 
 
-def test_a_pipe_in_the_place_of_an_annotation_is_a_reject(copied):
+@pytest.mark.parametrize("kind", ["pipe", "device or socket", "loop of links"])
+@pytest.mark.parametrize("what", ["image", "annotation"])
+def test_what_lies_in_the_place_of_a_file_is_a_reject_that_says_so(copied, what, kind):
     open_set, root, _ = copied
-    path = root / open_set().entries[0].annotation
-    path.unlink()
-    os.mkfifo(path)
+    entry = open_set().entries[0]
+    path = entry.path if what == "image" else entry.annotation
+    (root / path).unlink()
+    if kind == "pipe":
+        os.mkfifo(root / path)
+    else:
+        (root / path).symlink_to("/dev/zero" if kind == "device or socket" else root / path)
     listed = open_set()
-    with pytest.raises(ImageError, match=r"is a pipe|does not exist|has no mask for") as error:
+    with pytest.raises(ImageError) as error:
         listed.read(listed.entries[0])
-    assert (error.value.reason, str(root) in error.value.detail) == ("unreadable_annotation", False)
+    assert (error.value.reason, error.value.detail) == (f"unreadable_{what}", f"{path} is a {kind}")

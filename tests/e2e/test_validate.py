@@ -6,6 +6,7 @@ left to find is the change itself.
 
 import hashlib
 import json
+import os
 import shutil
 from unittest import mock
 
@@ -662,3 +663,9 @@ def test_bins_that_cannot_be_are_one_line_for_readers(root, number):
 def test_object_without_area(root):
     name = change_rows(root, "proposals", lambda rows: first(rows, "object").update(area=0) or rows[0]["proposal_id"])
     assert any(where == f"{FILE}: {name}" and what.startswith("area is 0") for where, what in findings(root))
+
+
+def test_a_pipe_in_the_place_of_the_card(root):
+    (root / "README.md").unlink()
+    os.mkfifo(root / "README.md")
+    assert only(root) == ("README.md", "is a pipe")

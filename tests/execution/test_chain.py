@@ -15,11 +15,13 @@ from agg_pipeline.execution.chain import (
     ShardTask,
     Times,
     part_of,
+    read_entry,
     run_batches,
     run_stages,
 )
 from agg_pipeline.proposals.pipeline import chain, shard_tables
-from schemas.records import ImageSummary
+from schemas.errors import UserError
+from schemas.records import ImageEntry, ImageSummary
 from schemas.resolve import override
 from tests.toy_run import Halver
 
@@ -131,3 +133,12 @@ def test_a_shard_made_in_parts_has_the_same_rows(toy_dataset, toy_config, parts)
 def test_times_add_up():
     first, second = Times({"load": 1.0, "write": 2.0}, 0.5), Times({"load": 3.0, "granularity": 1.0}, 0.25)
     assert first.plus(second) == Times({"load": 4.0, "write": 2.0, "granularity": 1.0}, 0.75)
+
+
+def test_an_image_for_which_there_is_no_memory_now_is_no_reject():
+    def fail(_entry):
+        raise MemoryError
+
+    entry = ImageEntry("a\x1bb", "", 1, None)
+    with pytest.raises(UserError, match=r"^there is not enough memory to read image a\\x1bb; use fewer --workers, or"):
+        read_entry(ShardTask(0, "toy", (entry,), fail, None), entry)

@@ -2,8 +2,11 @@
 
 import os
 import signal
+import socket
+import struct
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pickle import PicklingError
 
@@ -136,3 +139,70 @@ def test_asking_a_lost_scheduler_is_one_line():
 def test_a_task_that_cannot_be_sent_is_no_lost_scheduler(mistake):
     with pytest.raises(type(mistake), match="cannot pickle"), module.connected():
         raise mistake
+
+
+def serve(answer):
+    """Listen on this machine, and give every connection to a function in a thread of its own."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def work():
+        with suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=work, daemon=True).start()
+    return server
+
+
+OTHER_SERVERS = {
+    "says nothing": (
+        lambda _: None,
+        "no Dask scheduler answers at {}; check --scheduler (what is there has said nothing",
+    ),
+    "is cut off": (
+        lambda connection: connection.sendall(struct.pack("<QQ", 1000, 1)),
+        "no Dask scheduler answers at {}; check --scheduler (what is there has said nothing for 1.0 s)",
+    ),
+    "speaks HTTP": (
+        lambda connection: connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n"),
+        "what answers at {} is no Dask scheduler; check --scheduler",
+    ),
+    "claims a terabyte": (
+        lambda connection: connection.sendall(struct.pack("<QQ", 1 << 40, 1)),
+        "what answers at {} is no Dask scheduler; check --scheduler",
+    ),
+    "hangs up": (
+        lambda connection: connection.close(),
+        "no Dask scheduler answers at {}; check --scheduler (in <TCP (closed)",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_SERVERS)
+def test_what_answers_is_no_scheduler(kind, monkeypatch):
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.5)
+    answer, said = OTHER_SERVERS[kind]
+    connections = []
+
+    def remember(connection):
+        connections.append(connection)
+        answer(connection)
+
+    with serve(remember) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(UserError) as error, cluster(address, 1, 1, Model):
+            pytest.fail("the run begins")
+    assert str(error.value).startswith(said.format(address))
+    assert "\n" not in str(error.value)
+    for connection in connections:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    "address", ["", "nonsense", "tcp://127.0.0.1:abc", "tls://127.0.0.1:1", "ucx://x:1", "ftp://x:1", "inproc://x"]
+)
+def test_addresses_of_no_scheduler(address):
+    with pytest.raises(UserError, match=f"^no Dask scheduler answers at {address}; check --scheduler "):  # noqa: SIM117
+        with cluster(address, 1, 1, Model):
+            pytest.fail("the run begins")

@@ -5,7 +5,10 @@ import signal
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
 
+import cv2
 import dask
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from agg_pipeline.execution import worker_tasks
@@ -14,6 +17,7 @@ from agg_pipeline.execution.cluster import cluster
 from agg_pipeline.execution.scheduling import _Reported, ask, assigned, run_shards
 from agg_pipeline.execution.worker_tasks import PartReport
 from agg_pipeline.storage.store import Store
+from schemas.errors import UserError
 from schemas.records import ImageEntry, ImageSummary
 
 
@@ -182,3 +186,59 @@ def test_times_of_a_stage_in_parts_add_up():
     state, times = worker_tasks.join_parts(stage, (before, Times({"load": 4.0}, 0.0)), *parts)
     assert state == replace(before, workers=(1, 2, 3))
     assert times == Times({"load": 4.0, "predict": 3.0}, 1.5)
+
+
+ERRORS = {
+    "memory": (
+        MemoryError("x"),
+        "there is not enough memory for {} of shard 0; use fewer --workers or smaller --batch-ob",
+    ),
+    "numpy": (np.exceptions.AxisError("x"), None),
+    "torch": (
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        "there is not enough memory for {} of shard 0;",
+    ),
+    "opencv": (
+        cv2.error("(-4:Insufficient memory) Failed to allocate 9 bytes"),
+        "there is not enough memory for {} of ",
+    ),
+    "arrow": (pa.ArrowInvalid("broken\nmore"), "{} of shard 0 failed: broken"),
+    "system": (BlockingIOError(11, "Resource temporarily unavailable"), "{} of shard 0 failed: Resource temporarily "),
+    "device": (RuntimeError("CUDA error: \x1b[31mx\ny"), "{} of shard 0 failed: CUDA error: \\x1b[31mx"),
+}
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_errors_of_libraries_name_the_shard(kind):
+    error, said = ERRORS[kind]
+
+    def fail(*_):
+        raise error
+
+    started = ShardTask(0, "toy", (), None, None), Times()
+    calls = {
+        "stage load": lambda: worker_tasks.run_cpu_stage(CpuStage("load", fail), started),
+        "stage join": lambda: worker_tasks.join_parts(ModelStage("join", cut, image_of, run, fail), started),
+        "writing": lambda: worker_tasks.write(Chain((), fail), Store("x"), "", started),
+    }
+    for what, call in calls.items():
+        with pytest.raises(UserError if said else type(error)) as found:
+            call()
+        if said:
+            assert str(found.value).startswith(said.format(what))
+            assert "\n" not in str(found.value)
+
+
+def fail_to_load(_task):
+    raise RuntimeError("std::bad_alloc")
+
+
+def test_a_worker_without_memory_is_named(tmp_path):
+    chain = Chain((CpuStage("load", fail_to_load),), write)
+    with (
+        cluster(None, 1, 1, Model) as workers,
+        pytest.raises(
+            UserError, match=r"^worker tcp://\S+: there is not enough memory for stage load of shard 0; use fe"
+        ),
+    ):
+        list(run_shards(workers, chain, tasks(1), Store(str(tmp_path)), "hash"))

@@ -210,3 +210,16 @@ def test_what_is_no_file_is_damage(built, place):
     path.unlink()
     path.mkdir() if place == "folder" else os.mkfifo(path)
     assert damage(built, sidecars(built, DATABASE_LAYOUT)[1]) == [f"images/part-00001.parquet is a {place}"]
+
+
+@pytest.mark.parametrize("place", ["empty", "pipe", "loop"])
+def test_what_is_no_file_is_no_sidecar(built, place):
+    path = Path(built.url) / "shards/part-00001.json"
+    path.unlink()
+    if place == "loop":
+        path.symlink_to(path)
+    else:
+        path.touch() if place == "empty" else os.mkfifo(path)
+    found, broken = read_sidecars(built, DATABASE_LAYOUT, sidecar_files(built))
+    assert list(found) == [0, 2]
+    assert broken == {"shards/part-00001.json": "is not JSON: it is empty, or no file"}

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from pathlib import Path
 
 import fsspec
 import pytest
@@ -109,10 +110,17 @@ def test_names_that_no_file_has(odd, name):
     assert not odd.exists(name)
 
 
-def test_folders_are_listed_without_what_is_no_file(odd):
-    assert dict(odd.listing("")) == {"file": 5}
-    assert odd.names() == ["file", "folder", "loop", "pipe", "zero"]
-    assert odd.sizes(["file", "pipe", "zero"]) == {"file": 5}
+def test_what_lies_in_the_place_of_a_file_is_listed_without_bytes(odd):
+    Path(odd.url, "broken").symlink_to("nowhere")
+    assert dict(odd.listing("")) == {"file": 5, "loop": 0, "pipe": 0, "zero": 0}
+    assert odd.names() == ["broken", "file", "folder", "loop", "pipe", "zero"]
+    assert odd.sizes(["file", "folder", "broken", "pipe", "zero"]) == {"file": 5, "pipe": 0, "zero": 0}
+
+
+@pytest.mark.parametrize(("name", "taken"), [("file", True), ("folder", True), ("broken", True), ("none", False)])
+def test_a_link_to_nothing_takes_a_name(odd, name, taken):
+    Path(odd.url, "broken").symlink_to("nowhere")
+    assert odd.is_taken(name) is taken
 
 
 def test_a_link_to_the_folder_around_it_is_not_followed(tmp_path):
@@ -195,6 +203,11 @@ def test_rewriting_never_makes_a_file(tmp_path):
     store.rewrite("a", b"two")
     assert store.read("a") == b"two"
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode
+
+
+def test_rewriting_does_not_wait_for_a_pipe(odd):
+    with pytest.raises(UnusableFileError, match=r"pipe is a device or a pipe$"):
+        odd.rewrite("pipe", b"x")
 
 
 def test_a_put_whose_answer_was_lost_counts_as_made(monkeypatch):

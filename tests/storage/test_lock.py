@@ -172,7 +172,7 @@ def test_a_run_elsewhere_that_ends_while_it_is_watched(store, monkeypatch):
         b"",
         b'{"run": "x", "ho',
         bytes(157),
-        b"[" * 100_000,
+        b"[" * 50_000,
         b"1" * 5000,
         b'{"run":"x","host":"h","pid":"7"}',
         b'{"run": "x", "host": "h", "pid": 1.5}',
@@ -188,6 +188,79 @@ def test_damaged_lock_is_watched_and_taken_over(store, broken):
     with owned(store):
         assert owner(store).pid == os.getpid()
     assert store.files() == []
+
+
+def odd_lock(folder, kind, name=LOCK):
+    """Put something else than a file in the place of a lock."""
+    place = folder / name
+    if kind == "folder":
+        place.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to({"device": "/dev/zero", "broken link": "nowhere", "loop": name}[kind])
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("folder", "is no lock of a run, but a folder or a broken link; delete it"),
+        ("broken link", "is no lock of a run, but a folder or a broken link; delete it"),
+        ("pipe", "is a pipe; no run has made it, so delete it"),
+        ("device", "is a device or socket; no run has made it, so delete it"),
+        ("loop", "is a loop of links; no run has made it, so delete it"),
+    ],
+)
+def test_what_is_no_file_is_no_lock(tmp_path, kind, said):
+    store = Store(str(tmp_path))
+    odd_lock(tmp_path, kind)
+    with pytest.raises(UserError) as error, owned(store):
+        pytest.fail("the folder is owned")
+    assert str(error.value) == f"{tmp_path}/{LOCK} {said}"
+    assert store.names() == [LOCK]
+
+
+@pytest.mark.parametrize("kind", ["folder", "broken link"])
+def test_the_next_lock_cannot_be_made(tmp_path, kind):
+    store = Store(str(tmp_path))
+    put(store, pid=dead_pid())
+    odd_lock(tmp_path, kind, "lock-2.json")
+    with pytest.raises(UserError, match=r"lock-2\.json is no lock of a run, but"), owned(store):
+        pytest.fail("the folder is owned")
+    assert store.names() == ["lock-2.json", LOCK]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_run_whose_lock_file_becomes_something_else_stops(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.01)
+    with pytest.raises(UserError, match=r"lock\.json is a .*; no run has made it"), owned(Store(str(tmp_path))):
+        (tmp_path / LOCK).unlink()
+        odd_lock(tmp_path, kind)
+        time.sleep(0.1)
+    assert threading.active_count() == 1
+
+
+def test_a_lock_file_without_measure_is_refused(store):
+    store.write(LOCK, bytes(lock.LOCK_BYTES + 1))
+    with pytest.raises(UserError, match=r"has 65,537 bytes; the limit of such files is 65,536; no run"), owned(store):
+        pytest.fail("the folder is owned")
+
+
+def test_the_last_number_is_followed_by_none(store):
+    put(store, "lock-999999999.json", pid=dead_pid())
+    with pytest.raises(UserError, match=r"lock-999999999\.json leaves no number"), owned(store):
+        pytest.fail("the folder is owned")
+    put(store, "lock-999999998.json", pid=dead_pid())
+    store.remove("lock-999999999.json")
+    with owned(store) as ownership:
+        assert ownership.number == lock.LAST
+        assert is_lock(lock_name(ownership.number))
+
+
+def test_digits_of_other_scripts_are_no_number(store):
+    store.write("lock-2\u0663.json", b"")
+    with owned(store) as ownership:
+        assert ownership.number == 1
 
 
 def test_lock_of_an_earlier_version_is_watched(store):
