@@ -16,7 +16,9 @@ import torch
 import stages.evaluate as stage
 from agg_pipeline.datasets.registry import known_dataset, open_dataset
 from agg_pipeline.evaluation.interactions import INTERACTIONS, EvaluationShard, load, starts_of
-from agg_pipeline.execution.chain import ShardTask, pixels_of, run_stages
+from agg_pipeline.execution.batch_pixels import pixels_of
+from agg_pipeline.execution.chain import run_stages
+from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.inference.predictor import Predictor
 from agg_pipeline.models.adapter import Adapter
 from agg_pipeline.models.checkpoints import default_checkpoint, load_adapter, load_click_model

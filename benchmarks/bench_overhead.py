@@ -12,7 +12,8 @@ import cv2
 import torch
 
 from agg_pipeline.datasets.registry import open_dataset
-from agg_pipeline.execution.chain import ShardTask, run_stages
+from agg_pipeline.execution.chain import run_stages
+from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.proposals.pipeline import chain, write_shard
 from agg_pipeline.storage.store import Store
 from benchmarks.stub import StubNetwork, stub_predictor, write_sbd

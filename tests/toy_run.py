@@ -8,9 +8,10 @@ import pytest
 from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.database.manifest import finish
 from agg_pipeline.datasets.dataset import About, Dataset
-from agg_pipeline.execution.chain import ShardTask, run_stages
+from agg_pipeline.execution.chain import run_stages
 from agg_pipeline.execution.plan import make_plan
 from agg_pipeline.execution.shard_files import PLAN, sidecars
+from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.proposals.pipeline import chain, write_shard
 from agg_pipeline.storage.store import Store
 from schemas.config import PRESETS

@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from agg_pipeline.database.proposal_rows import reject_row
 from agg_pipeline.evaluation.interactions import EvaluationShard, Outcome
 from agg_pipeline.evaluation.results_folder import Tables
-from agg_pipeline.execution.chain import ShardTask
 from agg_pipeline.execution.parquet_files import read_table
 from agg_pipeline.execution.shard_files import Layout, shard_name, write_shard
+from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.storage.rle import encode
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json, Row

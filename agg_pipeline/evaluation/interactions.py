@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from agg_pipeline.datasets.evaluated_masks import EvaluatedMask, targets_of, why_skipped
 from agg_pipeline.execution.batch_pixels import keep
-from agg_pipeline.execution.chain import CpuStage, ModelStage, ShardTask, read_entry
+from agg_pipeline.execution.chain import CpuStage, ModelStage
+from agg_pipeline.execution.shard_task import ShardTask, read_entry
 from agg_pipeline.storage.rle import encode
 from schemas.config import BatchConfig, EvaluationConfig
 from schemas.numbers import BINS, GRANULARITIES

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from agg_pipeline.evaluation.interactions import load, starts_of
-from agg_pipeline.execution.chain import ShardTask, TimedModel, pixels_of
+from agg_pipeline.execution.batch_pixels import pixels_of
+from agg_pipeline.execution.chain import TimedModel
+from agg_pipeline.execution.shard_task import ShardTask
 from schemas.config import EvaluationConfig
 from schemas.records import Interaction, Prediction
 from stages.click_model import ClickModel

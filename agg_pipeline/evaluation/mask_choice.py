@@ -13,7 +13,7 @@ from agg_pipeline.datasets.all_cores import in_all_cores
 from agg_pipeline.datasets.dataset import Dataset, Level
 from agg_pipeline.datasets.evaluated_masks import sample_draw
 from agg_pipeline.evaluation.interactions import load
-from agg_pipeline.execution.chain import ShardTask
+from agg_pipeline.execution.shard_task import ShardTask
 from schemas.canonical import Row
 from schemas.config import EvaluationConfig
 from schemas.errors import UserError

@@ -16,7 +16,7 @@ from agg_pipeline.evaluation.mask_choice import limited, nothing_to_evaluate, sa
 from agg_pipeline.evaluation.results_folder import RESULTS, RUN, SUMMARY, TIMINGS, Evaluation, Tables
 from agg_pipeline.evaluation.summary import summarise
 from agg_pipeline.evaluation.timings import read_timings, timings_of
-from agg_pipeline.execution.chain import Chain, ShardTask
+from agg_pipeline.execution.chain import Chain
 from agg_pipeline.execution.job import (
     Job,
     Progress,
@@ -32,6 +32,7 @@ from agg_pipeline.execution.job import (
 from agg_pipeline.execution.parquet_files import parquet_bytes
 from agg_pipeline.execution.plan import make_plan
 from agg_pipeline.execution.shard_files import PLAN
+from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.models.model_files import ModelFiles, describe_model
 from agg_pipeline.storage.lock import owned
 from agg_pipeline.storage.store import Store

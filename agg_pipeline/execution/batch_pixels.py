@@ -7,8 +7,12 @@ what a batch reads, is bounded by ``batch_pixels``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
+from agg_pipeline.execution.shard_task import ShardState, ShardTask
 from schemas.config import BatchConfig
+from schemas.errors import ImageError, UserError
 from schemas.records import ImageRecord, ImageSummary, Pixels
 
 KEPT_BATCHES = 2
@@ -60,3 +64,36 @@ class BatchPixels:
                 self._held[image_id] = self._read(image)
         found = {**self._kept, **self._held}
         return [found[image.image_id] for image in images]
+
+
+def pixels_of(state: ShardState) -> BatchPixels:
+    """The pixels of a shard's images, for one batch after another.
+
+    Reading an image again raises UserError if it is another one now, and StorageError if it cannot be read now.
+    """
+    return BatchPixels(partial(_read_again, state.task), state.pixels)
+
+
+def _read_again(task: ShardTask[Any], image: ImageSummary) -> Pixels:
+    try:
+        pixels, sha256 = _pixels_and_sha256(task, image)
+    except ImageError as error:
+        raise _changed(image, error.detail) from error
+    if sha256 != image.sha256:
+        raise _changed(image, "it has another sha256 than before")
+    return pixels
+
+
+def _pixels_and_sha256(task: ShardTask[Any], image: ImageSummary) -> tuple[Pixels, str]:
+    if task.read_pixels is not None:
+        return task.read_pixels(image.path)
+    (entry,) = (entry for entry in task.entries if entry.image_id == image.image_id)
+    record = task.read(entry)
+    return record.pixels, record.sha256
+
+
+def _changed(image: ImageSummary, how: str) -> UserError:
+    return UserError(
+        f"image {image.path} has changed while the run used it: {how}; leave the data as it is while a run works, then "
+        "run the same command again to resume"
+    )

@@ -1,116 +1,17 @@
-"""What happens to a shard, without Dask: its task, the stages that it goes through, and how long they take."""
+"""What happens to a shard, without Dask: the stages that it goes through, and how long they take."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
-from agg_pipeline.execution.batch_pixels import BatchPixels
+from agg_pipeline.execution.batch_pixels import pixels_of
+from agg_pipeline.execution.shard_task import ShardState, ShardTask
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
-from schemas.errors import ImageError, UserError, out_of_memory
-from schemas.records import ImageEntry, ImageRecord, ImageSummary, Interaction, Pixels, Prediction, Reject
-from schemas.words import printable
+from schemas.records import ImageSummary, Interaction, Pixels, Prediction
 from stages.click_model import ClickModel
-
-C = TypeVar("C")
-
-
-@dataclass(frozen=True, eq=False)
-class ShardTask(Generic[C]):
-    """Everything that a worker needs to make a shard.
-
-    Attributes:
-        index: number of the shard in the plan.
-        dataset: name of the data set.
-        entries: images of the shard.
-        read: reads an image and its masks.
-        config: configuration of the run.
-        excluded: ids of images that killed their worker; they become rejects unread.
-        chosen: ids of the masks to use; None for all.
-        limit: use only the first so many masks; None for all.
-        read_pixels: reads an image by its path, without its masks: the pixels, and the sha256 that its record has; None
-            to read it with its masks.
-    """
-
-    index: int
-    dataset: str
-    entries: tuple[ImageEntry, ...]
-    read: Callable[[ImageEntry], ImageRecord]
-    config: C
-    excluded: frozenset[str] = frozenset()
-    chosen: frozenset[str] | None = None
-    limit: int | None = None
-    read_pixels: Callable[[str], tuple[Pixels, str]] | None = None
-
-
-class ShardState(Protocol):
-    """What every state of a shard has once its images have been read."""
-
-    @property
-    def task(self) -> ShardTask[Any]:
-        """What the shard is made from."""
-
-    @property
-    def pixels(self) -> Mapping[str, Pixels]:
-        """Pixels of the images that the shard keeps, by image id; those of others are read again."""
-
-
-def read_entry(task: ShardTask[Any], entry: ImageEntry) -> ImageRecord | Reject:
-    """The record of one of a task's images, or why it cannot be used.
-
-    Raises:
-        StorageError: it cannot be read now.
-        UserError: there is not enough memory to read it, which says nothing about the image.
-    """
-    if entry.image_id in task.excluded:
-        return Reject(entry.image_id, None, None, "load", "killed_worker")
-    try:
-        return task.read(entry)
-    except ImageError as error:
-        return Reject(entry.image_id, None, None, "load", error.reason, error.detail)
-    except Exception as error:
-        if not out_of_memory(error):
-            raise
-        raise UserError(
-            f"there is not enough memory to read image {printable(entry.image_id)}; use fewer --workers, or leave the "
-            "image out with --exclude-list"
-        ) from error
-
-
-def pixels_of(state: ShardState) -> BatchPixels:
-    """The pixels of a shard's images, for one batch after another.
-
-    Reading an image again raises UserError if it is another one now, and StorageError if it cannot be read now.
-    """
-    return BatchPixels(partial(_read_again, state.task), state.pixels)
-
-
-def _read_again(task: ShardTask[Any], image: ImageSummary) -> Pixels:
-    try:
-        pixels, sha256 = _pixels_and_sha256(task, image)
-    except ImageError as error:
-        raise _changed(image, error.detail) from error
-    if sha256 != image.sha256:
-        raise _changed(image, "it has another sha256 than before")
-    return pixels
-
-
-def _pixels_and_sha256(task: ShardTask[Any], image: ImageSummary) -> tuple[Pixels, str]:
-    if task.read_pixels is not None:
-        return task.read_pixels(image.path)
-    (entry,) = (entry for entry in task.entries if entry.image_id == image.image_id)
-    record = task.read(entry)
-    return record.pixels, record.sha256
-
-
-def _changed(image: ImageSummary, how: str) -> UserError:
-    return UserError(
-        f"image {image.path} has changed while the run used it: {how}; leave the data as it is while a run works, then "
-        "run the same command again to resume"
-    )
 
 
 class TimedModel(ClickModel, Protocol):

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agg_pipeline.execution.chain import ShardTask
 from agg_pipeline.execution.job import Job, images_of
 from agg_pipeline.execution.plan import refuse_other_plan
 from agg_pipeline.execution.resuming import old_plan
 from agg_pipeline.execution.shard_files import read_sidecars, sidecar_files
+from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.storage.store import Store
 
 

@@ -12,13 +12,14 @@ from typing import Any, TypeVar
 import torch
 
 from agg_pipeline.datasets.dataset import Dataset
-from agg_pipeline.execution.chain import Chain, Done, ShardTask, TimedModel, Times
+from agg_pipeline.execution.chain import Chain, Done, TimedModel, Times
 from agg_pipeline.execution.cluster import cluster, default_workers
 from agg_pipeline.execution.plan import refuse_other_plan
 from agg_pipeline.execution.rereading import changed_rejects
 from agg_pipeline.execution.resuming import claim, damaged, old_plan
 from agg_pipeline.execution.scheduling import ask, run_shards
 from agg_pipeline.execution.shard_files import Layout, listing, sidecar_path
+from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.execution.waiting import ready
 from agg_pipeline.inference.predictor import open_predictor
 from agg_pipeline.models.backend import check_gpu

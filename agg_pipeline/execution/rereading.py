@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 from agg_pipeline.datasets.all_cores import in_all_cores
-from agg_pipeline.execution.chain import ShardTask, read_entry
 from agg_pipeline.execution.parquet_files import read_table
 from agg_pipeline.execution.shard_files import shard_name
+from agg_pipeline.execution.shard_task import ShardTask, read_entry
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.records import ImageEntry, Reject

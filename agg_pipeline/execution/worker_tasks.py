@@ -14,16 +14,8 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from agg_pipeline.execution.chain import (
-    Advance,
-    Chain,
-    CpuStage,
-    ModelStage,
-    ShardTask,
-    TimedModel,
-    Times,
-    run_batches,
-)
+from agg_pipeline.execution.chain import Advance, Chain, CpuStage, ModelStage, TimedModel, Times, run_batches
+from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.execution.worker_plugin import model_of, send
 from agg_pipeline.storage.attempts import cause
 from agg_pipeline.storage.store import Store

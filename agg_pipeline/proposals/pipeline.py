@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from agg_pipeline.database.proposal_rows import tables, write_proposals
 from agg_pipeline.execution.batch_pixels import keep
-from agg_pipeline.execution.chain import Chain, CpuStage, ModelStage, ShardTask, read_entry
+from agg_pipeline.execution.chain import Chain, CpuStage, ModelStage
+from agg_pipeline.execution.shard_task import ShardTask, read_entry
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.config import ProposalsConfig

@@ -12,7 +12,7 @@ from agg_pipeline.database.fallen_images import check_rejects
 from agg_pipeline.database.manifest import finish, finished
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.datasets.dataset import Dataset
-from agg_pipeline.execution.chain import ShardTask, Times
+from agg_pipeline.execution.chain import Times
 from agg_pipeline.execution.job import (
     Job,
     Progress,
@@ -26,6 +26,7 @@ from agg_pipeline.execution.job import (
 )
 from agg_pipeline.execution.plan import make_plan
 from agg_pipeline.execution.shard_files import PLAN
+from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.models.model_files import describe_model
 from agg_pipeline.proposals.pipeline import chain
 from agg_pipeline.storage.lock import owned

@@ -10,8 +10,9 @@ from agg_pipeline.datasets.evaluated_masks import targets_of
 from agg_pipeline.evaluation.evaluation_tables import tables
 from agg_pipeline.evaluation.interactions import INTERACTIONS, LOAD, load, starts_of
 from agg_pipeline.evaluation.run import run
-from agg_pipeline.execution.chain import ShardTask, run_stages
+from agg_pipeline.execution.chain import run_stages
 from agg_pipeline.execution.job import Progress, RunOptions
+from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.storage.rle import decode
 from schemas.config import EVALUATION_PRESETS, EvaluationConfig
 from schemas.crop import Box, Crop, crop_mask

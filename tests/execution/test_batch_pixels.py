@@ -8,9 +8,9 @@ import pytest
 from distributed.protocol import deserialize, serialize
 
 from agg_pipeline.datasets.registry import open_dataset
-from agg_pipeline.execution.batch_pixels import BatchPixels, keep
-from agg_pipeline.execution.chain import ShardTask, pixels_of
+from agg_pipeline.execution.batch_pixels import BatchPixels, keep, pixels_of
 from agg_pipeline.execution.job import tasks_of
+from agg_pipeline.execution.shard_task import ShardTask
 from schemas.config import BatchConfig, ProposalsConfig
 from schemas.errors import ImageError, StorageError, UserError
 from schemas.records import ImageEntry, ImageRecord, ImageSummary

@@ -8,17 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agg_pipeline.execution.chain import (
-    Advance,
-    CpuStage,
-    ModelStage,
-    ShardTask,
-    Times,
-    part_of,
-    read_entry,
-    run_batches,
-    run_stages,
-)
+from agg_pipeline.execution.chain import Advance, CpuStage, ModelStage, Times, part_of, run_batches, run_stages
+from agg_pipeline.execution.shard_task import ShardTask, read_entry
 from agg_pipeline.proposals.pipeline import chain, shard_tables
 from schemas.errors import UserError
 from schemas.records import ImageEntry, ImageSummary

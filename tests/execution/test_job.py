@@ -7,9 +7,10 @@ import pytest
 
 from agg_pipeline.database.contents import DATABASE_LAYOUT, MANIFEST
 from agg_pipeline.execution import job as module
-from agg_pipeline.execution.chain import Chain, ShardTask
+from agg_pipeline.execution.chain import Chain
 from agg_pipeline.execution.job import Job, Made, Progress, RunOptions, check_end, make_shards, resume, tasks_of
 from agg_pipeline.execution.shard_files import sidecars
+from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.storage.lock import LOCK, owned
 from schemas.config import PredictorConfig
 from schemas.errors import UserError

@@ -11,7 +11,8 @@ import pytest
 from agg_pipeline.evaluation import evaluation_tables, interactions
 from agg_pipeline.evaluation.latency import measure_latency
 from agg_pipeline.execution.batch_pixels import KEPT_BATCHES
-from agg_pipeline.execution.chain import ModelStage, ShardTask, run_batches, run_stages
+from agg_pipeline.execution.chain import ModelStage, run_batches, run_stages
+from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.proposals import pipeline
 from schemas.config import PRESETS, EvaluationConfig
 from schemas.crop import Crop, crop_mask

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pytest
 
 from agg_pipeline.execution import worker_tasks
-from agg_pipeline.execution.chain import Advance, Chain, CpuStage, ModelStage, ShardTask, Times
+from agg_pipeline.execution.chain import Advance, Chain, CpuStage, ModelStage, Times
 from agg_pipeline.execution.cluster import cluster
 from agg_pipeline.execution.scheduling import _Reported, ask, assigned, run_shards
+from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.execution.worker_tasks import PartReport
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError

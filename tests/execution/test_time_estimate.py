@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import pytest
 
 from agg_pipeline.execution import time_estimate
-from agg_pipeline.execution.chain import Chain, CpuStage, Done, ModelStage, ShardTask, Times
+from agg_pipeline.execution.chain import Chain, CpuStage, Done, ModelStage, Times
 from agg_pipeline.execution.job import Job, RunOptions
+from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.execution.time_estimate import MaskCount, count_masks, estimate_time
 from schemas.config import PredictorConfig
 from schemas.records import ImageEntry

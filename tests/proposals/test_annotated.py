@@ -9,9 +9,10 @@ from agg_pipeline.database.contents import CARD, DATABASE_LAYOUT, MANIFEST, SAMP
 from agg_pipeline.database.reader import open_proposals
 from agg_pipeline.database.validation import validate
 from agg_pipeline.datasets.dataset import About, Dataset
-from agg_pipeline.execution.chain import ShardTask, run_stages
+from agg_pipeline.execution.chain import run_stages
 from agg_pipeline.execution.plan import make_plan
 from agg_pipeline.execution.shard_files import PLAN
+from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.proposals.pipeline import chain, write_shard
 from agg_pipeline.storage.store import Store
 from schemas.config import PRESETS, ProposalsConfig

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from agg_pipeline.evaluation import interactions
-from agg_pipeline.execution.chain import ShardTask
+from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.proposals.pipeline import load, shard_tables
 from schemas.config import EvaluationConfig
 from schemas.records import Reject

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from agg_pipeline.execution.chain import ModelStage, ShardTask, run_batches, run_stages
+from agg_pipeline.execution.chain import ModelStage, run_batches, run_stages
+from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.proposals.pipeline import chain
 from schemas.config import PRESETS
 from schemas.crop import crop_mask

@@ -23,10 +23,11 @@ from agg_pipeline.database.contents import DATABASE_LAYOUT, SAMPLING_FILE
 from agg_pipeline.database.reader import ProposalDatabase, open_proposals
 from agg_pipeline.database.sampling import sampling_table
 from agg_pipeline.datasets.dataset import About, Dataset
-from agg_pipeline.execution.chain import ShardTask, run_stages
+from agg_pipeline.execution.chain import run_stages
 from agg_pipeline.execution.parquet_files import parquet_bytes
 from agg_pipeline.execution.plan import make_plan
 from agg_pipeline.execution.shard_files import PLAN
+from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.proposals import pipeline
 from agg_pipeline.report.gallery import MAX_OBJECTS, write_gallery
 from agg_pipeline.report.svg import View, view_of, widened

@@ -7,8 +7,9 @@ from math import ceil
 from rich.console import Console
 
 from agg_pipeline.evaluation.terminal_summary import RunningNoc
-from agg_pipeline.execution.chain import Done, ShardTask, Times
+from agg_pipeline.execution.chain import Done, Times
 from agg_pipeline.execution.job import RunStart
+from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.report import progress
 from agg_pipeline.report.progress import Pace, RunProgress
 

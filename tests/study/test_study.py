@@ -18,9 +18,10 @@ from agg_pipeline.cli.study import read_config
 from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.database.manifest import finish
 from agg_pipeline.datasets.registry import open_dataset
-from agg_pipeline.execution.chain import ShardTask, run_stages
+from agg_pipeline.execution.chain import run_stages
 from agg_pipeline.execution.plan import make_plan
 from agg_pipeline.execution.shard_files import PLAN, sidecars
+from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.models.architecture import ARCHITECTURES
 from agg_pipeline.models.checkpoints import new_click_model, save_click_model
 from agg_pipeline.proposals.pipeline import chain, write_shard

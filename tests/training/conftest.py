@@ -7,9 +7,10 @@ from PIL import Image
 from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.database.manifest import finish
 from agg_pipeline.datasets.registry import open_dataset
-from agg_pipeline.execution.chain import ShardTask, run_stages
+from agg_pipeline.execution.chain import run_stages
 from agg_pipeline.execution.plan import make_plan
 from agg_pipeline.execution.shard_files import PLAN, sidecars
+from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.models.checkpoints import default_checkpoint
 from agg_pipeline.proposals.pipeline import chain, write_shard
 from agg_pipeline.storage.store import Store
