@@ -30,7 +30,7 @@ from schemas.crop import MaskCrop, area, crop_mask, intersection
 from schemas.errors import StorageError, UnusableFileError, UserError
 from schemas.findings import Finding
 from schemas.numbers import BINS, granularity_bin
-from schemas.resolve import override
+from schemas.resolve import override, validated
 from schemas.tables import FILES, KINDS, REASONS, SAMPLING
 from schemas.words import plural
 from stages.granularity import combine
@@ -46,7 +46,7 @@ def validate(opened: ProposalDatabase) -> Iterator[Finding]:
     yield from _plan(plan)
     yield from _files(opened)
     try:
-        config: ProposalsConfig = override(ProposalsConfig(), plan["config"])
+        config: ProposalsConfig = validated(override(ProposalsConfig(), plan["config"]))
     except UserError as error:
         yield Finding(PLAN, f"{error}; the shards cannot be checked without it")
         return

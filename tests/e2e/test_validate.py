@@ -613,6 +613,10 @@ def test_plan_of_other_types_is_one_line(root, change, said):
     [
         (lambda config: config.update(zzz=1), "unknown configuration key 'zzz'"),
         (lambda config: config["granularity"].update(weight="x"), "a value of type float is needed"),
+        (
+            lambda config: config["granularity"].update(weight=1e308),
+            "'granularity.weight' is 1e+308; it must be",
+        ),
     ],
 )
 def test_configuration_that_is_none_is_a_finding_about_the_plan(root, change, said):
