@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
+import logging
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 # Pillow would import all its formats to find those that are named here.
 from PIL import Image, ImageFile, Jpeg2KImagePlugin, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
@@ -79,6 +81,20 @@ ON_ITS_SIDE = (5, 6, 7, 8)
 """Values of that tag that swap height and width."""
 TURNED = {2: "mirrored", 3: "upside down", 4: "mirrored, upside down"}
 """Values of that tag that keep height and width."""
+
+
+def silence_decoders() -> None:
+    """Keep decoders from printing on the error output, past the messages and the progress display of this program.
+
+    libtiff prints a line per broken row, and what Pillow logs is printed where nobody handles it. A file that cannot be
+    decoded is an error all the same. Where Pillow has no libtiff of its own to ask, libtiff is left as it is.
+    """
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)  # type: ignore[attr-defined]  # Pillow's C module
+
+
+silence_decoders()
 
 
 @contextmanager

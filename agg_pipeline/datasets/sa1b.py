@@ -19,6 +19,7 @@ from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
 from agg_pipeline.datasets.file_listing import ALL, check_layout, is_list_file, read_list, split_name
 from agg_pipeline.datasets.images import check_size, read_image
 from agg_pipeline.datasets.json_entries import most_entries
+from agg_pipeline.datasets.names import entries_of, text_problem
 from agg_pipeline.storage.store import Store
 from schemas import limits
 from schemas.checked_json import decode
@@ -79,14 +80,17 @@ def open_sa1b(store: Store, split: str) -> Dataset:
     entries = nsmallest(EVAL_IMAGES, listed, by_id) if split == EVAL else sorted(listed, key=by_id)
     if wanted is not None and len(entries) < len(wanted):
         first = min(wanted - {entry.image_id for entry in entries})
-        raise UserError(f"{split} lists {first}, which is not in {store.url}/images")
+        raise UserError(f"{split} lists {printable(first)}, which is not in {store.url}/images")
     if not entries:
         raise UserError(f"{store.url}/images has no .jpg file")
+    if any(text_problem(entry.image_id) for entry in entries):
+        of_stem = {entry.image_id: entry for entry in entries}
+        entries = entries_of(of_stem, of_stem.__getitem__, "images/{}.jpg".format)
     missing: list[int] = []
     digest = fingerprint(entries, _annotation_sizes(store, entries, missing))
     for number in missing:
         problem = "unreadable_annotation", f"annotations/{entries[number].image_id}.json does not exist"
-        entries[number] = replace(entries[number], problem=problem)
+        entries[number] = replace(entries[number], problem=entries[number].problem or problem)
     return Dataset(
         about=ABOUT,
         split=split_name(split),
@@ -119,7 +123,7 @@ def _stems(store: Store, folder: str, ending: str) -> Iterator[tuple[str, int]]:
 def _strays(store: Store) -> tuple[str, ...]:
     known = {stem for stem, _ in _stems(store, "images", ".jpg")}
     found = sorted(stem for stem, _ in _stems(store, "annotations", ".json") if stem not in known)
-    return tuple(f"annotations/{stem}.json belongs to no image in images" for stem in found)
+    return tuple(printable(f"annotations/{stem}.json belongs to no image in images") for stem in found)
 
 
 class _Size(Struct, frozen=True):

@@ -64,4 +64,5 @@ def _is_missing(error: Exception) -> bool:
 def cause(error: BaseException) -> str:
     """What an error says, in one line."""
     text = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-    return printable(text.splitlines()[0])
+    first, *others = text.splitlines()
+    return printable(f"{first} {others[0].strip()}" if first.endswith(":") and others else first)

@@ -2,6 +2,9 @@
 
 import io
 import os
+import struct
+import subprocess
+import sys
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -297,3 +300,39 @@ def test_thin_objects_that_lie_side_by_side_are_no_such_ids(tmp_path):
     write_photo(tmp_path / "images" / "a.jpg", *SHAPE)
     write_pixels(tmp_path / "masks" / "a.png", labels)
     assert list(check(open_dataset("folder", str(tmp_path), None))) == []
+
+
+@pytest.mark.parametrize(
+    "compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "group4", "jpeg", "zstd", "lzma"]
+)
+def test_the_decoder_of_tiff_prints_nothing(tmp_path, capfd, compression):
+    buffer = io.BytesIO()
+    picture = Image.fromarray(RGB).convert("1" if compression == "group4" else "L")
+    picture.save(buffer, "TIFF", compression=compression)
+    broken = 0
+    for place in range(8, len(buffer.getvalue())):
+        content = bytearray(buffer.getvalue())
+        content[place] ^= 0xFF
+        (tmp_path / "a.tif").write_bytes(content)
+        try:
+            read_image(Store(str(tmp_path)), "a.tif")
+        except ImageError:
+            broken += 1
+    assert broken > 10
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_pillow_logs_is_not_printed(tmp_path):
+    """In a process of its own: pytest handles what is logged."""
+    buffer = io.BytesIO()
+    Image.fromarray(RGB).save(buffer, "TIFF")
+    samples = buffer.getvalue().index(struct.pack("<HHI", 277, 3, 1)) + 8
+    (tmp_path / "a.tif").write_bytes(buffer.getvalue()[:samples] + b"\xff" + buffer.getvalue()[samples + 1 :])
+    code = (
+        "import sys\n"
+        "from agg_pipeline.datasets.image_formats import header_notes\n"
+        "from agg_pipeline.storage.store import Store\n"
+        "print(header_notes(Store(sys.argv[1]), 'a.tif'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("()\n", "")

@@ -1,6 +1,8 @@
 """SA-1B in its exact layout: a JSON file of compressed run lengths per image, and the evaluation's choice of masks."""
 
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -276,3 +278,31 @@ def test_uncompressed_run_lengths_are_read_too(root):
     first["segmentation"]["counts"] = [0, *[6, 18] * 5, 6, 18 + 24 * 26]
     write_pair(root, "sa_1", [first])
     np.testing.assert_array_equal(masks_of(record_of(root))[1], MASKS[500000021])
+
+
+@pytest.mark.parametrize(
+    ("stem", "image_id", "why"),
+    [
+        (b"n\xff", "n\\xff", "is not UTF-8"),
+        (b"c\x1b[31m", "c\\x1b[31m", "has a control character"),
+        (b"l\nm", "l\\nm", "has a control character"),
+    ],
+)
+@pytest.mark.parametrize("split", ["all", "eval"])
+def test_names_that_cannot_be_used_cost_only_their_images(root, stem, image_id, why, split):
+    before = open_dataset("sa1b", str(root), split)
+    name = os.fsdecode(stem)
+    for folder, ending in (("images", ".jpg"), ("annotations", ".json")):
+        shutil.copyfile(root / folder / f"sa_1{ending}", root / folder / f"{name}{ending}")
+    write_pair(root, "sa_3", [annotation(1, box(0, 0, 6, 6))])
+    (root / "annotations/sa_3.json").rename(root / "annotations" / f"s{name}.json")
+    dataset = open_dataset("sa1b", str(root), split)
+    assert [entry.image_id for entry in dataset.entries] == [image_id, "sa_1", "sa_10", "sa_2", "sa_3"]
+    assert dataset.fingerprint != before.fingerprint
+    with pytest.raises(ImageError) as error:
+        dataset.read(dataset.entries[0])
+    problem = "unreadable_image", f"images/{image_id}.jpg: the name {why}"
+    assert (error.value.reason, error.value.detail) == problem
+    assert dataset.entries[4].problem == ("unreadable_annotation", "annotations/sa_3.json does not exist")
+    assert dataset.strays() == (f"annotations/s{image_id}.json belongs to no image in images",)
+    assert dataset.read(dataset.entries[1]).image_id == "sa_1"

@@ -9,7 +9,7 @@ import fsspec
 import pytest
 
 from agg_pipeline.storage import disk
-from agg_pipeline.storage.attempts import attempt
+from agg_pipeline.storage.attempts import attempt, cause
 from agg_pipeline.storage.store import Store
 from schemas.errors import StorageError, UnusableFileError
 
@@ -74,6 +74,12 @@ def test_the_libraries_of_object_stores_have_errors_of_their_own():
     with pytest.raises(StorageError, match=r"^cannot write s3://a/b: Slow Down$"):
         attempt("s3://a/b", action, "write", disk=False)
     assert attempt("s3://a/b", Failing(RuntimeError("x"), 3), disk=False) == "done"
+
+
+def test_a_cause_on_its_second_line():
+    assert cause(ValueError("Parameter validation failed:\n  Invalid bucket name \x1b\nmore")) == (
+        "Parameter validation failed: Invalid bucket name \\x1b"
+    )
 
 
 @pytest.fixture
