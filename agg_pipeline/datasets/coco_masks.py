@@ -9,10 +9,10 @@ from msgspec import Struct
 from pycocotools import mask as coco_mask
 
 from agg_pipeline.datasets.images import check_size
-from agg_pipeline.storage.rle import decode as decode_counts
+from agg_pipeline.storage.rle import decode_crop
 from schemas import limits
 from schemas.checked_json import decode
-from schemas.crop import MaskCrop, crop_mask
+from schemas.crop import MaskCrop
 from schemas.errors import ImageError, UserError
 from schemas.words import excerpt
 
@@ -49,7 +49,7 @@ def read_segmentation(segmentation: bytes, height: int, width: int, what: str) -
             counts = _compressed(found.counts, height, width)
         else:
             counts = _rasterised(found, height, width)
-        return crop_mask(decode_counts(counts, height, width), height, width)
+        return decode_crop(counts, height, width)
     except (UserError, ValueError, OverflowError) as error:
         raise ImageError(
             "unreadable_annotation", f"{what} has no readable segmentation: {excerpt(str(error))}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import rlemasklib
 from numpy.typing import NDArray
@@ -34,12 +36,24 @@ def decode(counts: bytes, height: int, width: int) -> NDArray[np.bool_]:
     Raises:
         ValueError: the counts are broken or of another size.
     """
-    if not 0 <= height * width <= IMAGE_PIXELS or min(height, width) < 0:
-        raise ValueError(f"a mask of {height:,} x {width:,} pixels; the limit is {IMAGE_PIXELS:,} pixels")
-    mask: NDArray[np.uint8] = rlemasklib.decode({"size": [height, width], "counts": counts})
-    return np.ascontiguousarray(mask).view(np.bool_)
+    return _dense(_checked(counts, height, width))
 
 
 def decode_crop(counts: bytes, height: int, width: int) -> MaskCrop:
-    """Decode compressed counts as ``decode`` does, into a packed mask: for masks that are held in numbers."""
-    return crop_mask(decode(counts, height, width), height, width)
+    """Decode compressed counts as ``decode`` does, into a packed mask; only the mask's box is ever unpacked."""
+    rle = _checked(counts, height, width)
+    left, top, box_width, box_height = map(int, rlemasklib.to_bbox(rle))
+    inside = _dense(rlemasklib.crop(rle, [left, top, box_width, box_height]))
+    return crop_mask(inside, height, width, top, left)
+
+
+def _checked(counts: bytes, height: int, width: int) -> dict[str, Any]:
+    """Counts as the library takes them; ValueError for a mask of too many pixels."""
+    if not 0 <= height * width <= IMAGE_PIXELS or min(height, width) < 0:
+        raise ValueError(f"a mask of {height:,} x {width:,} pixels; the limit is {IMAGE_PIXELS:,} pixels")
+    return {"size": [height, width], "counts": counts}
+
+
+def _dense(rle: dict[str, Any]) -> NDArray[np.bool_]:
+    mask: NDArray[np.uint8] = rlemasklib.decode(rle)
+    return np.ascontiguousarray(mask).view(np.bool_)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import rlemasklib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -58,9 +59,10 @@ def test_empty_mask():
 
 
 @pytest.mark.parametrize("counts", [b"", b"0", b"zzzz", b"\xff\xfe", b"\x00", b"oooooooooooo", "é".encode()])
-def test_broken_counts_are_refused(counts):
+@pytest.mark.parametrize("read", [decode, decode_crop])
+def test_broken_counts_are_refused(counts, read):
     with pytest.raises(ValueError, match=r".+"):
-        decode(counts, 5, 7)
+        read(counts, 5, 7)
 
 
 @QUICK
@@ -69,8 +71,26 @@ def test_random_bytes_are_a_mask_or_a_value_error(counts):
     try:
         mask = decode(counts, 6, 5)
     except ValueError:
+        with pytest.raises(ValueError, match=r".+"):
+            decode_crop(counts, 6, 5)
         return
     assert mask.shape == (6, 5)
+    np.testing.assert_array_equal(decode_crop(counts, 6, 5).full(), mask)
+
+
+def test_only_the_box_of_a_mask_is_unpacked(monkeypatch):
+    counts = encode(MaskCrop(12_000, 12_000, Box(5000, 7000, 3, 4), np.packbits(np.ones((3, 4), bool))))
+    sizes = []
+    whole = rlemasklib.decode
+
+    def watched(rle):
+        sizes.append(tuple(rle["size"]))
+        return whole(rle)
+
+    monkeypatch.setattr(rlemasklib, "decode", watched)
+    mask = decode_crop(counts, 12_000, 12_000)
+    assert (mask.box, int(mask.values.sum())) == (Box(5000, 7000, 3, 4), 12)
+    assert sizes == [(3, 4)]
 
 
 def test_counts_of_another_size_are_refused():
