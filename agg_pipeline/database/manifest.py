@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -57,7 +57,7 @@ def make_manifest(plan: Json, found: Mapping[int, Json]) -> Json:
     }
 
 
-def finish(store: Store, plan: Json, found: Mapping[int, Json]) -> Json:
+def finish(store: Store, plan: Json, found: Mapping[int, Json], check: Callable[[], None] = lambda: None) -> Json:
     """Write the files that are true only of a finished run: sampling weights, dataset card and manifest.
 
     A shard that does not hold what its plan and sidecar say loses its sidecar, so that the next run makes it again.
@@ -66,6 +66,8 @@ def finish(store: Store, plan: Json, found: Mapping[int, Json]) -> Json:
         store: the database.
         plan: its plan.
         found: sidecars of the finished shards, by shard.
+        check: called before each change of the folder; raises UserError if it is another run's by now. Reading the
+            shards takes a while.
 
     Returns:
         The manifest.
@@ -77,23 +79,26 @@ def finish(store: Store, plan: Json, found: Mapping[int, Json]) -> Json:
     counts: Counter[tuple[str, int]] = Counter()
     for index, sidecar in found.items():
         rows = read_table(store, f"proposals/{shard_name(index)}.parquet", PROPOSALS, ["image_id", "kind", "bin"])
-        _check_published(store, plan, sidecar, rows)
+        _check_published(store, plan, sidecar, rows, check)
         counts.update(zip(rows["kind"].to_pylist(), rows["bin"].to_pylist(), strict=True))
     files = {SAMPLING_FILE: parquet_bytes(sampling_table(counts)), CARD: dataset_card(manifest).encode()}
     for path, content in files.items():
+        check()
         store.write(path, content)
     manifest[SUMMARIES] = {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}
     # Last: a manifest that agrees with the sidecars says that the others do, too.
+    check()
     store.write_json(MANIFEST, manifest)
     return manifest
 
 
-def _check_published(store: Store, plan: Json, sidecar: Json, rows: pa.Table) -> None:
+def _check_published(store: Store, plan: Json, sidecar: Json, rows: pa.Table, check: Callable[[], None]) -> None:
     """UserError if the rows of a shard's proposals are not those that plan and sidecar say; its sidecar is deleted."""
     index = sidecar["shard"]
     kinds = Counter(rows["kind"].to_pylist())
     others = set(pc.unique(rows["image_id"]).to_pylist()) - set(plan["shards"][index])
     if others or kinds != Counter(sidecar["kinds"]) or not set(kinds) <= set(KINDS):
+        check()
         store.remove(sidecar_path(index))
         raise UserError(
             f"{store.url}/{sidecar_path(index)} or the plan does not say what proposals/{shard_name(index)}.parquet "

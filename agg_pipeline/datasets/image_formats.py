@@ -16,7 +16,7 @@ from PIL import Image, ImageFile, Jpeg2KImagePlugin, TiffImagePlugin, Unidentifi
 
 from agg_pipeline.storage.store import Store
 from schemas import limits
-from schemas.errors import ImageError, UnusableFileError
+from schemas.errors import ImageError, UnusableFileError, out_of_memory
 from schemas.words import printable
 
 FORMATS = (
@@ -129,9 +129,10 @@ def opened(store: Store, path: str, reason: str) -> Iterator[tuple[ImageFile.Ima
     except UnidentifiedImageError as error:
         # Pillow's own message names an object in memory.
         raise ImageError(reason, f"{path} is no JPEG, PNG, TIFF, WebP, BMP, GIF, PPM or JPEG 2000 image") from error
-    except MemoryError as error:
-        raise ImageError(reason, f"{path}: there is not enough memory to decode it") from error
     except DECODER_ERRORS as error:
+        if out_of_memory(error):
+            # It is about the machine, not about the image.
+            raise
         raise ImageError(reason, f"{path}: {printable(str(error) or type(error).__name__)}") from error
 
 

@@ -40,8 +40,6 @@ def read_mat(store: Store, path: str, variable: str) -> Any:
         )
     try:
         return read_variable(raw, variable)
-    except MemoryError:
-        raise ImageError("unreadable_annotation", f"{path}: there is not enough memory to read it") from None
     except MatError as error:
         raise ImageError("unreadable_annotation", f"{path} is not a readable .mat file: {error}") from error
     except KeyError:

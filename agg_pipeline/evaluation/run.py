@@ -34,7 +34,7 @@ from agg_pipeline.execution.plan import make_plan
 from agg_pipeline.execution.shard_files import PLAN
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.models.model_files import ModelFiles, describe_model
-from agg_pipeline.storage.lock import owned
+from agg_pipeline.storage.lock import Ownership, owned
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.config import EvaluationConfig
@@ -128,8 +128,9 @@ def run(
             raise nothing_to_evaluate(dataset, tables["rejects"].to_pylist())
         summary = summarise(tables, plan)
         check_end(ownership, EVALUATION_LAYOUT, plan, found | made.sidecars)
-        _write(place, tables, summary)
+        _write(ownership, place, tables, summary)
         if made.shards:
+            ownership.check()
             place.write_json(TIMINGS, timings_of(made))
         timings = read_timings(place)
     return Evaluation(place, tables, summary, timings, images)
@@ -206,7 +207,10 @@ def _is_finished(task: ShardTask[Any], sidecar: Json) -> bool:
     return bool(enough and sidecar["images"] >= len(task.entries))
 
 
-def _write(place: Store, tables: Tables, summary: Json) -> None:
+def _write(ownership: Ownership, place: Store, tables: Tables, summary: Json) -> None:
     for name, table in tables.items():
-        place.write(f"{name}.parquet", parquet_bytes(table))
+        content = parquet_bytes(table)
+        ownership.check()
+        place.write(f"{name}.parquet", content)
+    ownership.check()
     place.write_json(SUMMARY, summary)

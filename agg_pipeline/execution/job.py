@@ -18,7 +18,7 @@ from agg_pipeline.execution.plan import refuse_other_plan
 from agg_pipeline.execution.rereading import changed_rejects
 from agg_pipeline.execution.resuming import claim, damaged, old_plan
 from agg_pipeline.execution.scheduling import ask, run_shards
-from agg_pipeline.execution.shard_files import Layout, listing, sidecar_path
+from agg_pipeline.execution.shard_files import Layout, listing, read_sidecars, sidecar_path
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.execution.waiting import ready
 from agg_pipeline.inference.predictor import open_predictor
@@ -273,7 +273,8 @@ def check_end(ownership: Ownership, layout: Layout, plan: Json, found: Mapping[i
     sizes = listing(store, layout)
     # If the run before was taken for dead because it gave no sign of life, it may have written until it noticed.
     changed = {*damaged(store, found, sizes, plan, verify=ownership.disputed)}
-    changed |= {index for index in found if sidecar_path(index) not in sizes}
+    there, _ = read_sidecars(store, layout, sizes)
+    changed |= {index for index, sidecar in found.items() if there.get(index) != sidecar}
     if changed:
         who = "a run that was taken for dead" if ownership.disputed else "somebody"
         raise UserError(

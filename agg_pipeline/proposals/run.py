@@ -134,7 +134,7 @@ def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: Run
         check_end(ownership, DATABASE_LAYOUT, plan, found)
         manifest = None if options.verify else finished(store, plan, found)
         if manifest is None:
-            manifest = finish(store, plan, found)
+            manifest = finish(store, plan, found, ownership.check)
     database = ProposalDatabase(store, plan, found)
     return Summary(database, manifest, made.images, time.perf_counter() - started, made.times)
 

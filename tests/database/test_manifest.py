@@ -200,3 +200,17 @@ def test_shard_unlike_its_plan_is_not_published(built, toy_plan, how):
         finish(built, toy_plan, sidecars(built, DATABASE_LAYOUT))
     assert not built.exists(MANIFEST)
     assert list(sidecars(built, DATABASE_LAYOUT)) == [0, 2]
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_run_that_has_lost_its_folder_changes_nothing_more(built, toy_plan, wrong):
+    if wrong:
+        edit_sidecar(built, 1, kinds={"object": 99})
+    before = {path: built.read(path) for path in built.files()}
+
+    def lost():
+        raise UserError("another run has taken it over")
+
+    with pytest.raises(UserError, match=r"^another run has taken it over$"):
+        finish(built, toy_plan, sidecars(built, DATABASE_LAYOUT), lost)
+    assert {path: built.read(path) for path in built.files()} == before

@@ -14,7 +14,7 @@ from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.storage.lock import LOCK, owned
 from schemas.config import PredictorConfig
 from schemas.errors import UserError
-from tests.execution.test_shard_files import edit_sidecar
+from tests.execution.test_shard_files import edit_sidecar, sealed
 
 
 @pytest.fixture
@@ -162,6 +162,16 @@ def test_what_a_run_that_was_taken_for_dead_has_written_is_found(built, toy_plan
         check_end(ownership, DATABASE_LAYOUT, toy_plan, found)
         with pytest.raises(UserError, match="taken for dead has changed or removed files of 1 shard of"):
             check_end(disputed(ownership), DATABASE_LAYOUT, toy_plan, found)
+
+
+@pytest.mark.parametrize("change", [{"images": 1}, {"rejects": {"empty": 3}}])
+def test_a_run_does_not_end_well_whose_sidecars_are_edited(built, toy_plan, change):
+    found = sidecars(built, DATABASE_LAYOUT)
+    with owned(built) as ownership:
+        for edited in (found[1] | change, sealed(found[1] | change)):
+            built.write_json("shards/part-00001.json", edited)
+            with pytest.raises(UserError, match=r"^somebody has changed or removed files of 1 shard"):
+                check_end(ownership, DATABASE_LAYOUT, toy_plan, found)
 
 
 @pytest.mark.parametrize("path", ["proposals/part-00001.parquet", "shards/part-00001.json"])
