@@ -12,6 +12,10 @@ class StorageError(UserError):
     """
 
 
+class StoppedError(UserError):
+    """A run had to stop, and can be resumed; the commands add how to the message."""
+
+
 class UnusableFileError(UserError):
     """What lies in the place of a file can never be read as one.
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from agg_pipeline.cli.last_words import last_words
 from agg_pipeline.cli.run_log import RunLog, run_log
-from schemas.errors import StorageError, UserError
+from schemas.errors import StoppedError, StorageError, UserError
 
 
 def check_start(out: str) -> None:
@@ -36,19 +36,19 @@ def recorded(out: str, overwrite: bool) -> Iterator[RunLog]:
 
 @contextmanager
 def resumable(overwrite: bool) -> Iterator[None]:
-    """Print how to resume when a run is stopped or cannot write.
+    """Print how to resume when a run is stopped.
 
     Args:
         overwrite: whether the run has the option --overwrite, which must be left out then.
 
     Raises:
-        UserError: the run cannot write.
+        UserError: the run had to stop.
     """
     without = " without --overwrite" if overwrite else ""
     how = f"finished shards are kept; run the same command again{without} to resume"
     try:
         yield
-    except StorageError as error:
+    except (StorageError, StoppedError) as error:
         raise UserError(f"{error}; {how}") from error
     except KeyboardInterrupt:
         last_words(f"stopped; {how}")

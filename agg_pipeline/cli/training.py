@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agg_pipeline.cli.last_words import last_words
 from agg_pipeline.cli.option_groups import given
 from agg_pipeline.cli.options import DRY_RUN, PLACE, finite
 from agg_pipeline.cli.start_and_stop import check_start
@@ -151,11 +152,11 @@ def run_prepared(
     except KeyboardInterrupt:
         there = (options.out / CHECKPOINT).exists()
         how = HOW_TO_RESUME if there else "there was no checkpoint yet; run the same command to start again"
-        click.echo(f"stopped; {how}", err=True)
+        last_words(f"stopped; {how}")
         sys.exit(130)
     except OSError as error:
         # What is written says itself what it could not write; this is an error of reading, perhaps of another process.
-        raise StorageError(f"the training cannot continue: {str(error).strip().splitlines()[-1]}") from error
+        raise StorageError(f"the training cannot continue: {_last_line(error)}") from error
     finally:
         monitor.close()
     how = (
@@ -163,3 +164,8 @@ def run_prepared(
     )
     say(f"{path} holds the trained weights{how}")
     say(closing_line(str(options.out), str(options.out / PAGE)))
+
+
+def _last_line(error: OSError) -> str:
+    """What an error says; one of a loader's process comes with the traceback from there."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

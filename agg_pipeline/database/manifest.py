@@ -19,7 +19,7 @@ from agg_pipeline.storage.store import Store
 from schemas import limits
 from schemas.canonical import Json
 from schemas.documents import Manifest
-from schemas.errors import StorageError, UserError
+from schemas.errors import StoppedError, StorageError, UserError
 from schemas.tables import KINDS, PROPOSALS
 
 SUMMARIES = "summaries"
@@ -100,9 +100,9 @@ def _check_published(store: Store, plan: Json, sidecar: Json, rows: pa.Table, ch
     if others or kinds != Counter(sidecar["kinds"]) or not set(kinds) <= set(KINDS):
         check()
         store.remove(sidecar_path(index))
-        raise UserError(
+        raise StoppedError(
             f"{store.url}/{sidecar_path(index)} or the plan does not say what proposals/{shard_name(index)}.parquet "
-            "holds; run the same command again, which makes the shard again"
+            "holds; resuming makes the shard again"
         )
 
 

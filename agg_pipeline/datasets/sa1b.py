@@ -184,7 +184,7 @@ def _instances(store: Store, path: str, size: tuple[int, int]) -> list[Instance]
     if len(truth.annotations) > limits.OBJECTS_PER_IMAGE:
         raise ImageError("unreadable_annotation", f"{path}: {TOO_MANY}")
     found: dict[int, Instance] = {}
-    unnamed: list[Instance] = []
+    broken: list[Instance] = []
     for place, raw in enumerate(truth.annotations):
         try:
             each = decode(bytes(raw), _Annotation, f"annotations[{place}]", strict=False)
@@ -193,6 +193,13 @@ def _instances(store: Store, path: str, size: tuple[int, int]) -> list[Instance]
         except UserError as error:
             named = readable(raw, Numbered)
             instance = Instance(None if named is None else named.id, problem=printable(str(error)))
+        if instance.problem:
+            broken.append(instance)
+        else:
+            found[each.id] = instance
+    # A broken annotation has its number only if no other one does.
+    unnamed: list[Instance] = []
+    for instance in broken:
         if instance.number is None or instance.number in found:
             unnamed.append(Instance(None, problem=instance.problem))
         else:

@@ -12,7 +12,7 @@ from typing import Any
 
 from agg_pipeline.execution.shard_task import ShardState, ShardTask
 from schemas.config import BatchConfig
-from schemas.errors import ImageError, UserError
+from schemas.errors import ImageError, StoppedError
 from schemas.records import ImageRecord, ImageSummary, Pixels
 
 KEPT_BATCHES = 2
@@ -69,7 +69,7 @@ class BatchPixels:
 def pixels_of(state: ShardState) -> BatchPixels:
     """The pixels of a shard's images, for one batch after another.
 
-    Reading an image again raises UserError if it is another one now, and StorageError if it cannot be read now.
+    Reading an image again raises StoppedError if it is another one now, and StorageError if it cannot be read now.
     """
     return BatchPixels(partial(_read_again, state.task), state.pixels)
 
@@ -92,8 +92,7 @@ def _pixels_and_sha256(task: ShardTask[Any], image: ImageSummary) -> tuple[Pixel
     return record.pixels, record.sha256
 
 
-def _changed(image: ImageSummary, how: str) -> UserError:
-    return UserError(
-        f"image {image.path} has changed while the run used it: {how}; leave the data as it is while a run works, then "
-        "run the same command again to resume"
+def _changed(image: ImageSummary, how: str) -> StoppedError:
+    return StoppedError(
+        f"image {image.path} has changed while the run used it: {how}; leave the data as it is while a run works"
     )

@@ -33,7 +33,7 @@ from agg_pipeline.execution.worker_facts import Facts, program_facts
 from agg_pipeline.execution.worker_plugin import SAME_PACKAGE, ModelPlugin, OpenModel, run_in_worker
 from agg_pipeline.storage.attempts import cause
 from schemas.config import PredictorConfig
-from schemas.errors import UserError
+from schemas.errors import StoppedError, UserError
 
 LOG = logging.getLogger(__name__)
 SHARDS_IN_FLIGHT = 2
@@ -49,7 +49,6 @@ ATTEMPTS = 3
 """Attempts to reach all workers."""
 LOOK_SECONDS = 0.1
 """Time between two looks at workers that start."""
-HOW_TO_RESUME = "finished shards are kept; run the same command again to resume"
 
 
 @dataclass(frozen=True)
@@ -147,10 +146,10 @@ def connected() -> Iterator[None]:
         raise lost(error) from error
 
 
-def lost(error: BaseException) -> UserError:
+def lost(error: BaseException) -> StoppedError:
     """The error of a lost connection to the scheduler."""
     LOG.info("lost the scheduler: %r", error)
-    return UserError(f"the connection to the Dask scheduler is lost; {HOW_TO_RESUME}")
+    return StoppedError("the connection to the Dask scheduler is lost")
 
 
 _attempts = itertools.count()

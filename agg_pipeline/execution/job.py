@@ -28,7 +28,7 @@ from agg_pipeline.storage.lock import Ownership
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.config import PredictorConfig
-from schemas.errors import UserError
+from schemas.errors import StoppedError, UserError
 from schemas.words import plural
 
 LOG = logging.getLogger(__name__)
@@ -277,9 +277,9 @@ def check_end(ownership: Ownership, layout: Layout, plan: Json, found: Mapping[i
     changed |= {index for index, sidecar in found.items() if there.get(index) != sidecar}
     if changed:
         who = "a run that was taken for dead" if ownership.disputed else "somebody"
-        raise UserError(
+        raise StoppedError(
             f"{who} has changed or removed files of {plural(len(changed), 'shard')} of {store.url} while this run "
-            f"worked; run the same command again{' with --verify' if ownership.disputed else ''} to make them again"
+            f"worked{'; resume with --verify' if ownership.disputed else ''}"
         )
 
 

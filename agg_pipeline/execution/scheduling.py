@@ -23,11 +23,11 @@ from distributed.scheduler import KilledWorker
 
 from agg_pipeline.execution import worker_tasks
 from agg_pipeline.execution.chain import Chain, CpuStage, Done, ModelStage, TimedModel, Times
-from agg_pipeline.execution.cluster import HOW_TO_RESUME, SHARDS_IN_FLIGHT, Workers
+from agg_pipeline.execution.cluster import SHARDS_IN_FLIGHT, Workers
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.execution.waiting import finished, first_done, result_of
 from agg_pipeline.storage.store import Store
-from schemas.errors import UserError
+from schemas.errors import StoppedError, UserError
 
 
 def run_shards(
@@ -151,7 +151,7 @@ def ask(workers: Workers, question: Callable[[TimedModel], Any]) -> Any:
     try:
         return result_of(workers, workers.submit("ask", "model", worker_tasks.ask, workers.run, question))
     except KilledWorker:
-        raise UserError(f"a worker died several times after all shards were finished; {HOW_TO_RESUME}") from None
+        raise StoppedError("a worker died several times after all shards were finished") from None
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from distributed import Future, wait
 from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker
 
-from agg_pipeline.execution.cluster import HOW_TO_RESUME, Workers, WorkerState, lost
+from agg_pipeline.execution.cluster import Workers, WorkerState, lost
 from agg_pipeline.execution.interrupts import check_interrupt
 from agg_pipeline.execution.worker_plugin import SAME_PACKAGE, machine_of
-from schemas.errors import UserError
+from schemas.errors import StoppedError
 
 LOG = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
@@ -60,9 +60,8 @@ def first_done(workers: Workers, futures: Sequence[Future], news: Callable[[], b
         if any(address in known and known[address].sign != state.sign for address, state in found.items()):
             alive = now
         elif now - alive > NO_WORKER_SECONDS:
-            raise UserError(
-                f"no worker of the Dask cluster has worked for {NO_WORKER_SECONDS:.0f} s ({_joined(found)}); "
-                f"{HOW_TO_RESUME}"
+            raise StoppedError(
+                f"no worker of the Dask cluster has worked for {NO_WORKER_SECONDS:.0f} s ({_joined(found)})"
             )
         if now - advanced > PAUSED_SECONDS:
             _check_paused(found)
@@ -79,11 +78,11 @@ def _check_paused(workers: Mapping[str, WorkerState]) -> None:
     """UserError if a worker starts no task because its memory is nearly full."""
     for address, state in workers.items():
         if state.paused:
-            raise UserError(
+            raise StoppedError(
                 f"worker {address} is paused, and nothing has advanced for {PAUSED_SECONDS:.0f} s: it uses "
                 f"{state.memory >> 20} MiB of its memory limit of {state.limit >> 20} MiB; give it more memory "
                 f"(--memory-limit of dask worker), or use smaller --batch-objects or "
-                f"--images-per-shard; {HOW_TO_RESUME}"
+                "--images-per-shard"
             )
 
 
@@ -110,8 +109,6 @@ def ready(workers: Workers) -> Workers:
     try:
         machine = result_of(workers, workers.submit("ready", "model", machine_of, workers.run))
     except KilledWorker:
-        raise UserError(
-            f"a worker died several times while it opened the model; is there enough memory? {HOW_TO_RESUME}"
-        ) from None
+        raise StoppedError("a worker died several times while it opened the model; is there enough memory?") from None
     LOG.info("the workers have: %s", ", ".join(f"{name} {value}" for name, value in machine.items()))
     return replace(workers, machine=machine)

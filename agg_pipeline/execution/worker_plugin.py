@@ -12,7 +12,7 @@ from distributed import Worker, WorkerPlugin, get_worker
 
 from agg_pipeline.execution.chain import TimedModel
 from agg_pipeline.execution.worker_facts import Facts, difference, machine_facts, program_facts
-from schemas.errors import StorageError, UserError
+from schemas.errors import StoppedError, StorageError, UserError
 
 SAME_PACKAGE = "every worker needs the same version of agg-pipeline; its log says more"
 
@@ -135,4 +135,5 @@ def _plugin(run: str) -> ModelPlugin:
 
 def _of_worker(error: UserError, address: str) -> UserError:
     """The same error, which names the worker."""
-    return (StorageError if isinstance(error, StorageError) else UserError)(f"worker {address}: {error}")
+    kind = next((kind for kind in (StorageError, StoppedError) if isinstance(error, kind)), UserError)
+    return kind(f"worker {address}: {error}")

@@ -256,6 +256,15 @@ def test_ids_that_are_not_sane_are_a_finding(root, second, detail):
     assert [(reject.image_id, reject.instance_id) for reject in record.rejects] == [("sa_1", None)]
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_broken_annotation_takes_no_id_of_a_sound_one(root, order):
+    broken = {"id": 5}
+    write_pair(root, "sa_1", [broken, annotation(5, box(10, 10, 4, 4))][::order])
+    record = record_of(root)
+    assert list(masks_of(record)) == [5]
+    assert [reject.instance_id for reject in record.rejects] == [None]
+
+
 def test_ids_that_differ_only_in_their_type_are_the_same(root):
     write_pair(root, "sa_1", [annotation("5", box(0, 0, 4, 4)), annotation(6.0, box(10, 10, 4, 4))])
     assert list(masks_of(record_of(root))) == [5, 6]

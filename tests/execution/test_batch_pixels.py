@@ -102,10 +102,7 @@ def test_an_image_is_read_by_its_path_or_with_its_masks():
     assert (found[0, 0, 0], entries) == (9, ["b"])
 
 
-CHANGED = (
-    "image img/a.png has changed while the run used it: {}; leave the data as it is while a run works, then run the "
-    "same command again to resume"
-)
+CHANGED = "image img/a.png has changed while the run used it: {}; leave the data as it is while a run works"
 
 
 def test_an_image_that_changes_during_a_run_ends_it():

@@ -9,7 +9,7 @@ from distributed.comm import CommClosedError
 from agg_pipeline.execution import waiting
 from agg_pipeline.execution.cluster import WorkerState
 from agg_pipeline.execution.waiting import finished, first_done
-from schemas.errors import UserError
+from schemas.errors import StoppedError, UserError
 
 
 def state(sign, paused=False):
@@ -104,5 +104,5 @@ def test_a_lost_scheduler_is_one_line(monkeypatch, error):
 
     monkeypatch.setattr(waiting, "wait", fail)
     for ask in (lambda: first_done(Silent({}), [None]), lambda: finished(Cancelled())):
-        with pytest.raises(UserError, match=r"^the connection to the Dask scheduler is lost; finished shards are "):
+        with pytest.raises(StoppedError, match=r"^the connection to the Dask scheduler is lost$"):
             ask()

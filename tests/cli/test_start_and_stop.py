@@ -1,0 +1,31 @@
+"""What a command says when its run is stopped."""
+
+import pytest
+
+from agg_pipeline.cli.start_and_stop import resumable
+from schemas.errors import StoppedError, StorageError, UserError
+
+
+@pytest.mark.parametrize("kind", [StorageError, StoppedError])
+@pytest.mark.parametrize(("overwrite", "without"), [(False, ""), (True, " without --overwrite")])
+def test_a_run_that_had_to_stop_says_how_to_resume(kind, overwrite, without):
+    with pytest.raises(UserError) as error, resumable(overwrite):
+        raise kind("the disk is full")
+    assert str(error.value) == (
+        f"the disk is full; finished shards are kept; run the same command again{without} to resume"
+    )
+
+
+@pytest.mark.parametrize(("overwrite", "without"), [(False, ""), (True, " without --overwrite")])
+def test_an_interrupted_run_says_how_to_resume(capsys, overwrite, without):
+    with pytest.raises(SystemExit) as end, resumable(overwrite):
+        raise KeyboardInterrupt
+    assert end.value.code == 130
+    assert capsys.readouterr().err == (
+        f"stopped; finished shards are kept; run the same command again{without} to resume\n"
+    )
+
+
+def test_other_errors_pass():
+    with pytest.raises(UserError, match=r"^unknown split$"), resumable(overwrite=True):
+        raise UserError("unknown split")
