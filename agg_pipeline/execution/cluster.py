@@ -60,12 +60,14 @@ class WorkerState:
         paused: whether it starts no task, because its memory is nearly full.
         memory: its memory, bytes.
         limit: its memory limit, bytes; 0 for none.
+        tasks: number of tasks that it is running.
     """
 
     sign: float
     paused: bool
     memory: int
     limit: int
+    tasks: int
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ class Workers:
                 worker.get("status") == "paused",
                 int(worker.get("metrics", {}).get("memory", 0)),
                 int(worker.get("memory_limit") or 0),
+                int(worker.get("metrics", {}).get("task_counts", {}).get("executing", 0)),
             )
             for address, worker in found.items()
         }

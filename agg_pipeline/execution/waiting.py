@@ -26,7 +26,7 @@ HEARTBEAT_SECONDS = 5.0
 NO_WORKER_SECONDS = 120.0
 """A run ends if no worker gives a sign of life for this time."""
 PAUSED_SECONDS = 60.0
-"""A run ends if nothing advances for this time and a worker is paused."""
+"""A run ends if a worker is paused, and no other one runs a task or reports an advance for this time."""
 
 
 def first_done(workers: Workers, futures: Sequence[Future], news: Callable[[], bool] = lambda: False) -> set[Future]:
@@ -63,6 +63,9 @@ def first_done(workers: Workers, futures: Sequence[Future], news: Callable[[], b
             raise StoppedError(
                 f"no worker of the Dask cluster has worked for {NO_WORKER_SECONDS:.0f} s ({_joined(found)})"
             )
+        if any(state.tasks and not state.paused for state in found.values()):
+            # Not every task reports how far it is.
+            advanced = now
         if now - advanced > PAUSED_SECONDS:
             _check_paused(found)
         known = found

@@ -12,8 +12,8 @@ from agg_pipeline.execution.waiting import finished, first_done
 from schemas.errors import StoppedError, UserError
 
 
-def state(sign, paused=False):
-    return WorkerState(sign, paused, 900 << 20, 1000 << 20)
+def state(sign, paused=False, tasks=0):
+    return WorkerState(sign, paused, 900 << 20, 1000 << 20, tasks)
 
 
 class Silent:
@@ -81,6 +81,16 @@ def test_a_paused_worker_may_wait_while_others_advance(clock):
 
     with pytest.raises(KeyboardInterrupt):
         first_done(Silent(*living(paused=True)), [None], news)
+
+
+def test_a_paused_worker_may_wait_while_another_runs_a_task_without_reports(clock):
+    looks = [
+        {"tcp://a": state(100.0 + n, tasks=1), "tcp://b": state(100.0 + n, paused=True, tasks=1)} for n in range(40)
+    ]
+    with pytest.raises(UserError, match=r"^worker tcp://b is paused"):
+        first_done(Silent(*looks, *({**look, "tcp://a": state(900.0 + n)} for n, look in enumerate(looks))), [None])
+    # 40 looks with a running task, five seconds apart, then 60 s without one.
+    assert clock[0] - 1000 == pytest.approx(40 * 5 + 60, abs=12)
 
 
 def test_a_slow_task_is_waited_for(clock):
