@@ -13,6 +13,8 @@ from schemas.checked_json import Count, Name
 from schemas.config import Source
 
 Seconds = Annotated[float, Meta(ge=0)]
+TargetIou = Annotated[str, Meta(pattern=r"^[01](\.\d+)?$", max_length=32)]
+"""An IoU from 0 to 1, as a key."""
 
 
 class PlannedDataset(Struct, frozen=True):
@@ -159,7 +161,7 @@ class Mean(Struct, frozen=True):
 class AllGranularities(Struct, frozen=True):
     """What every granularity gives: numbers in the order of the granularities."""
 
-    noc: dict[Name, Annotated[list[float], Meta(min_length=10, max_length=10)]]
+    noc: dict[TargetIou, Annotated[list[float], Meta(min_length=10, max_length=10)]]
     iou: dict[Name, Annotated[list[float], Meta(min_length=10, max_length=10)]]
 
 
@@ -167,7 +169,7 @@ class Figures(Struct, frozen=True):
     """The metrics of some masks."""
 
     masks: Count
-    noc: dict[Name, Mean]
+    noc: dict[TargetIou, Mean]
     iou: dict[Name, Mean]
     granularity: AllGranularities | None = None
 

@@ -100,7 +100,11 @@ def _written(value: Any) -> str:
 
 def _quoted(value: Any) -> str:
     """A value of a file for a message, cut if it is long."""
-    return excerpt(repr(value))
+    try:
+        return excerpt(repr(value))
+    except ValueError:
+        # Python writes no number of thousands of digits; TOML may hold one in hexadecimal digits.
+        return "a number of thousands of digits"
 
 
 def _impossible(config: Any) -> Iterator[tuple[str, str]]:

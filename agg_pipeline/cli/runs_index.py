@@ -14,6 +14,7 @@ from agg_pipeline.evaluation.results_folder import REPORT, SUMMARY
 from agg_pipeline.evaluation.run_arms import TABLES
 from agg_pipeline.execution.shard_files import PLAN
 from agg_pipeline.report.index_page import RunEntry, write_index
+from agg_pipeline.storage.local_file import read_file
 from agg_pipeline.storage.store import Store
 from agg_pipeline.study.run import DONE
 from agg_pipeline.training.training_folder import ADAPTER, MODEL, PAGE, STEPS
@@ -192,4 +193,4 @@ def _date(path: Path) -> str:
 
 def _last_line(path: Path) -> str:
     """The last whole line of a text file."""
-    return path.read_text().rpartition("\n")[0].rpartition("\n")[2]
+    return read_file(path, limits.LOG_BYTES).decode().rpartition("\n")[0].rpartition("\n")[2]

@@ -261,6 +261,15 @@ def test_hostile_file_is_one_line(tmp_path, content, said):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("digits", ["0x" + "f" * 5000, "0o" + "7" * 6000, "0b" + "1" * 20000])
+@pytest.mark.parametrize("value", ["{}", "[{}]", "{{a = {}}}"])
+def test_number_of_thousands_of_digits_that_are_not_decimal_is_one_line(tmp_path, digits, value):
+    path = tmp_path / "mine.toml"
+    path.write_text(f"seed = {value.format(digits)}\n")
+    with pytest.raises(UserError, match=r"^configuration key 'seed' is a number of thousands of digits; "):
+        resolve(PRESETS, None, path, {})
+
+
 def test_what_is_no_file_or_too_large_is_one_line(tmp_path):
     os.mkfifo(tmp_path / "pipe.toml")
     (tmp_path / "large.toml").write_bytes(b"a" * (limits.CONFIG_BYTES + 1))

@@ -1,6 +1,7 @@
 """``runs/index.html``: which runs it lists, with which facts and links."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -144,3 +145,23 @@ def test_it_imports_neither_torch_nor_dask():
     code = "import agg_pipeline.cli.runs_index, sys; print({'torch', 'dask', 'distributed'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_is_no_log_of_a_training_is_not_read(runs, kind):
+    steps = runs / "toy" / "finetune" / "steps.csv"
+    steps.unlink()
+    os.mkfifo(steps) if kind == "pipe" else steps.symlink_to("/dev/zero")
+    found = {entry.folder: entry for entry in find_runs(runs)}
+    assert found["toy/finetune"].figures == ("training.json cannot be read",)
+
+
+@pytest.mark.parametrize("key", ["inf", "nan", "-1", "2e400", "0x1", ""])
+def test_a_summary_without_a_target_iou_is_unknown(runs, key):
+    path = runs / "toy" / "eval" / "summary.json"
+    summary = json.loads(path.read_text())
+    for groups in summary["levels"].values():
+        groups["all"]["noc"][key] = next(iter(groups["all"]["noc"].values()))
+    path.write_text(json.dumps(summary))
+    found = {entry.folder: entry for entry in find_runs(runs)}
+    assert found["toy/eval"].figures == ("summary.json cannot be read",)
