@@ -13,7 +13,7 @@ from schemas.checked_json import Count, Name
 from schemas.config import Source
 
 Seconds = Annotated[float, Meta(ge=0)]
-TargetIou = Annotated[str, Meta(pattern=r"^[01](\.\d+)?$", max_length=32)]
+TargetIou = Annotated[str, Meta(pattern=r"^(0(\.\d+)?|1(\.0+)?)$", max_length=32)]
 """An IoU from 0 to 1, as a key."""
 
 

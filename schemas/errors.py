@@ -50,7 +50,7 @@ class ImageError(Exception):
 
 
 NO_MEMORY = (
-    *("allocate", "out of memory", "bad_alloc", "Insufficient memory", "Cannot allocate memory"),
+    *("allocate", "out of memory", "bad_alloc", "Insufficient memory"),
     *("can't start new thread", "failed to map segment"),
 )
 """What libraries say when memory is short; they raise errors of many kinds."""

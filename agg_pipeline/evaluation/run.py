@@ -127,7 +127,9 @@ def run(
         if not tables["targets"].num_rows:
             raise nothing_to_evaluate(dataset, tables["rejects"].to_pylist())
         summary = summarise(tables, plan)
-        check_end(ownership, EVALUATION_LAYOUT, plan, found | made.sidecars)
+        # A run that has made nothing has read the folder a moment ago.
+        if made.shards or ownership.disputed:
+            check_end(ownership, EVALUATION_LAYOUT, plan, found | made.sidecars)
         _write(ownership, place, tables, summary)
         if made.shards:
             ownership.check()

@@ -1,4 +1,4 @@
-"""A folder of shards on disk: plan, files, sidecars and the rules of resuming, for proposals and for evaluations."""
+"""A folder of shards on disk: plan, files and sidecars, for proposals and for evaluations."""
 
 from __future__ import annotations
 

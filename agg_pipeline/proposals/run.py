@@ -131,7 +131,9 @@ def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: Run
         found = resume(ownership, DATABASE_LAYOUT, plan, options, progress)
         made = make_shards(ownership, job, found, options, progress)
         found = dict(sorted((found | made.sidecars).items()))
-        check_end(ownership, DATABASE_LAYOUT, plan, found)
+        # A run that has made nothing has read the folder a moment ago.
+        if made.shards or ownership.disputed:
+            check_end(ownership, DATABASE_LAYOUT, plan, found)
         manifest = None if options.verify else finished(store, plan, found)
         if manifest is None:
             manifest = finish(store, plan, found, ownership.check)

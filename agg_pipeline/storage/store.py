@@ -1,8 +1,8 @@
 """Files through fsspec: the one place that knows the difference between a disk and an object store.
 
-A file that cannot be read or written at the moment (no permission, a lost mount, no network) is tried again several
-times. After that it is a ``StorageError``, which stops a run and says nothing about the file. A file that is not there
-is a ``FileNotFoundError``, and what can never be read as a file is an ``UnusableFileError``.
+A file that cannot be read at the moment (no permission, a lost mount, no network) is tried again several times; writing
+is tried again on object stores. Then a ``StorageError`` stops the run; it says nothing about the file. A file that is
+not there is a ``FileNotFoundError``, and what can never be read as a file is an ``UnusableFileError``.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ def test_what_is_no_log_of_a_training_is_not_read(runs, kind):
     assert found["toy/finetune"].figures == ("training.json cannot be read",)
 
 
-@pytest.mark.parametrize("key", ["inf", "nan", "-1", "2e400", "0x1", ""])
+@pytest.mark.parametrize("key", ["inf", "nan", "-1", "1.5", "2e400", "0x1", ""])
 def test_a_summary_without_a_target_iou_is_unknown(runs, key):
     path = runs / "toy" / "eval" / "summary.json"
     summary = json.loads(path.read_text())
