@@ -1,4 +1,7 @@
-"""Files on a disk: reading only regular ones, listing, and writing as a whole or not at all."""
+"""Files on a disk: reading only regular ones, listing, and writing as a whole or not at all.
+
+``Disk`` is what a ``Store`` needs of a disk; the functions are also for files whose place is known to be on one.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import errno
 import os
 import stat
 import uuid
-from contextlib import suppress
-from io import BufferedReader
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
 
 from schemas.errors import UnusableFileError
@@ -15,6 +20,92 @@ from schemas.words import printable
 
 TEMPORARY = ".tmp-"
 """Beginning of the names of files that are being written."""
+
+
+@dataclass(frozen=True)
+class Disk:
+    """The files of this machine, each by its whole path; every method raises what the system raises."""
+
+    def read(self, place: str, limit: int) -> bytes:
+        """The bytes of a regular file."""
+        return read_regular(place, limit)
+
+    def open(self, place: str) -> BufferedReader:
+        """A regular file opened for reading."""
+        return open_regular(place)
+
+    def exists(self, place: str) -> bool:
+        """Whether there is a file or folder."""
+        Path(place or "/").stat()
+        return True
+
+    def is_folder(self, place: str) -> bool:
+        """Whether there is a folder."""
+        return stat.S_ISDIR(Path(place or "/").stat().st_mode)
+
+    def is_file(self, place: str) -> bool:
+        """Whether there is something that is no folder."""
+        return not self.is_folder(place)
+
+    def is_link(self, place: str) -> bool:
+        """Whether there is a link, even to nothing."""
+        return Path(place).is_symlink()
+
+    def below(self, place: str) -> list[str]:
+        """All files below a folder; links to folders are not followed."""
+
+        def fail(error: OSError) -> None:
+            if not isinstance(error, FileNotFoundError | NotADirectoryError):
+                raise error
+
+        return [f"{folder}/{name}" for folder, _, names in os.walk(place, onerror=fail) for name in names]
+
+    def listing(self, place: str) -> list[tuple[str, int]]:
+        """(name, bytes) of the files directly in a folder; 0 bytes of a pipe, a device and a loop of links."""
+        # fsspec makes a dict of a kilobyte for every file, too much for a folder of a million.
+        with os.scandir(place or "/") as found:
+            sizes = ((item.name, _file_size(item)) for item in found)
+            return [(name, size) for name, size in sizes if size is not None]
+
+    def names(self, place: str) -> list[str]:
+        """Names of the files and folders directly in a folder."""
+        return [item.name for item in Path(place or "/").iterdir()]
+
+    def write(self, place: str, content: bytes) -> None:
+        """Put a file in place: an attempt-unique temporary name, flushed, then a rename."""
+        temporary = _temporary(place)
+        with writing(temporary) as file:
+            file.write(content)
+        put(temporary, Path(place))
+
+    def create(self, place: str, content: bytes) -> bool:
+        """Put a file in place if there is none; whether it was done."""
+        temporary = _temporary(place)
+        with writing(temporary) as file:
+            file.write(content)
+        try:
+            Path(place).hardlink_to(temporary)
+        except FileExistsError:
+            return False
+        except OSError:
+            # A file system without links: another run may see the file before its content is there.
+            return _created_in_place(Path(place), content)
+        finally:
+            discard(temporary)
+        return True
+
+    def overwrite(self, place: str, content: bytes) -> None:
+        """Write over the first bytes of a file that is there."""
+        # Not Path.open: it would make a file that another run has removed.
+        number = os.open(place, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.pwrite(number, content, 0)
+        finally:
+            os.close(number)
+
+    def remove(self, place: str) -> None:
+        """Delete a file."""
+        Path(place).unlink()
 
 
 def open_regular(place: str) -> BufferedReader:
@@ -41,16 +132,53 @@ def check_size(where: str, size: int, limit: int) -> None:
         raise UnusableFileError(printable(where), f"has {size:,} bytes; the limit of such files is {limit:,}")
 
 
-def is_folder(place: str) -> bool:
-    """Whether a file that exists is a folder."""
-    return stat.S_ISDIR(Path(place).stat().st_mode)
+@contextmanager
+def writing(temporary: Path) -> Iterator[BufferedWriter]:
+    """Write a new file, all of which is on the disk when the block is left; after an error there is no file."""
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        discard(temporary)
+        raise
 
 
-def file_size(item: os.DirEntry[str]) -> int | None:
-    """Bytes of a file in a folder; None for a folder, a link to nothing, and what has gone meanwhile.
+def put(temporary: Path, place: Path) -> None:
+    """Rename a file that was written under a temporary name; it is deleted if that fails."""
+    try:
+        temporary.replace(place)
+    except BaseException:
+        discard(temporary)
+        raise
 
-    A pipe, a device and a loop of links have 0 bytes.
-    """
+
+def discard(temporary: Path) -> None:
+    """Delete a temporary file."""
+    # What is in the way of writing is also in the way of deleting; the first error is the one to report.
+    with suppress(OSError):
+        temporary.unlink(missing_ok=True)
+
+
+def _temporary(place: str) -> Path:
+    """A new name beside a file, in a folder that is there."""
+    target = Path(place)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target.with_name(f"{TEMPORARY}{target.name}-{uuid.uuid4().hex}")
+
+
+def _created_in_place(place: Path, content: bytes) -> bool:
+    try:
+        with place.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _file_size(item: os.DirEntry[str]) -> int | None:
+    """Bytes of a file in a folder; None for a folder, a link to nothing, and what has gone meanwhile."""
     try:
         found = item.stat()
     except OSError as error:
@@ -62,79 +190,6 @@ def file_size(item: os.DirEntry[str]) -> int | None:
     if stat.S_ISDIR(found.st_mode):
         return None
     return found.st_size if stat.S_ISREG(found.st_mode) else 0
-
-
-def files_below(place: str) -> list[str]:
-    """All files below a folder; links to folders are not followed."""
-
-    def fail(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError | NotADirectoryError):
-            raise error
-
-    return [f"{folder}/{name}" for folder, _, names in os.walk(place, onerror=fail) for name in names]
-
-
-def replace(place: Path, content: bytes) -> None:
-    """Put a file in place as a whole or not at all; nothing is left of a failure."""
-    temporary = _written(place, content)
-    try:
-        temporary.replace(place)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-
-
-def create(place: Path, content: bytes) -> bool:
-    """Put a file in place if there is none; whether it was done."""
-    temporary = _written(place, content)
-    try:
-        place.hardlink_to(temporary)
-    except FileExistsError:
-        return False
-    except OSError:
-        # A file system without links: another run may see the file before its content is there.
-        return _created_in_place(place, content)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-    return True
-
-
-def overwrite(place: str, content: bytes) -> None:
-    """Write over the first bytes of a file that is there."""
-    # Not Path.open: it would make a file that another run has removed.
-    number = os.open(place, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        os.pwrite(number, content, 0)
-    finally:
-        os.close(number)
-
-
-def _written(place: Path, content: bytes) -> Path:
-    """A temporary file beside ``place``, with all of the content on disk; no file if that fails."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    temporary = place.with_name(f"{TEMPORARY}{place.name}-{uuid.uuid4().hex}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        # What is in the way of writing may also be in the way of cleaning up; the first is the cause.
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-    return temporary
-
-
-def _created_in_place(place: Path, content: bytes) -> bool:
-    try:
-        with place.open("xb") as file:
-            file.write(content)
-    except FileExistsError:
-        return False
-    return True
 
 
 def _kind(mode: int) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import BufferedReader, BufferedWriter
 from pathlib import Path
 
 from agg_pipeline.storage.attempts import attempt, cause
-from agg_pipeline.storage.disk import check_size, open_regular
+from agg_pipeline.storage.disk import check_size, open_regular, put, writing
 from schemas.errors import StorageError, UnusableFileError
 from schemas.words import printable
 
@@ -65,19 +65,11 @@ def replacing(path: Path) -> Iterator[BufferedWriter]:
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        try:
-            # Not written into: it may be a link that somebody put there.
-            temporary.unlink(missing_ok=True)
-            with temporary.open("xb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            # Where nothing can be written, nothing can be deleted either; the first error is the one to report.
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
+        # Not written into: it may be a link that somebody put there.
+        temporary.unlink(missing_ok=True)
+        with writing(temporary) as file:
+            yield file
+        put(temporary, path)
     except OSError as error:
         raise cannot_write(path, error) from error
 
@@ -98,4 +90,4 @@ def replace_file(path: Path, content: bytes) -> None:
 
 def cannot_write(path: Path, error: OSError) -> StorageError:
     """The error for a file or folder that cannot be written, made or deleted."""
-    return StorageError(f"cannot write {path}: {error.strerror or error}")
+    return StorageError(f"cannot write {printable(str(path))}: {cause(error)}")

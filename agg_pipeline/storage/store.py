@@ -7,22 +7,22 @@ not there is a ``FileNotFoundError``, and what can never be read as a file is an
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import IO, Any, TypeVar, cast
+from typing import IO, Any, TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from agg_pipeline.storage import attempts, disk
+from agg_pipeline.storage import attempts
 from agg_pipeline.storage.attempts import attempt, cause
+from agg_pipeline.storage.disk import Disk
+from agg_pipeline.storage.object_store import ObjectStore
 from schemas import limits
 from schemas.checked_json import checked, decode
 from schemas.errors import StorageError, UnusableFileError, UserError
@@ -39,30 +39,49 @@ class Store:
 
     url: str
 
-    def _open(self) -> tuple[Any, str]:
+    def _open(self) -> tuple[Disk | ObjectStore, str]:
+        """The file system, and the folder's place in it."""
         try:
             filesystem, root = fsspec.core.url_to_fs(self.url)
         except (ImportError, ValueError) as error:
             raise UserError(f"cannot open {self.url}: {error}") from error
-        return filesystem, root.rstrip("/")
+        files = Disk() if isinstance(filesystem, LocalFileSystem) else ObjectStore(filesystem)
+        return files, root.rstrip("/")
 
     def _named(self, path: str) -> str:
         """A path for a message."""
         return printable(f"{self.url}/{path}".rstrip("/"))
 
-    def _attempt(
-        self, path: str, action: Callable[[], T], doing: str = "read", pauses: Sequence[float] | None = None
-    ) -> T:
-        return attempt(self._named(path), action, doing, pauses, self.is_local())
+    def _attempt(self, path: str, action: Callable[[Disk | ObjectStore, str], T], doing: str = "read") -> T:
+        """Read or look up something, several times if need be.
+
+        Args:
+            path: path of the file or folder.
+            action: what is done, with the file system and the place in it.
+            doing: what is done, for messages.
+        """
+        files, root = self._open()
+        place = f"{root}/{path}".rstrip("/")
+        return attempt(self._named(path), lambda: action(files, place), doing, disk=isinstance(files, Disk))
+
+    def _change(self, path: str, action: Callable[[Disk | ObjectStore, str], T], doing: str = "write") -> T:
+        """Change a file; whatever is in the way is a StorageError. On a disk there is one attempt."""
+        files, root = self._open()
+        disk = isinstance(files, Disk)
+        pauses = () if disk else attempts.PAUSES
+        try:
+            return attempt(self._named(path), lambda: action(files, f"{root}/{path}"), doing, pauses, disk)
+        except (FileNotFoundError, UnusableFileError) as error:
+            raise StorageError(f"cannot {doing} {self._named(path)}: {cause(error.__cause__ or error)}") from error
 
     def is_local(self) -> bool:
         """Whether it is a folder of this machine's file system."""
-        return isinstance(self._open()[0], LocalFileSystem)
+        return isinstance(self._open()[0], Disk)
 
     def anchored(self) -> Store:
         """The same folder for processes with another working directory, as the workers of an existing cluster are."""
-        filesystem, root = self._open()
-        return Store(root or "/") if isinstance(filesystem, LocalFileSystem) else self
+        files, root = self._open()
+        return Store(root or "/") if isinstance(files, Disk) else self
 
     def below(self, path: str) -> Store:
         """The store of a folder inside this one."""
@@ -96,13 +115,7 @@ class Store:
             UnusableFileError: it is no regular file, or it is too large.
             StorageError: it cannot be read now.
         """
-        filesystem, root = self._open()
-        place = f"{root}/{path}"
-        if isinstance(filesystem, LocalFileSystem):
-            return self._attempt(path, lambda: disk.read_regular(place, limit))
-        size = self._attempt(path, lambda: int(filesystem.info(place)["size"] or 0))
-        disk.check_size(self._named(path), size, limit)
-        return cast(bytes, self._attempt(path, lambda: filesystem.cat_file(place)))
+        return self._attempt(path, lambda files, place: files.read(place, limit))
 
     def read_listed(self, path: str, limit: int = limits.FILE_BYTES) -> bytes:
         """The bytes of a file that was there when its folder was listed; the errors are those of ``read``.
@@ -124,111 +137,71 @@ class Store:
 
         On an object store, their sizes are not looked up: the caller knows them from ``listing``.
         """
-        filesystem, root = self._open()
-        if isinstance(filesystem, LocalFileSystem):
+        files, _ = self._open()
+        if isinstance(files, Disk):
             for path in paths:
-                yield self._attempt(path, partial(disk.read_regular, f"{root}/{path}", limit))
+                yield self.read(path, limit)
             return
 
         def fetch(path: str) -> bytes:
-            return cast(bytes, self._attempt(path, lambda: filesystem.cat_file(f"{root}/{path}")))
+            return self._attempt(path, lambda _, place: files.read_small(place))
 
         with ThreadPoolExecutor(REQUESTS) as pool:
             yield from pool.map(fetch, paths)
 
     def open(self, path: str) -> IO[bytes]:
         """A file opened for reading, to be closed by the caller; the errors are those of ``read``."""
-        filesystem, root = self._open()
-        place = f"{root}/{path}"
-        if isinstance(filesystem, LocalFileSystem):
-            return self._attempt(path, lambda: disk.open_regular(place))
-        return cast(IO[bytes], self._attempt(path, lambda: filesystem.open(place, "rb")))
+        return self._attempt(path, lambda files, place: files.open(place))
 
     def exists(self, path: str = "") -> bool:
         """Whether there is such a file or folder; StorageError if that cannot be found out."""
-        filesystem, root = self._open()
-        place = f"{root}/{path}".rstrip("/") or "/"
         try:
-            if isinstance(filesystem, LocalFileSystem):
-                self._attempt(path, lambda: Path(place).stat())
-                return True
-            filesystem.invalidate_cache()
-            return bool(self._attempt(path, lambda: filesystem.exists(place)))
+            return self._attempt(path, lambda files, place: files.exists(place))
         except (FileNotFoundError, UnusableFileError):
             return False
 
     def is_file(self) -> bool:
         """Whether there is a file in the place of the folder."""
-        filesystem, root = self._open()
         try:
-            if isinstance(filesystem, LocalFileSystem):
-                return not self._attempt("", lambda: disk.is_folder(root or "/"))
-            return bool(self._attempt("", lambda: filesystem.isfile(root)))
+            return self._attempt("", lambda files, place: files.is_file(place))
         except (FileNotFoundError, UnusableFileError):
             return False
 
     def is_taken(self, path: str) -> bool:
         """Whether there is something of this name on a disk, even a link to nothing."""
-        place = Path(f"{self._open()[1]}/{path}")
-        return self.is_local() and (self.exists(path) or self._attempt(path, place.is_symlink))
+        return self._attempt(path, lambda files, place: isinstance(files, Disk) and os.path.lexists(place))
 
     def files(self, folder: str = "") -> list[str]:
         """All files below a folder, sorted; empty if there is no such folder. Links to folders are not followed."""
-        filesystem, root = self._open()
-        place = f"{root}/{folder}".rstrip("/")
-        if isinstance(filesystem, LocalFileSystem):
-            found = self._attempt(folder, lambda: disk.files_below(place))
-        else:
-            filesystem.invalidate_cache()
-            found = self._attempt(folder, lambda: filesystem.find(place))
+        _, root = self._open()
+        found = self._attempt(folder, lambda files, place: files.below(place))
         return sorted(path.removeprefix(root).lstrip("/") for path in found)
 
-    def listing(self, folder: str) -> Iterator[tuple[str, int]]:
+    def listing(self, folder: str) -> list[tuple[str, int]]:
         """(name, bytes) of the files directly in a folder, in no order; none if there is no such folder.
 
         What lies in the place of a file (a pipe, a device, a loop of links) is listed with 0 bytes, so that reading it
         says what it is. Names that are not UTF-8 have surrogates, as everywhere in Python.
         """
-        filesystem, root = self._open()
-        place = f"{root}/{folder}".rstrip("/") or "/"
         try:
-            if isinstance(filesystem, LocalFileSystem):
-                # fsspec makes a dict of a kilobyte for every file, too much for a folder of a million.
-                with self._attempt(folder, lambda: os.scandir(place)) as found:
-                    for item in found:
-                        size = self._attempt(f"{folder}/{item.name}", partial(disk.file_size, item))
-                        if size is not None:
-                            yield item.name, size
-                return
-            filesystem.invalidate_cache()
-            listed = self._attempt(folder, lambda: filesystem.ls(place, detail=True))
+            return self._attempt(folder, lambda files, place: files.listing(place))
         except FileNotFoundError:
-            return
-        for info in listed:
-            if info["type"] != "directory":
-                yield info["name"].rpartition("/")[2], int(info["size"] or 0)
+            return []
 
     def names(self, folder: str = "") -> list[str]:
         """Names of the files and folders directly in a folder, sorted; none if there is no such folder."""
-        filesystem, root = self._open()
-        place = f"{root}/{folder}".rstrip("/") or "/"
         try:
-            if isinstance(filesystem, LocalFileSystem):
-                return self._attempt(folder, lambda: sorted(item.name for item in Path(place).iterdir()))
-            filesystem.invalidate_cache()
-            listed = self._attempt(folder, lambda: filesystem.ls(place, detail=False))
+            return sorted(self._attempt(folder, lambda files, place: files.names(place)))
         except FileNotFoundError:
             return []
-        return sorted(path.rstrip("/").rpartition("/")[2] for path in listed)
 
     def folders(self, folder: str = "") -> list[str]:
         """Names of the folders directly in a folder, sorted, without hidden ones; none if there is no such folder."""
-        filesystem, root = self._open()
-        place = f"{root}/{folder}".rstrip("/")
-        names = (name for name in self.names(folder) if not name.startswith("."))
-        return [
-            name for name in names if self._attempt(f"{folder}/{name}", partial(filesystem.isdir, f"{place}/{name}"))
-        ]
+
+        def is_folder(name: str) -> bool:
+            return self._attempt(f"{folder}/{name}", lambda files, place: files.is_folder(place))
+
+        return [name for name in self.names(folder) if not name.startswith(".") and is_folder(name)]
 
     def sizes(self, paths: Iterable[str]) -> dict[str, int]:
         """Bytes of those of the files that are there; each of their folders is listed once."""
@@ -240,18 +213,10 @@ class Store:
     def write(self, path: str, content: bytes) -> None:
         """Put a file in place as a whole or not at all.
 
-        On a disk: an attempt-unique temporary name, flushed, then a rename. On an object store: one put, which is
-        atomic there.
-
         Raises:
             StorageError: the disk is full, there is no permission, or the store does not answer; no file is left.
         """
-        filesystem, root = self._open()
-        target = f"{root}/{path}"
-        if isinstance(filesystem, LocalFileSystem):
-            self._change(path, lambda: disk.replace(Path(target), content))
-        else:
-            self._change(path, lambda: filesystem.pipe_file(target, content), pauses=attempts.PAUSES)
+        self._change(path, lambda files, place: files.write(place, content))
 
     def create(self, path: str, content: bytes) -> bool:
         """Put a file in place only if there is none; whether this content is there now.
@@ -259,25 +224,7 @@ class Store:
         It is atomic on a disk, and on the object stores whose fsspec implementation has conditional puts (S3, Google
         Cloud Storage); on others, two runs that start in the same instant are not told apart.
         """
-        filesystem, root = self._open()
-        target = f"{root}/{path}"
-        if isinstance(filesystem, LocalFileSystem):
-            return self._change(path, lambda: disk.create(Path(target), content))
-
-        def put() -> bool:
-            try:
-                filesystem.pipe_file(target, content, mode="create")
-            except FileExistsError:
-                # An earlier attempt may have succeeded although its answer was lost. s3fs takes a file for missing that
-                # it has not listed.
-                filesystem.invalidate_cache()
-                try:
-                    return bool(filesystem.cat_file(target) == content)
-                except FileNotFoundError:
-                    return False
-            return True
-
-        return self._change(path, put, pauses=attempts.PAUSES)
+        return self._change(path, lambda files, place: files.create(place, content))
 
     def rewrite(self, path: str, content: bytes) -> None:
         """Change the content of a small file that is there, never making one on a disk.
@@ -290,34 +237,14 @@ class Store:
             FileNotFoundError: there is no such file.
             StorageError: it cannot be written now.
         """
-        filesystem, root = self._open()
-        target = f"{root}/{path}"
-        if isinstance(filesystem, LocalFileSystem):
-            self._attempt(path, lambda: disk.overwrite(target, content), "write")
-        elif self.exists(path):
-            self._attempt(path, lambda: filesystem.pipe_file(target, content), "write")
-        else:
-            raise FileNotFoundError(errno.ENOENT, "does not exist", self._named(path))
-
-    def _change(self, path: str, action: Callable[[], T], doing: str = "write", pauses: Sequence[float] = ()) -> T:
-        """Change a folder; whatever is in the way is a StorageError."""
-        try:
-            return self._attempt(path, action, doing, pauses)
-        except (FileNotFoundError, UnusableFileError) as error:
-            raise StorageError(f"cannot {doing} {self._named(path)}: {cause(error.__cause__ or error)}") from error
+        self._attempt(path, lambda files, place: files.overwrite(place, content), "write")
 
     def remove(self, path: str) -> None:
         """Delete a file if it is there; StorageError if it cannot be deleted."""
-        filesystem, root = self._open()
 
-        def delete() -> None:
-            try:
-                if isinstance(filesystem, LocalFileSystem):
-                    Path(f"{root}/{path}").unlink()
-                else:
-                    filesystem.rm_file(f"{root}/{path}")
-            except FileNotFoundError:
-                return
+        def delete(files: Disk | ObjectStore, place: str) -> None:
+            with suppress(FileNotFoundError):
+                files.remove(place)
 
         self._change(path, delete, "delete")
 

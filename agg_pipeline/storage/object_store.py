@@ -1,0 +1,97 @@
+"""Files on an object store, through fsspec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import IO, Any, cast
+
+from agg_pipeline.storage.disk import check_size
+
+
+@dataclass(frozen=True)
+class ObjectStore:
+    """The files of an object store, each by its whole path; every method raises what the library raises.
+
+    Attributes:
+        filesystem: fsspec's. What it remembers of a folder is dropped before a folder is looked into, because other
+            processes write there.
+    """
+
+    filesystem: Any
+
+    def read(self, place: str, limit: int) -> bytes:
+        """The bytes of a file; UnusableFileError if it has more than the limit."""
+        size = int(self.filesystem.info(place)["size"] or 0)
+        check_size(self.filesystem.unstrip_protocol(place), size, limit)
+        return self.read_small(place)
+
+    def read_small(self, place: str) -> bytes:
+        """The bytes of a file whose size is known."""
+        return cast(bytes, self.filesystem.cat_file(place))
+
+    def open(self, place: str) -> IO[bytes]:
+        """A file opened for reading."""
+        return cast(IO[bytes], self.filesystem.open(place, "rb"))
+
+    def exists(self, place: str) -> bool:
+        """Whether there is a file or folder."""
+        self.filesystem.invalidate_cache()
+        return bool(self.filesystem.exists(place))
+
+    def is_folder(self, place: str) -> bool:
+        """Whether there is a folder."""
+        return bool(self.filesystem.isdir(place))
+
+    def is_file(self, place: str) -> bool:
+        """Whether there is a file."""
+        return bool(self.filesystem.isfile(place))
+
+    def below(self, place: str) -> list[str]:
+        """All files below a folder."""
+        self.filesystem.invalidate_cache()
+        return cast(list[str], self.filesystem.find(place))
+
+    def listing(self, place: str) -> list[tuple[str, int]]:
+        """(name, bytes) of the files directly in a folder."""
+        listed = self._listed(place)
+        return [(_name(item["name"]), int(item["size"] or 0)) for item in listed if item["type"] != "directory"]
+
+    def names(self, place: str) -> list[str]:
+        """Names of the files and folders directly in a folder."""
+        return [_name(item["name"]) for item in self._listed(place)]
+
+    def write(self, place: str, content: bytes) -> None:
+        """Put a file in place: one put, which is atomic."""
+        self.filesystem.pipe_file(place, content)
+
+    def create(self, place: str, content: bytes) -> bool:
+        """Put a file in place if there is none, where there are conditional puts; whether this content is there now."""
+        try:
+            self.filesystem.pipe_file(place, content, mode="create")
+        except FileExistsError:
+            # An earlier attempt may have succeeded although its answer was lost. s3fs takes a file for missing that
+            # it has not listed.
+            self.filesystem.invalidate_cache()
+            try:
+                return self.read_small(place) == content
+            except FileNotFoundError:
+                return False
+        return True
+
+    def overwrite(self, place: str, content: bytes) -> None:
+        """Put a file in the place of one that is there."""
+        if not self.exists(place):
+            raise FileNotFoundError(place)
+        self.write(place, content)
+
+    def remove(self, place: str) -> None:
+        """Delete a file."""
+        self.filesystem.rm_file(place)
+
+    def _listed(self, place: str) -> list[dict[str, Any]]:
+        self.filesystem.invalidate_cache()
+        return cast(list[dict[str, Any]], self.filesystem.ls(place or "/", detail=True))
+
+
+def _name(place: str) -> str:
+    return place.rstrip("/").rpartition("/")[2]
