@@ -197,7 +197,7 @@ def check_command(dataset: str, data: str, split: str | None) -> None:
     from schemas.findings import Finding
 
     listed, problems = _datasets(Data(dataset, data, split, "", (), ()))
-    # Splits may overlap: every image is read once, and a mask without one is told once.
+    # Splits may overlap: every image is read once, and a mask without one is reported once.
     seen: set[str] = set()
     findings = dict.fromkeys(Finding(dataset, str(problem)) for problem in problems)
     for each in listed:

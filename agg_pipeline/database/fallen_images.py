@@ -44,10 +44,10 @@ def reasons_in_words(rows: Sequence[Row]) -> str:
         rows: rows of the table ``rejects``, at least one.
     """
     counted = Counter(row["reason"] for row in rows).most_common()
-    told = [_reason_in_words(reason, count, rows) for reason, count in counted[:NAMED]]
+    reasons = [_reason_in_words(reason, count, rows) for reason, count in counted[:NAMED]]
     if len(counted) > NAMED:
-        told.append(f"{sum(count for _, count in counted[NAMED:])} of other reasons")
-    return "; ".join([*told, *_likely_cause(rows)])
+        reasons.append(f"{sum(count for _, count in counted[NAMED:])} of other reasons")
+    return "; ".join([*reasons, *_likely_cause(rows)])
 
 
 def _reason_in_words(reason: str, count: int, rows: Sequence[Row]) -> str:

@@ -71,7 +71,7 @@ def status(database: ProposalDatabase) -> Status:
 def _state(database: ProposalDatabase, planned: int, images: int, broken: Collection[int]) -> str:
     run = holder(database.store)
     if run is not None and run.lives is not False:
-        return f"running: {run.told}" if run.lives else f"running, unless it was killed: {run.told}"
+        return f"running: {run.process}" if run.lives else f"running, unless it was killed: {run.process}"
     if broken or database.broken:
         return f"damaged: {plural(len(broken) + len(database.broken), 'shard')}; run the same command again to repair"
     if finished(database.store, database.plan, database.sidecars) is None:

@@ -112,7 +112,7 @@ def run(
         config: of the evaluation.
         limit_objects: only the first masks, None for all.
         options: where the results go, and who does the work.
-        progress: told how far it is.
+        progress: called with the progress so far.
 
     Raises:
         UserError: for everything that a user can mend. Finished shards stay, and the same call resumes.
@@ -163,7 +163,7 @@ def choose_masks(
         dataset: the split that is evaluated.
         config: of the evaluation.
         limit_objects: only the first masks, None for all.
-        say: told before images are read.
+        say: called with a line before images are read.
 
     Raises:
         UserError: there is no mask to draw.

@@ -128,7 +128,7 @@ def run_batches(
 
 
 class _WatchedModel:
-    """A model that tells, after each prediction, which share of a batch is done at least.
+    """A model that reports, after each prediction, which share of a batch is done at least.
 
     A batch makes one prediction after the other, each for all its interactions that still run. Those that have ended
     are done. The others may need as many predictions as are left of ``longest``.

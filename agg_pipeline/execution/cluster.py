@@ -1,4 +1,4 @@
-"""A Dask cluster whose workers hold the model of a run, and what is asked of its scheduler.
+"""Opens and closes the Dask cluster of a run, whose workers hold its model.
 
 In every worker process, two named executors take a run's tasks: ``model`` (one thread, which owns the network) and
 ``cpu`` (one thread), so that the model never waits for run lengths or Parquet.
@@ -7,38 +7,32 @@ In every worker process, two named executors take a run's tasks: ``model`` (one 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import multiprocessing
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
-from pickle import PicklingError
-from queue import SimpleQueue
 from typing import Any
 
 import dask
 from dask.system import CPU_COUNT
-from distributed import Client, Future, LocalCluster, Security, Status
+from distributed import Client, LocalCluster, Security, Status
 from distributed.comm import connect
 from distributed.protocol.pickle import dumps
 from distributed.utils import get_mp_context
 
 from agg_pipeline.datasets.all_cores import interrupts_blocked
 from agg_pipeline.execution.interrupts import check_interrupt
-from agg_pipeline.execution.worker_facts import Facts, program_facts
-from agg_pipeline.execution.worker_plugin import SAME_PACKAGE, ModelPlugin, OpenModel, run_in_worker
+from agg_pipeline.execution.worker_facts import program_facts
+from agg_pipeline.execution.worker_plugin import SAME_PACKAGE, ModelPlugin, OpenModel
+from agg_pipeline.execution.workers import SHARDS_IN_FLIGHT, Workers, connected, lost
 from agg_pipeline.storage.attempts import cause
 from schemas.config import PredictorConfig
-from schemas.errors import StoppedError, UserError
+from schemas.errors import UserError
 
 LOG = logging.getLogger(__name__)
-SHARDS_IN_FLIGHT = 2
-"""Shards of one worker: one is in the model while another one loads or writes."""
-
 CONNECT_SECONDS = 10
 """Time in which a scheduler must take a connection, and again in which it must answer."""
 LEAVE_SECONDS = 10
@@ -49,113 +43,6 @@ ATTEMPTS = 3
 """Attempts to reach all workers."""
 LOOK_SECONDS = 0.1
 """Time between two looks at workers that start."""
-
-
-@dataclass(frozen=True)
-class WorkerState:
-    """What the scheduler knows of a worker.
-
-    Attributes:
-        sign: when it was last heard of, by the scheduler's clock: when it joined, then at each heartbeat.
-        paused: whether it starts no task, because its memory is nearly full.
-        memory: its memory, bytes.
-        limit: its memory limit, bytes; 0 for none.
-        tasks: number of tasks that it is running.
-    """
-
-    sign: float
-    paused: bool
-    memory: int
-    limit: int
-    tasks: int
-
-
-@dataclass(frozen=True)
-class Workers:
-    """A Dask cluster whose workers all hold the model of a run.
-
-    Attributes:
-        client: connection to the scheduler.
-        run: unique name of the run.
-        machine: what the run's first worker said of its machine; empty before it has.
-    """
-
-    client: Client
-    run: str
-    machine: Facts = field(default_factory=dict)
-
-    def addresses(self) -> list[str]:
-        """Addresses of the workers that are there now."""
-        with connected():
-            return list(self.client.nthreads())
-
-    def count(self) -> int:
-        """Number of workers that are there now."""
-        return len(self.addresses())
-
-    def states(self) -> dict[str, WorkerState]:
-        """What the scheduler knows of each worker, by address."""
-        with connected():
-            found = self.client.sync(self.client.scheduler.identity)["workers"]
-        return {
-            address: WorkerState(
-                float(worker["last_seen"]),
-                worker.get("status") == "paused",
-                int(worker.get("metrics", {}).get("memory", 0)),
-                int(worker.get("memory_limit") or 0),
-                int(worker.get("metrics", {}).get("task_counts", {}).get("executing", 0)),
-            )
-            for address, worker in found.items()
-        }
-
-    def submit(
-        self, name: str, executor: str, function: Callable[..., Any], *args: Any, place: str | None = None
-    ) -> Future:
-        """Submit a task.
-
-        Args:
-            name: of the task; a number is added.
-            executor: ``model`` or ``cpu``.
-            function: what the task runs.
-            args: its arguments; futures among them become their results.
-            place: address of the worker that takes it if it is still there; None for any worker.
-        """
-        where = {} if place is None else {"workers": [place], "allow_other_workers": True}
-        with connected(), dask.annotate(executor=f"{executor}-{self.run}"):
-            key = f"{name}-{self.run}-{next(_attempts)}"
-            task = (run_in_worker, self.run, self.machine, function, *args)
-            return self.client.submit(*task, key=key, pure=False, **where)
-
-    def listen(self) -> SimpleQueue[Any]:
-        """A queue of the messages that tasks ``send`` from now on."""
-        messages: SimpleQueue[Any] = SimpleQueue()
-        with connected():
-            self.client.subscribe_topic(self.run, lambda event: messages.put(event[1]))
-        return messages
-
-
-@contextmanager
-def connected() -> Iterator[None]:
-    """Around what asks the scheduler or sends something to it: a lost connection is one line.
-
-    Dask and the network raise many kinds of errors then, depending on the instant.
-    """
-    try:
-        yield
-    except (TypeError, PicklingError):
-        # A task that cannot be sent is a mistake in this program.
-        raise
-    except Exception as error:
-        raise lost(error) from error
-
-
-def lost(error: BaseException) -> StoppedError:
-    """The error of a lost connection to the scheduler."""
-    LOG.info("lost the scheduler: %r", error)
-    return StoppedError("the connection to the Dask scheduler is lost")
-
-
-_attempts = itertools.count()
 
 
 def default_workers(config: PredictorConfig) -> int:
@@ -298,7 +185,7 @@ def _register(client: Client, plugin: ModelPlugin) -> None:
             time.sleep(1.0)
         except Exception as error:
             # Dask passes on an error inside a worker as text.
-            raise UserError(f"a worker of the Dask cluster cannot open the model ({error}); {SAME_PACKAGE}") from error
+            raise UserError(f"a worker of the cluster cannot use this package ({error}); {SAME_PACKAGE}") from error
         else:
             return
 

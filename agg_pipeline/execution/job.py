@@ -192,7 +192,7 @@ def resume(
         layout: what lies in it.
         plan: the plan of this run.
         options: whether to overwrite and to verify.
-        progress: told when checksums are compared.
+        progress: called while checksums are compared.
 
     Returns:
         The sidecars of the finished shards, by shard.
@@ -216,7 +216,7 @@ def make_shards(
         job: what is to be made.
         found: sidecars of the shards that are there, by shard, as ``resume`` has found them.
         options: who does the work.
-        progress: told how far it is.
+        progress: called with the progress so far.
 
     Raises:
         UserError: for everything that a user can mend; shards that are finished by then stay.
@@ -271,12 +271,12 @@ def check_end(ownership: Ownership, layout: Layout, plan: Json, found: Mapping[i
     store = ownership.store
     refuse_other_plan(store.url, old_plan(store, layout), plan)
     sizes = listing(store, layout)
-    # If the run before was taken for dead because it gave no sign of life, it may have written until it noticed.
+    # If the run before was considered dead because it gave no sign of life, it may have written until it noticed.
     changed = {*damaged(store, found, sizes, plan, verify=ownership.disputed)}
     there, _ = read_sidecars(store, layout, sizes)
     changed |= {index for index, sidecar in found.items() if there.get(index) != sidecar}
     if changed:
-        who = "a run that was taken for dead" if ownership.disputed else "somebody"
+        who = "a run that was considered dead" if ownership.disputed else "somebody"
         raise StoppedError(
             f"{who} has changed or removed files of {plural(len(changed), 'shard')} of {store.url} while this run "
             f"worked{'; resume with --verify' if ownership.disputed else ''}"

@@ -60,8 +60,8 @@ def claim(store: Store, layout: Layout, plan: Json, overwrite: bool = False, ver
         delete(store, layout, sizes)
         sizes = {}
     found, broken = read_sidecars(store, layout, sizes)
-    # A plan under which nothing is finished protects nothing: it gives way. A broken sidecar still shows that a shard
-    # was finished, whose files another plan must not delete.
+    # A plan under which nothing is finished protects nothing, and is replaced. A broken sidecar still shows that a
+    # shard was finished, whose files another plan must not delete.
     if found or broken:
         refuse_other_plan(store.url, old, plan)
     if overwrite or old != plan:

@@ -23,9 +23,9 @@ from distributed.scheduler import KilledWorker
 
 from agg_pipeline.execution import worker_tasks
 from agg_pipeline.execution.chain import Chain, CpuStage, Done, ModelStage, TimedModel, Times
-from agg_pipeline.execution.cluster import SHARDS_IN_FLIGHT, Workers
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.execution.waiting import finished, first_done, result_of
+from agg_pipeline.execution.workers import SHARDS_IN_FLIGHT, Workers
 from agg_pipeline.storage.store import Store
 from schemas.errors import StoppedError, UserError
 

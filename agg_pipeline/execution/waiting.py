@@ -13,9 +13,9 @@ from distributed import Future, wait
 from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker
 
-from agg_pipeline.execution.cluster import Workers, WorkerState, lost
 from agg_pipeline.execution.interrupts import check_interrupt
 from agg_pipeline.execution.worker_plugin import SAME_PACKAGE, machine_of
+from agg_pipeline.execution.workers import Workers, WorkerState, lost
 from schemas.errors import StoppedError
 
 LOG = logging.getLogger(__name__)

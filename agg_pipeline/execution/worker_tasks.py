@@ -48,7 +48,7 @@ def run_part(run: str, stage: ModelStage, part: int, parts: int, report: PartRep
         stage: the stage.
         part: number of the part, from 0.
         parts: number of parts.
-        report: told how far the part is.
+        report: called with the share of the part that is done.
         before: state before the stage.
 
     Returns:

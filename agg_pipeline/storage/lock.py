@@ -68,7 +68,7 @@ class Lock:
     beat: str = f"{0:012d}"
 
     @property
-    def told(self) -> str:
+    def process(self) -> str:
         """The process, for messages."""
         return f"process {self.pid} on {printable(self.host)}"
 
@@ -88,9 +88,9 @@ class Holder:
     lives: bool | None
 
     @property
-    def told(self) -> str:
+    def process(self) -> str:
         """The process, for messages."""
-        return _told(self.lock)
+        return _process(self.lock)
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,8 @@ class Ownership:
             )
         if found.number != self.number or found.lock is None or found.lock.run != self.run:
             raise UserError(
-                f"another run ({found.told}) has taken over {self.store.url}, because it took this one for dead; this "
-                "one stops here, and what is finished stays"
+                f"another run ({found.process}) has taken over {self.store.url}, because it considered this one dead; "
+                "this one stops here, and what is finished stays"
             )
 
 
@@ -188,7 +188,7 @@ def owned(store: Store) -> Iterator[Ownership]:
                 f"{store.url}/{lock_name(number)} is no lock of a run, but a folder or a broken link; delete it"
             )
         rival = max(rivals, default=number)
-        raise _refused(store, _told(found[rival]) if rival in found else "another run that started at the same time")
+        raise _refused(store, _process(found[rival]) if rival in found else "another run that started at the same time")
     for other in found.keys() - {number}:
         store.remove(lock_name(other))
     done = threading.Event()
@@ -213,10 +213,10 @@ def _wait_for_end(store: Store) -> Holder | None:
     if first is None or first.lives is False:
         return first
     if first.lives:
-        raise _refused(store, first.told)
+        raise _refused(store, first.process)
     LOG.warning(
         "%s is locked by %s; it is taken over unless that run gives a sign of life within %.0f s",
-        *(store.url, first.told, DEAD_AFTER_SECONDS),
+        *(store.url, first.process, DEAD_AFTER_SECONDS),
     )
     started = time.monotonic()
     while time.monotonic() - started < DEAD_AFTER_SECONDS:
@@ -225,7 +225,7 @@ def _wait_for_end(store: Store) -> Holder | None:
         if found is None:
             return None
         if found != first:
-            raise _refused(store, found.told)
+            raise _refused(store, found.process)
     return found
 
 
@@ -235,9 +235,9 @@ def _refused(store: Store, other: str) -> UserError:
     )
 
 
-def _told(lock: Lock | None) -> str:
+def _process(lock: Lock | None) -> str:
     """The process that a lock names, for messages."""
-    return "a run whose lock file is damaged" if lock is None else lock.told
+    return "a run whose lock file is damaged" if lock is None else lock.process
 
 
 def _locks(store: Store) -> dict[int, Lock | None]:

@@ -34,7 +34,7 @@ def run_study(steps: Sequence[StudyStep], facts: Mapping[str, str], out: Path, s
         steps: all steps of the study.
         facts: what decides the results beside the steps' arguments (files, data), by name.
         out: output folder of the study.
-        say: told which step begins.
+        say: called with the step that begins.
 
     Raises:
         UserError: the folder holds another study, or a step fails.

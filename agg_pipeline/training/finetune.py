@@ -55,7 +55,7 @@ def prepare(
         config: configuration.
         inputs: databases, images and model.
         options: output folder, resuming and validation.
-        say: told before a step that takes long.
+        say: called with a line before a step that takes long.
 
     Returns:
         The training, ready to start.

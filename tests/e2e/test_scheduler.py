@@ -166,7 +166,7 @@ def test_a_worker_without_this_package(finished, tmp_path):
         command = ("proposals", "run", *SIZES, "--data", finished.data, "--out", out, "--scheduler", address)
         error = error_of(invoke(*command))
     assert error == (
-        "a worker of the Dask cluster cannot open the model (ModuleNotFoundError('there is no agg_pipeline here')); "
+        "a worker of the cluster cannot use this package (ModuleNotFoundError('there is no agg_pipeline here')); "
         "every worker needs the same version of agg-pipeline; its log says more"
     )
     assert not list(out.rglob("*.parquet"))

@@ -18,6 +18,7 @@ from agg_pipeline.execution import cluster as module
 from agg_pipeline.execution.cluster import cluster
 from agg_pipeline.execution.scheduling import ask
 from agg_pipeline.execution.waiting import ready
+from agg_pipeline.execution.workers import connected
 from schemas.errors import StorageError, UserError
 
 
@@ -137,7 +138,7 @@ def test_asking_a_lost_scheduler_is_one_line():
 
 @pytest.mark.parametrize("mistake", [TypeError("cannot pickle"), PicklingError("cannot pickle")])
 def test_a_task_that_cannot_be_sent_is_no_lost_scheduler(mistake):
-    with pytest.raises(type(mistake), match="cannot pickle"), module.connected():
+    with pytest.raises(type(mistake), match="cannot pickle"), connected():
         raise mistake
 
 

@@ -160,7 +160,7 @@ def test_what_a_run_that_was_taken_for_dead_has_written_is_found(built, toy_plan
     built.write(path, bytes(len(built.read(path))))
     with owned(built) as ownership:
         check_end(ownership, DATABASE_LAYOUT, toy_plan, found)
-        with pytest.raises(UserError, match="taken for dead has changed or removed files of 1 shard of"):
+        with pytest.raises(UserError, match="considered dead has changed or removed files of 1 shard of"):
             check_end(disputed(ownership), DATABASE_LAYOUT, toy_plan, found)
 
 

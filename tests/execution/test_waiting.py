@@ -7,8 +7,8 @@ import pytest
 from distributed.comm import CommClosedError
 
 from agg_pipeline.execution import waiting
-from agg_pipeline.execution.cluster import WorkerState
 from agg_pipeline.execution.waiting import finished, first_done
+from agg_pipeline.execution.workers import WorkerState
 from schemas.errors import StoppedError, UserError
 
 

@@ -33,7 +33,7 @@ QUICK_LOCK = assign(
 REFUSED = re.compile(
     r"\S+ is being written by another run \(process (\d+) on (\S+)\); wait for it or choose another .*"
 )
-LOST = re.compile(r"another run \(process \d+ on \S+\) has taken over \S+, because it took this one for dead; .*")
+LOST = re.compile(r"another run \(process \d+ on \S+\) has taken over \S+, because it considered this one dead; .*")
 
 
 def clock(seconds):

@@ -56,7 +56,7 @@ def test_lock_names_this_process_and_goes_with_the_run(store):
     with owned(store):
         found = holder(store)
         assert (found.number, found.lives) == (1, True)
-        assert found.told == f"process {os.getpid()} on {socket.gethostname()}"
+        assert found.process == f"process {os.getpid()} on {socket.gethostname()}"
         assert store.files() == [LOCK]
     assert store.files() == []
 
@@ -273,7 +273,7 @@ def test_lock_of_an_earlier_version_is_watched(store):
 
 def test_control_characters_of_a_lock_do_not_reach_the_terminal(store):
     put(store, **ELSEWHERE | {"host": "a\x1b[31m\nb"})
-    assert holder(store).told == "process 7 on a\\x1b[31m\\nb"
+    assert holder(store).process == "process 7 on a\\x1b[31m\\nb"
 
 
 def test_of_several_takers_one_wins(store, monkeypatch):
@@ -362,7 +362,7 @@ def test_heart_beats_and_stops(store, monkeypatch):
 
 @pytest.mark.parametrize("name", [LOCK, "lock-2.json"])
 def test_run_that_lost_its_folder_stops_and_leaves_the_lock(store, name):
-    # A run that was suspended long enough is taken for dead; when it wakes up, the folder is not its own.
+    # A run that was suspended long enough is considered dead; when it wakes up, the folder is not its own.
     with pytest.raises(UserError, match=r"another run \(process 7 on elsewhere\) has taken over"):  # noqa: SIM117
         with owned(store) as ownership:
             ownership.check()

@@ -95,7 +95,7 @@ def test_resuming_another_training_is_refused(prepared):
 
 
 class Successor(Steps):
-    """Takes the folder over at a step, as a run does that took this one for dead."""
+    """Takes the folder over at a step, as a run does that considered this one dead."""
 
     def __init__(self, out, step):
         super().__init__()

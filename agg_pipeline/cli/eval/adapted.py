@@ -188,7 +188,7 @@ def _others(data: Data, dataset: Dataset, arms: Arms, say: Callable[[str], None]
         data: options of the data set.
         dataset: the split that is evaluated.
         arms: options of the evaluations.
-        say: told why by-class is left out.
+        say: called with why by-class is left out.
 
     Returns:
         The images; None if there are none and no option asks for them.

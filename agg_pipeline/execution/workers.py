@@ -1,0 +1,128 @@
+"""The workers of a run, and what is asked of their scheduler."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pickle import PicklingError
+from queue import SimpleQueue
+from typing import Any
+
+import dask
+from distributed import Client, Future
+
+from agg_pipeline.execution.worker_facts import Facts
+from agg_pipeline.execution.worker_plugin import run_in_worker
+from schemas.errors import StoppedError
+
+LOG = logging.getLogger(__name__)
+SHARDS_IN_FLIGHT = 2
+"""Shards of one worker: one is in the model while another one loads or writes."""
+_attempts = itertools.count()
+
+
+@dataclass(frozen=True)
+class WorkerState:
+    """What the scheduler knows of a worker.
+
+    Attributes:
+        sign: when it was last heard of, by the scheduler's clock: when it joined, then at each heartbeat.
+        paused: whether it starts no task, because its memory is nearly full.
+        memory: its memory, bytes.
+        limit: its memory limit, bytes; 0 for none.
+        tasks: number of tasks that it is running.
+    """
+
+    sign: float
+    paused: bool
+    memory: int
+    limit: int
+    tasks: int
+
+
+@dataclass(frozen=True)
+class Workers:
+    """A Dask cluster whose workers all hold the model of a run.
+
+    Attributes:
+        client: connection to the scheduler.
+        run: unique name of the run.
+        machine: what the run's first worker said of its machine; empty before it has.
+    """
+
+    client: Client
+    run: str
+    machine: Facts = field(default_factory=dict)
+
+    def addresses(self) -> list[str]:
+        """Addresses of the workers that are there now."""
+        with connected():
+            return list(self.client.nthreads())
+
+    def count(self) -> int:
+        """Number of workers that are there now."""
+        return len(self.addresses())
+
+    def states(self) -> dict[str, WorkerState]:
+        """What the scheduler knows of each worker, by address."""
+        with connected():
+            found = self.client.sync(self.client.scheduler.identity)["workers"]
+        return {
+            address: WorkerState(
+                float(worker["last_seen"]),
+                worker.get("status") == "paused",
+                int(worker.get("metrics", {}).get("memory", 0)),
+                int(worker.get("memory_limit") or 0),
+                int(worker.get("metrics", {}).get("task_counts", {}).get("executing", 0)),
+            )
+            for address, worker in found.items()
+        }
+
+    def submit(
+        self, name: str, executor: str, function: Callable[..., Any], *args: Any, place: str | None = None
+    ) -> Future:
+        """Submit a task.
+
+        Args:
+            name: of the task; a number is added.
+            executor: ``model`` or ``cpu``.
+            function: what the task runs.
+            args: its arguments; futures among them become their results.
+            place: address of the worker that takes it if it is still there; None for any worker.
+        """
+        where = {} if place is None else {"workers": [place], "allow_other_workers": True}
+        with connected(), dask.annotate(executor=f"{executor}-{self.run}"):
+            key = f"{name}-{self.run}-{next(_attempts)}"
+            task = (run_in_worker, self.run, self.machine, function, *args)
+            return self.client.submit(*task, key=key, pure=False, **where)
+
+    def listen(self) -> SimpleQueue[Any]:
+        """A queue of the messages that tasks ``send`` from now on."""
+        messages: SimpleQueue[Any] = SimpleQueue()
+        with connected():
+            self.client.subscribe_topic(self.run, lambda event: messages.put(event[1]))
+        return messages
+
+
+@contextmanager
+def connected() -> Iterator[None]:
+    """Around what asks the scheduler or sends something to it: a lost connection is one line.
+
+    Dask and the network raise many kinds of errors then, depending on the instant.
+    """
+    try:
+        yield
+    except (TypeError, PicklingError):
+        # A task that cannot be sent is a mistake in this program.
+        raise
+    except Exception as error:
+        raise lost(error) from error
+
+
+def lost(error: BaseException) -> StoppedError:
+    """The error of a lost connection to the scheduler."""
+    LOG.info("lost the scheduler: %r", error)
+    return StoppedError("the connection to the Dask scheduler is lost")
