@@ -78,9 +78,9 @@ def kill_at(finetune, out, tmp_path, step, *options):
     gate.with_name(f"{gate.name}-waits").unlink()
 
 
-def resume(finetune, out, *options):
+def resume(finetune, out, *options, **how):
     again = "--resume" if (out / "checkpoint.pt").exists() else "--overwrite"
-    result = finetune(out, again, *options).end()
+    result = finetune(out, again, *options, **how).end()
     assert result.code == 0, result
     return result
 
@@ -313,7 +313,7 @@ def test_a_killed_process_of_a_training(finetune, undisturbed, tmp_path, what):
 
 @pytest.mark.faults_long
 @pytest.mark.parametrize("what", ["folder", "database", "data"])
-def test_what_a_training_needs_is_removed(finetune, commands, reference, finished, tmp_path, what):
+def test_what_a_training_needs_is_removed(finetune, commands, undisturbed, reference, finished, tmp_path, what):
     out, proposals = tmp_path / "out", shutil.copytree(reference, tmp_path / "proposals")
     data = commands.data = shutil.copytree(finished.data, tmp_path / "data")
     gate, environment = held(tmp_path, 2)
@@ -322,9 +322,16 @@ def test_what_a_training_needs_is_removed(finetune, commands, reference, finishe
     shutil.rmtree({"folder": out, "database": proposals, "data": data}[what])
     gate.unlink()
     result = running.end()
-    # What was read before may be all that is needed.
     if result.code or what == "folder":
         error_line(result)
+        # The same command as before, when everything is in its place again.
+        if not proposals.exists():
+            shutil.copytree(reference, proposals)
+        if not data.exists():
+            shutil.copytree(finished.data, data)
+        resume(finetune, out, proposals=proposals)
+    # What was read before may be all that is needed.
+    assert weights(out) == weights(undisturbed)
 
 
 @pytest.mark.faults_long
