@@ -123,7 +123,7 @@ test: $(DEV)/.ready-dev lint
 
 # All tests that kill and starve real processes: up to half an hour on 2 cores.
 test-faults: $(DEV)/.ready-dev
-	$(DEV)/bin/python -m pytest --numprocesses 2 --dist worksteal -m "" tests/faults
+	$(DEV)/bin/python -m pytest --numprocesses 2 --dist worksteal -m "" tests/faults tests/e2e/test_same_bytes.py tests/e2e/test_evaluate.py
 
 # The suite with the oldest packages that pyproject.toml allows.
 test-lowest: $(LOWEST)/.ready-lowest

@@ -126,6 +126,7 @@ def test_results_folder(one_worker):
     assert "http" not in page.replace("http://www.w3.org", "")
 
 
+@pytest.mark.faults_long
 def test_two_workers_killed_in_every_stage_give_the_same_results(command, one_worker, tmp_path):
     orders = tmp_path / "orders"
     orders.mkdir()

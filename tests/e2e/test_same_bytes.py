@@ -176,18 +176,3 @@ def test_a_damaged_shard_is_made_again_even_outside_the_limit(one_worker, tmp_pa
     assert sorted(open_proposals(str(out)).sidecars) == [0, 1]
     finish(start(out, None, "--workers", "1"))
     assert parquet(out) == parquet(one_worker)
-
-
-def test_ctrl_c_stops_within_seconds_and_resumes(one_worker, tmp_path):
-    process = start(tmp_path, None, "--workers", "2")
-    wait_for(lambda: (tmp_path / "database/shards").exists(), process, "a sidecar")
-    asked = time.monotonic()
-    # As a terminal does: to every process of the group.
-    os.killpg(process.pid, signal.SIGINT)
-    output = finish(process, code=130)
-    assert time.monotonic() - asked < 15
-    assert "run the same command again to resume" in output
-    assert "Traceback" not in output
-    assert not (tmp_path / "database/lock.json").exists()
-    finish(start(tmp_path, None, "--workers", "2"))
-    assert parquet(tmp_path) == parquet(one_worker)
