@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL.ImageFile import ImageFile
+from PIL.Image import Image
 from scipy.ndimage import find_objects
 
 from agg_pipeline.datasets.image_formats import is_lossy, opened
@@ -62,7 +62,7 @@ def file_sha256(store: Store, path: str) -> str:
         raise ImageError("unreadable_image", f"{path} {error.what}") from error
 
 
-def _rgb(image: ImageFile, path: str) -> NDArray[np.uint8]:
+def _rgb(image: Image, path: str) -> NDArray[np.uint8]:
     if _is_deep(image):
         return np.repeat(_eight_bits(image, path, "unreadable_image")[..., None], 3, axis=2)
     pixels = np.empty((image.height, image.width, 3), np.uint8)
@@ -72,12 +72,12 @@ def _rgb(image: ImageFile, path: str) -> NDArray[np.uint8]:
     return pixels
 
 
-def _is_deep(image: ImageFile) -> bool:
+def _is_deep(image: Image) -> bool:
     """Whether an image has one channel of more than 8 bits."""
     return image.mode == "F" or image.mode.startswith("I")
 
 
-def _eight_bits(image: ImageFile, path: str, reason: str) -> NDArray[np.uint8]:
+def _eight_bits(image: Image, path: str, reason: str) -> NDArray[np.uint8]:
     """The (H, W) grey levels of an image of 12 or 16 bits, scaled to 8 bits; Pillow would clip them."""
     # Pillow has some files of 16 bits as 32-bit numbers, but no TIFF. Of a TIFF nobody knows which number is white.
     if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
@@ -166,7 +166,7 @@ def read_labels(store: Store, path: str) -> NDArray[np.integer[Any]]:
     return colours[..., 0].copy()
 
 
-def _unscaled(image: ImageFile) -> NDArray[np.integer[Any]]:
+def _unscaled(image: Image) -> NDArray[np.integer[Any]]:
     """The (H, W) numbers of an image of one channel; Pillow scales those of some formats to all 8 or 16 bits."""
     # Pillow forgets how a file is stored when it has decoded it.
     most = _largest_stored(image)
@@ -182,7 +182,7 @@ def _unscaled(image: ImageFile) -> NDArray[np.integer[Any]]:
     return values.astype(held_as)
 
 
-def _largest_stored(image: ImageFile) -> int | None:
+def _largest_stored(image: Image) -> int | None:
     """The number that Pillow makes white of, if it scales numbers; None if it does not, or as every program does."""
     if image.format == "PPM":
         return _largest_of_ppm(image)
@@ -190,17 +190,17 @@ def _largest_stored(image: ImageFile) -> int | None:
     return 2 ** bits[0] - 1 if image.mode == "L" and bits in ((2,), (4,)) else None
 
 
-def _largest_of_ppm(image: ImageFile) -> int | None:
+def _largest_of_ppm(image: Image) -> int | None:
     """The largest number that a file of the PPM family may hold, by its header, where Pillow scales by it."""
-    codec, _, _, arguments = image.tile[0]
+    codec, _, _, arguments = image.tile[0]  # type: ignore[attr-defined]  # of an ImageFile
     return int(arguments[-1]) if codec != "raw" and isinstance(arguments, tuple) else None
 
 
-def _may_drop_bits(image: ImageFile) -> bool:
+def _may_drop_bits(image: Image) -> bool:
     """Whether Pillow may have dropped the low bits of an image of several channels, which it reads as 8 bits each."""
     if image.format == "PPM" and (_largest_of_ppm(image) or 0) > 255:
         return True
-    return image.format == "JPEG2000" or any("16" in str(tile[3]) for tile in image.tile)
+    return image.format == "JPEG2000" or any("16" in str(tile[3]) for tile in getattr(image, "tile", ()))
 
 
 def _with_colours(path: str) -> str:

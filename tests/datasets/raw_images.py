@@ -46,6 +46,54 @@ def tiff_file(values, bits, white=1, signed=False):
     return struct.pack("<2sHI", b"II", 42, 8 + len(data)) + data + directory + bytes(4)
 
 
+def bmp_file(values, bits, colours=(), down=False, old=False, fields=()):
+    """A BMP of (H, W) numbers or palette indices, or of (H, W, 3) RGB.
+
+    colours: RGB colours of the palette. down: the top row comes first. old: with the header of OS/2.
+    fields: the bits of red, green and blue in a pixel, as masks.
+    """
+    height, width = values.shape[:2]
+    if bits in (24, 32):
+        values = np.dstack([values[..., ::-1], np.zeros((height, width, bits // 8 - 3), np.uint8)])
+    numbers = values.reshape(height, -1)
+    rows = [numbers.astype("<u2").view(np.uint8) if bits == 16 else numbers] if bits >= 8 else []
+    row = rows[0].astype(np.uint8) if rows else _packed_rows(numbers, bits)
+    row = np.pad(row, ((0, 0), (0, -row.shape[1] % 4)))
+    data = (row if down else row[::-1]).tobytes()
+    return _bmp(width, -height if down else height, bits, data, colours, 3 if fields else 0, old, fields)
+
+
+def _packed_rows(numbers, bits):
+    numbers = np.pad(numbers, ((0, 0), (0, -numbers.shape[1] % 8)))
+    return np.frombuffer(packed(numbers, bits), np.uint8).reshape(len(numbers), -1)
+
+
+def run_length_bmp_file(indices, bits, colours, literal=False):
+    """A BMP of (H, W) palette indices of 4 or 8 bits with run lengths: pairs of one pixel, or literal rows."""
+    height, width = indices.shape
+    data = b""
+    for row in indices[::-1]:
+        if literal:
+            half = np.pad(row, (0, width % 2)) if bits == 4 else row
+            held = half[::2] * 16 + half[1::2] if bits == 4 else row
+            data += bytes((0, width, *held, *([0] * (len(held) % 2))))
+        else:
+            data += b"".join(bytes((1, number * (17 if bits == 4 else 1))) for number in row)
+        data += b"\0\0"
+    return _bmp(width, height, bits, data + b"\0\1", colours, 2 if bits == 4 else 1)
+
+
+def _bmp(width, height, bits, data, colours, compression=0, old=False, fields=()):
+    palette = b"".join(bytes((*colour[::-1], *([] if old else [0]))) for colour in np.asarray(colours, int).tolist())
+    if old:
+        header = struct.pack("<IHHHH", 12, width, height, 1, bits)
+    else:
+        header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, compression, len(data), 0, 0, len(colours), 0)
+    header += struct.pack(f"<{len(fields)}I", *fields)
+    start = 14 + len(header) + len(palette)
+    return struct.pack("<2sIHHI", b"BM", start + len(data), 0, 0, start) + header + palette + data
+
+
 def pgm_file(values, most):
     """A binary PGM of (H, W) numbers up to ``most``."""
     height, width = values.shape

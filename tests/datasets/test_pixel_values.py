@@ -9,8 +9,8 @@ from PIL import Image
 
 from agg_pipeline.datasets import images
 from agg_pipeline.datasets.images import read_grey, read_image, read_labels, read_marked
-from schemas.errors import ImageError
 from tests.datasets.raw_images import pgm_file, plain_pgm_file, png_file, tiff_file
+from tests.datasets.reading import opencv, read, refusal
 from tests.datasets.writers import pascal_colours
 
 RNG = np.random.default_rng(0)
@@ -51,33 +51,6 @@ def palette(form):
     # Pillow would renumber the colours of a GIF.
     image.save(buffer, form, **({"optimize": False} if form == "GIF" else {}))
     return buffer.getvalue()
-
-
-class Bytes:
-    """A store of one file, without a disk."""
-
-    def __init__(self, content):
-        self.content = content
-
-    def read_listed(self, _path, _limit):
-        return self.content
-
-
-def read(function, content):
-    found = function(Bytes(content), "x")
-    return found[0] if isinstance(found, tuple) else found
-
-
-def refusal(function, content):
-    with pytest.raises(ImageError) as error:
-        read(function, content)
-    return error.value.detail
-
-
-def opencv(content, flags):
-    # It reads orders of channels the other way round.
-    found = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-    return found[..., ::-1] if found is not None and found.ndim == 3 else found
 
 
 WITH_OPACITY = np.dstack([RGB, OPACITY])
