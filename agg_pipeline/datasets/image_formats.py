@@ -57,6 +57,8 @@ LOSSLESS_TIFF = frozenset(
     )
 )
 """Pillow's names of the compressions of TIFF that keep every value."""
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""First bytes of TIFF files."""
 DECODER_ERRORS = (
     OSError,
     ValueError,
@@ -129,12 +131,19 @@ def opened(store: Store, path: str, reason: str) -> Iterator[tuple[Image.Image, 
         raise ImageError(reason, f"{path} is too large: {_too_many_pixels()}") from error
     except UnidentifiedImageError as error:
         # Pillow's own message names an object in memory.
-        raise ImageError(reason, f"{path} is no JPEG, PNG, TIFF, WebP, BMP, GIF, PPM or JPEG 2000 image") from error
+        raise ImageError(reason, f"{path} is {_unidentified(content)}") from error
     except DECODER_ERRORS as error:
         if out_of_memory(error):
             # It is about the machine, not about the image.
             raise
         raise ImageError(reason, f"{path}: {printable(str(error) or type(error).__name__)}") from error
+
+
+def _unidentified(content: bytes) -> str:
+    """What a file is that Pillow does not recognise."""
+    if content.startswith(TIFF_STARTS):
+        return "a broken TIFF, or one whose kind of pixels is not read; store it as PNG"
+    return "no JPEG, PNG, TIFF, WebP, BMP, GIF, PPM or JPEG 2000 image"
 
 
 def _check_limits(image: Image.Image, content: bytes) -> None:

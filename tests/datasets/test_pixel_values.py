@@ -53,6 +53,12 @@ def palette(form):
     return buffer.getvalue()
 
 
+def as_ycck(jpeg):
+    """A JPEG of CMYK whose Adobe marker says that the colours are stored as brightness and differences."""
+    place = jpeg.index(b"Adobe") + 11
+    return jpeg[:place] + b"\2" + jpeg[place + 1 :]
+
+
 WITH_OPACITY = np.dstack([RGB, OPACITY])
 GREY_WITH_OPACITY = np.dstack([GREY, OPACITY])
 DEEP = NUMBERS.astype(np.uint16)
@@ -94,6 +100,7 @@ LOSSY = {
     "L JPEG": saved(GREY, "JPEG"),
     "RGB JPEG": saved(RGB, "JPEG"),
     "CMYK JPEG": saved(RGB, "JPEG", "CMYK"),
+    "YCCK JPEG": as_ycck(saved(RGB, "JPEG", "CMYK")),
     "JPEG in TIFF": saved(RGB, "TIFF", compression="jpeg"),
     "L JPEG in TIFF": saved(GREY, "TIFF", compression="jpeg"),
     "lossy WEBP": saved(RGB, "WEBP", quality=60),
@@ -129,6 +136,7 @@ LABELS = {
     "grey RGB": (saved(grey(GREY), "PNG"), GREY, grey(GREY)),
     "grey RGBA": (saved(np.dstack([grey(GREY), OPACITY]), "PNG"), GREY, None),
     "LA": (saved(GREY_WITH_OPACITY, "PNG"), GREY, None),
+    "grey RGB JPEG2000": (saved(grey(GREY), "JPEG2000"), GREY, grey(GREY)),
 }
 LABEL_TYPES = {
     # name: type of its ids, where 8 bits cannot hold those that the file may have
@@ -145,7 +153,6 @@ REFUSED_LABELS = {
     "16 bit LA PNG": (png_file(np.dstack([of(8), of(8)]), 16, 4), "several channels"),
     "16 bit PPM": (b"P6 16 12 65535\n" + grey(of(8)).astype(">u2").tobytes(), "several channels"),
     "PPM up to 1000": (b"P6 16 12 1000\n" + grey(of(8)).astype(">u2").tobytes(), "several channels"),
-    "RGB JPEG2000": (saved(grey(GREY), "JPEG2000"), "several channels"),
     "fractions": (FRACTIONS, "whole numbers"),
 }
 REFUSED_IMAGES = {
