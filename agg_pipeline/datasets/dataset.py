@@ -13,6 +13,8 @@ from schemas.records import ImageEntry, ImageRecord, Pixels
 
 Level = Literal["object", "part"]
 """Kind of mask: a whole object, or an annotated part of one."""
+FIRST_READING = 1
+"""Version of the reading of a set whose files still give the masks that they gave at first; not in its fingerprint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ class Dataset:
         about: description of the whole set.
         split: name of the split; of a list file, its stem.
         entries: the images, sorted by image id; ids are unique.
-        fingerprint: hex hash of the annotations and of every image's id, path and size.
+        fingerprint: hex hash of the annotations and of every image's id, path and size, and of the version of the
+            reading where it is not the first.
         reader: reads the image and the masks of an entry without a problem. Can be pickled.
         classes: published class names, of objects or, where only parts are annotated, of parts; may be empty.
         strays: finds annotations that belong to no image; returns one line per annotation.
@@ -114,12 +117,14 @@ def _read(
         raise ImageError(error.reason, "; ".join((error.detail, *notes(entry)))) from error
 
 
-def fingerprint(entries: Sequence[ImageEntry], annotations: Iterable[bytes]) -> str:
+def fingerprint(entries: Sequence[ImageEntry], annotations: Iterable[bytes], reading: int = FIRST_READING) -> str:
     """Hash of a listed split, by which a run recognises its data.
 
     Args:
         entries: the images, in order; their ids, paths and sizes are hashed.
         annotations: bytes of the annotation files, in order.
+        reading: version of the code that makes masks of the annotations. It must be raised whenever published files
+            give other masks than before, so that no run is resumed with them.
 
     Returns:
         Hex blake2b hash of 128 bits.
@@ -130,4 +135,6 @@ def fingerprint(entries: Sequence[ImageEntry], annotations: Iterable[bytes]) -> 
     for content in annotations:
         digest.update(len(content).to_bytes(8, "little"))
         digest.update(content)
+    if reading != FIRST_READING:
+        digest.update(f"reading {reading}".encode())
     return digest.hexdigest()

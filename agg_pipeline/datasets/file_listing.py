@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from agg_pipeline.datasets.dataset import About, fingerprint
+from agg_pipeline.datasets.dataset import FIRST_READING, About, fingerprint
 from agg_pipeline.datasets.names import text_problem
 from agg_pipeline.storage.store import Store
 from agg_pipeline.storage.text_files import text_of
@@ -176,6 +176,7 @@ def read_annotations(
     store: Store,
     entries: Sequence[ImageEntry],
     paths: Callable[[ImageEntry], Sequence[str]] = lambda entry: (entry.annotation,) if entry.annotation else (),
+    reading: int = FIRST_READING,
 ) -> tuple[tuple[ImageEntry, ...], str]:
     """Read the annotation files of listed images, for the fingerprint.
 
@@ -183,6 +184,7 @@ def read_annotations(
         store: root of the data set.
         entries: the images, sorted by id.
         paths: paths of the annotation files of an image.
+        reading: version of the reading, as of ``fingerprint``.
 
     Returns:
         The entries, marked where an annotation file does not exist or can never be read, and the fingerprint.
@@ -204,5 +206,5 @@ def read_annotations(
                     yield b""
             marked.append(replace(entry, problem=problem))
 
-    digest = fingerprint(entries, contents())
+    digest = fingerprint(entries, contents(), reading)
     return tuple(marked), digest

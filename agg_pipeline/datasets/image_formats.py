@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 # Pillow would import all its formats to find those that are named here.
-from PIL import Image, ImageFile, Jpeg2KImagePlugin, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
+from PIL import Image, Jpeg2KImagePlugin, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
+from agg_pipeline.datasets.stored_pixels import as_stored
 from agg_pipeline.storage.store import Store
 from schemas import limits
 from schemas.errors import ImageError, UnusableFileError, out_of_memory
@@ -56,6 +57,8 @@ LOSSLESS_TIFF = frozenset(
     )
 )
 """Pillow's names of the compressions of TIFF that keep every value."""
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""First bytes of TIFF files."""
 DECODER_ERRORS = (
     OSError,
     ValueError,
@@ -98,7 +101,7 @@ silence_decoders()
 
 
 @contextmanager
-def opened(store: Store, path: str, reason: str) -> Iterator[tuple[ImageFile.ImageFile, bytes]]:
+def opened(store: Store, path: str, reason: str) -> Iterator[tuple[Image.Image, bytes]]:
     """Open an image file of one of ``FORMATS``, within the limits on images.
 
     Args:
@@ -123,12 +126,12 @@ def opened(store: Store, path: str, reason: str) -> Iterator[tuple[ImageFile.Ima
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 _check_limits(image, content)
-                yield image, content
+                yield as_stored(image, content), content
     except Image.DecompressionBombError as error:
         raise ImageError(reason, f"{path} is too large: {_too_many_pixels()}") from error
     except UnidentifiedImageError as error:
         # Pillow's own message names an object in memory.
-        raise ImageError(reason, f"{path} is no JPEG, PNG, TIFF, WebP, BMP, GIF, PPM or JPEG 2000 image") from error
+        raise ImageError(reason, f"{path} is {_unidentified(content)}") from error
     except DECODER_ERRORS as error:
         if out_of_memory(error):
             # It is about the machine, not about the image.
@@ -136,7 +139,14 @@ def opened(store: Store, path: str, reason: str) -> Iterator[tuple[ImageFile.Ima
         raise ImageError(reason, f"{path}: {printable(str(error) or type(error).__name__)}") from error
 
 
-def _check_limits(image: ImageFile.ImageFile, content: bytes) -> None:
+def _unidentified(content: bytes) -> str:
+    """What a file is that Pillow does not recognise."""
+    if content.startswith(TIFF_STARTS):
+        return "a broken TIFF, or one whose kind of pixels is not read; store it as PNG"
+    return "no JPEG, PNG, TIFF, WebP, BMP, GIF, PPM or JPEG 2000 image"
+
+
+def _check_limits(image: Image.Image, content: bytes) -> None:
     width, height = image.size
     if width * height > limits.IMAGE_PIXELS:
         raise Image.DecompressionBombError
@@ -149,7 +159,7 @@ def _too_many_pixels() -> str:
     return f"images have up to {limits.IMAGE_PIXELS:,} pixels"
 
 
-def is_lossy(image: ImageFile.ImageFile, content: bytes) -> bool:
+def is_lossy(image: Image.Image, content: bytes) -> bool:
     """Whether the compression of an image changes values.
 
     Args:
@@ -200,7 +210,7 @@ def header_notes(store: Store, path: str) -> tuple[str, ...]:
         return ()
 
 
-def _notes(image: ImageFile.ImageFile) -> Iterator[str]:
+def _notes(image: Image.Image) -> Iterator[str]:
     # Pillow turns TIFF files when it decodes them.
     turned = UPRIGHT if image.format == "TIFF" else image.getexif().get(ORIENTATION, UPRIGHT)
     if turned in ON_ITS_SIDE:

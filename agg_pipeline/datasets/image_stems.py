@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 
-from agg_pipeline.datasets.dataset import About, Dataset
+from agg_pipeline.datasets.dataset import FIRST_READING, About, Dataset
 from agg_pipeline.datasets.file_listing import is_list_file, listed, read_annotations, read_list, split_name
 from agg_pipeline.datasets.image_formats import ENDINGS, OTHER_PICTURES
 from agg_pipeline.datasets.names import entries_of, id_problem, joined, normal_path
@@ -137,6 +137,7 @@ def dataset_of_ids(
     annotation: str,
     reader: Callable[[ImageEntry], ImageRecord],
     classes: tuple[str, ...],
+    reading: int = FIRST_READING,
 ) -> Dataset:
     """List a split that has one image file and one annotation file per id.
 
@@ -151,6 +152,7 @@ def dataset_of_ids(
         annotation: path of an annotation below the root, with ``{}`` for the id.
         reader: reads an entry; its ``annotation`` is the annotation's path.
         classes: published class names.
+        reading: version of the reading, as of ``fingerprint``.
 
     Raises:
         UserError: no image of the split is there.
@@ -163,7 +165,7 @@ def dataset_of_ids(
         wanted = annotation.format(image_id)
         return listed(image_id, path, size, annotations.get(wanted, (wanted, 0))[0])
 
-    entries, digest = read_annotations(store, entries_of(ids, entry, image.format, id_problem))
+    entries, digest = read_annotations(store, entries_of(ids, entry, image.format, id_problem), reading=reading)
     folder, ending = annotation.rpartition("/")[0], annotation.rpartition(".")[2]
     strays = partial(stray_stems, store, folder, image.rpartition("/")[0], frozenset((ending,)))
     return Dataset(about, split_name(split), entries, digest, reader, classes, strays)

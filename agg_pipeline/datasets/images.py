@@ -8,10 +8,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL.ImageFile import ImageFile
+from PIL.Image import Image
 from scipy.ndimage import find_objects
 
 from agg_pipeline.datasets.image_formats import is_lossy, opened
+from agg_pipeline.datasets.stored_pixels import (
+    TIFF_BITS,
+    is_premultiplied,
+    is_signed_tiff,
+    largest_stored,
+    scaled_from,
+    tiff_tags,
+    white_is_zero,
+)
 from agg_pipeline.storage.store import Store
 from schemas import limits
 from schemas.crop import MaskCrop, crop_mask
@@ -19,18 +28,18 @@ from schemas.errors import ImageError, UnusableFileError
 
 MAX_DENSE_ID = 65535
 """Largest instance id of a label map that is searched directly; larger ids are renumbered first."""
-OPACITY = ("LA", "La", "PA", "RGBA", "RGBa")
-"""Pillow's colour modes whose last channel is the opacity."""
+OPACITY = ("LA", "La", "PA", "RGBA", "RGBa", "RGBX")
+"""Pillow's colour modes whose last channel is the opacity, or means nothing."""
 SINGLE: dict[str, type[np.integer[Any]]] = {
     **dict.fromkeys(("1", "L", "P"), np.uint8),
     **dict.fromkeys(("I;16", "I;16L", "I;16B", "I;16N"), np.uint16),
     "I": np.int32,
 }
 """Pillow's colour modes of one channel of whole numbers, and the type that holds their numbers."""
+WITH_OTHER_SIGN: dict[tuple[str, bool], type[np.integer[Any]]] = {("L", True): np.int8, ("I", False): np.uint32}
+"""The types that hold the numbers of a TIFF, by mode and by whether they have a sign, where ``SINGLE`` has another."""
 STRIP = 512
 """Rows of an image that are converted at a time, because Pillow's conversion takes twice the memory of its result."""
-BITS_PER_SAMPLE, WHITE_IS = 258, 262
-"""Tags of TIFF files: bits per channel, and 0 if white is the number 0."""
 
 
 def read_image(store: Store, path: str) -> tuple[NDArray[np.uint8], str]:
@@ -46,7 +55,7 @@ def read_image(store: Store, path: str) -> tuple[NDArray[np.uint8], str]:
         The (H, W, 3) uint8 RGB pixels, and the sha256 of the file in hex.
 
     Raises:
-        ImageError: ``unreadable_image``, the file is missing or broken, or has 32-bit pixels.
+        ImageError: ``unreadable_image``, the file is missing or broken, or has signed or 32-bit pixels.
     """
     with opened(store, path, "unreadable_image") as (image, content):
         return _rgb(image, path), hashlib.sha256(content).hexdigest()
@@ -62,9 +71,11 @@ def file_sha256(store: Store, path: str) -> str:
         raise ImageError("unreadable_image", f"{path} {error.what}") from error
 
 
-def _rgb(image: ImageFile, path: str) -> NDArray[np.uint8]:
+def _rgb(image: Image, path: str) -> NDArray[np.uint8]:
     if _is_deep(image):
         return np.repeat(_eight_bits(image, path, "unreadable_image")[..., None], 3, axis=2)
+    # Some versions of Pillow turn a TIFF, and so change its size, only here.
+    image.load()
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     for top in range(0, image.height, STRIP):
         strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
@@ -72,21 +83,20 @@ def _rgb(image: ImageFile, path: str) -> NDArray[np.uint8]:
     return pixels
 
 
-def _is_deep(image: ImageFile) -> bool:
-    """Whether an image has one channel of more than 8 bits."""
-    return image.mode == "F" or image.mode.startswith("I")
+def _is_deep(image: Image) -> bool:
+    """Whether an image has one channel of more than 8 bits, or of numbers with a sign."""
+    return image.mode == "F" or image.mode.startswith("I") or is_signed_tiff(image)
 
 
-def _eight_bits(image: ImageFile, path: str, reason: str) -> NDArray[np.uint8]:
+def _eight_bits(image: Image, path: str, reason: str) -> NDArray[np.uint8]:
     """The (H, W) grey levels of an image of 12 or 16 bits, scaled to 8 bits; Pillow would clip them."""
     # Pillow has some files of 16 bits as 32-bit numbers, but no TIFF. Of a TIFF nobody knows which number is white.
-    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+    if image.mode == "F" or is_signed_tiff(image) or (image.mode == "I" and image.format == "TIFF"):
         what = f"{path} has 32-bit or signed pixels, whose white is unknown; store it with 8 or 16 bits per channel"
         raise ImageError(reason, what)
-    tags = getattr(image, "tag_v2", {})
-    white = 4095 if tags.get(BITS_PER_SAMPLE) == (12,) else 65535
+    white = 4095 if tiff_tags(image).get(TIFF_BITS) == (12,) else 65535
     grey = ((np.asarray(image).astype(np.uint32) * 510 + white) // (2 * white)).astype(np.uint8)
-    return ~grey if tags.get(WHITE_IS) == 0 else grey
+    return ~grey if white_is_zero(image) else grey
 
 
 def read_marked(store: Store, path: str) -> NDArray[np.bool_]:
@@ -100,13 +110,20 @@ def read_marked(store: Store, path: str) -> NDArray[np.bool_]:
         (H, W) bool: some channel is not 0. Of a palette image the colours count; opacity does not.
 
     Raises:
-        ImageError: ``unreadable_annotation``, the file is missing or broken, or has fractions.
+        ImageError: ``unreadable_annotation``, the file is missing or broken, or has fractions, colours of more than 8
+            bits, or colours that are multiplied with their opacity.
     """
-    with opened(store, path, "unreadable_annotation") as (image, _):
+    with opened(store, path, "unreadable_annotation") as (image, content):
         if image.mode == "F":
             raise ImageError("unreadable_annotation", f"{path} has fractions; masks are whole numbers")
         if image.mode in SINGLE and image.mode != "P":
-            return np.asarray(image).astype(np.bool_)
+            # Pillow inverts the numbers of 8 bits.
+            black = 65535 if image.mode.startswith("I") and white_is_zero(image) else 0
+            return np.asarray(np.asarray(image) != black)
+        if largest_stored(image, content) > 255:
+            what = f"{path} has several channels of more than 8 bits; store it with 8 bits per channel"
+            raise ImageError("unreadable_annotation", what)
+        _check_opacity(image, path)
         colours: NDArray[np.uint8] = np.asarray(image.convert("RGB"))
         marked: NDArray[np.bool_] = np.bitwise_or.reduce(colours, axis=2).astype(np.bool_)
         return marked
@@ -123,12 +140,21 @@ def read_grey(store: Store, path: str) -> NDArray[np.uint8]:
         (H, W) uint8 grey levels; those of 16 bits are scaled.
 
     Raises:
-        ImageError: ``unreadable_annotation``, the file is missing or broken, or has 32-bit pixels.
+        ImageError: ``unreadable_annotation``, the file is missing or broken, has signed or 32-bit pixels, or levels
+            that are multiplied with their opacity.
     """
     with opened(store, path, "unreadable_annotation") as (image, _):
         if _is_deep(image):
             return _eight_bits(image, path, "unreadable_annotation")
+        _check_opacity(image, path)
         return np.array(image.convert("L"))
+
+
+def _check_opacity(image: Image, path: str) -> None:
+    """Refuse a mask whose levels are multiplied with an opacity: the levels cannot be told from the products."""
+    if is_premultiplied(image) and image.mode in OPACITY and np.asarray(image)[..., -1].min(initial=255) < 255:
+        what = f"{path} has levels that are multiplied with their opacity; store it without opacity"
+        raise ImageError("unreadable_annotation", what)
 
 
 def read_labels(store: Store, path: str) -> NDArray[np.integer[Any]]:
@@ -139,12 +165,12 @@ def read_labels(store: Store, path: str) -> NDArray[np.integer[Any]]:
         path: path of the file below the root.
 
     Returns:
-        (H, W) ids, of the type that the file needs: uint8, uint16 or int32. A colour image of 8 bits per channel is
-        accepted if all its colours are grey.
+        (H, W) ids, of the type that the file needs: uint8, int8, uint16, int32 or uint32. A colour image of 8 bits per
+        channel is accepted if all its colours are grey.
 
     Raises:
-        ImageError: ``unreadable_annotation``, the file is missing or broken, its compression changes values, or it has
-            colours or fractions.
+        ImageError: ``unreadable_annotation``, the file is missing or broken, its compression changes values, it has
+            colours or fractions, or programs disagree about its ids.
     """
     with opened(store, path, "unreadable_annotation") as (image, content):
         if is_lossy(image, content):
@@ -152,13 +178,14 @@ def read_labels(store: Store, path: str) -> NDArray[np.integer[Any]]:
             raise ImageError("unreadable_annotation", what)
         if image.mode == "F":
             raise ImageError("unreadable_annotation", f"{path} has values of type float32, ids are whole numbers")
+        problem = _id_problem(image, content)
+        if problem is not None:
+            raise ImageError("unreadable_annotation", f"{path} {problem}")
         if image.mode in SINGLE:
             return _unscaled(image)
-        if _may_drop_bits(image):
-            what = f"{path} has several channels of up to 16 bits; store the ids as grey levels, in one channel"
-            raise ImageError("unreadable_annotation", what)
         if image.mode not in ("RGB", *OPACITY):
             raise ImageError("unreadable_annotation", _with_colours(path))
+        _check_opacity(image, path)
         values = np.asarray(image)
     colours = values[..., :-1] if image.mode in OPACITY else values
     if (colours != colours[..., :1]).any():
@@ -166,11 +193,27 @@ def read_labels(store: Store, path: str) -> NDArray[np.integer[Any]]:
     return colours[..., 0].copy()
 
 
-def _unscaled(image: ImageFile) -> NDArray[np.integer[Any]]:
+def _id_problem(image: Image, content: bytes) -> str | None:
+    """Why the numbers of a file cannot be taken as ids; None if they can."""
+    most = largest_stored(image, content)
+    if image.mode not in (*SINGLE, "PA") and most != 255:
+        return "has several channels of more or fewer than 8 bits; store the ids as grey levels, in one channel"
+    if image.mode.startswith("I") and white_is_zero(image):
+        # OpenCV, for example, inverts numbers of 8 bits, and no others.
+        return "shows 0 in white (WhiteIsZero), so that programs disagree about its ids; store it as PNG"
+    if image.format == "JPEG2000" and most not in (255, 65535):
+        return f"has grey levels up to {most}, which programs scale; store the ids with 8 or 16 bits"
+    return None
+
+
+def _unscaled(image: Image) -> NDArray[np.integer[Any]]:
     """The (H, W) numbers of an image of one channel; Pillow scales those of some formats to all 8 or 16 bits."""
     # Pillow forgets how a file is stored when it has decoded it.
-    most = _largest_stored(image)
+    most = scaled_from(image)
     held_as = SINGLE[image.mode]
+    if image.format == "TIFF":
+        # Pillow has the right bits, but does not tell whether they stand for a sign.
+        held_as = WITH_OTHER_SIGN.get((image.mode, is_signed_tiff(image)), held_as)
     if most is None:
         return np.asarray(image).astype(held_as)
     scale = 65535 if image.mode.startswith("I") else 255
@@ -180,27 +223,6 @@ def _unscaled(image: ImageFile) -> NDArray[np.integer[Any]]:
     values += scale // 2
     values //= scale
     return values.astype(held_as)
-
-
-def _largest_stored(image: ImageFile) -> int | None:
-    """The number that Pillow makes white of, if it scales numbers; None if it does not, or as every program does."""
-    if image.format == "PPM":
-        return _largest_of_ppm(image)
-    bits = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE)
-    return 2 ** bits[0] - 1 if image.mode == "L" and bits in ((2,), (4,)) else None
-
-
-def _largest_of_ppm(image: ImageFile) -> int | None:
-    """The largest number that a file of the PPM family may hold, by its header, where Pillow scales by it."""
-    codec, _, _, arguments = image.tile[0]
-    return int(arguments[-1]) if codec != "raw" and isinstance(arguments, tuple) else None
-
-
-def _may_drop_bits(image: ImageFile) -> bool:
-    """Whether Pillow may have dropped the low bits of an image of several channels, which it reads as 8 bits each."""
-    if image.format == "PPM" and (_largest_of_ppm(image) or 0) > 255:
-        return True
-    return image.format == "JPEG2000" or any("16" in str(tile[3]) for tile in image.tile)
 
 
 def _with_colours(path: str) -> str:

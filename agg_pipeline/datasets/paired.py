@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agg_pipeline.datasets.dataset import About, Dataset
+from agg_pipeline.datasets.dataset import FIRST_READING, About, Dataset
 from agg_pipeline.datasets.file_listing import (
     ALL,
     check_layout,
@@ -81,6 +81,11 @@ FOLDER = About(
 IGNORED = 128
 """Grey level of ignored pixels in GrabCut and Berkeley; higher levels are the object."""
 
+TRIMAP_READING = 2
+"""Version of the reading of trimaps (see ``fingerprint``). 2: levels of 16 bits are scaled (version 0.1.0 cut them)."""
+COLOUR_READING = 2
+"""Version of the reading of any channel. 2: the colours of a palette count (in version 0.1.0, the indices)."""
+
 ReadTruth = Callable[[Store, str], tuple[NDArray[np.integer[Any]], NDArray[np.bool_] | None]]
 """(root, path of a mask image) -> (H, W) instance ids, and the (H, W) ignored pixels, None if there are none."""
 
@@ -94,12 +99,14 @@ class Pairs:
         images: folder of the images.
         masks: folder of the mask images.
         read_truth: reads a mask image.
+        reading: version of ``read_truth``.
     """
 
     about: About
     images: str
     masks: str
     read_truth: ReadTruth
+    reading: int = FIRST_READING
 
 
 def splits(_store: Store) -> tuple[str, ...]:
@@ -133,7 +140,7 @@ def open_pairs(pairs: Pairs, store: Store, split: str) -> Dataset:
 
     stems = stems_of_split(images, split, f"{store.url}/{pairs.images}")
     entries = entries_of(stems, entry, lambda stem: images[stem][0])
-    marked, digest = read_annotations(store, entries)
+    marked, digest = read_annotations(store, entries, reading=pairs.reading)
     return Dataset(
         about=pairs.about,
         split=split_name(split),
@@ -184,7 +191,7 @@ def mask_notes(note: Callable[[Store, str], str | None], store: Store, entry: Im
 
 folder_notes = partial(mask_notes, palette_note)
 marked_notes = partial(mask_notes, lossy_note)
-open_grabcut = partial(open_pairs, Pairs(GRABCUT, "data_GT", "boundary_GT", _read_trimap))
-open_berkeley = partial(open_pairs, Pairs(BERKELEY, "images", "masks", _read_trimap))
-open_davis = partial(open_pairs, Pairs(DAVIS, "img", "gt", _read_any_channel))
+open_grabcut = partial(open_pairs, Pairs(GRABCUT, "data_GT", "boundary_GT", _read_trimap, TRIMAP_READING))
+open_berkeley = partial(open_pairs, Pairs(BERKELEY, "images", "masks", _read_trimap, TRIMAP_READING))
+open_davis = partial(open_pairs, Pairs(DAVIS, "img", "gt", _read_any_channel, COLOUR_READING))
 open_folder = partial(open_pairs, Pairs(FOLDER, "images", "masks", _read_instances))

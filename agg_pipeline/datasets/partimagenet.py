@@ -125,20 +125,25 @@ def _read(store: Store, names: Mapping[int, str], entry: ImageEntry) -> ImageRec
     pixels, sha256 = read_image(store, entry.path)
     labels = read_labels(store, entry.annotation)
     check_size(labels.shape, pixels.shape[:2], entry.annotation)
+    if labels.min(initial=0) < 0:
+        raise _unnamed(entry.annotation, int(labels.min()))
     # Class index 0 is a part, too: number the classes from 1, so that 0 is free for the background.
     numbered = np.where(labels == BACKGROUND, 0, labels.astype(np.int64) + 1)
     parts = []
     for number, mask in instance_masks(numbered):
         index = number - 1
         if index not in names:
-            what = f"{entry.annotation} has class index {index}, which {CLASS_NAMES} does not name"
-            raise ImageError("unreadable_annotation", what)
+            raise _unnamed(entry.annotation, index)
         parts.append(PartMask(str(index), names[index], names[index].lower(), mask))
     objects: tuple[ObjectMask, ...] = ()
     if parts:
         union = crop_mask(numbered > 0, *numbered.shape)
         objects = (ObjectMask(1, _category(parts), union, tuple(parts)),)
     return ImageRecord(entry.image_id, entry.path, sha256, ABOUT.licence, pixels, objects)
+
+
+def _unnamed(path: str, index: int) -> ImageError:
+    return ImageError("unreadable_annotation", f"{path} has class index {index}, which {CLASS_NAMES} does not name")
 
 
 def _category(parts: list[PartMask]) -> str | None:

@@ -42,6 +42,8 @@ LISTS = "ImageSets/Main/"
 """Folder of the list files."""
 ANNOTATION = "Annotations_Part/{}.mat"
 """Path of an annotation, by image id."""
+READING = 2
+"""Version of the reading (see ``fingerprint``). 2: the class ``table`` is ``diningtable``."""
 TEST = "test"
 """PASCAL's split without part annotations."""
 NESTED = 0.9
@@ -126,7 +128,8 @@ def open_pascal_part(store: Store, split: str) -> Dataset:
     # PASCAL's test images, for example, are listed but have no part annotations.
     if not found_files(store, [ANNOTATION.format(each) for each in ids if id_problem(each) is None]):
         raise UserError(f"no image of split {split} has a part annotation in {store.url}/Annotations_Part")
-    return dataset_of_ids(store, ABOUT, split, ids, "JPEGImages/{}.jpg", ANNOTATION, partial(_read, store), CATEGORIES)
+    image, reader = "JPEGImages/{}.jpg", partial(_read, store)
+    return dataset_of_ids(store, ABOUT, split, ids, image, ANNOTATION, reader, CATEGORIES, READING)
 
 
 def _read(store: Store, entry: ImageEntry) -> ImageRecord:

@@ -68,6 +68,14 @@ def test_class_index_without_a_name_is_an_image_error(root):
     assert error.value.reason == "unreadable_annotation"
 
 
+def test_class_index_below_0_is_no_background(root):
+    values = LABELS.astype(np.int32)
+    values[12:14, 20:25] = -1
+    Image.fromarray(values).save(root / "annotations" / "val" / "n01_1.png", "TIFF")
+    with pytest.raises(ImageError, match=r"n01_1\.png has class index -1, which class_names\.json does not name"):
+        record_of(root)
+
+
 def test_largest_class_index_of_8_bits_is_no_background(root):
     write_pixels(root / "annotations" / "val" / "n01_1.png", np.where(LABELS == 9, 255, LABELS).astype(np.uint8))
     with pytest.raises(ImageError, match="class index 255"):

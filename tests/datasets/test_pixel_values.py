@@ -9,8 +9,8 @@ from PIL import Image
 
 from agg_pipeline.datasets import images
 from agg_pipeline.datasets.images import read_grey, read_image, read_labels, read_marked
-from schemas.errors import ImageError
 from tests.datasets.raw_images import pgm_file, plain_pgm_file, png_file, tiff_file
+from tests.datasets.reading import opencv, read, refusal
 from tests.datasets.writers import pascal_colours
 
 RNG = np.random.default_rng(0)
@@ -53,31 +53,10 @@ def palette(form):
     return buffer.getvalue()
 
 
-class Bytes:
-    """A store of one file, without a disk."""
-
-    def __init__(self, content):
-        self.content = content
-
-    def read_listed(self, _path, _limit):
-        return self.content
-
-
-def read(function, content):
-    found = function(Bytes(content), "x")
-    return found[0] if isinstance(found, tuple) else found
-
-
-def refusal(function, content):
-    with pytest.raises(ImageError) as error:
-        read(function, content)
-    return error.value.detail
-
-
-def opencv(content, flags):
-    # It reads orders of channels the other way round.
-    found = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-    return found[..., ::-1] if found is not None and found.ndim == 3 else found
+def as_ycck(jpeg):
+    """A JPEG of CMYK whose Adobe marker says that the colours are stored as brightness and differences."""
+    place = jpeg.index(b"Adobe") + 11
+    return jpeg[:place] + b"\2" + jpeg[place + 1 :]
 
 
 WITH_OPACITY = np.dstack([RGB, OPACITY])
@@ -121,6 +100,7 @@ LOSSY = {
     "L JPEG": saved(GREY, "JPEG"),
     "RGB JPEG": saved(RGB, "JPEG"),
     "CMYK JPEG": saved(RGB, "JPEG", "CMYK"),
+    "YCCK JPEG": as_ycck(saved(RGB, "JPEG", "CMYK")),
     "JPEG in TIFF": saved(RGB, "TIFF", compression="jpeg"),
     "L JPEG in TIFF": saved(GREY, "TIFF", compression="jpeg"),
     "lossy WEBP": saved(RGB, "WEBP", quality=60),
@@ -156,6 +136,7 @@ LABELS = {
     "grey RGB": (saved(grey(GREY), "PNG"), GREY, grey(GREY)),
     "grey RGBA": (saved(np.dstack([grey(GREY), OPACITY]), "PNG"), GREY, None),
     "LA": (saved(GREY_WITH_OPACITY, "PNG"), GREY, None),
+    "grey RGB JPEG2000": (saved(grey(GREY), "JPEG2000"), GREY, grey(GREY)),
 }
 LABEL_TYPES = {
     # name: type of its ids, where 8 bits cannot hold those that the file may have
@@ -172,7 +153,6 @@ REFUSED_LABELS = {
     "16 bit LA PNG": (png_file(np.dstack([of(8), of(8)]), 16, 4), "several channels"),
     "16 bit PPM": (b"P6 16 12 65535\n" + grey(of(8)).astype(">u2").tobytes(), "several channels"),
     "PPM up to 1000": (b"P6 16 12 1000\n" + grey(of(8)).astype(">u2").tobytes(), "several channels"),
-    "RGB JPEG2000": (saved(grey(GREY), "JPEG2000"), "several channels"),
     "fractions": (FRACTIONS, "whole numbers"),
 }
 REFUSED_IMAGES = {

@@ -12,7 +12,15 @@ from agg_pipeline.datasets.images import instance_masks, palette_note, read_grey
 from schemas import limits
 from schemas.errors import ImageError
 from schemas.words import printable
-from tests.datasets.raw_images import pgm_file, plain_pgm_file, png_file, tiff_file
+from tests.datasets.raw_images import (
+    bmp_file,
+    jpeg_2000_of,
+    pgm_file,
+    plain_pgm_file,
+    png_file,
+    run_length_bmp_file,
+    tiff_file,
+)
 from tests.fuzz.mutations import fuzzed, mutated_bytes, outcome
 
 RNG = np.random.default_rng(0)
@@ -64,6 +72,16 @@ SEEDS = [
     pgm_file(DEEP, 65535),
     pgm_file(GREY % 1001, 1000),
     plain_pgm_file(GREY % 16, 15),
+    tiff_file(GREY - 128, 8, signed=True),
+    tiff_file(DEEP * 65537, 32, deflated=True),
+    tiff_file(np.dstack([RGB, RGB[..., :1]]), 8, white=2, planes=2, extra=[2]),
+    tiff_file(np.dstack([RGB, RGB[..., :1]]), 8, white=2, extra=[1], deflated=True),
+    tiff_file(GREY, 8, white=3, colours=list(range(256)) * 3),
+    bmp_file(GREY % 2, 8, [(0, 0, 0), (255, 255, 255)]),
+    bmp_file(GREY % 16, 4, [(level, level, level) for level in range(16)]),
+    run_length_bmp_file(GREY % 16, 4, [(level, 0, level) for level in range(16)]),
+    jpeg_2000_of(_saved("JPEG2000", "L"), 8),
+    jpeg_2000_of(_saved("JPEG2000", "L"), 6),
 ]
 
 
@@ -98,7 +116,7 @@ def _image(store):
 def _labels(store):
     labels = read_labels(store, "x")
     assert labels.ndim == 2
-    assert labels.dtype in (np.uint8, np.uint16, np.int32)
+    assert labels.dtype in (np.uint8, np.int8, np.uint16, np.int32, np.uint32)
     # A map of noise has as many masks as pixels.
     if labels.size <= 1000:
         assert sum(mask.values.sum() for _, mask in instance_masks(labels)) == np.count_nonzero(labels)

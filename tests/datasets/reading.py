@@ -1,0 +1,34 @@
+"""Reading an image file that is held in memory, with this program and with OpenCV."""
+
+import cv2
+import numpy as np
+import pytest
+
+from schemas.errors import ImageError
+
+
+class Bytes:
+    """A store of one file, without a disk."""
+
+    def __init__(self, content):
+        self.content = content
+
+    def read_listed(self, _path, _limit):
+        return self.content
+
+
+def read(function, content):
+    found = function(Bytes(content), "x")
+    return found[0] if isinstance(found, tuple) else found
+
+
+def refusal(function, content):
+    with pytest.raises(ImageError) as error:
+        read(function, content)
+    return error.value.detail
+
+
+def opencv(content, flags):
+    # It reads orders of channels the other way round.
+    found = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    return found[..., ::-1] if found is not None and found.ndim == 3 else found
