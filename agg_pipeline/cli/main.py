@@ -15,6 +15,7 @@ from agg_pipeline.cli.option_groups import option
 from agg_pipeline.cli.run_log import show_messages
 from agg_pipeline.execution.interrupts import watch_interrupts
 from schemas.errors import UserError, out_of_memory
+from schemas.numbers import whole_number
 
 # Threads of torch that wait for each other leave their core to other processes: five times faster on a shared machine.
 # It must be set before torch is imported.
@@ -45,6 +46,8 @@ Shell completion: add the line of your shell to its start-up file.
 """
 """End of the help of ``agg``."""
 
+LARGEST_TERMINAL = 10_000
+"""Most columns and lines of a terminal that are believed."""
 STOPPED = 130
 """Exit code of a command that was stopped by a signal."""
 SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
@@ -118,5 +121,14 @@ class Groups(cloup.Group):
 @click.version_option(package_name="agg-pipeline", prog_name="agg")
 def main(debug: bool, verbose: int) -> None:  # noqa: ARG001  # Groups.invoke reads debug
     """GraCo: make masks of every granularity from object masks, and train click models that a number controls."""
+    _forget_odd_sizes()
     watch_interrupts()
     show_messages(verbose)
+
+
+def _forget_odd_sizes() -> None:
+    """Leave out what the environment says of the terminal's size where it is no such number: rich would fail on it."""
+    for name in ("COLUMNS", "LINES"):
+        size = whole_number(os.environ.get(name, "1"))
+        if size is None or size > LARGEST_TERMINAL:
+            del os.environ[name]
