@@ -74,6 +74,20 @@ def files_below(place: str) -> list[str]:
     return [f"{folder}/{name}" for folder, _, names in os.walk(place, onerror=fail) for name in names]
 
 
+def broken_link(place: Path) -> str:
+    """The link to nothing in a path, at its end or before it, in words; "" if there is none."""
+    for each in (place, *place.parents):
+        try:
+            each.stat()
+        except FileNotFoundError:
+            if each.is_symlink():
+                return f"{each} is a link to {each.readlink()}, which does not exist"
+        except OSError:
+            # Whoever opens the path says what else is wrong with it.
+            continue
+    return ""
+
+
 def replace(place: Path, content: bytes) -> None:
     """Put a file in place as a whole or not at all; nothing is left of a failure."""
     temporary = _written(place, content)
@@ -113,7 +127,11 @@ def overwrite(place: str, content: bytes) -> None:
 
 def _written(place: Path, content: bytes) -> Path:
     """A temporary file beside ``place``, with all of the content on disk; no file if that fails."""
-    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        link = broken_link(place.parent)
+        raise OSError(errno.EEXIST, link) from error if link else error
     temporary = place.with_name(f"{TEMPORARY}{place.name}-{uuid.uuid4().hex}")
     try:
         with temporary.open("xb") as file:
