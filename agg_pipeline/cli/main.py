@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from importlib import import_module
@@ -10,7 +11,7 @@ from typing import Any
 import click
 import cloup
 
-from agg_pipeline.cli.last_words import end_without_memory, end_without_output, last_words
+from agg_pipeline.cli.last_words import end_of_error, end_without_memory, is_of_output, last_words
 from agg_pipeline.cli.option_groups import option
 from agg_pipeline.cli.run_log import show_messages
 from agg_pipeline.execution.interrupts import watch_interrupts
@@ -99,10 +100,13 @@ class Groups(cloup.Group):
             sys.exit(STOPPED)
         except OSError as error:
             if ctx.params.get("debug"):
+                if error.errno == errno.EPIPE and not is_of_output(error):
+                    # click takes it for an output whose reader has left.
+                    raise RuntimeError(str(error)) from error
                 raise
             if out_of_memory(error):
                 end_without_memory()
-            end_without_output(error)
+            end_of_error(error)
         except Exception as error:
             if ctx.params.get("debug") or not out_of_memory(error):
                 raise

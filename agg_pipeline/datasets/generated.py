@@ -56,7 +56,9 @@ def open_demo(_store: Store, split: str) -> Dataset:
         first, count = 0, asked
     else:
         known = possible(split, SPLITS)
-        raise UserError(f"unknown split {excerpt(repr(split))} of demo; {known}, or a number of scenes up to {MAX_SCENES}")
+        raise UserError(
+            f"unknown split {excerpt(repr(split))} of demo; {known}, or a number of scenes up to {MAX_SCENES}"
+        )
     entries = tuple(ImageEntry(f"demo_{n:06d}", f"demo/{n:06d}.png", 0, n) for n in range(first, first + count))
     return Dataset(ABOUT, split, entries, fingerprint(entries, [VERSION]), _read, CLASSES)
 

@@ -15,7 +15,9 @@ def test_split_is_a_name_or_a_number_of_scenes(split, scenes):
 
 @pytest.mark.parametrize("split", ["0", str(MAX_SCENES + 1), "9" * 5000, "-1", "1_0", "\u0661", "\u00b2"])
 def test_other_numbers_are_no_split(split):
-    with pytest.raises(UserError, match=r"^unknown split '.{1,199}.* of demo; possible: train, val, large, or a number"):
+    with pytest.raises(
+        UserError, match=r"^unknown split '.{1,199}.* of demo; possible: train, val, large, or a number"
+    ):
         open_dataset("demo", "", split)
 
 
