@@ -117,7 +117,8 @@ class Data:
         type=FILE,
         default="",
         show_default="none",
-        help="File with the ids of images to leave out, one per line. A warning names those that the split does not have.",
+        help="File with the ids of images to leave out, one per line. A warning names those that "
+        "the split does not have.",
     )
     classes: tuple[str, ...] = given(
         "--class",

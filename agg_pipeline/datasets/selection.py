@@ -25,8 +25,8 @@ class Selection:
 
     Attributes:
         exclude_list: path of a file with the ids of images to leave out, one per line; "" for none.
-        classes: classes to use, by name or by their number in the set's list (from 0); empty for all. A text is taken as
-            a name first, then as a number, then as a name in other capital or small letters.
+        classes: classes to use, by name or by their number in the set's list (from 0); empty for all. A text is taken
+            as a name first, then as a number, then as a name in another case of letters.
         skip_classes: classes to leave out, by name or number in the same way.
     """
 

@@ -131,7 +131,9 @@ def _written(place: Path, content: bytes) -> Path:
         place.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
         link = broken_link(place.parent)
-        raise OSError(errno.EEXIST, link) from error if link else error
+        if link:
+            raise OSError(errno.EEXIST, link) from error
+        raise
     temporary = place.with_name(f"{TEMPORARY}{place.name}-{uuid.uuid4().hex}")
     try:
         with temporary.open("xb") as file:
