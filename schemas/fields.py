@@ -10,7 +10,8 @@ from typing import Any, Protocol, get_type_hints, runtime_checkable
 INFINITY = float("inf")
 LARGEST = 2**63 - 1
 """Largest seed: what fits into 64 bits with a sign."""
-DEVICE = r"cpu|cuda(:\d+)?"
+DEVICE = "cpu|cuda(:[0-9]{1,9})?"
+"""Names of devices: a regular expression."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 SIMILAR = 0.65
 """Least similarity of a name and what was meant by it: sdb and sbd have 0.67, val2017 and train2017 0.63."""
 READABLE = 0.1
 """Slower speeds, per second, are put as the time per item."""
+
+NAMES_SHOWN = 3
+"""Names that a message lists where there may be many."""
 
 
 def plural(number: int, noun: str, several: str = "") -> str:
@@ -34,6 +37,12 @@ def possible(name: str, known: Iterable[str]) -> str:
     names = list(known)
     meant, listed = probably(name, names), ", ".join(names)
     return f"did you mean {meant!r}? Possible: {listed}" if meant else f"possible: {listed}"
+
+
+def few_of(names: Sequence[str]) -> str:
+    """The first few of several names, and how many others there are: a, b, c and 5 others."""
+    left = len(names) - NAMES_SHOWN
+    return ", ".join(map(excerpt, names[:NAMES_SHOWN])) + (f" and {plural(left, 'other')}" if left > 0 else "")
 
 
 def duration(seconds: float) -> str:

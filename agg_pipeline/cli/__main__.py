@@ -6,7 +6,7 @@ from agg_pipeline.cli.foreign import refuse_foreign_packages
 def run() -> None:
     """Run the command."""
     refuse_foreign_packages()
-    from agg_pipeline.cli.last_words import end_without_output
+    from agg_pipeline.cli.last_words import end_of_error
     from agg_pipeline.cli.main import STOPPED, main
     from agg_pipeline.execution.interrupts import ignore_interrupts
 
@@ -19,7 +19,7 @@ def run() -> None:
         raise
     except OSError as error:
         # Help and error messages are printed before there is a command.
-        end_without_output(error)
+        end_of_error(error)
 
 
 if __name__ == "__main__":

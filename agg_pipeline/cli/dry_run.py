@@ -57,7 +57,7 @@ def print_run(store: Store, job: Job, options: RunOptions, before: float = 0.0) 
     from agg_pipeline.execution.dry_run import missing_tasks, outlook
     from agg_pipeline.execution.time_estimate import count_masks, estimate_time
 
-    missing = missing_tasks(store, job, options.overwrite)
+    missing = missing_tasks(store, job, options.overwrite, options.verify)
     masks = count_masks(job.chain, missing)
     print_lines(run_lines(job.plan, outlook(job.tasks, missing), masks))
     estimate = estimate_time(job, missing, masks.masks, options) if missing else None

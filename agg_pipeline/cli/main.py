@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from importlib import import_module
@@ -10,11 +11,12 @@ from typing import Any
 import click
 import cloup
 
-from agg_pipeline.cli.last_words import end_without_memory, end_without_output, last_words
+from agg_pipeline.cli.last_words import end_of_error, end_without_memory, is_of_output, last_words
 from agg_pipeline.cli.option_groups import option
 from agg_pipeline.cli.run_log import show_messages
 from agg_pipeline.execution.interrupts import watch_interrupts
 from schemas.errors import UserError, out_of_memory
+from schemas.numbers import whole_number
 
 # Threads of torch that wait for each other leave their core to other processes: five times faster on a shared machine.
 # It must be set before torch is imported.
@@ -45,6 +47,8 @@ Shell completion: add the line of your shell to its start-up file.
 """
 """End of the help of ``agg``."""
 
+LARGEST_TERMINAL = 10_000
+"""Most columns and lines of a terminal that are believed."""
 STOPPED = 130
 """Exit code of a command that was stopped by a signal."""
 SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
@@ -96,10 +100,13 @@ class Groups(cloup.Group):
             sys.exit(STOPPED)
         except OSError as error:
             if ctx.params.get("debug"):
+                if error.errno == errno.EPIPE and not is_of_output(error):
+                    # click takes it for an output whose reader has left.
+                    raise RuntimeError(str(error)) from error
                 raise
             if out_of_memory(error):
                 end_without_memory()
-            end_without_output(error)
+            end_of_error(error)
         except Exception as error:
             if ctx.params.get("debug") or not out_of_memory(error):
                 raise
@@ -118,5 +125,14 @@ class Groups(cloup.Group):
 @click.version_option(package_name="agg-pipeline", prog_name="agg")
 def main(debug: bool, verbose: int) -> None:  # noqa: ARG001  # Groups.invoke reads debug
     """GraCo: make masks of every granularity from object masks, and train click models that a number controls."""
+    _forget_odd_sizes()
     watch_interrupts()
     show_messages(verbose)
+
+
+def _forget_odd_sizes() -> None:
+    """Leave out what the environment says of the terminal's size where it is no such number: rich would fail on it."""
+    for name in ("COLUMNS", "LINES"):
+        size = whole_number(os.environ.get(name, "1"))
+        if size is None or size > LARGEST_TERMINAL:
+            del os.environ[name]

@@ -117,14 +117,16 @@ class Data:
         type=FILE,
         default="",
         show_default="none",
-        help="File with the ids of images to leave out, one per line.",
+        help="File with the ids of images to leave out, one per line. A warning names those that "
+        "the split does not have.",
     )
     classes: tuple[str, ...] = given(
         "--class",
         multiple=True,
         metavar="CLASS",
         show_default="all classes",
-        help="Take only this class: its name, or its number in the set's list of classes, from 0. Can be repeated.",
+        help="Take only this class: its name, or its number in the set's list of classes, from 0. A name of exactly "
+        "these letters comes before a number. Can be repeated.",
     )
     skip_classes: tuple[str, ...] = given(
         "--skip-class",

@@ -5,20 +5,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from agg_pipeline.cli.last_words import last_words
 from agg_pipeline.cli.run_log import RunLog, run_log
 from schemas.errors import StoppedError, StorageError, UserError
+from schemas.words import printable
 
 
 def check_start(out: str) -> None:
-    """Check the output folder of a command; UserError if it has no name, or is a file."""
+    """Check the output folder of a command; UserError if it has no name, is a file, or is a link to nothing."""
+    from agg_pipeline.storage.disk import broken_link
     from agg_pipeline.storage.store import Store
 
     if not out:
         raise UserError("--out is empty; name an output folder")
-    if Store(out).is_file():
+    store = Store(out)
+    if store.is_file():
         raise UserError(f"--out {out} is a file; name a folder")
+    link = broken_link(Path(store.anchored().url)) if store.is_local() else ""
+    if link:
+        raise UserError(f"--out: {printable(link)}; make that folder, or name another one")
 
 
 @contextmanager

@@ -121,6 +121,11 @@ def group(
         if not name or not root:
             raise UserError(f"--data {name or root}: give the name of a data set and its root folder as NAME:FOLDER")
         check_root(name, root)
+    if len(roots) < len(data):
+        raise UserError("--data is given twice for the same data set; give each data set once")
+    unused = sorted(set(roots) - {config.objects, config.parts, *config.sets})
+    if unused:
+        raise UserError(f"--data names {unused[0]!r}, which recipe {recipe} does not use; leave it out")
     if not report.suffix:
         raise UserError(f"--report {report} has no ending; name a Markdown file, for example {report}.md")
     model = str(real_path(model_file(checkpoint)))

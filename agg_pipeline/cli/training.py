@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agg_pipeline.cli.last_words import last_words
+from agg_pipeline.cli.last_words import is_of_output, last_words
 from agg_pipeline.cli.option_groups import given
 from agg_pipeline.cli.options import DRY_RUN, PLACE, finite
 from agg_pipeline.cli.start_and_stop import check_start
@@ -155,6 +155,8 @@ def run_prepared(
         last_words(f"stopped; {how}")
         sys.exit(130)
     except OSError as error:
+        if is_of_output(error):
+            raise
         # What is written says itself what it could not write; this is an error of reading, perhaps of another process.
         raise StorageError(f"the training cannot continue: {_last_line(error)}") from error
     finally:

@@ -11,8 +11,9 @@ from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
 from agg_pipeline.demo import render
 from agg_pipeline.storage.store import Store
 from schemas.errors import ImageError, UserError
+from schemas.numbers import whole_number
 from schemas.records import ImageEntry, ImageRecord
-from schemas.words import possible
+from schemas.words import excerpt, possible
 
 ABOUT = About(
     name="demo",
@@ -51,11 +52,13 @@ def open_demo(_store: Store, split: str) -> Dataset:
     """
     if split in SPLITS:
         first, count = SPLITS[split]
-    elif split.isdecimal() and 0 < int(split) <= MAX_SCENES:
-        first, count = 0, int(split)
+    elif (asked := whole_number(split)) is not None and 0 < asked <= MAX_SCENES:
+        first, count = 0, asked
     else:
         known = possible(split, SPLITS)
-        raise UserError(f"unknown split {split!r} of demo; {known}, or a number of scenes up to {MAX_SCENES}")
+        raise UserError(
+            f"unknown split {excerpt(repr(split))} of demo; {known}, or a number of scenes up to {MAX_SCENES}"
+        )
     entries = tuple(ImageEntry(f"demo_{n:06d}", f"demo/{n:06d}.png", 0, n) for n in range(first, first + count))
     return Dataset(ABOUT, split, entries, fingerprint(entries, [VERSION]), _read, CLASSES)
 
@@ -77,10 +80,10 @@ def read_pixels(_store: Store, path: str) -> tuple[NDArray[np.uint8], str]:
     Raises:
         ImageError: there is no such scene.
     """
-    number = path.removeprefix("demo/").removesuffix(".png")
-    if not number.isdecimal():
+    number = whole_number(path.removeprefix("demo/").removesuffix(".png"))
+    if number is None:
         raise ImageError("unreadable_image", f"{path} is not a scene of the demo set")
-    pixels = render(SEED, int(number)).pixels
+    pixels = render(SEED, number).pixels
     return pixels, _sha256(pixels)
 
 

@@ -10,10 +10,11 @@ from functools import partial
 
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.file_listing import read_list
-from agg_pipeline.datasets.names import joined
+from agg_pipeline.datasets.names import joined, normal_form
 from schemas.errors import UserError
+from schemas.numbers import whole_number
 from schemas.records import ImageEntry, ImageRecord, ObjectMask, PartMask
-from schemas.words import possible, printable
+from schemas.words import excerpt, few_of, plural, possible, printable
 
 LOG = logging.getLogger(__name__)
 
@@ -24,8 +25,9 @@ class Selection:
 
     Attributes:
         exclude_list: path of a file with the ids of images to leave out, one per line; "" for none.
-        classes: classes to use, by name or by their number in the set's list (from 0); empty for all.
-        skip_classes: classes to leave out, by name or number.
+        classes: classes to use, by name or by their number in the set's list (from 0); empty for all. A text is taken
+            as a name first, then as a number, then as a name in another case of letters.
+        skip_classes: classes to leave out, by name or number in the same way.
     """
 
     exclude_list: str = ""
@@ -47,22 +49,19 @@ def select(dataset: Dataset, selection: Selection) -> Dataset:
         A data set with another fingerprint, or ``dataset`` itself if everything is selected.
 
     Raises:
-        UserError: no image is left, or a class is unknown.
+        UserError: no image is left, or a class is unknown or may be several ones.
     """
     if selection == Selection():
         return dataset
-    excluded = set(read_list(selection.exclude_list)) if selection.exclude_list else set()
-    ids = {entry.image_id: entry.image_id for entry in dataset.entries}
-    left_out = set(joined(map(printable, excluded), ids).values())
+    excluded = read_list(selection.exclude_list) if selection.exclude_list else []
+    left_out = _left_out(dataset, excluded, selection.exclude_list)
     entries = tuple(entry for entry in dataset.entries if entry.image_id not in left_out)
-    if excluded and not left_out:
-        LOG.warning("%s lists no image of %s %s", selection.exclude_list, dataset.name, dataset.split)
     if not entries:
         raise UserError(f"{selection.exclude_list} leaves out every image of {dataset.name} {dataset.split}")
     wanted = frozenset(_class_name(dataset, name) for name in selection.classes)
     skipped = frozenset(_class_name(dataset, name) for name in selection.skip_classes)
     # Another selection is other data: a run must not resume with it.
-    described = [dataset.fingerprint, sorted(excluded), sorted(wanted), sorted(skipped)]
+    described = [dataset.fingerprint, excluded, sorted(wanted), sorted(skipped)]
     return replace(
         dataset,
         entries=entries,
@@ -76,6 +75,20 @@ def select(dataset: Dataset, selection: Selection) -> Dataset:
     )
 
 
+def _left_out(dataset: Dataset, excluded: list[str], path: str) -> set[str]:
+    """The images that a list leaves out; a warning names the ids that are those of none."""
+    ids = {entry.image_id: entry.image_id for entry in dataset.entries}
+    found = joined(map(printable, excluded), ids)
+    unknown = [image_id for image_id in excluded if printable(image_id) not in found]
+    if unknown:
+        LOG.warning(
+            "%s lists %s, of which %d %s not in %s %s and leave%s nothing out: %s",
+            *(path, plural(len(excluded), "image"), len(unknown), "is" if len(unknown) == 1 else "are"),
+            *(dataset.name, dataset.split, "s" if len(unknown) == 1 else "", few_of(unknown)),
+        )
+    return set(found.values())
+
+
 def nothing_selected(dataset: Dataset) -> UserError:
     """The error for chosen classes without any mask."""
     return UserError(
@@ -87,12 +100,25 @@ def _class_name(dataset: Dataset, name: str) -> str:
     """The published name of a class that is given by name or number."""
     if not dataset.classes:
         raise UserError(f"{dataset.name} publishes no classes to choose from")
-    if name.isdecimal() and int(name) < len(dataset.classes):
-        return dataset.classes[int(name)]
-    for known in dataset.classes:
-        if known.lower() == name.lower():
-            return known
-    raise UserError(f"{dataset.name} has no class {name!r}; {possible(name, dataset.classes)}")
+    if name in dataset.classes:
+        return name
+    number = whole_number(name)
+    if number is not None and number < len(dataset.classes):
+        return dataset.classes[number]
+    alike = sorted({known for known in dataset.classes if _small(known) == _small(name)})
+    if len(alike) > 1:
+        raise UserError(
+            f"class {name!r} may be any of these of {dataset.name}: {', '.join(map(repr, alike))}; "
+            "give the name with its capital letters"
+        )
+    if not alike:
+        raise UserError(f"{dataset.name} has no class {excerpt(repr(name))}; {possible(name, dataset.classes)}")
+    return alike[0]
+
+
+def _small(name: str) -> str:
+    """A name in small letters, whichever way its accents are written."""
+    return normal_form(name).casefold()
 
 
 def _read(

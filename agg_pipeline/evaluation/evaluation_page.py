@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.evaluation.compare import published_rows
 from agg_pipeline.evaluation.granularity_chart import granularity_chart
@@ -14,6 +16,9 @@ from agg_pipeline.report.plots import png_uri
 from agg_pipeline.report.templates import filled
 from agg_pipeline.report.text_table import Table
 from schemas.canonical import Json
+from schemas.words import few_of, plural
+
+LOG = logging.getLogger(__name__)
 
 MAX_CLASSES = 40
 """Rows of the table by class: the classes with the most masks."""
@@ -21,6 +26,8 @@ MAX_CLASSES = 40
 
 def write_report(evaluation: Evaluation, dataset: Dataset, pictures: int, with_published: bool) -> None:
     """Write ``report.html``, a self-contained page, beside the tables of an evaluation.
+
+    A mask that cannot be drawn any more, or that has changed, becomes a line that says so, and a warning.
 
     Args:
         evaluation: the finished evaluation.
@@ -135,4 +142,7 @@ def _gallery(evaluation: Evaluation, dataset: Dataset, pictures: int) -> list[tu
         for name, group in chosen.items():
             drawn = [mask_picture(mask, tables, dataset, entries, settings) for mask in group]
             gallery.append((f"{name} {level}s", drawn))
+    left_out = [picture for _, drawn in gallery for picture in drawn if isinstance(picture, str)]
+    if left_out:
+        LOG.warning("%s cannot be drawn: %s", plural(len(left_out), "mask"), few_of(left_out))
     return gallery

@@ -14,7 +14,7 @@ from agg_pipeline.evaluation.mask_results import MaskResult, iou_after
 from agg_pipeline.evaluation.results_folder import Tables
 from agg_pipeline.evaluation.summary import MetricSettings
 from agg_pipeline.report.svg import View, view_of, widened
-from agg_pipeline.storage.rle import decode_crop
+from agg_pipeline.storage.rle import decode_crop, encode
 from schemas.canonical import Row
 from schemas.config import EvaluationConfig
 from schemas.crop import Box, MaskCrop, area, enclosing
@@ -119,7 +119,7 @@ def best_median_worst(masks: Sequence[MaskResult], settings: MetricSettings, cou
 def mask_picture(
     mask: MaskResult, tables: Tables, dataset: Dataset, entries: Mapping[str, ImageEntry], settings: MetricSettings
 ) -> MaskPicture | str:
-    """Draw an evaluated mask.
+    """Draw an evaluated mask, if its image and its ground truth are those that were evaluated.
 
     Args:
         mask: the mask.
@@ -137,8 +137,13 @@ def mask_picture(
         record = dataset.read(entries[mask.image_id])
     except ImageError as error:
         return f"{mask.target_id}: {error.detail}"
+    evaluated = _rows_of(tables["targets"], mask.target_id)[0]
+    if record.sha256 != evaluated["sha256"]:
+        return f"{mask.target_id}: the image has changed since it was evaluated"
     for target in targets_of(record, EvaluationConfig()):
         if target.target_id == mask.target_id:
+            if encode(target.truth) != evaluated["rle"]:
+                return f"{mask.target_id}: the mask has changed since it was evaluated"
             return _drawn(mask, record.pixels, target.truth, tables, settings)
     return f"{mask.target_id}: the data set does not have it any more"
 

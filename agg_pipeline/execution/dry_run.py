@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agg_pipeline.execution.job import Job, images_of
-from agg_pipeline.execution.plan import refuse_other_plan
-from agg_pipeline.execution.resuming import old_plan
-from agg_pipeline.execution.shard_files import read_sidecars, sidecar_files
+from agg_pipeline.execution.job import Job, images_of, kept_shards
+from agg_pipeline.execution.resuming import earlier
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.storage.store import Store
 
@@ -41,22 +39,22 @@ class Outlook:
         return self.images - self.finished_images
 
 
-def missing_tasks(store: Store, job: Job, overwrite: bool) -> list[ShardTask[Any]]:
-    """The shards that a run would make.
+def missing_tasks(store: Store, job: Job, overwrite: bool, verify: bool = False) -> list[ShardTask[Any]]:
+    """The shards that a run would make: those that are missing, damaged, or have images that can be read only now.
 
     Args:
         store: folder of the run's shards; it may be missing.
         job: what the run makes.
         overwrite: whether the run would delete what is there.
+        verify: whether the run would compare the checksums of all files, not only their sizes.
 
     Raises:
-        UserError: the run would be refused, because the folder holds another run or somebody's files.
+        UserError: the run would be refused, because the folder holds another run, somebody's files, or files that
+            would be read as tables.
     """
-    old = old_plan(store, job.layout)
-    found, broken = read_sidecars(store, job.layout, {} if overwrite else sidecar_files(store))
-    if found or broken:
-        refuse_other_plan(store.url, old, job.plan)
-    return [task for task in job.tasks if task.index not in found or not job.finished(task, found[task.index])]
+    found = earlier(store, job.layout, job.plan, overwrite, verify).found
+    kept, _ = kept_shards(store, job, found)
+    return [task for task in job.tasks if task.index not in kept]
 
 
 def outlook(tasks: Sequence[ShardTask[Any]], missing: Sequence[ShardTask[Any]]) -> Outlook:

@@ -222,9 +222,7 @@ def make_shards(
         UserError: for everything that a user can mend; shards that are finished by then stay.
     """
     store = ownership.store
-    earlier = [task for task in job.tasks if task.index in found and job.finished(task, found[task.index])]
-    again = changed_rejects(store, earlier, found)
-    kept = {task.index for task in earlier} - again
+    kept, again = kept_shards(store, job, found)
     finished = [found[index] for index in sorted(kept)]
     missing = [task for task in job.tasks if task.index not in kept]
     if again:
@@ -253,6 +251,25 @@ def make_shards(
             progress.finished(done)
         seconds = time.perf_counter() - started
         return Made(tuple(made), seconds, None if job.last is None else ask(running, job.last))
+
+
+def kept_shards(store: Store, job: Job, found: Mapping[int, Json]) -> tuple[set[int], set[int]]:
+    """The shards of a job that need no more work.
+
+    Args:
+        store: the folder.
+        job: what is to be made.
+        found: sidecars of the shards that are there, by shard.
+
+    Returns:
+        The shards that are kept, and finished ones that are made again because images of theirs can be read now.
+
+    Raises:
+        UserError: see ``changed_rejects``.
+    """
+    finished = [task for task in job.tasks if task.index in found and job.finished(task, found[task.index])]
+    again = changed_rejects(store, finished, found)
+    return {task.index for task in finished} - again, again
 
 
 def check_end(ownership: Ownership, layout: Layout, plan: Json, found: Mapping[int, Json]) -> None:

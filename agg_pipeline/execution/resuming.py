@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 
 from agg_pipeline.execution.plan import is_plan, refuse_other_plan
@@ -33,6 +34,52 @@ LITTER = ("Thumbs.db", "desktop.ini", "Icon\r")
 """Visible files that desktops leave in folders."""
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """What earlier runs have left in a folder.
+
+    Attributes:
+        plan: the plan that the folder holds; None for none.
+        sizes: bytes of the files of the layout's folders, by path.
+        found: sidecars of the finished shards, by shard.
+        damaged: shards whose files are unlike their sidecars, or whose sidecars are unlike the plan.
+        broken: what is wrong with files that have the name of a sidecar and hold none, by path.
+    """
+
+    plan: Json | None
+    sizes: Mapping[str, int]
+    found: Mapping[int, Json]
+    damaged: tuple[int, ...]
+    broken: Mapping[str, str]
+
+
+def earlier(store: Store, layout: Layout, plan: Json, overwrite: bool = False, verify: bool = False) -> Earlier:
+    """Find what a run may keep of what is in a folder; nothing is changed.
+
+    Args:
+        store: the folder.
+        layout: what lies in it.
+        plan: the plan of the run.
+        overwrite: whether nothing is to be kept.
+        verify: whether to compare the checksums of all files; otherwise their sizes decide.
+
+    Raises:
+        UserError: the folder is somebody else's, or holds another run, or files that would be read as tables.
+    """
+    old = old_plan(store, layout)
+    sizes = listing(store, layout)
+    for path in foreign_tables(layout, sizes):
+        raise UserError(f"{store.url}/{path} would be read as a part of {layout.what}; move it to another folder")
+    found, broken = read_sidecars(store, layout, {} if overwrite else sizes)
+    # A plan under which nothing is finished protects nothing, and is replaced. A broken sidecar still shows that a
+    # shard was finished, whose files another plan must not delete.
+    if found or broken:
+        refuse_other_plan(store.url, old, plan)
+    again = {*damaged(store, found, sizes, plan, verify)}
+    kept = {index: sidecar for index, sidecar in found.items() if index not in again}
+    return Earlier(old, sizes, kept, tuple(sorted(again)), broken)
+
+
 def claim(store: Store, layout: Layout, plan: Json, overwrite: bool = False, verify: bool = False) -> dict[int, Json]:
     """Make a folder the place of a plan, and find the shards that are finished.
 
@@ -50,29 +97,21 @@ def claim(store: Store, layout: Layout, plan: Json, overwrite: bool = False, ver
         The sidecars of the finished shards, by shard.
 
     Raises:
-        UserError: the folder is somebody else's, or holds another run, or files that would be read as tables.
+        UserError: as ``earlier``.
     """
-    old = old_plan(store, layout)
-    sizes = listing(store, layout)
-    for path in foreign_tables(layout, sizes):
-        raise UserError(f"{store.url}/{path} would be read as a part of {layout.what}; move it to another folder")
+    there = earlier(store, layout, plan, overwrite, verify)
     if overwrite:
-        delete(store, layout, sizes)
-        sizes = {}
-    found, broken = read_sidecars(store, layout, sizes)
-    # A plan under which nothing is finished protects nothing, and is replaced. A broken sidecar still shows that a
-    # shard was finished, whose files another plan must not delete.
-    if found or broken:
-        refuse_other_plan(store.url, old, plan)
-    if overwrite or old != plan:
+        delete(store, layout, there.sizes)
+    if overwrite or there.plan != plan:
         store.write_json(PLAN, plan)
-    for path, wrong in broken.items():
+    if overwrite:
+        return {}
+    for path, wrong in there.broken.items():
         LOG.warning("%s/%s %s; its shard is made again", store.url, path, wrong)
-    for index in set(damaged(store, found, sizes, plan, verify)):
+    for index in there.damaged:
         store.remove(sidecar_path(index))
-        del found[index]
-    remove_leftovers(store, layout, found, sizes)
-    return found
+    remove_leftovers(store, layout, there.found, there.sizes)
+    return dict(there.found)
 
 
 def foreign_tables(layout: Layout, files: Iterable[str]) -> list[str]:

@@ -7,6 +7,8 @@ import re
 import torch
 
 from schemas.errors import UserError
+from schemas.fields import DEVICE
+from schemas.words import excerpt
 
 
 def check_gpu(device: str, devices: int = 1) -> None:
@@ -19,8 +21,8 @@ def check_gpu(device: str, devices: int = 1) -> None:
     Raises:
         UserError: the name is unknown, or torch finds fewer GPUs.
     """
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
-        raise UserError(f"unknown device {device!r}; possible: cpu, cuda, cuda:N")
+    if not re.fullmatch(DEVICE, device):
+        raise UserError(f"unknown device {excerpt(repr(device))}; possible: cpu, cuda, cuda:N")
     if device == "cpu":
         return
     count = torch.cuda.device_count()

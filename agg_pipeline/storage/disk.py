@@ -164,7 +164,13 @@ def discard(temporary: Path) -> None:
 def _temporary(place: str) -> Path:
     """A new name beside a file, in a folder that is there."""
     target = Path(place)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        link = broken_link(target.parent)
+        if link:
+            raise OSError(errno.EEXIST, link) from error
+        raise
     return target.with_name(f"{TEMPORARY}{target.name}-{uuid.uuid4().hex}")
 
 
@@ -190,6 +196,20 @@ def _file_size(item: os.DirEntry[str]) -> int | None:
     if stat.S_ISDIR(found.st_mode):
         return None
     return found.st_size if stat.S_ISREG(found.st_mode) else 0
+
+
+def broken_link(place: Path) -> str:
+    """The link to nothing in a path, at its end or before it, in words; "" if there is none."""
+    for each in (place, *place.parents):
+        try:
+            each.stat()
+        except FileNotFoundError:
+            if each.is_symlink():
+                return f"{each} is a link to {each.readlink()}, which does not exist"
+        except OSError:
+            # Whoever opens the path says what else is wrong with it.
+            continue
+    return ""
 
 
 def _kind(mode: int) -> str:

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from agg_pipeline.datasets import registry
-from tests.e2e.commands import ENVIRONMENT, error_of, invoke
+from tests.e2e.commands import ENVIRONMENT, error_of, invoke, start
 
 AGG = (sys.executable, "-m", "agg_pipeline.cli")
 
@@ -38,6 +38,54 @@ def test_a_reader_that_has_left_is_not_worth_a_word(arguments):
     assert (result.returncode, result.stderr) == (1, "")
 
 
+@pytest.mark.parametrize("arguments", [("--help",), ("data", "list")], ids=str)
+def test_outputs_without_a_buffer(arguments, monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    test_a_full_output_is_one_line(arguments)
+    test_a_reader_that_has_left_is_not_worth_a_word(arguments)
+
+
+def test_a_reader_of_a_training_that_has_left_is_not_worth_a_word(tmp_path):
+    few = ("--data", "demo:2", "--size", "32", "--batch", "2", "--loaders", "0", "--validation-masks", "0")
+    training = start("pretrain", "--out", tmp_path / "out", *few, "--max-minutes", "0")
+    assert training.stdout.readline().startswith("learning from demo")
+    training.stdout.close()
+    assert (training.wait(120), training.stderr.read()) == (1, "")
+    training.stderr.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device", "/tmp/page.html"), "/tmp/page.html: No space left on device"),
+        (OSError(32, "Broken pipe", "/tmp/a\x1b"), "/tmp/a\\x1b: Broken pipe"),
+        (OSError(18, "Invalid cross-device link", "a", None, "b"), "a and b: Invalid cross-device link"),
+        (OSError(28, "No space left on device", b"a\xff"), "a\\xff: No space left on device"),
+        (
+            OSError(28, "No space left on device"),
+            "OSError: No space left on device; agg --debug shows where it comes from",
+        ),
+        (
+            BrokenPipeError(32, "Broken pipe"),
+            "BrokenPipeError: Broken pipe; agg --debug shows where it comes from",
+        ),
+        (TimeoutError(), "TimeoutError; agg --debug shows where it comes from"),
+        (OSError(5, "Input/output error", 7), "OSError: Input/output error; agg --debug shows where it comes from"),
+    ],
+    ids=repr,
+)
+def test_other_errors_of_the_system_are_reported_as_what_they_are(error, said, monkeypatch):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(registry, "open_dataset", fail)
+    result = invoke("data", "inspect", "demo")
+    assert (result.code, error_of(result)) == (2, said)
+    # click takes every broken pipe for one of the output.
+    with pytest.raises(RuntimeError if isinstance(error, BrokenPipeError) else type(error)):
+        invoke("--debug", "data", "inspect", "demo")
+
+
 def test_both_outputs_full():
     with open("/dev/full", "w") as full:  # noqa: PTH123
         process = subprocess.run(
@@ -65,3 +113,13 @@ def test_a_machine_without_memory_is_one_line(error, monkeypatch):
     assert said == "there is not enough memory; end other programs, or use fewer --workers or --loaders"
     with pytest.raises(type(error)):
         invoke("--debug", "data", "inspect", "demo")
+
+
+@pytest.mark.parametrize("name", ["COLUMNS", "LINES"])
+@pytest.mark.parametrize("size", ["9" * 5000, "\u00b2", str(10**9), "", "-1"], ids=lambda size: size[:10])
+def test_an_odd_size_of_the_terminal_is_passed_over(tmp_path, name, size):
+    command = [*AGG, "data", "inspect", "demo", "--split", "1", "--images", "0", "--out", str(tmp_path / "page.html")]
+    sizes = {"COLUMNS": "100"} | {name: size}
+    result = subprocess.run(command, env=os.environ | ENVIRONMENT | sizes, capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert max(map(len, result.stdout.splitlines())) <= 100

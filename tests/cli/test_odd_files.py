@@ -69,3 +69,38 @@ def test_an_output_folder_that_is_a_loop_of_links(tmp_path, command, where):
 @pytest.mark.parametrize("arguments", [(), ("a",), ("a", "b"), ("a", "b", "--format", "x")], ids=len)
 def test_what_is_wrong_with_the_arguments_is_one_line(arguments):
     error_of(invoke("adapter", "export", *arguments))
+
+
+BROKEN = "is a link to gone, which does not exist"
+"""What is wrong with the links of the next tests."""
+
+
+@pytest.mark.parametrize("out", ["odd", "odd/below"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("proposals", "run", *SET),
+        ("proposals", "run", *SET, "--dry-run"),
+        ("eval", "run", *SET),
+        ("finetune", "--proposals", "none"),
+        ("pretrain", "--max-minutes", "0"),
+        ("study", "--recipe", "small", "--report", "none/odd.md"),
+    ],
+    ids=lambda command: " ".join(word for word in command[:2] + command[-1:] if word.isalpha() or word == "--dry-run"),
+)
+def test_an_output_folder_that_is_a_link_to_nothing(tmp_path, command, out):
+    Path("odd").symlink_to("gone")
+    error = error_of(invoke(*command, "--out", out))
+    assert error == f"--out: {tmp_path / 'odd'} {BROKEN}; make that folder, or name another one"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["odd", "set"]
+
+
+def test_a_link_to_nothing_inside_the_output_folder(tmp_path):
+    Path("out").mkdir()
+    Path("out/database").symlink_to("gone")
+    error = error_of(invoke("proposals", "run", *SET, "--out", "out"))
+    link = tmp_path / "out/database"
+    assert error.startswith(f"cannot write {link}/lock.json: {link} {BROKEN}")
+    assert error_of(invoke("data", "inspect", "demo", "--split", "1", "--out", "out/database/page.html")) == (
+        f"cannot write out/database/page.html: {link} {BROKEN}"
+    )

@@ -63,11 +63,28 @@ def test_exclude_list_that_matches_nothing_is_told(animals, tmp_path, caplog):
     listed = tmp_path / "train.txt"
     listed.write_text("x\ny\n")
     assert len(select(animals, Selection(exclude_list=str(listed))).entries) == 3
-    assert [record.getMessage() for record in caplog.records] == [f"{listed} lists no image of pascal_part val"]
-    listed.write_text("x\n1\n")
-    caplog.clear()
-    assert len(select(animals, Selection(exclude_list=str(listed))).entries) == 2
-    assert caplog.records == []
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{listed} lists 2 images, of which 2 are not in pascal_part val and leave nothing out: x, y"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("1\n2\n", None),
+        ("x\n1\n", "lists 2 images, of which 1 is not in pascal_part val and leaves nothing out: x"),
+        (
+            "1\ne\nd\nc\nb\na\x1b\n",
+            "lists 6 images, of which 5 are not in pascal_part val and leave nothing out: a\\x1b, b, c and 2 others",
+        ),
+    ],
+)
+def test_lines_of_an_exclude_list_that_match_nothing_are_named(animals, tmp_path, caplog, lines, said):
+    listed = tmp_path / "train.txt"
+    listed.write_text(lines)
+    chosen = select(animals, Selection(exclude_list=str(listed)))
+    assert [entry.image_id for entry in chosen.entries] == (["2", "3"] if said else ["3"])
+    assert [record.getMessage() for record in caplog.records] == ([f"{listed} {said}"] if said else [])
 
 
 def test_exclude_list_finds_names_that_are_written_in_another_way(animals, tmp_path):
@@ -108,12 +125,44 @@ def test_class_that_is_not_in_an_image_leaves_it_without_objects(animals):
 
 
 @pytest.mark.parametrize("field", ["classes", "skip_classes"])
-@pytest.mark.parametrize("name", ["spoon", "20", "-1", ""])
+@pytest.mark.parametrize("name", ["spoon", "20", "-1", "", "\u0661", "1" * 150])
 def test_unknown_class_lists_the_classes(animals, field, name):
     with pytest.raises(UserError) as error:
         select(animals, Selection(**{field: (name,)}))
     assert str(error.value).startswith(f"pascal_part has no class {name!r}; possible: aeroplane, bicycle, ")
     assert str(error.value).endswith("train, tvmonitor")
+
+
+def test_class_number_of_thousands_of_digits_is_no_class(animals):
+    with pytest.raises(UserError, match=r"^pascal_part has no class '9{199}\.\.\.; possible: aeroplane, "):
+        select(animals, Selection(classes=("9" * 5000,)))
+
+
+@pytest.mark.parametrize(
+    ("given", "chosen"),
+    [
+        ("1", "1"),
+        ("0", "2"),
+        ("2", "2"),
+        ("3", "dog"),
+        ("Dog", "Dog"),
+        ("dog", "dog"),
+        ("CAT", "cat"),
+        ("cafe\u0301", "caf\u00e9"),
+    ],
+)
+def test_exact_name_before_number_before_other_letters(animals, given, chosen):
+    named = replace(animals, classes=("2", "1", "Dog", "dog", "cat", "caf\u00e9"))
+    assert select(named, Selection(classes=(given,))).selection["classes"] == [chosen]
+
+
+def test_name_of_several_classes_is_refused(animals):
+    named = replace(animals, classes=("Dog", "cat", "dog"))
+    with pytest.raises(UserError) as error:
+        select(named, Selection(skip_classes=("DOG",)))
+    assert str(error.value) == (
+        "class 'DOG' may be any of these of pascal_part: 'Dog', 'dog'; give the name with its capital letters"
+    )
 
 
 def test_a_class_that_was_probably_meant_is_named(animals):

@@ -1,4 +1,4 @@
-"""Tenths and bins."""
+"""Tenths and bins, and whole numbers in texts."""
 
 from fractions import Fraction
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.numbers import granularity_bin, round_to_tenth
+from schemas.numbers import granularity_bin, round_to_tenth, whole_number
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,28 @@ def test_bin_is_the_nearest_tenth(value):
 )
 def test_tenth_is_rounded_half_to_even(value, tenth):
     assert round_to_tenth(value) == tenth
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("0", 0),
+        ("16", 16),
+        ("007", 7),
+        ("9" * 18, 10**18 - 1),
+        ("0" * 5000 + "1", 1),
+        ("9" * 19, None),
+        ("9" * 5000, None),
+        ("", None),
+        ("-1", None),
+        ("+1", None),
+        ("1_0", None),
+        (" 1", None),
+        ("1\n", None),
+        ("\u0661", None),
+        ("\u00b2", None),
+    ],
+    ids=lambda value: repr(value)[:12],
+)
+def test_whole_number_of_a_text(text, number):
+    assert whole_number(text) == number

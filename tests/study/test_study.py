@@ -352,6 +352,19 @@ def test_unknown_recipe_and_root(tmp_path):
     assert "its root folder as NAME:FOLDER" in error_of(invoke("study", "--data", "sbd", *where))
 
 
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (("sbd:a",), "--data names 'sbd', which recipe small does not use; leave it out"),
+        (("sbd:a", "sbd:b"), "--data is given twice for the same data set; give each data set once"),
+    ],
+)
+def test_a_root_that_the_study_does_not_use_is_refused(tmp_path, data, said):
+    where = ("--out", tmp_path / "out", "--report", tmp_path / "none" / "report.md")
+    named = [word for each in data for word in ("--data", each)]
+    assert error_of(invoke("study", "--recipe", "small", *named, *where)) == said
+
+
 def test_variants_and_modes_of_the_full_study(tmp_path):
     roots = {name: f"/data/{name}" for name in ("sbd", "grabcut", "partimagenet", "pascal_part")}
     made = {step.name: step for step in study_steps(StudyConfig(), roots, "/base.pth", tmp_path)}
