@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 import numpy as np
 
 from agg_pipeline.datasets.broken_objects import rejects_of
-from agg_pipeline.datasets.coco_file import Image, Instance, Instances, read_instances, text_of
+from agg_pipeline.datasets.coco_entries import Image, id_text
+from agg_pipeline.datasets.coco_file import Instances, read_instances
 from agg_pipeline.datasets.coco_masks import read_segmentation
 from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
 from agg_pipeline.datasets.file_listing import check_layout, listed, split_name
 from agg_pipeline.datasets.images import check_size, ignore_mask, read_image
+from agg_pipeline.datasets.instances import TOO_MANY, in_order
 from agg_pipeline.storage.store import Store
 from schemas import limits
 from schemas.errors import ImageError, UserError
@@ -33,8 +35,6 @@ ABOUT = About(
     layout=("annotations",),
     download="train2017.zip, val2017.zip and annotations_trainval2017.zip, unpacked side by side",
 )
-TOO_MANY = f"more than {limits.OBJECTS_PER_IMAGE:,} annotations, the most that an image may have"
-"""What is wrong with an image of so many."""
 MAX_IMAGES_TRIED = 8
 """Images that are looked for in each candidate folder; several, because some may be missing."""
 
@@ -107,7 +107,7 @@ def _entries(store: Store, path: str, truth: Instances) -> Iterator[ImageEntry]:
         if len(instances) > limits.OBJECTS_PER_IMAGE:
             yield ImageEntry(image_id, path, 0, None, ("unreadable_annotation", f"{path}: {TOO_MANY}"))
             continue
-        licence = truth.licences.get("" if image.license is None else text_of(image.license), ABOUT.licence)
+        licence = truth.licences.get("" if image.license is None else id_text(image.license), ABOUT.licence)
         annotation = (image.height, image.width), licence, tuple(instances)
         yield listed(image_id, file, sizes.get(file), annotation)
 
@@ -177,8 +177,3 @@ def _read(store: Store, entry: ImageEntry) -> ImageRecord:
     ignore = ignore_mask(crowd)
     rejects = rejects_of(entry.image_id, broken, usable=bool(objects) or ignore is not None)
     return ImageRecord(entry.image_id, entry.path, sha256, licence, pixels, tuple(objects), ignore, rejects)
-
-
-def in_order(instances: Iterable[Instance]) -> list[Instance]:
-    """Annotations by their ids; those without one are the last."""
-    return sorted(instances, key=lambda each: (each.number is None, each.number or 0))

@@ -1,8 +1,16 @@
-"""How many entries the lists of a JSON document have, found out before they are held in memory."""
+"""JSON documents of many entries, which are counted before they are held in memory and decoded one by one."""
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
+from msgspec import Raw
+
+from schemas.checked_json import JsonError, MismatchError, decode, mended
+from schemas.errors import UserError
+
+T = TypeVar("T")
 
 CHUNK = 1 << 22
 """Bytes that are looked at at a time."""
@@ -33,3 +41,32 @@ def most_entries(content: bytes) -> int:
         commas += int(np.count_nonzero((part == COMMA) & (depths == 2) & outside))
         depth, quotes = int(depths[-1]), int(texts[-1]) % 2
     return commas + 1
+
+
+def decode_document(content: bytes, kind: type[T], where: str, what: str) -> T:
+    """Decode a document whose entries are decoded later; NaN and lone surrogates in it do not make it unreadable.
+
+    Args:
+        content: the document.
+        kind: its type, with ``msgspec.Raw`` for its entries.
+        where: its path, for messages.
+        what: what it must be, for messages.
+
+    Raises:
+        UserError: the content is not JSON or not of this type.
+    """
+    try:
+        return decode(content, kind, where)
+    except JsonError:
+        try:
+            return decode(mended(content), kind, where)
+        except MismatchError as error:
+            raise UserError(f"{where} is not {what}{error.problem}") from None
+
+
+def readable_part(entry: Raw, kind: type[T]) -> T | None:
+    """The part of a broken entry that can be read; None if it cannot."""
+    try:
+        return decode(bytes(entry), kind, "")
+    except JsonError:
+        return None

@@ -9,7 +9,6 @@ from functools import partial
 import numpy as np
 from msgspec import Struct
 
-from agg_pipeline.datasets.coco_file import InstanceId
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.datasets.file_listing import (
     check_layout,
@@ -21,6 +20,7 @@ from agg_pipeline.datasets.file_listing import (
 )
 from agg_pipeline.datasets.image_stems import files_by_stem, no_picture, stems_of_split, stray_stems
 from agg_pipeline.datasets.images import check_size, instance_masks, read_image, read_labels
+from agg_pipeline.datasets.instances import InstanceId
 from agg_pipeline.datasets.names import entries_of, joined
 from agg_pipeline.storage.store import Store
 from schemas import limits

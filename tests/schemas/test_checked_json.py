@@ -1,13 +1,14 @@
 """JSON that is decoded and checked."""
 
 import json
+import pickle
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import msgspec
 import pytest
 
-from schemas.checked_json import Name, checked, decode, mended
+from schemas.checked_json import JsonError, MismatchError, Name, checked, decode, mended
 from schemas.errors import UserError
 from schemas.limits import JSON_DEPTH, TEXT_LENGTH
 
@@ -139,3 +140,20 @@ def test_what_only_python_writes_is_mended(content, value):
     with pytest.raises(UserError):
         decode(content, Any, "p")
     assert decode(mended(content.encode()), Any, "p") == value
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "problem"),
+    [
+        ("[1", JsonError, " is not JSON: input data was truncated"),
+        (b'"\xff"', JsonError, " is not JSON: it is not UTF-8"),
+        ("[" * 100 + "]" * 100, JsonError, f" is nested deeper than {JSON_DEPTH} levels"),
+        ('["a"]', MismatchError, ": expected int, got str, at [0]"),
+    ],
+)
+def test_errors_tell_the_document_and_the_problem_apart(content, kind, problem):
+    with pytest.raises(JsonError) as caught:
+        decode(content, list[int] if kind is MismatchError else Any, "plan.json")
+    error = pickle.loads(pickle.dumps(caught.value))  # noqa: S301
+    assert type(error) is kind
+    assert (error.what, error.problem, str(error)) == ("plan.json", problem, f"plan.json{problem}")
