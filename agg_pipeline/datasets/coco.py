@@ -89,7 +89,7 @@ def open_coco(store: Store, split: str) -> Dataset:
         fingerprint=fingerprint(entries, [content]),
         reader=partial(_read, store),
         classes=truth.categories,
-        strays=partial(tuple, truth.strays),
+        strays=partial(tuple, [f"{path}: {stray}" for stray in truth.strays]),
     )
 
 

@@ -31,7 +31,7 @@ class Annotations:
 
 
 def annotations_by_image(
-    entries: Sequence[Raw], where: str, images: Container[str], categories: Mapping[str, str]
+    entries: Sequence[Raw], where: str, images: Container[str], categories: Mapping[str, str | None]
 ) -> Annotations:
     """Read the annotations of an instance file.
 
@@ -39,7 +39,7 @@ def annotations_by_image(
         entries: the annotations.
         where: path of the file, for messages.
         images: ids of the listed images.
-        categories: names of the categories, by id.
+        categories: names of the categories, by id; None for an id of several.
 
     Raises:
         UserError: too many of the annotations are broken.
@@ -53,9 +53,9 @@ def annotations_by_image(
         try:
             each = decode(bytes(raw), Annotation, what, strict=False)
         except JsonError as error:
-            broken += 1
-            check_broken(broken, "annotations", where, error)
             image_id, instance = _broken(raw, error)
+            broken += 1
+            check_broken(broken, "annotations", where, printable(str(error)))
         else:
             image_id, category = id_text(each.image_id), _text(each.category_id)
             name = None if category is None else categories.get(category)

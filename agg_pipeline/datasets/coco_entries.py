@@ -10,7 +10,6 @@ from agg_pipeline.datasets.instances import InstanceId, SidePixels
 from schemas import limits
 from schemas.checked_json import Name
 from schemas.errors import UserError
-from schemas.words import printable
 
 Id = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | float | Name
 """An id as files give it; ids that differ only in their type are the same."""
@@ -70,22 +69,17 @@ def id_text(number: Id) -> str:
     return str(int(number)) if isinstance(number, float) and number.is_integer() else str(number)
 
 
-def problem_of(error: UserError) -> str:
-    """What is wrong with an entry, for a message."""
-    return printable(str(error))
-
-
-def check_broken(broken: int, part: str, where: str, error: UserError) -> None:
+def check_broken(broken: int, part: str, where: str, problem: str) -> None:
     """UserError if a file has more broken entries than can be told one by one.
 
     Args:
         broken: entries that cannot be used so far.
         part: the list that holds them.
         where: path of the file.
-        error: what is wrong with the last of them.
+        problem: what is wrong with the last of them.
     """
     if broken > limits.BROKEN_ENTRIES:
         raise UserError(
             f"{where} is not a COCO instance file: more than {limits.BROKEN_ENTRIES:,} of its {part} cannot be used, "
-            f"for example {problem_of(error)}"
+            f"for example {problem}"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -17,14 +17,13 @@ from agg_pipeline.datasets.coco_entries import (
     Named,
     check_broken,
     id_text,
-    problem_of,
 )
 from agg_pipeline.datasets.instances import Instance
 from agg_pipeline.datasets.json_entries import decode_document, most_entries, readable_part
 from schemas import limits
 from schemas.checked_json import JsonError, decode
 from schemas.errors import UserError
-from schemas.words import printable
+from schemas.words import excerpt, printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class Instances:
         annotations: the annotations of each image, by its id.
         categories: names of the categories.
         licences: name of each licence, by its id.
-        strays: one line per entry that belongs to nothing.
+        strays: one line per entry that belongs to nothing, and per category or licence that cannot be used.
         remarks: the same in short: one line per kind.
     """
 
@@ -67,19 +66,22 @@ def read_instances(content: bytes, where: str) -> Instances:
     images, broken = _images(file.images, where)
     if not images:
         raise UserError(f"{where} is not a COCO instance file: {broken[0][1]}")
-    strays: list[str] = []
-    categories = _names(file.categories, "categories", where, strays)
-    licences = _names(file.licenses, "licenses", where, strays)
+    categories, of_categories = _names(file.categories, "categories", where, "its annotations have no class")
+    licences, of_licences = _names(file.licenses, "licenses", where, "its images have the licence of the data set")
     known = {*images, *(image_id for image_id, _ in broken)}
     annotations = annotations_by_image(file.annotations, where, known, categories)
     return Instances(
         images=images,
         broken=broken,
         annotations=annotations.by_image,
-        categories=tuple(categories.values()),
-        licences=licences,
-        strays=(*strays, *stray_lines(annotations)),
-        remarks=tuple(remarks_on(annotations)),
+        categories=tuple(name for name in categories.values() if name is not None),
+        licences={number: name for number, name in licences.items() if name is not None},
+        strays=(*of_categories, *of_licences, *stray_lines(annotations)),
+        remarks=(
+            *_in_short(of_categories, "categories"),
+            *_in_short(of_licences, "licenses"),
+            *remarks_on(annotations),
+        ),
     )
 
 
@@ -122,9 +124,9 @@ def _images(entries: Sequence[Raw], where: str) -> tuple[dict[str, Image], list[
         try:
             image = decode(bytes(raw), Image, what, strict=False)
         except JsonError as error:
-            check_broken(len(broken) + 1, "images", where, error)
             named = readable_part(raw, Identified)
-            broken.append((what if named is None else id_text(named.id), problem_of(error)))
+            broken.append((what if named is None else id_text(named.id), printable(str(error))))
+            check_broken(len(broken), "images", where, broken[-1][1])
             continue
         image_id = id_text(image.id)
         if image_id in images:
@@ -140,15 +142,32 @@ def _same_id(where: str, image_id: str) -> UserError:
     return UserError(f"{where} gives two images the same id {printable(image_id)}")
 
 
-def _names(entries: Sequence[Raw], part: str, where: str, strays: list[str]) -> dict[str, str]:
-    """The names of categories or licences, by id; one line per entry that cannot be used is put on a list."""
-    names = {}
+def _names(entries: Sequence[Raw], part: str, where: str, outcome: str) -> tuple[dict[str, str | None], list[str]]:
+    """The names of categories or licences by id, and one line per entry that cannot be used.
+
+    An id that has several names has none (None), because nothing says which one is meant; outcome tells what follows.
+    """
+    first: dict[str, str] = {}
+    several: dict[str, None] = {}
+    problems: list[str] = []
     for place, raw in enumerate(entries):
+        what = f"{part}[{place}]"
         try:
-            item = decode(bytes(raw), Named, f"{part}[{place}]", strict=False)
+            item = decode(bytes(raw), Named, what, strict=False)
         except JsonError as error:
-            strays.append(problem_of(error))
-            check_broken(len(strays), part, where, error)
+            problems.append(printable(str(error)))
         else:
-            names[id_text(item.id)] = str(item.name)
-    return names
+            number, name = id_text(item.id), str(item.name)
+            if first.setdefault(number, name) == name:
+                continue
+            several[number] = None
+            names = f"'{excerpt(first[number])}' and of '{excerpt(name)}'"
+            problems.append(f"{what}: id {printable(number)} is that of {names}: {outcome}")
+        check_broken(len(problems), part, where, problems[-1])
+    return first | several, problems
+
+
+def _in_short(problems: Sequence[str], part: str) -> Iterator[str]:
+    """A line for the log on the categories or licences that cannot be used."""
+    if problems:
+        yield f"{len(problems):,} of the {part} cannot be used: {problems[0]}{', ...' if len(problems) > 1 else ''}"

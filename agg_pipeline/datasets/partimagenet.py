@@ -28,7 +28,7 @@ from schemas.checked_json import Name, decode
 from schemas.crop import crop_mask
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask, PartMask
-from schemas.words import possible, printable
+from schemas.words import excerpt, possible, printable
 
 ABOUT = About(
     name="partimagenet",
@@ -118,7 +118,12 @@ def _class_names(store: Store) -> dict[int, str]:
     except FileNotFoundError:
         raise UserError(f"{where} does not exist") from None
     listed = decode(content, _ClassNames, f"{where} has no list of categories with id and name", strict=False)
-    return dict(sorted((category.id, category.name) for category in listed.categories))
+    names: dict[int, str] = {}
+    for index, name in sorted((category.id, category.name) for category in listed.categories):
+        if names.setdefault(index, name) != name:
+            both = f"'{excerpt(names[index])}' and '{excerpt(name)}'"
+            raise UserError(f"{where} gives two classes the same id {index}: {both}")
+    return names
 
 
 def _read(store: Store, names: Mapping[int, str], entry: ImageEntry) -> ImageRecord:

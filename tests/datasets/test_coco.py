@@ -19,6 +19,7 @@ from agg_pipeline.storage.store import Store
 from schemas.errors import ImageError, UserError
 
 HEIGHT, WIDTH = 24, 32
+PATH = "annotations/instances_val2017.json"
 
 
 def square(top, left, height, width):
@@ -269,7 +270,7 @@ def test_annotation_without_a_segmentation_costs_only_itself(tmp_path):
 
 def test_annotation_whose_image_cannot_be_known_is_a_stray(tmp_path, caplog):
     dataset = open_dataset("coco", str(write(tmp_path, truth_of([GOOD, annotation(2, POLYGON, [7])]))), "val2017")
-    assert list(dataset.strays()) == ["annotation 2: expected int | float | str, got array, at image_id"]
+    assert list(dataset.strays()) == [f"{PATH}: annotation 2: expected int | float | str, got array, at image_id"]
     assert caplog.messages == [
         f"{tmp_path}/annotations/instances_val2017.json: 1 annotation belongs to no listed image"
     ]
@@ -365,8 +366,8 @@ def test_annotations_of_no_listed_category_are_counted(tmp_path, caplog):
         "2 annotations name no listed category: 77",
     ]
     assert list(dataset.strays()) == [
-        "annotation 3 belongs to image 9, which is not listed",
-        "category 77 of 2 annotations is not listed",
+        f"{PATH}: annotation 3 belongs to image 9, which is not listed",
+        f"{PATH}: category 77 of 2 annotations is not listed",
     ]
 
 
@@ -378,8 +379,33 @@ def test_broken_category_is_a_finding(tmp_path, name):
     assert dataset.classes == ("dog",)
     assert dataset.read(dataset.entries[0]).objects[0].category is None
     first, second = dataset.strays()
-    assert first.startswith("categories[0]: expected ")
-    assert second == "category 1 of 1 annotation is not listed"
+    assert first.startswith(f"{PATH}: categories[0]: expected ")
+    assert second == f"{PATH}: category 1 of 1 annotation is not listed"
+
+
+def test_categories_of_one_id_leave_their_annotations_without_a_class(tmp_path, caplog):
+    truth = truth_of([annotation(1, POLYGON, category_id=18), annotation(2, POLYGON, category_id=1)])
+    truth["categories"] += [{"id": "18", "name": "horse"}, {"id": 1, "name": "person"}, {"id": 18.0, "name": "dog"}]
+    dataset = open_dataset("coco", str(write(tmp_path, truth)), "val2017")
+    # An id that has the same name twice loses nothing.
+    assert [each.category for each in dataset.read(dataset.entries[0]).objects] == [None, "person"]
+    assert dataset.classes == ("person",)
+    problem = "categories[2]: id 18 is that of 'dog' and of 'horse': its annotations have no class"
+    assert list(dataset.strays()) == [f"{PATH}: {problem}"]
+    assert caplog.messages == [f"{tmp_path}/{PATH}: 1 of the categories cannot be used: {problem}"]
+    assert [finding.what for finding in check(dataset)] == [f"{PATH}: {problem}"]
+
+
+def test_licences_of_one_id_leave_their_images_with_that_of_the_set(tmp_path, caplog):
+    truth = truth_of([GOOD])
+    truth["licenses"].append({"id": 1, "name": "CC0"})
+    dataset = open_dataset("coco", str(write(tmp_path, truth)), "val2017")
+    assert dataset.read(dataset.entries[0]).licence == "images: Flickr terms of use, see each image; " + (
+        "annotations: CC BY 4.0"
+    )
+    problem = "licenses[1]: id 1 is that of 'CC BY 2.0' and of 'CC0': its images have the licence of the data set"
+    assert list(dataset.strays()) == [f"{PATH}: {problem}"]
+    assert caplog.messages == [f"{tmp_path}/{PATH}: 1 of the licenses cannot be used: {problem}"]
 
 
 @pytest.mark.parametrize(
@@ -542,8 +568,8 @@ def test_annotation_of_an_image_that_is_not_listed_is_a_stray(tmp_path):
         "val2017",
     )
     assert list(dataset.strays()) == [
-        "annotation 2 belongs to image 9, which is not listed",
-        "annotation 3 belongs to image 9, which is not listed",
+        f"{PATH}: annotation 2 belongs to image 9, which is not listed",
+        f"{PATH}: annotation 3 belongs to image 9, which is not listed",
     ]
     assert [finding.what for finding in check(dataset)] == list(dataset.strays())
     assert pickle.loads(pickle.dumps(dataset.read))(dataset.entries[0]).objects  # noqa: S301

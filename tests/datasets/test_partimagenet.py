@@ -131,6 +131,17 @@ def test_broken_class_names_are_refused(root, content):
         open_dataset("partimagenet", str(root), "val")
 
 
+def test_two_classes_of_one_id_are_refused(root):
+    listed = [{"id": index, "name": name} for index, name in NAMES.items()]
+    (root / "class_names.json").write_text(json.dumps({"categories": [*listed, {"id": 5, "name": "Quadruped Tail"}]}))
+    assert len(record_of(root).objects) == 1
+    (root / "class_names.json").write_text(json.dumps({"categories": [*listed, {"id": 5, "name": "Biped Tail"}]}))
+    with pytest.raises(UserError) as error:
+        open_dataset("partimagenet", str(root), "val")
+    said = f"{root}/class_names.json gives two classes the same id 5: 'Biped Tail' and 'Quadruped Tail'"
+    assert str(error.value) == said
+
+
 def test_image_without_annotation_and_annotation_without_image(root):
     (root / "annotations" / "val" / "n01_1.png").rename(root / "annotations" / "val" / "n01_8.png")
     dataset = open_dataset("partimagenet", str(root), "val")
