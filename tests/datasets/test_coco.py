@@ -469,6 +469,33 @@ def test_segmentation_beyond_its_limits_is_refused_at_once(segmentation, detail)
     assert error.value.detail.startswith(f"x has no readable segmentation: {detail}"), error.value.detail
 
 
+def test_images_of_one_file_are_read_each_with_its_annotations_and_named(tmp_path, caplog):
+    truth = truth_of([annotation(1, POLYGON, 7), annotation(2, POLYGON, 8)], images=(7, 8, 9))
+    write(tmp_path, truth)
+    truth["images"][1]["file_name"] = "./000000000007.jpg"
+    (tmp_path / PATH).write_text(json.dumps(truth))
+    dataset = open_dataset("coco", str(tmp_path), "val2017")
+    records = [dataset.read(entry) for entry in dataset.entries]
+    assert [(each.image_id, each.path, [one.instance_id for one in each.objects]) for each in records] == [
+        ("7", "val2017/000000000007.jpg", [1]),
+        ("8", "val2017/000000000007.jpg", [2]),
+        ("9", "val2017/000000000009.jpg", []),
+    ]
+    line = "val2017/000000000007.jpg is the file of 2 images (7, 8); each has its own annotations"
+    assert [finding.what for finding in check(dataset)] == [f"{PATH}: {line}"]
+    assert caplog.messages == [f"{tmp_path}/{PATH}: 1 file is of several images: {line}"]
+
+
+def test_images_whose_names_differ_only_in_their_folders_may_not_share_a_file_silently(tmp_path):
+    truth = truth_of([], images=(7, 8, 9, 10))
+    write(tmp_path, truth)
+    for image in truth["images"]:
+        image["file_name"] = f"camera{image['id']}/000000000007.jpg"
+    (tmp_path / PATH).write_text(json.dumps(truth))
+    line = "val2017/000000000007.jpg is the file of 4 images (7, 8, 9, ...); each has its own annotations"
+    assert f"{PATH}: {line}" in list(open_dataset("coco", str(tmp_path), "val2017").strays())
+
+
 def test_two_images_of_one_id_are_refused(tmp_path):
     with pytest.raises(UserError, match="same id"):
         open_dataset("coco", str(write(tmp_path, truth_of([], images=(7, 7)))), "val2017")
