@@ -21,6 +21,7 @@ from agg_pipeline.datasets.file_listing import (
 from agg_pipeline.datasets.image_stems import files_by_stem, no_picture, stems_of_split, stray_stems
 from agg_pipeline.datasets.images import check_size, instance_masks, read_image, read_labels
 from agg_pipeline.datasets.instances import InstanceId
+from agg_pipeline.datasets.json_entries import check_keys
 from agg_pipeline.datasets.names import entries_of, joined
 from agg_pipeline.storage.store import Store
 from schemas import limits
@@ -118,6 +119,7 @@ def _class_names(store: Store) -> dict[int, str]:
     except FileNotFoundError:
         raise UserError(f"{where} does not exist") from None
     listed = decode(content, _ClassNames, f"{where} has no list of categories with id and name", strict=False)
+    check_keys(content, _ClassNames, where)
     names: dict[int, str] = {}
     for index, name in sorted((category.id, category.name) for category in listed.categories):
         if names.setdefault(index, name) != name:

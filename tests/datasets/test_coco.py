@@ -213,6 +213,33 @@ def test_json_that_is_not_coco_is_refused(tmp_path, content):
         open_dataset("coco", str(tmp_path), "val2017")
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("part", ["images", "annotations", "categories", "licenses"])
+@pytest.mark.parametrize("escaped", [False, True])
+@pytest.mark.parametrize("score", ["1", "NaN"])
+def test_key_that_occurs_twice_is_refused(tmp_path, part, escaped, mark, score):
+    write(tmp_path, truth_of([GOOD]))
+    key = f"\\u{ord(part[0]):04x}{part[1:]}" if escaped else part
+    text = json.dumps(truth_of([GOOD])).encode()
+    path = tmp_path / PATH
+    path.write_bytes(mark + text[:-1] + f', "score": {score}, "score": 2, "{key}": []}}'.encode())
+    with pytest.raises(UserError) as error:
+        open_dataset("coco", str(tmp_path), "val2017")
+    said = f"{tmp_path}/{PATH} has the key '{part}' 2 times; keep one, because only one would be read"
+    assert str(error.value) == said
+    path.write_bytes(mark + text[:-1] + f', "score": {score}, "score": 2}}'.encode())
+    assert len(record_of(tmp_path).objects) == 1
+
+
+def test_key_that_is_not_utf_8_is_refused(tmp_path):
+    write(tmp_path, truth_of([GOOD]))
+    text = json.dumps(truth_of([GOOD])).encode()
+    (tmp_path / PATH).write_bytes(text[:-1] + b', "caf\xe9": 1}')
+    with pytest.raises(UserError) as error:
+        open_dataset("coco", str(tmp_path), "val2017")
+    assert str(error.value) == f"{tmp_path}/{PATH} is not JSON: a key is not UTF-8"
+
+
 GOOD, BAD = annotation(1, POLYGON), 9
 """An annotation that can be used, and the id of one that cannot."""
 

@@ -315,3 +315,14 @@ def test_names_that_cannot_be_used_cost_only_their_images(root, stem, image_id, 
     assert dataset.entries[4].problem == ("unreadable_annotation", "annotations/sa_3.json does not exist")
     assert dataset.strays() == (f"annotations/s{image_id}.json belongs to no image in images",)
     assert dataset.read(dataset.entries[1]).image_id == "sa_1"
+
+
+@pytest.mark.parametrize(("key", "value"), [("annotations", []), ("image", {"height": 24, "width": 32})])
+def test_key_that_occurs_twice_costs_its_image(root, key, value):
+    path = root / "annotations/sa_1.json"
+    path.write_text(path.read_text()[:-1] + f', "{key}": {json.dumps(value)}}}')
+    with pytest.raises(ImageError) as error:
+        record_of(root)
+    said = f"annotations/sa_1.json has the key '{key}' 2 times; keep one, because only one would be read"
+    assert (error.value.reason, error.value.detail) == ("unreadable_annotation", said)
+    assert len(record_of(root, number=1).objects) == len(MASKS)
