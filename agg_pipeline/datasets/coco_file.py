@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
 from msgspec import Raw, Struct
 
-from agg_pipeline.datasets.coco_annotations import annotations_by_image, remarks_on, stray_lines
+from agg_pipeline.datasets.coco_annotations import Annotations, annotations_by_image, remarks_on, stray_lines
 from agg_pipeline.datasets.coco_entries import (
     Identified,
     Image,
@@ -36,7 +36,8 @@ class Instances:
         annotations: the annotations of each image, by its id.
         categories: names of the categories.
         licences: name of each licence, by its id.
-        strays: one line per entry that belongs to nothing, and per category or licence that cannot be used.
+        strays: one line per entry that belongs to nothing, and per category or licence that cannot be used; one if no
+            annotation can be used.
         remarks: the same in short: one line per kind.
     """
 
@@ -70,19 +71,31 @@ def read_instances(content: bytes, where: str) -> Instances:
     licences, of_licences = _names(file.licenses, "licenses", where, "its images have the licence of the data set")
     known = {*images, *(image_id for image_id, _ in broken)}
     annotations = annotations_by_image(file.annotations, where, known, categories)
+    unused = [] if _has_usable(annotations, images) else [_nothing_usable(len(file.annotations))]
     return Instances(
         images=images,
         broken=broken,
         annotations=annotations.by_image,
         categories=tuple(name for name in categories.values() if name is not None),
         licences={number: name for number, name in licences.items() if name is not None},
-        strays=(*of_categories, *of_licences, *stray_lines(annotations)),
+        strays=(*unused, *of_categories, *of_licences, *stray_lines(annotations)),
         remarks=(
+            *unused,
             *_in_short(of_categories, "categories"),
             *_in_short(of_licences, "licenses"),
             *remarks_on(annotations),
         ),
     )
+
+
+def _has_usable(annotations: Annotations, images: Iterable[str]) -> bool:
+    """Whether one of the images has an annotation that can be used, as far as is known before it is read."""
+    return any(not each.problem for image_id in images for each in annotations.by_image.get(image_id, ()))
+
+
+def _nothing_usable(count: int) -> str:
+    how = f"none of its annotations ({count:,}) can be used" if count else "it has no annotation"
+    return f"{how}, so that no image has an object"
 
 
 class _Identified(Struct, frozen=True, gc=False):

@@ -523,6 +523,55 @@ def test_images_whose_names_differ_only_in_their_folders_may_not_share_a_file_si
     assert f"{PATH}: {line}" in list(open_dataset("coco", str(tmp_path), "val2017").strays())
 
 
+HOMELESS = "annotation {} belongs to image 9, which is not listed"
+
+
+@pytest.mark.parametrize(
+    ("annotations", "problems"),
+    [
+        ([], ["it has no annotation, so that no image has an object"]),
+        (
+            [annotation(1, POLYGON, 9)],
+            ["none of its annotations (1) can be used, so that no image has an object", HOMELESS.format(1)],
+        ),
+        (
+            [annotation(1, POLYGON, 9), annotation(2, POLYGON, 9)],
+            [
+                "none of its annotations (2) can be used, so that no image has an object",
+                HOMELESS.format(1),
+                HOMELESS.format(2),
+            ],
+        ),
+        (
+            [annotation(1, POLYGON, iscrowd=2)],
+            ["none of its annotations (1) can be used, so that no image has an object"],
+        ),
+    ],
+)
+def test_file_without_an_annotation_that_can_be_used_is_a_finding(tmp_path, caplog, annotations, problems):
+    root = write(tmp_path, truth_of(annotations))
+    dataset = open_dataset("coco", str(root), "val2017")
+    assert list(dataset.strays()) == [f"{PATH}: {problem}" for problem in problems]
+    assert f"{tmp_path}/{PATH}: {problems[0]}" in caplog.messages
+    assert f"{PATH}: {problems[0]}" in [finding.what for finding in check(dataset)]
+
+
+def test_annotations_of_a_broken_image_alone_are_of_no_use(tmp_path):
+    truth = truth_of([annotation(1, POLYGON, 8)], images=(7, 8))
+    write(tmp_path, truth)
+    truth["images"][1]["height"] = 0
+    (tmp_path / PATH).write_text(json.dumps(truth))
+    assert list(open_dataset("coco", str(tmp_path), "val2017").strays()) == [
+        f"{PATH}: none of its annotations (1) can be used, so that no image has an object"
+    ]
+
+
+def test_crowds_alone_are_annotations(tmp_path, caplog):
+    dataset = open_dataset("coco", str(write(tmp_path, truth_of([annotation(1, POLYGON, iscrowd=1)]))), "val2017")
+    assert list(check(dataset)) == []
+    assert caplog.messages == []
+
+
 def test_two_images_of_one_id_are_refused(tmp_path):
     with pytest.raises(UserError, match="same id"):
         open_dataset("coco", str(write(tmp_path, truth_of([], images=(7, 7)))), "val2017")
