@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from msgspec import Raw
 
 from agg_pipeline.datasets.coco_entries import Annotation, Id, Owned, check_broken, id_text
-from agg_pipeline.datasets.instances import Instance, Numbered
+from agg_pipeline.datasets.instances import Instance, Numbered, check_exact
 from agg_pipeline.datasets.json_entries import readable_part
 from schemas.checked_json import JsonError, decode
 from schemas.words import plural, printable
@@ -52,6 +52,7 @@ def annotations_by_image(
         category = None
         try:
             each = decode(bytes(raw), Annotation, what, strict=False)
+            check_exact(each.id, raw, what)
         except JsonError as error:
             image_id, instance = _broken(raw, error)
             broken += 1

@@ -6,13 +6,13 @@ from typing import Annotated
 
 from msgspec import Meta, Raw, Struct
 
-from agg_pipeline.datasets.instances import InstanceId, SidePixels
+from agg_pipeline.datasets.instances import EXACT, InstanceId, SidePixels
 from schemas import limits
 from schemas.checked_json import Name
 from schemas.errors import UserError
 
-Id = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | float | Name
-"""An id as files give it; ids that differ only in their type are the same."""
+Id = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | Annotated[float, Meta(ge=-EXACT, le=EXACT)] | Name
+"""An id as files give it; ids that differ only in their type are the same. Larger fractions stand for several."""
 
 
 class InstanceFile(Struct, frozen=True):

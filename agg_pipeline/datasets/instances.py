@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
 from schemas import limits
+from schemas.checked_json import MismatchError, decode
 
+EXACT = 2**53 - 1
+"""Largest integer that, written as a fraction such as 1.0, stands for no other one."""
 InstanceId = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 """An annotation's id: a column of the database holds it."""
 SidePixels = Annotated[int, Meta(ge=1, le=2**31 - 1)]
@@ -21,6 +24,25 @@ class Numbered(Struct, frozen=True):
     """What of a broken annotation names it."""
 
     id: InstanceId
+
+
+class _Identified(Struct, frozen=True):
+    id: Raw
+
+
+def check_exact(number: int, annotation: Raw, what: str) -> None:
+    """Check that an annotation's id was read as it was written.
+
+    Args:
+        number: the id.
+        annotation: the annotation.
+        what: name of the annotation, for the error message.
+
+    Raises:
+        MismatchError: the id is written as a fraction so large that several integers would be read as this one.
+    """
+    if number > EXACT and not bytes(decode(bytes(annotation), _Identified, what).id).strip(b'"').isdigit():
+        raise MismatchError(what, ": expected int, got float, at id")
 
 
 class Instance(Struct, frozen=True):

@@ -16,7 +16,7 @@ from agg_pipeline.datasets.coco_masks import read_segmentation
 from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
 from agg_pipeline.datasets.file_listing import ALL, check_layout, is_list_file, read_list, split_name
 from agg_pipeline.datasets.images import check_size, read_image
-from agg_pipeline.datasets.instances import TOO_MANY, Instance, InstanceId, Numbered, SidePixels, in_order
+from agg_pipeline.datasets.instances import TOO_MANY, Instance, InstanceId, Numbered, SidePixels, check_exact, in_order
 from agg_pipeline.datasets.json_entries import decode_document, most_entries, readable_part
 from agg_pipeline.datasets.names import entries_of, text_problem
 from agg_pipeline.storage.store import Store
@@ -186,7 +186,9 @@ def _instances(store: Store, path: str, size: tuple[int, int]) -> list[Instance]
     broken: list[Instance] = []
     for place, raw in enumerate(truth.annotations):
         try:
-            each = decode(bytes(raw), _Annotation, f"annotations[{place}]", strict=False)
+            what = f"annotations[{place}]"
+            each = decode(bytes(raw), _Annotation, what, strict=False)
+            check_exact(each.id, raw, what)
             problem = f"annotation id {each.id} occurs twice" if each.id in found else ""
             instance = Instance(each.id, segmentation=bytes(each.segmentation), problem=problem)
         except UserError as error:

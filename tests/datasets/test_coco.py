@@ -362,6 +362,69 @@ def test_ids_that_differ_only_in_their_type_are_the_same(tmp_path, caplog, image
     assert caplog.messages == []
 
 
+EXACT = 2**53 - 1
+"""Largest integer that, written as a fraction, stands for no other one."""
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+@pytest.mark.parametrize("part", ["images", "annotations"])
+def test_fraction_that_may_be_several_ids_is_no_id(tmp_path, part, sign):
+    truth = truth_of([annotation(number, POLYGON, f"id-{number}") for number in (1, 2, 3)], images=(1, 2, 3))
+    write(tmp_path, truth)
+    text = json.dumps(truth)
+    for number, of_image, of_annotation in [
+        (1, EXACT, f"{EXACT}.0"),
+        (2, EXACT + 1, f"{EXACT + 1}.0"),
+        (3, EXACT + 3, f'"{EXACT + 3}"'),
+    ]:
+        of_image, of_annotation = f"{sign}{of_image}", of_annotation.replace(str(EXACT)[:3], sign + str(EXACT)[:3])
+        if part == "images":
+            of_image, of_annotation = of_annotation, of_image
+        text = text.replace(f'"id": {number}, "file_name"', f'"id": {of_image}, "file_name"')
+        text = text.replace(f'"id-{number}"', of_annotation)
+    (tmp_path / PATH).write_text(text)
+    dataset = open_dataset("coco", str(tmp_path), "val2017")
+    ids = {entry.image_id: [] if entry.problem else dataset.read(entry).objects for entry in dataset.entries}
+    numbers = {image_id: [each.instance_id for each in objects] for image_id, objects in ids.items()}
+    bound = f"expected float {'>= -' if sign else '<= '}9007199254740991.0"
+    exact, other = f"{sign}{EXACT}", f"{sign}{EXACT + 3}"
+    if part == "images":
+        assert numbers == {exact: [1], other: [3], "images[1]": []}
+        stray = f"annotation 2 belongs to image {sign}{EXACT + 1}, which is not listed"
+        (problem,) = [entry.problem[1] for entry in dataset.entries if entry.problem]
+        assert problem == f"{PATH}: images[1]: {bound}, at id"
+    else:
+        assert numbers == {exact: [1], f"{sign}{EXACT + 1}": [], other: [3]}
+        stray = f"annotation 2: {bound}, at image_id"
+    assert list(dataset.strays()) == [f"{PATH}: {stray}"]
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (f"{EXACT}.0", EXACT),
+        (f'"{EXACT}.0"', EXACT),
+        (f"{EXACT + 2}", EXACT + 2),
+        (f'"{EXACT + 2}"', EXACT + 2),
+        (f"{EXACT + 2}.0", None),
+        (f'"{EXACT + 2}.0"', None),
+        (f"{EXACT + 2}e0", None),
+    ],
+)
+def test_fraction_that_may_be_several_ids_is_no_id_of_an_annotation(tmp_path, number, expected):
+    text = json.dumps(truth_of([GOOD, annotation(BAD, POLYGON)]))
+    write(tmp_path, truth_of([]))
+    (tmp_path / PATH).write_text(text.replace('"id": 9', f'"id": {number}'))
+    record = record_of(tmp_path)
+    if expected is not None:
+        assert [each.instance_id for each in record.objects] == [1, expected]
+        return
+    assert [each.instance_id for each in record.objects] == [1]
+    assert [(each.instance_id, each.detail) for each in record.rejects] == [
+        (None, "annotations[1]: expected int, got float, at id")
+    ]
+
+
 @pytest.mark.parametrize("height", [str(HEIGHT), float(HEIGHT), f"{HEIGHT}.0"])
 def test_sizes_in_texts_and_as_fractions_are_read(tmp_path, height):
     truth = truth_of([GOOD])
