@@ -19,6 +19,9 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 WITHOUT_NUL = r"^[^\x00]*$"
 Name = Annotated[str, msgspec.Meta(max_length=TEXT_LENGTH, pattern=WITHOUT_NUL)]
 """An id, a path or a name."""
+WITHOUT_CONTROL = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*\Z"
+PlainName = Annotated[str, msgspec.Meta(max_length=TEXT_LENGTH, pattern=WITHOUT_CONTROL)]
+"""An id, a path or a name without control characters and ends of lines, as names of files must be."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """How many there are."""
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|-?Infinity|NaN', re.DOTALL)
@@ -148,4 +151,5 @@ def _one_line(detail: str) -> str:
     """msgspec's message without its notation, printable and short."""
     text = re.sub(r" - at (key in )?`\$\.?(.*)`$", lambda found: f", at {found[1] or ''}{found[2]}", detail)
     text = text.removesuffix(", at ").replace("`", "").replace(f"matching regex {WITHOUT_NUL!r}", "without NUL")
+    text = text.replace(f"matching regex {WITHOUT_CONTROL!r}", "without control characters")
     return excerpt(text[:1].lower() + text[1:])

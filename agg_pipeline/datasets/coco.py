@@ -64,13 +64,13 @@ def open_coco(store: Store, split: str) -> Dataset:
     if not split.endswith(".json"):
         check_layout(store, ABOUT)
         path = f"annotations/instances_{split}.json"
-    where = f"{store.url}/{path}"
+    where = printable(f"{store.url}/{path}")
     try:
         content = store.read(path, limits.DATASET_JSON_BYTES)
     except FileNotFoundError:
         known = possible(split, (*splits(store), f"the path of a JSON file below {store.url}"))
         raise UserError(f"unknown split {split!r}, because {where} does not exist; {known}") from None
-    truth = read_instances(content, printable(where))
+    truth = read_instances(content, where)
     paths = image_paths(store, path, truth.images)
     shared = shared_files(paths)
     remarks = [*truth.remarks]
@@ -79,7 +79,7 @@ def open_coco(store: Store, split: str) -> Dataset:
             f"{plural(len(shared), 'file')} {'is' if len(shared) == 1 else 'are'} of several images: {shared[0]}"
         )
     for remark in remarks:
-        LOG.warning("%s: %s", printable(where), remark)
+        LOG.warning("%s: %s", where, remark)
     entries = [*_entries(store, path, truth, paths)]
     entries += [
         ImageEntry(image_id, path, 0, None, ("unreadable_annotation", f"{path}: {problem}"))

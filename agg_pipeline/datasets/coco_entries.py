@@ -8,10 +8,10 @@ from msgspec import Meta, Raw, Struct
 
 from agg_pipeline.datasets.instances import EXACT, InstanceId, SidePixels
 from schemas import limits
-from schemas.checked_json import Name
+from schemas.checked_json import Name, PlainName
 from schemas.errors import UserError
 
-Id = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | Annotated[float, Meta(ge=-EXACT, le=EXACT)] | Name
+Id = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | Annotated[float, Meta(ge=-EXACT, le=EXACT)] | PlainName
 """An id as files give it; ids that differ only in their type are the same. Larger fractions stand for several."""
 
 
@@ -30,8 +30,8 @@ class Image(Struct, frozen=True):
     id: Id
     height: SidePixels
     width: SidePixels
-    file_name: Name | None = None
-    coco_url: Name | None = None
+    file_name: PlainName | None = None
+    coco_url: PlainName | None = None
     license: Id | None = None
 
 
@@ -58,7 +58,7 @@ class Owned(Struct, frozen=True):
 
 
 class Named(Struct, frozen=True):
-    """A category or a licence."""
+    """A category or a licence; whatever shows its name shows control characters in it as escapes."""
 
     id: Id
     name: Name | int | float

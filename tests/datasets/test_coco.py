@@ -20,6 +20,7 @@ from schemas.errors import ImageError, UserError
 
 HEIGHT, WIDTH = 24, 32
 PATH = "annotations/instances_val2017.json"
+PLAIN = "expected str without control characters"
 
 
 def square(top, left, height, width):
@@ -304,22 +305,63 @@ def test_annotation_whose_image_cannot_be_known_is_a_stray(tmp_path, caplog):
     assert len(dataset.read(dataset.entries[0]).objects) == 1
 
 
+@pytest.mark.parametrize("part", ["image_id", "category_id"])
+def test_control_characters_in_the_ids_of_annotations_are_in_no_message(tmp_path, part):
+    bad = annotation(BAD, POLYGON) | {part: "\x1b[2J"}
+    dataset = open_dataset("coco", str(write(tmp_path, truth_of([GOOD, bad]))), "val2017")
+    record = dataset.read(dataset.entries[0])
+    assert [instance.instance_id for instance in record.objects] == [1]
+    (finding,) = check(dataset)
+    assert finding.what.endswith(f"annotation 9: {PLAIN}, at {part}")
+    assert len(record.rejects) + len(list(dataset.strays())) == 1
+
+
+def test_control_characters_in_the_names_of_categories_and_licences_are_kept(tmp_path):
+    truth = truth_of([GOOD])
+    truth["categories"][0]["name"], truth["licenses"][0]["name"] = "dog\n", "CC\x1b[2J"
+    dataset = open_dataset("coco", str(write(tmp_path, truth)), "val2017")
+    record = dataset.read(dataset.entries[0])
+    assert (record.objects[0].category, record.licence, dataset.classes[0]) == ("dog\n", "CC\x1b[2J", "dog\n")
+    assert list(check(dataset)) == []
+
+
 @pytest.mark.parametrize(
     ("broken", "image_id", "reason", "detail"),
     [
         ({"id": True}, "images[1]", "unreadable_annotation", "images[1]: expected int | float | str, got bool, at id"),
         ({"id": [8]}, "images[1]", "unreadable_annotation", "images[1]: expected int | float | str, got array, at id"),
-        ({"id": "a\0"}, "images[1]", "unreadable_annotation", "images[1]: expected str without NUL, at id"),
-        ({"id": "\ud800"}, "images[1]", "unreadable_annotation", "images[1]: expected str without NUL, at id"),
+        (
+            {"id": "a\0"},
+            "images[1]",
+            "unreadable_annotation",
+            "images[1]: expected str without control characters, at id",
+        ),
+        (
+            {"id": "\ud800"},
+            "images[1]",
+            "unreadable_annotation",
+            "images[1]: expected str without control characters, at id",
+        ),
+        ({"id": "a\x1b[2J"}, "images[1]", "unreadable_annotation", f"images[1]: {PLAIN}, at id"),
+        ({"id": "a\n"}, "images[1]", "unreadable_annotation", f"images[1]: {PLAIN}, at id"),
+        ({"file_name": "a\x1b[2J.jpg"}, "8", "unreadable_annotation", f"images[1]: {PLAIN}, at file_name"),
+        ({"file_name": "a.jpg\n"}, "8", "unreadable_annotation", f"images[1]: {PLAIN}, at file_name"),
+        ({"coco_url": "\x85"}, "8", "unreadable_annotation", f"images[1]: {PLAIN}, at coco_url"),
+        ({"license": "\x7f"}, "8", "unreadable_annotation", f"images[1]: {PLAIN}, at license"),
         ({"id": "x" * 1025}, "images[1]", "unreadable_annotation", "images[1]: expected str of length <= 1024, at id"),
         ({"id": 10**4000}, "images[1]", "unreadable_annotation", "images[1]: "),
         ({"file_name": ["a"]}, "8", "unreadable_annotation", "images[1]: expected str | null, got array, at file_name"),
-        ({"file_name": "a\0.jpg"}, "8", "unreadable_annotation", "images[1]: expected str without NUL, at file_name"),
+        (
+            {"file_name": "a\0.jpg"},
+            "8",
+            "unreadable_annotation",
+            "images[1]: expected str without control characters, at file_name",
+        ),
         (
             {"file_name": "\ud800.jpg"},
             "8",
             "unreadable_annotation",
-            "images[1]: expected str without NUL, at file_name",
+            "images[1]: expected str without control characters, at file_name",
         ),
         ({"height": 0}, "8", "unreadable_annotation", "images[1]: expected int >= 1, at height"),
         ({"width": 1.5}, "8", "unreadable_annotation", "images[1]: expected int, got float, at width"),

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 
-from schemas.checked_json import JsonError, MismatchError, Name, checked, decode, mended
+from schemas.checked_json import JsonError, MismatchError, Name, PlainName, checked, decode, mended
 from schemas.errors import UserError
 from schemas.limits import JSON_DEPTH, TEXT_LENGTH
 
@@ -111,6 +111,14 @@ def test_nesting_is_counted_inside_of_dataclasses():
     levels = JSON_DEPTH - 2
     assert decode('{"config": {"a": ' + "[" * levels + "]" * levels + "}}", Plan, "p")
     assert "nested deeper" in refused('{"config": {"a": [' + "[" * levels + "]" * levels + "]}}", Plan)
+
+
+@pytest.mark.parametrize("name", ["\0", "\n", "a\n", "\x1b[2J", "\x7f", "\x85", "\u2028", "\u2029"])
+def test_plain_names_are_without_control_characters(name):
+    with pytest.raises(UserError) as error:
+        decode(json.dumps([name]), list[PlainName], "x.json")
+    assert str(error.value) == "x.json: expected str without control characters, at [0]"
+    assert decode(json.dumps([f"né e{ord(name[-1])}"]), list[PlainName], "x.json") == [f"né e{ord(name[-1])}"]
 
 
 def test_names_are_short_and_without_nul():
