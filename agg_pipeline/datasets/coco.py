@@ -76,7 +76,7 @@ def open_coco(store: Store, split: str) -> Dataset:
     remarks = [*truth.remarks]
     if shared:
         remarks.append(
-            f"{plural(len(shared), 'file')} {'is' if len(shared) == 1 else 'are'} of several images: {shared[0]}"
+            f"{plural(len(shared), 'file')} {'is' if len(shared) == 1 else 'are'} shared by several images: {shared[0]}"
         )
     for remark in remarks:
         LOG.warning("%s: %s", where, remark)
@@ -110,8 +110,8 @@ def _entries(store: Store, path: str, truth: Instances, paths: Mapping[str, str 
         if len(instances) > limits.OBJECTS_PER_IMAGE:
             yield ImageEntry(image_id, path, 0, None, ("unreadable_annotation", f"{path}: {TOO_MANY}"))
             continue
-        licence = truth.licences.get("" if image.license is None else id_text(image.license), ABOUT.licence)
-        annotation = (image.height, image.width), licence, tuple(instances)
+        licence = None if image.license is None else truth.licences.get(id_text(image.license))
+        annotation = (image.height, image.width), ABOUT.licence if licence is None else licence, tuple(instances)
         yield listed(image_id, file, sizes.get(file), annotation)
 
 

@@ -174,8 +174,8 @@ def _names(entries: Sequence[Raw], part: str, where: str, outcome: str) -> tuple
             if first.setdefault(number, name) == name:
                 continue
             several[number] = None
-            names = f"'{excerpt(first[number])}' and of '{excerpt(name)}'"
-            problems.append(f"{what}: id {printable(number)} is that of {names}: {outcome}")
+            names = f"'{excerpt(first[number])}' and '{excerpt(name)}'"
+            problems.append(f"{what}: id {printable(number)} has two names, {names}: {outcome}")
         check_broken(len(problems), part, where, problems[-1])
     return first | several, problems
 

@@ -522,7 +522,7 @@ def test_categories_of_one_id_leave_their_annotations_without_a_class(tmp_path, 
     # An id that has the same name twice loses nothing.
     assert [each.category for each in dataset.read(dataset.entries[0]).objects] == [None, "person"]
     assert dataset.classes == ("person",)
-    problem = "categories[2]: id 18 is that of 'dog' and of 'horse': its annotations have no class"
+    problem = "categories[2]: id 18 has two names, 'dog' and 'horse': its annotations have no class"
     assert list(dataset.strays()) == [f"{PATH}: {problem}"]
     assert caplog.messages == [f"{tmp_path}/{PATH}: 1 of the categories cannot be used: {problem}"]
     assert [finding.what for finding in check(dataset)] == [f"{PATH}: {problem}"]
@@ -535,7 +535,7 @@ def test_licences_of_one_id_leave_their_images_with_that_of_the_set(tmp_path, ca
     assert dataset.read(dataset.entries[0]).licence == "images: Flickr terms of use, see each image; " + (
         "annotations: CC BY 4.0"
     )
-    problem = "licenses[1]: id 1 is that of 'CC BY 2.0' and of 'CC0': its images have the licence of the data set"
+    problem = "licenses[1]: id 1 has two names, 'CC BY 2.0' and 'CC0': its images have the licence of the data set"
     assert list(dataset.strays()) == [f"{PATH}: {problem}"]
     assert caplog.messages == [f"{tmp_path}/{PATH}: 1 of the licenses cannot be used: {problem}"]
 
@@ -615,7 +615,7 @@ def test_images_of_one_file_are_read_each_with_its_annotations_and_named(tmp_pat
     ]
     line = "val2017/000000000007.jpg is the file of 2 images (7, 8); each has its own annotations"
     assert [finding.what for finding in check(dataset)] == [f"{PATH}: {line}"]
-    assert caplog.messages == [f"{tmp_path}/{PATH}: 1 file is of several images: {line}"]
+    assert caplog.messages == [f"{tmp_path}/{PATH}: 1 file is shared by several images: {line}"]
 
 
 def test_images_whose_names_differ_only_in_their_folders_may_not_share_a_file_silently(tmp_path):
