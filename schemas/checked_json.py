@@ -19,11 +19,35 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 WITHOUT_NUL = r"^[^\x00]*$"
 Name = Annotated[str, msgspec.Meta(max_length=TEXT_LENGTH, pattern=WITHOUT_NUL)]
 """An id, a path or a name."""
+WITHOUT_CONTROL = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*\Z"
+PlainName = Annotated[str, msgspec.Meta(max_length=TEXT_LENGTH, pattern=WITHOUT_CONTROL)]
+"""An id, a path or a name without control characters and ends of lines, as names of files must be."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """How many there are."""
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|-?Infinity|NaN', re.DOTALL)
 _ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)", re.DOTALL)
 _ATOMS = (str, int, float, type(None), msgspec.Raw)
+
+
+class JsonError(UserError):
+    """A document cannot be used.
+
+    Attributes:
+        what: the document, as its path.
+        problem: what is wrong, as it follows the document's name in the message: ``: expected int, got str, at id``.
+    """
+
+    def __init__(self, what: str, problem: str) -> None:
+        super().__init__(what, problem)
+        self.what = what
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.what}{self.problem}"
+
+
+class MismatchError(JsonError):
+    """A document is JSON, but of another type."""
 
 
 def decode(content: bytes | str, kind: type[T], what: str, strict: bool = True) -> T:
@@ -43,18 +67,19 @@ def decode(content: bytes | str, kind: type[T], what: str, strict: bool = True) 
         The value.
 
     Raises:
-        UserError: the content is not JSON, not of this type, or nested deeper than ``limits.JSON_DEPTH``.
+        JsonError: the content is not JSON, or nested deeper than ``limits.JSON_DEPTH``; MismatchError: it is not of
+            this type.
     """
     try:
         data = (content.encode() if isinstance(content, str) else content).removeprefix(BYTE_ORDER_MARK)
         value = msgspec.json.decode(data, type=kind, strict=strict)
     except msgspec.ValidationError as error:
-        raise UserError(f"{what}: {_one_line(str(error))}") from None
+        raise MismatchError(what, f": {_one_line(str(error))}") from None
     except msgspec.DecodeError as error:
         detail = str(error).removeprefix("JSON is malformed: ")
-        raise UserError(f"{what} is not JSON: {_one_line(detail)}") from None
+        raise JsonError(what, f" is not JSON: {_one_line(detail)}") from None
     except UnicodeError:
-        raise UserError(f"{what} is not JSON: it is not UTF-8") from None
+        raise JsonError(what, " is not JSON: it is not UTF-8") from None
     except RecursionError:
         raise _too_deep(what) from None
     # Few brackets need no further look.
@@ -97,8 +122,8 @@ def _mended_token(found: re.Match[bytes]) -> bytes:
     return _ESCAPE.sub(lambda escape: rb"\u0000" if escape[1] else escape[0], found[0])
 
 
-def _too_deep(what: str) -> UserError:
-    return UserError(f"{what} is nested deeper than {JSON_DEPTH} levels")
+def _too_deep(what: str) -> JsonError:
+    return JsonError(what, f" is nested deeper than {JSON_DEPTH} levels")
 
 
 def _is_shallow(value: Any) -> bool:
@@ -126,4 +151,5 @@ def _one_line(detail: str) -> str:
     """msgspec's message without its notation, printable and short."""
     text = re.sub(r" - at (key in )?`\$\.?(.*)`$", lambda found: f", at {found[1] or ''}{found[2]}", detail)
     text = text.removesuffix(", at ").replace("`", "").replace(f"matching regex {WITHOUT_NUL!r}", "without NUL")
+    text = text.replace(f"matching regex {WITHOUT_CONTROL!r}", "without control characters")
     return excerpt(text[:1].lower() + text[1:])

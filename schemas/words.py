@@ -35,7 +35,7 @@ def probably(name: str, known: Iterable[str]) -> str:
 def possible(name: str, known: Iterable[str]) -> str:
     """What may stand in the place of a wrong name: "did you mean 'sbd'? Possible: coco, sbd"."""
     names = list(known)
-    meant, listed = probably(name, names), ", ".join(names)
+    meant, listed = probably(name, names), ", ".join(map(printable, names))
     return f"did you mean {meant!r}? Possible: {listed}" if meant else f"possible: {listed}"
 
 

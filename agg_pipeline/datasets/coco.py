@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import logging
-import posixpath
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 import numpy as np
 
 from agg_pipeline.datasets.broken_objects import rejects_of
-from agg_pipeline.datasets.coco_file import Image, Instance, Instances, read_instances, text_of
+from agg_pipeline.datasets.coco_entries import id_text
+from agg_pipeline.datasets.coco_file import Instances, read_instances
 from agg_pipeline.datasets.coco_masks import read_segmentation
+from agg_pipeline.datasets.coco_paths import image_paths, name_of_file, shared_files
 from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
 from agg_pipeline.datasets.file_listing import check_layout, listed, split_name
 from agg_pipeline.datasets.images import check_size, ignore_mask, read_image
+from agg_pipeline.datasets.instances import TOO_MANY, in_order
 from agg_pipeline.storage.store import Store
 from schemas import limits
 from schemas.errors import ImageError, UserError
-from schemas.paths import stays_inside
 from schemas.records import ImageEntry, ImageRecord, ObjectMask
-from schemas.words import possible, printable
+from schemas.words import plural, possible, printable
 
 LOG = logging.getLogger(__name__)
 ABOUT = About(
@@ -33,10 +34,6 @@ ABOUT = About(
     layout=("annotations",),
     download="train2017.zip, val2017.zip and annotations_trainval2017.zip, unpacked side by side",
 )
-TOO_MANY = f"more than {limits.OBJECTS_PER_IMAGE:,} annotations, the most that an image may have"
-"""What is wrong with an image of so many."""
-MAX_IMAGES_TRIED = 8
-"""Images that are looked for in each candidate folder; several, because some may be missing."""
 
 
 def splits(store: Store) -> tuple[str, ...]:
@@ -67,16 +64,23 @@ def open_coco(store: Store, split: str) -> Dataset:
     if not split.endswith(".json"):
         check_layout(store, ABOUT)
         path = f"annotations/instances_{split}.json"
-    where = f"{store.url}/{path}"
+    where = printable(f"{store.url}/{path}")
     try:
         content = store.read(path, limits.DATASET_JSON_BYTES)
     except FileNotFoundError:
         known = possible(split, (*splits(store), f"the path of a JSON file below {store.url}"))
         raise UserError(f"unknown split {split!r}, because {where} does not exist; {known}") from None
-    truth = read_instances(content, printable(where))
-    for remark in truth.remarks:
-        LOG.warning("%s: %s", printable(where), remark)
-    entries = [*_entries(store, path, truth)]
+    truth = read_instances(content, where)
+    paths = image_paths(store, path, truth.images)
+    shared = shared_files(paths)
+    remarks = [*truth.remarks]
+    if shared:
+        remarks.append(
+            f"{plural(len(shared), 'file')} {'is' if len(shared) == 1 else 'are'} shared by several images: {shared[0]}"
+        )
+    for remark in remarks:
+        LOG.warning("%s: %s", where, remark)
+    entries = [*_entries(store, path, truth, paths)]
     entries += [
         ImageEntry(image_id, path, 0, None, ("unreadable_annotation", f"{path}: {problem}"))
         for image_id, problem in truth.broken
@@ -89,68 +93,26 @@ def open_coco(store: Store, split: str) -> Dataset:
         fingerprint=fingerprint(entries, [content]),
         reader=partial(_read, store),
         classes=truth.categories,
-        strays=partial(tuple, truth.strays),
+        strays=partial(tuple, [f"{path}: {stray}" for stray in (*truth.strays, *shared)]),
     )
 
 
-def _entries(store: Store, path: str, truth: Instances) -> Iterator[ImageEntry]:
+def _entries(store: Store, path: str, truth: Instances, paths: Mapping[str, str | None]) -> Iterator[ImageEntry]:
     """The entries of the images that can be used, with everything that ``_read`` needs."""
-    paths = _paths(store, path, truth.images)
     sizes = store.sizes(each for each in paths.values() if each is not None)
     for image_id, image in truth.images.items():
         file = paths[image_id]
         if file is None:
-            problem = f"{printable(_file_name(image))} is no path in the data set"
+            problem = f"{printable(name_of_file(image))} is no path in the data set"
             yield ImageEntry(image_id, path, 0, None, ("unreadable_image", problem))
             continue
         instances = truth.annotations.get(image_id, ())
         if len(instances) > limits.OBJECTS_PER_IMAGE:
             yield ImageEntry(image_id, path, 0, None, ("unreadable_annotation", f"{path}: {TOO_MANY}"))
             continue
-        licence = truth.licences.get("" if image.license is None else text_of(image.license), ABOUT.licence)
-        annotation = (image.height, image.width), licence, tuple(instances)
+        licence = None if image.license is None else truth.licences.get(id_text(image.license))
+        annotation = (image.height, image.width), ABOUT.licence if licence is None else licence, tuple(instances)
         yield listed(image_id, file, sizes.get(file), annotation)
-
-
-def _file_name(image: Image) -> str:
-    """Path of an image in its folder; of a URL, the folder and the name at its end."""
-    if image.file_name is not None:
-        return image.file_name.replace("\\", "/")
-    return "/".join((image.coco_url or "").split("/")[-2:])
-
-
-def _paths(store: Store, path: str, images: Mapping[str, Image]) -> dict[str, str | None]:
-    """The path of every image below the root: in the first of the usual folders that holds one of them.
-
-    None for a name that leads out of the data set.
-    """
-    beside, file = posixpath.split(path)
-    name = split_name(file).removeprefix("instances_")
-    usual = [f"{name}/", f"images/{name}/", "images/", ""]
-    # Other programs put the JSON file beside the images, or beside their folder.
-    candidates = (
-        usual if beside == "annotations" else [posixpath.join(beside, ""), posixpath.join(beside, "data/"), *usual]
-    )
-    names = {image_id: _file_name(image) for image_id, image in images.items()}
-    for found in (names, {image_id: posixpath.basename(each) for image_id, each in names.items()}):
-        for folder in candidates:
-            paths = {image_id: _inside(folder, each) for image_id, each in found.items()}
-            if _any_there(store, [each for each in paths.values() if each is not None]):
-                return paths
-    looked = ", ".join(f"{store.url}/{folder}" for folder in candidates)
-    raise UserError(f"image {printable(next(iter(names.values())))} was not found; looked in {looked}")
-
-
-def _inside(folder: str, name: str) -> str | None:
-    """The path of a file in a folder of the data set; None if it would lie outside, or if there is no name."""
-    path = posixpath.normpath(f"{folder}{name}")
-    usable = posixpath.basename(name) and not name.startswith("/") and "://" not in name
-    return path if usable and stays_inside(path) else None
-
-
-def _any_there(store: Store, paths: list[str]) -> bool:
-    """Whether one of the files is there; most of the time, one of the first is."""
-    return any(store.exists(path) for path in paths[:MAX_IMAGES_TRIED]) or bool(store.sizes(paths[MAX_IMAGES_TRIED:]))
 
 
 def _read(store: Store, entry: ImageEntry) -> ImageRecord:
@@ -177,8 +139,3 @@ def _read(store: Store, entry: ImageEntry) -> ImageRecord:
     ignore = ignore_mask(crowd)
     rejects = rejects_of(entry.image_id, broken, usable=bool(objects) or ignore is not None)
     return ImageRecord(entry.image_id, entry.path, sha256, licence, pixels, tuple(objects), ignore, rejects)
-
-
-def in_order(instances: Iterable[Instance]) -> list[Instance]:
-    """Annotations by their ids; those without one are the last."""
-    return sorted(instances, key=lambda each: (each.number is None, each.number or 0))

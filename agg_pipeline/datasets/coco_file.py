@@ -3,99 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Raw, Struct
 
-from agg_pipeline.datasets.json_entries import most_entries
+from agg_pipeline.datasets.coco_annotations import Annotations, annotations_by_image, remarks_on, stray_lines
+from agg_pipeline.datasets.coco_entries import (
+    Identified,
+    Image,
+    InstanceFile,
+    Named,
+    check_broken,
+    id_text,
+)
+from agg_pipeline.datasets.instances import Instance
+from agg_pipeline.datasets.json_entries import decode_document, most_entries, readable_part
 from schemas import limits
-from schemas.checked_json import Name, decode, mended
+from schemas.checked_json import JsonError, decode
 from schemas.errors import UserError
-from schemas.words import plural, printable
-
-T = TypeVar("T")
-
-Id = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | float | Name
-"""An id as files give it; ids that differ only in their type are the same."""
-InstanceId = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-"""An annotation's id: a column of the database holds it."""
-Pixels = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-
-
-class InstanceFile(Struct, frozen=True):
-    """What makes a file one of instances; its entries are not decoded."""
-
-    images: list[Raw]
-    annotations: list[Raw]
-    categories: list[Raw] = []
-    licenses: list[Raw] = []
-
-
-class Image(Struct, frozen=True):
-    """An image; LVIS has only the URL of its file."""
-
-    id: Id
-    height: Pixels
-    width: Pixels
-    file_name: Name | None = None
-    coco_url: Name | None = None
-    license: Id | None = None
-
-
-class Identified(Struct, frozen=True):
-    """What of a broken image names it."""
-
-    id: Id
-
-
-class Annotation(Struct, frozen=True):
-    """An annotation; its segmentation is decoded when its image is read."""
-
-    id: InstanceId
-    image_id: Id
-    segmentation: Raw
-    category_id: Id | None = None
-    iscrowd: bool | Annotated[int, Meta(ge=0, le=1)] = 0
-
-
-class Owned(Struct, frozen=True):
-    """What of a broken annotation names its image."""
-
-    image_id: Id
-
-
-class Numbered(Struct, frozen=True):
-    """What of a broken annotation names it."""
-
-    id: InstanceId
-
-
-class Named(Struct, frozen=True):
-    """A category or a licence."""
-
-    id: Id
-    name: Name | int | float
-
-
-class Instance(Struct, frozen=True):
-    """An annotation of a listed image.
-
-    Attributes:
-        number: id of the annotation; None if it is broken.
-        category: name of its category; None if it has none.
-        crowd: whether it marks ignored pixels.
-        segmentation: its JSON.
-        problem: why it cannot be used; "" if nothing is wrong.
-    """
-
-    number: int | None
-    category: str | None = None
-    crowd: bool = False
-    segmentation: bytes = b""
-    problem: str = ""
+from schemas.words import excerpt, printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +36,8 @@ class Instances:
         annotations: the annotations of each image, by its id.
         categories: names of the categories.
         licences: name of each licence, by its id.
-        strays: one line per entry that belongs to nothing.
+        strays: one line per entry that belongs to nothing, and per category or licence that cannot be used; one if no
+            annotation can be used.
         remarks: the same in short: one line per kind.
     """
 
@@ -124,23 +53,49 @@ class Instances:
 def read_instances(content: bytes, where: str) -> Instances:
     """Read an instance file.
 
+    Args:
+        content: the file.
+        where: its path, for messages.
+
     Raises:
         UserError: the file is not an instance file, lists no image, or gives two images the same id.
     """
     _check_entries(content, where)
-    file = tolerant(content, InstanceFile, where, "a COCO instance file")
+    file = decode_document(content, InstanceFile, where, "a COCO instance file")
     if not file.images:
         raise UserError(f"{where} lists no image")
     images, broken = _images(file.images, where)
     if not images:
         raise UserError(f"{where} is not a COCO instance file: {broken[0][1]}")
-    strays: list[str] = []
-    remarks: list[str] = []
-    names = {part: _named(getattr(file, part), part, where, strays) for part in ("categories", "licenses")}
+    categories, of_categories = _names(file.categories, "categories", where, "its annotations have no class")
+    licences, of_licences = _names(file.licenses, "licenses", where, "its images have the licence of the data set")
     known = {*images, *(image_id for image_id, _ in broken)}
-    annotations = _annotations(file.annotations, where, known, names["categories"], strays, remarks)
-    categories = tuple(names["categories"].values())
-    return Instances(images, broken, annotations, categories, names["licenses"], tuple(strays), tuple(remarks))
+    annotations = annotations_by_image(file.annotations, where, known, categories)
+    unused = [] if _has_usable(annotations, images) else [_nothing_usable(len(file.annotations))]
+    return Instances(
+        images=images,
+        broken=broken,
+        annotations=annotations.by_image,
+        categories=tuple(name for name in categories.values() if name is not None),
+        licences={number: name for number, name in licences.items() if name is not None},
+        strays=(*unused, *of_categories, *of_licences, *stray_lines(annotations)),
+        remarks=(
+            *unused,
+            *_in_short(of_categories, "categories"),
+            *_in_short(of_licences, "licenses"),
+            *remarks_on(annotations),
+        ),
+    )
+
+
+def _has_usable(annotations: Annotations, images: Iterable[str]) -> bool:
+    """Whether one of the images has an annotation that can be used, as far as is known before it is read."""
+    return any(not each.problem for image_id in images for each in annotations.by_image.get(image_id, ()))
+
+
+def _nothing_usable(count: int) -> str:
+    how = f"none of its annotations ({count:,}) can be used" if count else "it has no annotation"
+    return f"{how}, so that no image has an object"
 
 
 class _Identified(Struct, frozen=True, gc=False):
@@ -173,137 +128,59 @@ def _check_entries(content: bytes, where: str) -> None:
             raise UserError(f"{where} is not a COCO instance file: {size}") from None
 
 
-def _check_broken(broken: int, part: str, where: str, error: UserError) -> None:
-    """UserError if a file has more broken entries than can be told one by one."""
-    if broken > limits.BROKEN_ENTRIES:
-        raise UserError(
-            f"{where} is not a COCO instance file: more than {limits.BROKEN_ENTRIES:,} of its {part} cannot be used, "
-            f"for example {_problem(error)}"
-        )
-
-
-def tolerant(content: bytes, kind: type[T], where: str, what: str) -> T:
-    """Decode a document whose entries are decoded later; NaN and lone surrogates in it do not make it unreadable."""
-    try:
-        return decode(content, kind, where)
-    except UserError:
-        try:
-            return decode(mended(content), kind, where)
-        except UserError as error:
-            if "is not JSON" in str(error):
-                raise
-            detail = str(error).removeprefix(f"{where}: ")
-            raise UserError(f"{where} is not {what}: {detail}") from None
-
-
-def text_of(number: Id) -> str:
-    """An id as a text: 1, 1.0 and "1" are the same."""
-    return str(int(number)) if isinstance(number, float) and number.is_integer() else str(number)
-
-
-def _problem(error: UserError) -> str:
-    return printable(str(error))
-
-
-def readable(raw: Raw, kind: type[T]) -> T | None:
-    """The part of a broken entry that can be read."""
-    try:
-        return decode(bytes(raw), kind, "")
-    except UserError:
-        return None
-
-
 def _images(entries: Sequence[Raw], where: str) -> tuple[dict[str, Image], list[tuple[str, str]]]:
+    """The images that can be used, by their ids; id and problem of those that cannot."""
     images: dict[str, Image] = {}
     broken: list[tuple[str, str]] = []
     for place, raw in enumerate(entries):
+        what = f"images[{place}]"
         try:
-            image = decode(bytes(raw), Image, f"images[{place}]", strict=False)
-            image_id = text_of(image.id)
-            if image_id in images:
-                raise UserError(f"{where} gives two images the same id {printable(image_id)}")
-            images[image_id] = image
-        except UserError as error:
-            if str(error).startswith(where):
-                raise
-            _check_broken(len(broken) + 1, "images", where, error)
-            named = readable(raw, Identified)
-            broken.append((f"images[{place}]" if named is None else text_of(named.id), _problem(error)))
-    free = {image_id for image_id, _ in broken}
-    if len(free) < len(broken) or free & images.keys():
-        twice = next(image_id for image_id, count in Counter((*images, *(i for i, _ in broken))).items() if count > 1)
-        raise UserError(f"{where} gives two images the same id {printable(twice)}")
+            image = decode(bytes(raw), Image, what, strict=False)
+        except JsonError as error:
+            named = readable_part(raw, Identified)
+            broken.append((what if named is None else id_text(named.id), printable(str(error))))
+            check_broken(len(broken), "images", where, broken[-1][1])
+            continue
+        image_id = id_text(image.id)
+        if image_id in images:
+            raise _same_id(where, image_id)
+        images[image_id] = image
+    for image_id, count in Counter(image_id for image_id, _ in broken).items():
+        if count > 1 or image_id in images:
+            raise _same_id(where, image_id)
     return images, broken
 
 
-def _named(entries: Sequence[Raw], part: str, where: str, strays: list[str]) -> dict[str, str]:
-    """The names of categories or licences, by id."""
-    names = {}
+def _same_id(where: str, image_id: str) -> UserError:
+    return UserError(f"{where} gives two images the same id {printable(image_id)}")
+
+
+def _names(entries: Sequence[Raw], part: str, where: str, outcome: str) -> tuple[dict[str, str | None], list[str]]:
+    """The names of categories or licences by id, and one line per entry that cannot be used.
+
+    An id that has several names has none (None), because nothing says which one is meant; outcome tells what follows.
+    """
+    first: dict[str, str] = {}
+    several: dict[str, None] = {}
+    problems: list[str] = []
     for place, raw in enumerate(entries):
+        what = f"{part}[{place}]"
         try:
-            item = decode(bytes(raw), Named, f"{part}[{place}]", strict=False)
-            names[text_of(item.id)] = str(item.name)
-        except UserError as error:
-            strays.append(_problem(error))
-            _check_broken(len(strays), part, where, error)
-    return names
+            item = decode(bytes(raw), Named, what, strict=False)
+        except JsonError as error:
+            problems.append(printable(str(error)))
+        else:
+            number, name = id_text(item.id), str(item.name)
+            if first.setdefault(number, name) == name:
+                continue
+            several[number] = None
+            names = f"'{excerpt(first[number])}' and '{excerpt(name)}'"
+            problems.append(f"{what}: id {printable(number)} has two names, {names}: {outcome}")
+        check_broken(len(problems), part, where, problems[-1])
+    return first | several, problems
 
 
-def _annotations(
-    entries: Sequence[Raw],
-    where: str,
-    known: set[str],
-    categories: Mapping[str, str],
-    strays: list[str],
-    remarks: list[str],
-) -> dict[str, list[Instance]]:
-    """The annotations of the listed images; those of no image or category are told in strays and remarks."""
-    found: dict[str, list[Instance]] = {}
-    seen: set[tuple[str, int]] = set()
-    homeless, nameless, broken = 0, Counter[str](), 0
-    for place, raw in enumerate(entries):
-        what = f"annotations[{place}]"
-        try:
-            each = decode(bytes(raw), Annotation, what, strict=False)
-            image_id = text_of(each.image_id)
-            category = None if each.category_id is None else text_of(each.category_id)
-            instance = Instance(each.id, categories.get(category or ""), bool(each.iscrowd), bytes(each.segmentation))
-            if (image_id, each.id) in seen:
-                instance = Instance(None, problem=f"annotation id {each.id} occurs twice in image {image_id}")
-            seen.add((image_id, each.id))
-        except UserError as error:
-            broken += 1
-            _check_broken(broken, "annotations", where, error)
-            owner, number = readable(raw, Owned), readable(raw, Numbered)
-            image_id = "" if owner is None else text_of(owner.image_id)
-            category, instance = None, Instance(None, problem=_problem(error))
-            if number is not None:
-                problem = instance.problem.replace(what, f"annotation {number.id}", 1)
-                instance = Instance(number.id, problem=problem)
-        if image_id not in known:
-            homeless += 1
-            name = what if instance.number is None else f"annotation {instance.number}"
-            strays.append(
-                f"{name} belongs to image {printable(image_id)}, which is not listed" if image_id else instance.problem
-            )
-            continue
-        if category is not None and category not in categories:
-            nameless[category] += 1
-        found.setdefault(image_id, []).append(instance)
-    if homeless:
-        remarks.append(f"{plural(homeless, 'annotation')} {_belong(homeless)} to no listed image")
-    if nameless and categories:
-        total = sum(nameless.values())
-        listed = ", ".join(map(printable, sorted(nameless)[:3]))
-        remarks.append(
-            f"{plural(total, 'annotation')} {'names' if total == 1 else 'name'} no listed category: {listed}"
-        )
-        strays += [
-            f"category {printable(name)} of {plural(count, 'annotation')} is not listed"
-            for name, count in sorted(nameless.items())
-        ]
-    return found
-
-
-def _belong(count: int) -> str:
-    return "belongs" if count == 1 else "belong"
+def _in_short(problems: Sequence[str], part: str) -> Iterator[str]:
+    """A line for the log on the categories or licences that cannot be used."""
+    if problems:
+        yield f"{len(problems):,} of the {part} cannot be used: {problems[0]}{', ...' if len(problems) > 1 else ''}"

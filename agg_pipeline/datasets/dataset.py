@@ -65,7 +65,7 @@ class Dataset:
             reading where it is not the first.
         reader: reads the image and the masks of an entry without a problem. Can be pickled.
         classes: published class names, of objects or, where only parts are annotated, of parts; may be empty.
-        strays: finds annotations that belong to no image; returns one line per annotation.
+        strays: finds annotations of no image, and entries that cannot be used; returns one line per problem.
         notes: says what may surprise whoever drew an entry's masks, such as an orientation tag; one line per note. Can
             be pickled.
         pixels: reads an image by its path, without its masks: the pixels, and the sha256 that its record has. Can be

@@ -9,7 +9,6 @@ from functools import partial
 import numpy as np
 from msgspec import Struct
 
-from agg_pipeline.datasets.coco_file import InstanceId
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.datasets.file_listing import (
     check_layout,
@@ -21,6 +20,8 @@ from agg_pipeline.datasets.file_listing import (
 )
 from agg_pipeline.datasets.image_stems import files_by_stem, no_picture, stems_of_split, stray_stems
 from agg_pipeline.datasets.images import check_size, instance_masks, read_image, read_labels
+from agg_pipeline.datasets.instances import InstanceId
+from agg_pipeline.datasets.json_entries import check_keys
 from agg_pipeline.datasets.names import entries_of, joined
 from agg_pipeline.storage.store import Store
 from schemas import limits
@@ -28,7 +29,7 @@ from schemas.checked_json import Name, decode
 from schemas.crop import crop_mask
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask, PartMask
-from schemas.words import possible, printable
+from schemas.words import excerpt, possible, printable
 
 ABOUT = About(
     name="partimagenet",
@@ -118,7 +119,13 @@ def _class_names(store: Store) -> dict[int, str]:
     except FileNotFoundError:
         raise UserError(f"{where} does not exist") from None
     listed = decode(content, _ClassNames, f"{where} has no list of categories with id and name", strict=False)
-    return dict(sorted((category.id, category.name) for category in listed.categories))
+    check_keys(content, _ClassNames, where)
+    names: dict[int, str] = {}
+    for index, name in sorted((category.id, category.name) for category in listed.categories):
+        if names.setdefault(index, name) != name:
+            both = f"'{excerpt(names[index])}' and '{excerpt(name)}'"
+            raise UserError(f"{where} gives two classes the same id {index}: {both}")
+    return names
 
 
 def _read(store: Store, names: Mapping[int, str], entry: ImageEntry) -> ImageRecord:

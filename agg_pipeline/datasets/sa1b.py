@@ -12,13 +12,12 @@ from operator import attrgetter, itemgetter
 from msgspec import Raw, Struct
 
 from agg_pipeline.datasets.broken_objects import rejects_of
-from agg_pipeline.datasets.coco import TOO_MANY, in_order
-from agg_pipeline.datasets.coco_file import Instance, InstanceId, Numbered, Pixels, readable, tolerant
 from agg_pipeline.datasets.coco_masks import read_segmentation
 from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
 from agg_pipeline.datasets.file_listing import ALL, check_layout, is_list_file, read_list, split_name
 from agg_pipeline.datasets.images import check_size, read_image
-from agg_pipeline.datasets.json_entries import most_entries
+from agg_pipeline.datasets.instances import TOO_MANY, Instance, InstanceId, Numbered, SidePixels, check_exact, in_order
+from agg_pipeline.datasets.json_entries import decode_document, most_entries, readable_part
 from agg_pipeline.datasets.names import entries_of, text_problem
 from agg_pipeline.storage.store import Store
 from schemas import limits
@@ -127,8 +126,8 @@ def _strays(store: Store) -> tuple[str, ...]:
 
 
 class _Size(Struct, frozen=True):
-    height: Pixels
-    width: Pixels
+    height: SidePixels
+    width: SidePixels
 
 
 class _Annotated(Struct, frozen=True):
@@ -173,7 +172,7 @@ def _instances(store: Store, path: str, size: tuple[int, int]) -> list[Instance]
         limit = 2 * limits.OBJECTS_PER_IMAGE
         if content.count(b",") > limit and most_entries(content) > limit:
             raise ImageError("unreadable_annotation", f"{path}: {TOO_MANY}")
-        truth = tolerant(content, _Annotated, path, "an annotation of SA-1B")
+        truth = decode_document(content, _Annotated, path, "an annotation of SA-1B")
     except UnusableFileError as error:
         raise ImageError("unreadable_annotation", f"{path} {error.what}") from error
     except StorageError:
@@ -187,11 +186,13 @@ def _instances(store: Store, path: str, size: tuple[int, int]) -> list[Instance]
     broken: list[Instance] = []
     for place, raw in enumerate(truth.annotations):
         try:
-            each = decode(bytes(raw), _Annotation, f"annotations[{place}]", strict=False)
+            what = f"annotations[{place}]"
+            each = decode(bytes(raw), _Annotation, what, strict=False)
+            check_exact(each.id, raw, what)
             problem = f"annotation id {each.id} occurs twice" if each.id in found else ""
             instance = Instance(each.id, segmentation=bytes(each.segmentation), problem=problem)
         except UserError as error:
-            named = readable(raw, Numbered)
+            named = readable_part(raw, Numbered)
             instance = Instance(None if named is None else named.id, problem=printable(str(error)))
         if instance.problem:
             broken.append(instance)

@@ -475,6 +475,47 @@ def test_names_of_files_do_not_reach_the_page_as_they_are(hostile, tmp_path):
         assert shown in text
 
 
+def hostile_coco(root):
+    """A COCO set whose texts want to be more than texts."""
+    (root / "annotations").mkdir(parents=True)
+    bad = "\x1b[31mred\x07\x1b[2J\r\n\x85"
+    turned = "\u202eliat\u200b"
+    image = {"height": SHAPE[0], "width": SHAPE[1], "license": 1}
+    segmentation = [[1, 1, 5, 1, 5, 5, 1, 5]]
+    used = {"segmentation": segmentation, "image_id": turned, "category_id": 1}
+    images = [{"id": turned, "file_name": f"{turned}.jpg"}, {"id": f"{turned}2", "file_name": f"./{turned}.jpg"}]
+    images += [{"id": bad, "file_name": "a.jpg"}, {"id": 3, "file_name": bad}, {"id": 4, "file_name": f"../{turned}"}]
+    names = [{"id": 1, "name": bad}, {"id": turned, "name": bad}, {"id": turned, "name": turned}]
+    annotations = [used | {"id": 1}, used | {"id": 1}, used | {"id": 2, "image_id": bad}, used | {"id": bad}]
+    annotations += [used | {"id": 3, "category_id": bad}, used | {"id": 4, "category_id": f"{turned}3"}]
+    annotations += [used | {"id": 5, "image_id": f"{turned}3"}, used | {"id": 6, "segmentation": bad}]
+    annotations += [used | {"id": 7, "segmentation": {"size": SHAPE, "counts": bad}}, used | {"id": 8, "iscrowd": bad}]
+    truth = {"images": [image | each for each in images], "categories": names, "licenses": names}
+    (root / "annotations/instances_val.json").write_text(json.dumps(truth | {"annotations": annotations}))
+    write_photo(root / "images" / f"{turned}.jpg", *SHAPE)
+    return root
+
+
+def test_texts_of_coco_do_not_reach_the_terminal_or_the_page_as_they_are(tmp_path):
+    root, out = hostile_coco(tmp_path / "coco"), tmp_path / "page.html"
+    result = invoke("data", "check", "coco", root)
+    assert result.code == 1
+    assert is_plain(result.stdout)
+    assert is_plain(result.stderr)
+    assert result.stdout.startswith("15 findings")
+    for shown in ("is the file of 2 images", "of\n", "expected str without", "occurs twice", "is not listed"):
+        assert shown.strip() in result.stdout
+    result = invoke("data", "inspect", "coco", root, "--out", out)
+    assert result.code == 0
+    assert "\\x1b[31mred\\x07\\x1b[2J\\r\\n\\x85" in result.stdout
+    assert is_plain(result.stdout)
+    assert is_plain(result.stderr)
+    assert is_plain(out.read_text(encoding="utf-8"))
+    result = invoke("data", "inspect", "coco", root, "--out", out, "--class", "dog")
+    assert "coco has no class 'dog'; possible: \\x1b[31mred\\x07\\x1b[2J\\r\\n\\x85" in result.stderr
+    assert is_plain(result.stderr)
+
+
 def test_class_names_with_control_characters_stay_in_their_place(tmp_path):
     names = {1: "Dog\x1b[31m Head", 2: "Dog \u202eliaT", 3: "<img src=x onerror=alert(1)>"}
     write_class_names(tmp_path, names)

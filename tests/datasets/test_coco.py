@@ -19,6 +19,8 @@ from agg_pipeline.storage.store import Store
 from schemas.errors import ImageError, UserError
 
 HEIGHT, WIDTH = 24, 32
+PATH = "annotations/instances_val2017.json"
+PLAIN = "expected str without control characters"
 
 
 def square(top, left, height, width):
@@ -212,6 +214,33 @@ def test_json_that_is_not_coco_is_refused(tmp_path, content):
         open_dataset("coco", str(tmp_path), "val2017")
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("part", ["images", "annotations", "categories", "licenses"])
+@pytest.mark.parametrize("escaped", [False, True])
+@pytest.mark.parametrize("score", ["1", "NaN"])
+def test_key_that_occurs_twice_is_refused(tmp_path, part, escaped, mark, score):
+    write(tmp_path, truth_of([GOOD]))
+    key = f"\\u{ord(part[0]):04x}{part[1:]}" if escaped else part
+    text = json.dumps(truth_of([GOOD])).encode()
+    path = tmp_path / PATH
+    path.write_bytes(mark + text[:-1] + f', "score": {score}, "score": 2, "{key}": []}}'.encode())
+    with pytest.raises(UserError) as error:
+        open_dataset("coco", str(tmp_path), "val2017")
+    said = f"{tmp_path}/{PATH} has the key '{part}' 2 times; keep one, because only one would be read"
+    assert str(error.value) == said
+    path.write_bytes(mark + text[:-1] + f', "score": {score}, "score": 2}}'.encode())
+    assert len(record_of(tmp_path).objects) == 1
+
+
+def test_key_that_is_not_utf_8_is_refused(tmp_path):
+    write(tmp_path, truth_of([GOOD]))
+    text = json.dumps(truth_of([GOOD])).encode()
+    (tmp_path / PATH).write_bytes(text[:-1] + b', "caf\xe9": 1}')
+    with pytest.raises(UserError) as error:
+        open_dataset("coco", str(tmp_path), "val2017")
+    assert str(error.value) == f"{tmp_path}/{PATH} is not JSON: a key is not UTF-8"
+
+
 GOOD, BAD = annotation(1, POLYGON), 9
 """An annotation that can be used, and the id of one that cannot."""
 
@@ -269,11 +298,31 @@ def test_annotation_without_a_segmentation_costs_only_itself(tmp_path):
 
 def test_annotation_whose_image_cannot_be_known_is_a_stray(tmp_path, caplog):
     dataset = open_dataset("coco", str(write(tmp_path, truth_of([GOOD, annotation(2, POLYGON, [7])]))), "val2017")
-    assert list(dataset.strays()) == ["annotation 2: expected int | float | str, got array, at image_id"]
+    assert list(dataset.strays()) == [f"{PATH}: annotation 2: expected int | float | str, got array, at image_id"]
     assert caplog.messages == [
         f"{tmp_path}/annotations/instances_val2017.json: 1 annotation belongs to no listed image"
     ]
     assert len(dataset.read(dataset.entries[0]).objects) == 1
+
+
+@pytest.mark.parametrize("part", ["image_id", "category_id"])
+def test_control_characters_in_the_ids_of_annotations_are_in_no_message(tmp_path, part):
+    bad = annotation(BAD, POLYGON) | {part: "\x1b[2J"}
+    dataset = open_dataset("coco", str(write(tmp_path, truth_of([GOOD, bad]))), "val2017")
+    record = dataset.read(dataset.entries[0])
+    assert [instance.instance_id for instance in record.objects] == [1]
+    (finding,) = check(dataset)
+    assert finding.what.endswith(f"annotation 9: {PLAIN}, at {part}")
+    assert len(record.rejects) + len(list(dataset.strays())) == 1
+
+
+def test_control_characters_in_the_names_of_categories_and_licences_are_kept(tmp_path):
+    truth = truth_of([GOOD])
+    truth["categories"][0]["name"], truth["licenses"][0]["name"] = "dog\n", "CC\x1b[2J"
+    dataset = open_dataset("coco", str(write(tmp_path, truth)), "val2017")
+    record = dataset.read(dataset.entries[0])
+    assert (record.objects[0].category, record.licence, dataset.classes[0]) == ("dog\n", "CC\x1b[2J", "dog\n")
+    assert list(check(dataset)) == []
 
 
 @pytest.mark.parametrize(
@@ -281,17 +330,38 @@ def test_annotation_whose_image_cannot_be_known_is_a_stray(tmp_path, caplog):
     [
         ({"id": True}, "images[1]", "unreadable_annotation", "images[1]: expected int | float | str, got bool, at id"),
         ({"id": [8]}, "images[1]", "unreadable_annotation", "images[1]: expected int | float | str, got array, at id"),
-        ({"id": "a\0"}, "images[1]", "unreadable_annotation", "images[1]: expected str without NUL, at id"),
-        ({"id": "\ud800"}, "images[1]", "unreadable_annotation", "images[1]: expected str without NUL, at id"),
+        (
+            {"id": "a\0"},
+            "images[1]",
+            "unreadable_annotation",
+            "images[1]: expected str without control characters, at id",
+        ),
+        (
+            {"id": "\ud800"},
+            "images[1]",
+            "unreadable_annotation",
+            "images[1]: expected str without control characters, at id",
+        ),
+        ({"id": "a\x1b[2J"}, "images[1]", "unreadable_annotation", f"images[1]: {PLAIN}, at id"),
+        ({"id": "a\n"}, "images[1]", "unreadable_annotation", f"images[1]: {PLAIN}, at id"),
+        ({"file_name": "a\x1b[2J.jpg"}, "8", "unreadable_annotation", f"images[1]: {PLAIN}, at file_name"),
+        ({"file_name": "a.jpg\n"}, "8", "unreadable_annotation", f"images[1]: {PLAIN}, at file_name"),
+        ({"coco_url": "\x85"}, "8", "unreadable_annotation", f"images[1]: {PLAIN}, at coco_url"),
+        ({"license": "\x7f"}, "8", "unreadable_annotation", f"images[1]: {PLAIN}, at license"),
         ({"id": "x" * 1025}, "images[1]", "unreadable_annotation", "images[1]: expected str of length <= 1024, at id"),
         ({"id": 10**4000}, "images[1]", "unreadable_annotation", "images[1]: "),
         ({"file_name": ["a"]}, "8", "unreadable_annotation", "images[1]: expected str | null, got array, at file_name"),
-        ({"file_name": "a\0.jpg"}, "8", "unreadable_annotation", "images[1]: expected str without NUL, at file_name"),
+        (
+            {"file_name": "a\0.jpg"},
+            "8",
+            "unreadable_annotation",
+            "images[1]: expected str without control characters, at file_name",
+        ),
         (
             {"file_name": "\ud800.jpg"},
             "8",
             "unreadable_annotation",
-            "images[1]: expected str without NUL, at file_name",
+            "images[1]: expected str without control characters, at file_name",
         ),
         ({"height": 0}, "8", "unreadable_annotation", "images[1]: expected int >= 1, at height"),
         ({"width": 1.5}, "8", "unreadable_annotation", "images[1]: expected int, got float, at width"),
@@ -334,6 +404,69 @@ def test_ids_that_differ_only_in_their_type_are_the_same(tmp_path, caplog, image
     assert caplog.messages == []
 
 
+EXACT = 2**53 - 1
+"""Largest integer that, written as a fraction, stands for no other one."""
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+@pytest.mark.parametrize("part", ["images", "annotations"])
+def test_fraction_that_may_be_several_ids_is_no_id(tmp_path, part, sign):
+    truth = truth_of([annotation(number, POLYGON, f"id-{number}") for number in (1, 2, 3)], images=(1, 2, 3))
+    write(tmp_path, truth)
+    text = json.dumps(truth)
+    for number, of_image, of_annotation in [
+        (1, EXACT, f"{EXACT}.0"),
+        (2, EXACT + 1, f"{EXACT + 1}.0"),
+        (3, EXACT + 3, f'"{EXACT + 3}"'),
+    ]:
+        of_image, of_annotation = f"{sign}{of_image}", of_annotation.replace(str(EXACT)[:3], sign + str(EXACT)[:3])
+        if part == "images":
+            of_image, of_annotation = of_annotation, of_image
+        text = text.replace(f'"id": {number}, "file_name"', f'"id": {of_image}, "file_name"')
+        text = text.replace(f'"id-{number}"', of_annotation)
+    (tmp_path / PATH).write_text(text)
+    dataset = open_dataset("coco", str(tmp_path), "val2017")
+    ids = {entry.image_id: [] if entry.problem else dataset.read(entry).objects for entry in dataset.entries}
+    numbers = {image_id: [each.instance_id for each in objects] for image_id, objects in ids.items()}
+    bound = f"expected float {'>= -' if sign else '<= '}9007199254740991.0"
+    exact, other = f"{sign}{EXACT}", f"{sign}{EXACT + 3}"
+    if part == "images":
+        assert numbers == {exact: [1], other: [3], "images[1]": []}
+        stray = f"annotation 2 belongs to image {sign}{EXACT + 1}, which is not listed"
+        (problem,) = [entry.problem[1] for entry in dataset.entries if entry.problem]
+        assert problem == f"{PATH}: images[1]: {bound}, at id"
+    else:
+        assert numbers == {exact: [1], f"{sign}{EXACT + 1}": [], other: [3]}
+        stray = f"annotation 2: {bound}, at image_id"
+    assert list(dataset.strays()) == [f"{PATH}: {stray}"]
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (f"{EXACT}.0", EXACT),
+        (f'"{EXACT}.0"', EXACT),
+        (f"{EXACT + 2}", EXACT + 2),
+        (f'"{EXACT + 2}"', EXACT + 2),
+        (f"{EXACT + 2}.0", None),
+        (f'"{EXACT + 2}.0"', None),
+        (f"{EXACT + 2}e0", None),
+    ],
+)
+def test_fraction_that_may_be_several_ids_is_no_id_of_an_annotation(tmp_path, number, expected):
+    text = json.dumps(truth_of([GOOD, annotation(BAD, POLYGON)]))
+    write(tmp_path, truth_of([]))
+    (tmp_path / PATH).write_text(text.replace('"id": 9', f'"id": {number}'))
+    record = record_of(tmp_path)
+    if expected is not None:
+        assert [each.instance_id for each in record.objects] == [1, expected]
+        return
+    assert [each.instance_id for each in record.objects] == [1]
+    assert [(each.instance_id, each.detail) for each in record.rejects] == [
+        (None, "annotations[1]: expected int, got float, at id")
+    ]
+
+
 @pytest.mark.parametrize("height", [str(HEIGHT), float(HEIGHT), f"{HEIGHT}.0"])
 def test_sizes_in_texts_and_as_fractions_are_read(tmp_path, height):
     truth = truth_of([GOOD])
@@ -365,8 +498,8 @@ def test_annotations_of_no_listed_category_are_counted(tmp_path, caplog):
         "2 annotations name no listed category: 77",
     ]
     assert list(dataset.strays()) == [
-        "annotation 3 belongs to image 9, which is not listed",
-        "category 77 of 2 annotations is not listed",
+        f"{PATH}: annotation 3 belongs to image 9, which is not listed",
+        f"{PATH}: category 77 of 2 annotations is not listed",
     ]
 
 
@@ -378,8 +511,33 @@ def test_broken_category_is_a_finding(tmp_path, name):
     assert dataset.classes == ("dog",)
     assert dataset.read(dataset.entries[0]).objects[0].category is None
     first, second = dataset.strays()
-    assert first.startswith("categories[0]: expected ")
-    assert second == "category 1 of 1 annotation is not listed"
+    assert first.startswith(f"{PATH}: categories[0]: expected ")
+    assert second == f"{PATH}: category 1 of 1 annotation is not listed"
+
+
+def test_categories_of_one_id_leave_their_annotations_without_a_class(tmp_path, caplog):
+    truth = truth_of([annotation(1, POLYGON, category_id=18), annotation(2, POLYGON, category_id=1)])
+    truth["categories"] += [{"id": "18", "name": "horse"}, {"id": 1, "name": "person"}, {"id": 18.0, "name": "dog"}]
+    dataset = open_dataset("coco", str(write(tmp_path, truth)), "val2017")
+    # An id that has the same name twice loses nothing.
+    assert [each.category for each in dataset.read(dataset.entries[0]).objects] == [None, "person"]
+    assert dataset.classes == ("person",)
+    problem = "categories[2]: id 18 has two names, 'dog' and 'horse': its annotations have no class"
+    assert list(dataset.strays()) == [f"{PATH}: {problem}"]
+    assert caplog.messages == [f"{tmp_path}/{PATH}: 1 of the categories cannot be used: {problem}"]
+    assert [finding.what for finding in check(dataset)] == [f"{PATH}: {problem}"]
+
+
+def test_licences_of_one_id_leave_their_images_with_that_of_the_set(tmp_path, caplog):
+    truth = truth_of([GOOD])
+    truth["licenses"].append({"id": 1, "name": "CC0"})
+    dataset = open_dataset("coco", str(write(tmp_path, truth)), "val2017")
+    assert dataset.read(dataset.entries[0]).licence == "images: Flickr terms of use, see each image; " + (
+        "annotations: CC BY 4.0"
+    )
+    problem = "licenses[1]: id 1 has two names, 'CC BY 2.0' and 'CC0': its images have the licence of the data set"
+    assert list(dataset.strays()) == [f"{PATH}: {problem}"]
+    assert caplog.messages == [f"{tmp_path}/{PATH}: 1 of the licenses cannot be used: {problem}"]
 
 
 @pytest.mark.parametrize(
@@ -441,6 +599,82 @@ def test_segmentation_beyond_its_limits_is_refused_at_once(segmentation, detail)
     with pytest.raises(ImageError) as error:
         decoded(segmentation)
     assert error.value.detail.startswith(f"x has no readable segmentation: {detail}"), error.value.detail
+
+
+def test_images_of_one_file_are_read_each_with_its_annotations_and_named(tmp_path, caplog):
+    truth = truth_of([annotation(1, POLYGON, 7), annotation(2, POLYGON, 8)], images=(7, 8, 9))
+    write(tmp_path, truth)
+    truth["images"][1]["file_name"] = "./000000000007.jpg"
+    (tmp_path / PATH).write_text(json.dumps(truth))
+    dataset = open_dataset("coco", str(tmp_path), "val2017")
+    records = [dataset.read(entry) for entry in dataset.entries]
+    assert [(each.image_id, each.path, [one.instance_id for one in each.objects]) for each in records] == [
+        ("7", "val2017/000000000007.jpg", [1]),
+        ("8", "val2017/000000000007.jpg", [2]),
+        ("9", "val2017/000000000009.jpg", []),
+    ]
+    line = "val2017/000000000007.jpg is the file of 2 images (7, 8); each has its own annotations"
+    assert [finding.what for finding in check(dataset)] == [f"{PATH}: {line}"]
+    assert caplog.messages == [f"{tmp_path}/{PATH}: 1 file is shared by several images: {line}"]
+
+
+def test_images_whose_names_differ_only_in_their_folders_may_not_share_a_file_silently(tmp_path):
+    truth = truth_of([], images=(7, 8, 9, 10))
+    write(tmp_path, truth)
+    for image in truth["images"]:
+        image["file_name"] = f"camera{image['id']}/000000000007.jpg"
+    (tmp_path / PATH).write_text(json.dumps(truth))
+    line = "val2017/000000000007.jpg is the file of 4 images (7, 8, 9, ...); each has its own annotations"
+    assert f"{PATH}: {line}" in list(open_dataset("coco", str(tmp_path), "val2017").strays())
+
+
+HOMELESS = "annotation {} belongs to image 9, which is not listed"
+
+
+@pytest.mark.parametrize(
+    ("annotations", "problems"),
+    [
+        ([], ["it has no annotation, so that no image has an object"]),
+        (
+            [annotation(1, POLYGON, 9)],
+            ["none of its annotations (1) can be used, so that no image has an object", HOMELESS.format(1)],
+        ),
+        (
+            [annotation(1, POLYGON, 9), annotation(2, POLYGON, 9)],
+            [
+                "none of its annotations (2) can be used, so that no image has an object",
+                HOMELESS.format(1),
+                HOMELESS.format(2),
+            ],
+        ),
+        (
+            [annotation(1, POLYGON, iscrowd=2)],
+            ["none of its annotations (1) can be used, so that no image has an object"],
+        ),
+    ],
+)
+def test_file_without_an_annotation_that_can_be_used_is_a_finding(tmp_path, caplog, annotations, problems):
+    root = write(tmp_path, truth_of(annotations))
+    dataset = open_dataset("coco", str(root), "val2017")
+    assert list(dataset.strays()) == [f"{PATH}: {problem}" for problem in problems]
+    assert f"{tmp_path}/{PATH}: {problems[0]}" in caplog.messages
+    assert f"{PATH}: {problems[0]}" in [finding.what for finding in check(dataset)]
+
+
+def test_annotations_of_a_broken_image_alone_are_of_no_use(tmp_path):
+    truth = truth_of([annotation(1, POLYGON, 8)], images=(7, 8))
+    write(tmp_path, truth)
+    truth["images"][1]["height"] = 0
+    (tmp_path / PATH).write_text(json.dumps(truth))
+    assert list(open_dataset("coco", str(tmp_path), "val2017").strays()) == [
+        f"{PATH}: none of its annotations (1) can be used, so that no image has an object"
+    ]
+
+
+def test_crowds_alone_are_annotations(tmp_path, caplog):
+    dataset = open_dataset("coco", str(write(tmp_path, truth_of([annotation(1, POLYGON, iscrowd=1)]))), "val2017")
+    assert list(check(dataset)) == []
+    assert caplog.messages == []
 
 
 def test_two_images_of_one_id_are_refused(tmp_path):
@@ -542,8 +776,8 @@ def test_annotation_of_an_image_that_is_not_listed_is_a_stray(tmp_path):
         "val2017",
     )
     assert list(dataset.strays()) == [
-        "annotation 2 belongs to image 9, which is not listed",
-        "annotation 3 belongs to image 9, which is not listed",
+        f"{PATH}: annotation 2 belongs to image 9, which is not listed",
+        f"{PATH}: annotation 3 belongs to image 9, which is not listed",
     ]
     assert [finding.what for finding in check(dataset)] == list(dataset.strays())
     assert pickle.loads(pickle.dumps(dataset.read))(dataset.entries[0]).objects  # noqa: S301

@@ -6,9 +6,10 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw, Struct
 from PIL import Image
 
-from agg_pipeline.datasets.json_entries import CHUNK, most_entries
+from agg_pipeline.datasets.json_entries import CHUNK, decode_document, most_entries
 from agg_pipeline.datasets.registry import open_dataset
 from schemas import limits
 from schemas.errors import ImageError, UserError
@@ -121,6 +122,24 @@ def test_millions_of_tiny_entries_of_coco_cost_little(tmp_path, part, entry):
         open_dataset("coco", str(tmp_path), "val")
     peak, _ = peak_bytes(lambda: refused(open_dataset, "coco", str(tmp_path), "val"))
     assert peak < 200 * MIB
+
+
+class Document(Struct):
+    a: Raw
+    b: int = 0
+
+
+@pytest.mark.parametrize("key", ["a", "b", "x", ""])
+def test_millions_of_keys_cost_no_memory(key):
+    content = ('{"a": 1' + f', "{key}": 1' * 1_000_000 + "}").encode()
+    peak, _ = peak_bytes(lambda: refused(decode_document, content, Document, "x.json", "a document"))
+    assert peak < 20 * MIB
+    if key in ("x", ""):
+        decode_document(content, Document, "x.json", "a document")
+        return
+    times = 1_000_001 if key == "a" else 1_000_000
+    with pytest.raises(UserError, match=f"json has the key '{key}' {times:,} times; keep one, because only one would"):
+        decode_document(content, Document, "x.json", "a document")
 
 
 @pytest.mark.parametrize("part", ["images", "annotations", "categories"])

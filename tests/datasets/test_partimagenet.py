@@ -139,6 +139,24 @@ def test_broken_class_names_are_refused(root, content):
         open_dataset("partimagenet", str(root), "val")
 
 
+def test_class_names_that_occur_twice_are_refused(root):
+    text = (root / "class_names.json").read_text().strip()
+    (root / "class_names.json").write_text(text[:-1] + ', "categories": []}')
+    with pytest.raises(UserError, match=r"class_names\.json has the key 'categories' 2 times; keep one"):
+        open_dataset("partimagenet", str(root), "val")
+
+
+def test_two_classes_of_one_id_are_refused(root):
+    listed = [{"id": index, "name": name} for index, name in NAMES.items()]
+    (root / "class_names.json").write_text(json.dumps({"categories": [*listed, {"id": 5, "name": "Quadruped Tail"}]}))
+    assert len(record_of(root).objects) == 1
+    (root / "class_names.json").write_text(json.dumps({"categories": [*listed, {"id": 5, "name": "Biped Tail"}]}))
+    with pytest.raises(UserError) as error:
+        open_dataset("partimagenet", str(root), "val")
+    said = f"{root}/class_names.json gives two classes the same id 5: 'Biped Tail' and 'Quadruped Tail'"
+    assert str(error.value) == said
+
+
 def test_image_without_annotation_and_annotation_without_image(root):
     (root / "annotations" / "val" / "n01_1.png").rename(root / "annotations" / "val" / "n01_8.png")
     dataset = open_dataset("partimagenet", str(root), "val")

@@ -315,3 +315,26 @@ def test_names_that_cannot_be_used_cost_only_their_images(root, stem, image_id, 
     assert dataset.entries[4].problem == ("unreadable_annotation", "annotations/sa_3.json does not exist")
     assert dataset.strays() == (f"annotations/s{image_id}.json belongs to no image in images",)
     assert dataset.read(dataset.entries[1]).image_id == "sa_1"
+
+
+@pytest.mark.parametrize(("key", "value"), [("annotations", []), ("image", {"height": 24, "width": 32})])
+def test_key_that_occurs_twice_costs_its_image(root, key, value):
+    path = root / "annotations/sa_1.json"
+    path.write_text(path.read_text()[:-1] + f', "{key}": {json.dumps(value)}}}')
+    with pytest.raises(ImageError) as error:
+        record_of(root)
+    said = f"annotations/sa_1.json has the key '{key}' 2 times; keep one, because only one would be read"
+    assert (error.value.reason, error.value.detail) == ("unreadable_annotation", said)
+    assert len(record_of(root, number=1).objects) == len(MASKS)
+
+
+def test_fraction_that_may_be_several_ids_is_no_id(root):
+    path = root / "annotations/sa_1.json"
+    path.write_text(
+        path.read_text().replace("500000003", "9007199254740993.0").replace("500000007", "9007199254740993")
+    )
+    record = record_of(root)
+    assert list(masks_of(record)) == [500000021, 9007199254740993]
+    assert [(each.instance_id, each.detail) for each in record.rejects] == [
+        (None, "annotations/sa_1.json: annotations[1]: expected int, got float, at id")
+    ]

@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from schemas.checked_json import JsonError
 from schemas.errors import ImageError, UserError
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
@@ -57,7 +58,7 @@ def outcome(target: Callable[[], Any]) -> str:
         except (UserError, ImageError) as error:
             lines = str(error).splitlines()
             assert len(lines) <= 1, f"an error of several lines: {lines}"
-            return type(error).__name__
+            return "UserError" if isinstance(error, JsonError) else type(error).__name__
     return "ok"
 
 

@@ -1,13 +1,14 @@
 """JSON that is decoded and checked."""
 
 import json
+import pickle
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import msgspec
 import pytest
 
-from schemas.checked_json import Name, checked, decode, mended
+from schemas.checked_json import JsonError, MismatchError, Name, PlainName, checked, decode, mended
 from schemas.errors import UserError
 from schemas.limits import JSON_DEPTH, TEXT_LENGTH
 
@@ -112,6 +113,14 @@ def test_nesting_is_counted_inside_of_dataclasses():
     assert "nested deeper" in refused('{"config": {"a": [' + "[" * levels + "]" * levels + "]}}", Plan)
 
 
+@pytest.mark.parametrize("name", ["\0", "\n", "a\n", "\x1b[2J", "\x7f", "\x85", "\u2028", "\u2029"])
+def test_plain_names_are_without_control_characters(name):
+    with pytest.raises(UserError) as error:
+        decode(json.dumps([name]), list[PlainName], "x.json")
+    assert str(error.value) == "x.json: expected str without control characters, at [0]"
+    assert decode(json.dumps([f"né e{ord(name[-1])}"]), list[PlainName], "x.json") == [f"né e{ord(name[-1])}"]
+
+
 def test_names_are_short_and_without_nul():
     assert decode(json.dumps("a" * TEXT_LENGTH), Name, "p") == "a" * TEXT_LENGTH
     assert refused(json.dumps("a" * (TEXT_LENGTH + 1)), Name) == "plan.json: expected str of length <= 1024"
@@ -139,3 +148,20 @@ def test_what_only_python_writes_is_mended(content, value):
     with pytest.raises(UserError):
         decode(content, Any, "p")
     assert decode(mended(content.encode()), Any, "p") == value
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "problem"),
+    [
+        ("[1", JsonError, " is not JSON: input data was truncated"),
+        (b'"\xff"', JsonError, " is not JSON: it is not UTF-8"),
+        ("[" * 100 + "]" * 100, JsonError, f" is nested deeper than {JSON_DEPTH} levels"),
+        ('["a"]', MismatchError, ": expected int, got str, at [0]"),
+    ],
+)
+def test_errors_tell_the_document_and_the_problem_apart(content, kind, problem):
+    with pytest.raises(JsonError) as caught:
+        decode(content, list[int] if kind is MismatchError else Any, "plan.json")
+    error = pickle.loads(pickle.dumps(caught.value))  # noqa: S301
+    assert type(error) is kind
+    assert (error.what, error.problem, str(error)) == ("plan.json", problem, f"plan.json{problem}")

@@ -45,6 +45,7 @@ def test_what_a_name_was_probably_meant_to_be(name, meant):
 def test_what_is_possible_is_listed_in_its_order():
     assert possible("traim", iter(("train", "test"))) == "did you mean 'train'? Possible: train, test"
     assert possible("zzz", ("train", "test")) == "possible: train, test"
+    assert possible("zzz", ("a\n\x1b[2J", "test")) == "possible: a\\n\\x1b[2J, test"
     # Of an older year, not another split.
     assert possible("val2017", ("train2017",)) == "possible: train2017"
 
