@@ -33,17 +33,22 @@ class JsonError(UserError):
     """A document cannot be used.
 
     Attributes:
-        what: the document, as its path.
+        where: the document, as its path.
         problem: what is wrong, as it follows the document's name in the message: ``: expected int, got str, at id``.
     """
 
-    def __init__(self, what: str, problem: str) -> None:
-        super().__init__(what, problem)
-        self.what = what
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(where, problem)
+        self.where = where
         self.problem = problem
 
     def __str__(self) -> str:
-        return f"{self.what}{self.problem}"
+        return f"{self.where}{self.problem}"
+
+    @property
+    def said(self) -> str:
+        """What is wrong, for a message that has named the document."""
+        return self.problem.lstrip(": ")
 
 
 class MismatchError(JsonError):
@@ -99,12 +104,12 @@ def checked(value: Any, kind: type[T], what: str) -> T:
         The value as that type.
 
     Raises:
-        UserError: the value is not of this type.
+        MismatchError: the value is not of this type.
     """
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise UserError(f"{what}: {_one_line(str(error))}") from None
+        raise MismatchError(what, f": {_one_line(str(error))}") from None
 
 
 def mended(content: bytes) -> bytes:

@@ -24,10 +24,10 @@ from agg_pipeline.storage.rle import decode
 from agg_pipeline.storage.store import Store
 from schemas import limits
 from schemas.canonical import Json, content_hash
-from schemas.checked_json import checked
+from schemas.checked_json import JsonError, checked
 from schemas.config import GranularityConfig, ProposalsConfig
 from schemas.crop import MaskCrop, area, crop_mask, intersection
-from schemas.errors import StorageError, UnusableFileError, UserError
+from schemas.errors import UnusableFileError, UserError
 from schemas.findings import Finding
 from schemas.numbers import BINS, granularity_bin
 from schemas.resolve import override, validated
@@ -288,10 +288,11 @@ def _manifest(store: Store, expected: Json) -> Iterator[Finding]:
     try:
         manifest = store.read_json(MANIFEST, dict[str, Any], limits.PLAN_BYTES)
         checked(manifest.get(SUMMARIES, {}), dict[str, str], MANIFEST)
-    except StorageError:
-        raise
-    except UserError as error:
-        yield Finding(MANIFEST, str(error).removeprefix(f"{store.url}/{MANIFEST} "))
+    except UnusableFileError as error:
+        yield Finding(MANIFEST, error.what)
+        return
+    except JsonError as error:
+        yield Finding(MANIFEST, error.said)
         return
     if without_summaries(manifest) != expected:
         yield Finding(MANIFEST, "differs from what the plan and the sidecars give")

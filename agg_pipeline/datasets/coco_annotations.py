@@ -86,7 +86,7 @@ def _broken(raw: Raw, error: JsonError) -> tuple[str | None, Instance]:
     """The image of an annotation that cannot be used, None if that is unknown, and what is left of the annotation."""
     owner, numbered = readable_part(raw, Owned), readable_part(raw, Numbered)
     number = None if numbered is None else numbered.id
-    name = error.what if number is None else f"annotation {number}"
+    name = error.where if number is None else f"annotation {number}"
     instance = Instance(number, problem=printable(f"{name}{error.problem}"))
     return None if owner is None else id_text(owner.image_id), instance
 

@@ -17,7 +17,7 @@ from agg_pipeline.storage.lock import is_lock
 from agg_pipeline.storage.store import Store
 from schemas import limits
 from schemas.canonical import Json
-from schemas.checked_json import checked, decode
+from schemas.checked_json import JsonError, checked, decode
 from schemas.documents import Sidecar
 from schemas.errors import UnusableFileError, UserError
 from schemas.words import plural
@@ -188,13 +188,13 @@ def read_sidecars(store: Store, layout: Layout, sizes: Mapping[str, int]) -> tup
 def _parsed(path: str, content: bytes, layout: Layout) -> Json | str:
     """The sidecar in a file, or what is wrong with it."""
     try:
-        sidecar: Any = decode(content, Any, "it")
-    except UserError as error:
-        return str(error).removeprefix("it: ").removeprefix("it ")
+        sidecar: Any = decode(content, Any, path)
+    except JsonError as error:
+        return error.said
     try:
         checked(sidecar, Sidecar, "is not a sidecar")
         checked(sidecar, layout.counts, "is not a sidecar")
-    except UserError as error:
+    except JsonError as error:
         return str(error)
     shard = sidecar["shard"]
     if path != sidecar_path(shard):

@@ -14,8 +14,9 @@ from agg_pipeline.storage.store import Store
 from agg_pipeline.study.study_steps import StudyStep
 from agg_pipeline.training.training_folder import CHECKPOINT
 from schemas.canonical import Json, differences
+from schemas.checked_json import JsonError
 from schemas.documents import BegunSteps
-from schemas.errors import StorageError, UserError
+from schemas.errors import UserError
 
 DONE = "steps.json"
 """File with the study's facts and, by name, its steps: arguments, whether it is finished, seconds of all attempts."""
@@ -136,10 +137,8 @@ def _read(out: Path) -> Json:
         return {"facts": {}, "steps": {}}
     try:
         written: Json = store.read_json(DONE, BegunSteps)
-    except StorageError:
-        raise
-    except UserError as error:
-        where = f"{out / DONE}"
-        detail = str(error).removeprefix(where).lstrip(": ")
-        raise UserError(f"{where} is damaged, or of another version ({detail}); use another output folder") from error
+    except JsonError as error:
+        raise UserError(
+            f"{out / DONE} is damaged, or of another version ({error.said}); use another output folder"
+        ) from error
     return written

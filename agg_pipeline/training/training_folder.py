@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from agg_pipeline.storage.attempts import cause
 from agg_pipeline.storage.local_file import cannot_write, read_file, replace_file
 from schemas.canonical import MAX_SHOWN, Json, content_hash, differences
 from schemas.checked_json import decode
@@ -107,7 +108,7 @@ def check_folder(options: TrainingOptions, config: FinetuneConfig | PretrainConf
     try:
         begun = any((out / name).exists() for name in (CHECKPOINT, ADAPTER, MODEL))
     except OSError as error:
-        raise StorageError(f"cannot read {out}: {error.strerror or error}") from error
+        raise StorageError(f"cannot read {out}: {cause(error)}") from error
     if begun and not options.resume and not options.overwrite:
         raise UserError(
             f"{out} holds a training; use --resume to resume it, or --overwrite to delete it and start afresh"

@@ -164,4 +164,4 @@ def test_errors_tell_the_document_and_the_problem_apart(content, kind, problem):
         decode(content, list[int] if kind is MismatchError else Any, "plan.json")
     error = pickle.loads(pickle.dumps(caught.value))  # noqa: S301
     assert type(error) is kind
-    assert (error.what, error.problem, str(error)) == ("plan.json", problem, f"plan.json{problem}")
+    assert (error.where, error.problem, str(error)) == ("plan.json", problem, f"plan.json{problem}")
