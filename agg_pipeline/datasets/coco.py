@@ -15,8 +15,9 @@ from agg_pipeline.datasets.coco_masks import read_segmentation
 from agg_pipeline.datasets.coco_paths import image_paths, name_of_file, shared_files
 from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
 from agg_pipeline.datasets.file_listing import check_layout, listed, split_name
-from agg_pipeline.datasets.images import check_size, ignore_mask, read_image
+from agg_pipeline.datasets.images import read_image
 from agg_pipeline.datasets.instances import TOO_MANY, in_order
+from agg_pipeline.datasets.label_maps import check_size, ignore_mask
 from agg_pipeline.storage.store import Store
 from schemas import limits
 from schemas.errors import ImageError, UserError

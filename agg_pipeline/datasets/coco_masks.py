@@ -8,7 +8,7 @@ from itertools import pairwise
 from msgspec import Struct
 from pycocotools import mask as coco_mask
 
-from agg_pipeline.datasets.images import check_size
+from agg_pipeline.datasets.label_maps import check_size
 from agg_pipeline.storage.rle import decode_crop
 from schemas import limits
 from schemas.checked_json import decode

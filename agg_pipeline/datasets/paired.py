@@ -21,17 +21,9 @@ from agg_pipeline.datasets.file_listing import (
 )
 from agg_pipeline.datasets.image_formats import header_notes
 from agg_pipeline.datasets.image_stems import files_by_stem, no_picture, stems_of_split, stray_stems
-from agg_pipeline.datasets.images import (
-    check_size,
-    ignore_mask,
-    instance_masks,
-    lossy_note,
-    palette_note,
-    read_grey,
-    read_image,
-    read_labels,
-    read_marked,
-)
+from agg_pipeline.datasets.images import read_image
+from agg_pipeline.datasets.label_maps import check_size, ignore_mask, instance_masks
+from agg_pipeline.datasets.mask_images import lossy_note, palette_note, read_grey, read_labels, read_marked
 from agg_pipeline.datasets.names import entries_of, joined
 from agg_pipeline.storage.store import Store
 from schemas.errors import ImageError

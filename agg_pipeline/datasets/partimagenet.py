@@ -19,9 +19,11 @@ from agg_pipeline.datasets.file_listing import (
     split_name,
 )
 from agg_pipeline.datasets.image_stems import files_by_stem, no_picture, stems_of_split, stray_stems
-from agg_pipeline.datasets.images import check_size, instance_masks, read_image, read_labels
+from agg_pipeline.datasets.images import read_image
 from agg_pipeline.datasets.instances import InstanceId
 from agg_pipeline.datasets.json_entries import check_keys
+from agg_pipeline.datasets.label_maps import check_size, instance_masks
+from agg_pipeline.datasets.mask_images import read_labels
 from agg_pipeline.datasets.names import entries_of, joined
 from agg_pipeline.storage.store import Store
 from schemas import limits

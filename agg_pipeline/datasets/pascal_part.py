@@ -17,7 +17,8 @@ from agg_pipeline.datasets.broken_objects import rejects_of
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.datasets.file_listing import check_layout, list_files, read_split
 from agg_pipeline.datasets.image_stems import dataset_of_ids, found_files
-from agg_pipeline.datasets.images import check_size, read_image
+from agg_pipeline.datasets.images import read_image
+from agg_pipeline.datasets.label_maps import check_size
 from agg_pipeline.datasets.matfile import read_mat
 from agg_pipeline.datasets.names import id_problem, text_problem
 from agg_pipeline.datasets.sbd import CATEGORIES

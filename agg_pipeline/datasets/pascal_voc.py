@@ -18,7 +18,9 @@ from agg_pipeline.datasets.file_listing import (
     split_name,
 )
 from agg_pipeline.datasets.image_stems import found_files, listed_files, stray_stems
-from agg_pipeline.datasets.images import check_size, ignore_mask, instance_masks, read_image, read_labels
+from agg_pipeline.datasets.images import read_image
+from agg_pipeline.datasets.label_maps import check_size, ignore_mask, instance_masks
+from agg_pipeline.datasets.mask_images import read_labels
 from agg_pipeline.datasets.names import entries_of, id_problem
 from agg_pipeline.datasets.sbd import CATEGORIES
 from agg_pipeline.storage.store import Store

@@ -15,9 +15,10 @@ from agg_pipeline.datasets.broken_objects import rejects_of
 from agg_pipeline.datasets.coco_masks import read_segmentation
 from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
 from agg_pipeline.datasets.file_listing import ALL, check_layout, is_list_file, read_list, split_name
-from agg_pipeline.datasets.images import check_size, read_image
+from agg_pipeline.datasets.images import read_image
 from agg_pipeline.datasets.instances import TOO_MANY, Instance, InstanceId, Numbered, SidePixels, check_exact, in_order
 from agg_pipeline.datasets.json_entries import decode_document, most_entries, readable_part
+from agg_pipeline.datasets.label_maps import check_size
 from agg_pipeline.datasets.names import entries_of, text_problem
 from agg_pipeline.storage.store import Store
 from schemas import limits

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.datasets.file_listing import check_layout, list_files, read_split
 from agg_pipeline.datasets.image_stems import dataset_of_ids
-from agg_pipeline.datasets.images import check_size, instance_masks, read_image
+from agg_pipeline.datasets.images import read_image
+from agg_pipeline.datasets.label_maps import check_size, instance_masks
 from agg_pipeline.datasets.matfile import read_mat
 from agg_pipeline.storage.store import Store
 from schemas.errors import ImageError

@@ -15,7 +15,8 @@ from PIL import EpsImagePlugin, Image
 
 from agg_pipeline.datasets import image_formats
 from agg_pipeline.datasets.image_formats import ENDINGS, FORMATS, header_notes
-from agg_pipeline.datasets.images import read_grey, read_image, read_labels, read_marked
+from agg_pipeline.datasets.images import read_image
+from agg_pipeline.datasets.mask_images import read_grey, read_labels, read_marked
 from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.datasets.survey import check
 from agg_pipeline.storage.store import Store

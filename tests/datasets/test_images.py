@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from agg_pipeline.datasets.images import check_size, instance_masks, read_image
+from agg_pipeline.datasets.images import read_image
+from agg_pipeline.datasets.label_maps import check_size, instance_masks
 from agg_pipeline.storage.store import Store
 from schemas.crop import tight_box
 from schemas.errors import ImageError, StorageError

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from agg_pipeline.datasets import images
-from agg_pipeline.datasets.images import read_grey, read_image, read_labels, read_marked
+from agg_pipeline.datasets.images import read_image
+from agg_pipeline.datasets.mask_images import read_grey, read_labels, read_marked
 from tests.datasets.raw_images import pgm_file, plain_pgm_file, png_file, tiff_file
 from tests.datasets.reading import opencv, read, refusal
 from tests.datasets.writers import pascal_colours

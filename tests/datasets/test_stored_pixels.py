@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agg_pipeline.datasets.images import read_grey, read_image, read_labels, read_marked
+from agg_pipeline.datasets.images import read_image
+from agg_pipeline.datasets.mask_images import read_grey, read_labels, read_marked
 from tests.datasets.raw_images import (
     bmp_file,
     jpeg_2000_of,

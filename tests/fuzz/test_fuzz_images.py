@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from agg_pipeline.datasets.image_formats import header_notes
-from agg_pipeline.datasets.images import instance_masks, palette_note, read_grey, read_image, read_labels, read_marked
+from agg_pipeline.datasets.images import read_image
+from agg_pipeline.datasets.label_maps import instance_masks
+from agg_pipeline.datasets.mask_images import palette_note, read_grey, read_labels, read_marked
 from schemas import limits
 from schemas.errors import ImageError
 from schemas.words import printable
