@@ -11,7 +11,7 @@ import click
 import cloup
 
 from agg_pipeline.cli.option_groups import examples, gathered, option, options_of
-from agg_pipeline.cli.options import PLACE, Data, check_root, complete_data_set, data_set
+from agg_pipeline.cli.options import PLACE, Count, Data, check_root, complete_data_set, data_set
 from schemas.errors import UserError
 from schemas.words import plural, printable
 
@@ -102,7 +102,7 @@ def _datasets(data: Data) -> tuple[list[Dataset], list[UserError]]:
     option(
         "--images",
         default=24,
-        type=click.IntRange(min=0),
+        type=Count(0),
         metavar="IMAGES",
         help="Images per split on the page, drawn by the seed.",
     ),

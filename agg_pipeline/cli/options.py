@@ -13,7 +13,8 @@ import click
 from agg_pipeline.cli.option_groups import given, options_of
 from agg_pipeline.storage.user_path import user_path
 from schemas.errors import UserError
-from schemas.words import probably
+from schemas.fields import LARGEST
+from schemas.words import excerpt, probably
 
 if TYPE_CHECKING:
     from agg_pipeline.datasets.dataset import Dataset
@@ -50,6 +51,17 @@ class Choice(click.Choice[str]):
         """The error for a word that is not a choice, with the closest choice."""
         meant = probably(str(value), self.choices)
         return super().get_invalid_choice_message(value, ctx) + (f" Did you mean {meant!r}?" if meant else "")
+
+
+class Count(click.IntRange):
+    """A number of things, at least ``min``, that fits into what tables and arrays count with."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number; BadParameter if it is too small or too large."""
+        number = super().convert(value, param, ctx)
+        if number > LARGEST:
+            self.fail(f"{excerpt(str(number), 30)} is more than {LARGEST}", param, ctx)
+        return number
 
 
 DRY_RUN = "Print the configuration, what the run would do and about how long it would take; write nothing."
@@ -194,14 +206,14 @@ class Run:
     )
     limit_images: int | None = given(
         "--limit-images",
-        type=click.IntRange(min=1),
+        type=Count(1),
         metavar="IMAGES",
         show_default="all",
         help="Process only this many images, the first of the plan.",
     )
     workers: int | None = given(
         "--workers",
-        type=click.IntRange(min=1),
+        type=Count(1),
         metavar="PROCESSES",
         show_default="one per CPU core; with --device cuda, one",
         help="Number of worker processes on this machine.",

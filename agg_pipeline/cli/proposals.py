@@ -13,7 +13,7 @@ import cloup
 from agg_pipeline.cli.config_options import config_options, configured, preset_option, read_toml, resolve
 from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, comment, print_config, print_run, seconds_so_far
 from agg_pipeline.cli.option_groups import Command, Decorator, examples, gathered, option, options_of
-from agg_pipeline.cli.options import CHECKPOINT, PLACE, Data, Run, model_file
+from agg_pipeline.cli.options import CHECKPOINT, PLACE, Count, Data, Run, model_file
 from agg_pipeline.cli.run_log import logged
 from agg_pipeline.cli.start_and_stop import recorded
 from schemas.config import PRESETS, ProposalsConfig, Source
@@ -37,7 +37,7 @@ def _run_options(*clicks: Decorator) -> Decorator:
         gallery = option(
             "--gallery-images",
             default=12,
-            type=click.IntRange(min=0),
+            type=Count(0),
             metavar="IMAGES",
             help="Images in the gallery. 0: no picture.",
         )
@@ -211,7 +211,7 @@ def validate_command(path: str) -> None:
 )
 @option(
     "--limit-objects",
-    type=click.IntRange(min=1),
+    type=Count(1),
     metavar="OBJECTS",
     show_default="all",
     help="Measure the recall on this many objects with parts, drawn by the seed.",

@@ -13,7 +13,7 @@ import click
 
 from agg_pipeline.cli.last_words import is_of_output, last_words
 from agg_pipeline.cli.option_groups import given
-from agg_pipeline.cli.options import DRY_RUN, PLACE, finite
+from agg_pipeline.cli.options import DRY_RUN, PLACE, Count, finite
 from agg_pipeline.cli.start_and_stop import check_start
 from agg_pipeline.storage.user_path import real_path
 from agg_pipeline.training.training_folder import TrainingOptions, not_locked
@@ -65,7 +65,7 @@ class TrainingRun:
     )
     validation_masks: int = given(
         "--validation-masks",
-        type=click.IntRange(min=0),
+        type=Count(0),
         metavar="MASKS",
         default=8,
         help="Masks per level in a validation step. 0: no validation.",

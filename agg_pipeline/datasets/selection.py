@@ -82,9 +82,9 @@ def _left_out(dataset: Dataset, excluded: list[str], path: str) -> set[str]:
     unknown = [image_id for image_id in excluded if printable(image_id) not in found]
     if unknown:
         LOG.warning(
-            "%s lists %s, of which %d %s not in %s %s and leave%s nothing out: %s",
-            *(path, plural(len(excluded), "image"), len(unknown), "is" if len(unknown) == 1 else "are"),
-            *(dataset.name, dataset.split, "s" if len(unknown) == 1 else "", few_of(unknown)),
+            "%s: %d of %s %s not in %s %s: %s",
+            *(path, len(unknown), plural(len(excluded), "listed image"), "is" if len(unknown) == 1 else "are"),
+            *(dataset.name, dataset.split, few_of(unknown)),
         )
     return set(found.values())
 

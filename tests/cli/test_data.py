@@ -194,8 +194,8 @@ def test_inspect_tells_options_that_match_nothing(animals, tmp_path):
     result = invoke("data", "inspect", "pascal_part", animals, *unmatched, "--out", out)
     assert result.code == 0
     assert result.stderr.splitlines() == [
-        f"WARNING: {listed} lists no image of pascal_part train",
-        f"WARNING: {listed} lists no image of pascal_part val",
+        f"WARNING: {listed}: 1 of 1 listed image is not in pascal_part train: x",
+        f"WARNING: {listed}: 1 of 1 listed image is not in pascal_part val: x",
         "note: --class cow matches no mask",
         "note: --skip-class cat matches no mask",
     ]

@@ -64,7 +64,7 @@ def test_exclude_list_that_matches_nothing_is_told(animals, tmp_path, caplog):
     listed.write_text("x\ny\n")
     assert len(select(animals, Selection(exclude_list=str(listed))).entries) == 3
     assert [record.getMessage() for record in caplog.records] == [
-        f"{listed} lists 2 images, of which 2 are not in pascal_part val and leave nothing out: x, y"
+        f"{listed}: 2 of 2 listed images are not in pascal_part val: x, y"
     ]
 
 
@@ -72,10 +72,10 @@ def test_exclude_list_that_matches_nothing_is_told(animals, tmp_path, caplog):
     ("lines", "said"),
     [
         ("1\n2\n", None),
-        ("x\n1\n", "lists 2 images, of which 1 is not in pascal_part val and leaves nothing out: x"),
+        ("x\n1\n", "1 of 2 listed images is not in pascal_part val: x"),
         (
             "1\ne\nd\nc\nb\na\x1b\n",
-            "lists 6 images, of which 5 are not in pascal_part val and leave nothing out: a\\x1b, b, c and 2 others",
+            "5 of 6 listed images are not in pascal_part val: a\\x1b, b, c and 2 others",
         ),
     ],
 )
@@ -84,7 +84,7 @@ def test_lines_of_an_exclude_list_that_match_nothing_are_named(animals, tmp_path
     listed.write_text(lines)
     chosen = select(animals, Selection(exclude_list=str(listed)))
     assert [entry.image_id for entry in chosen.entries] == (["2", "3"] if said else ["3"])
-    assert [record.getMessage() for record in caplog.records] == ([f"{listed} {said}"] if said else [])
+    assert [record.getMessage() for record in caplog.records] == ([f"{listed}: {said}"] if said else [])
 
 
 def test_exclude_list_finds_names_that_are_written_in_another_way(animals, tmp_path):

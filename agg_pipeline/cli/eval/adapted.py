@@ -6,13 +6,23 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import click
 import cloup
 
 from agg_pipeline.cli.config_options import config_options, configured, resolve
 from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, comment, print_config, print_run, seconds_so_far
 from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
-from agg_pipeline.cli.options import CHECKPOINT, EVALUATION_SPLIT, FILE, PLACE, TRAINING_SPLIT, Choice, Data, Model, Run
+from agg_pipeline.cli.options import (
+    CHECKPOINT,
+    EVALUATION_SPLIT,
+    FILE,
+    PLACE,
+    TRAINING_SPLIT,
+    Choice,
+    Count,
+    Data,
+    Model,
+    Run,
+)
 from agg_pipeline.cli.start_and_stop import recorded
 from agg_pipeline.evaluation.arms import ARMS
 from schemas.config import EVALUATION_PRESETS
@@ -37,7 +47,7 @@ class Arms:
     )
     calibrate: int = given(
         "--calibrate",
-        type=click.IntRange(min=1),
+        type=Count(1),
         metavar="PARTS",
         default=30,
         help="Number of parts, in other images, from which by-class takes the granularity of each class.",
@@ -60,7 +70,7 @@ ADAPTER = option(
 PICTURES = option(
     "--pictures",
     default=4,
-    type=click.IntRange(min=0),
+    type=Count(0),
     metavar="MASKS",
     help="Masks that each page shows with their clicks: this many of the best, the median and the worst ones.",
 )

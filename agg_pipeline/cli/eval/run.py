@@ -11,7 +11,7 @@ import cloup
 from agg_pipeline.cli.config_options import config_options, configured, preset_option, resolve
 from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, comment, print_config, print_run, seconds_so_far
 from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
-from agg_pipeline.cli.options import EVALUATION_SPLIT, PLACE, Data, Model, Run
+from agg_pipeline.cli.options import EVALUATION_SPLIT, PLACE, Count, Data, Model, Run
 from agg_pipeline.cli.start_and_stop import recorded
 from schemas.config import EVALUATION_PRESETS
 from schemas.errors import UserError
@@ -60,7 +60,7 @@ class Mode:
     )
     attempts: int | None = given(
         "--best-of",
-        type=click.IntRange(min=1),
+        type=Count(1),
         metavar="INTERACTIONS",
         show_default="none",
         help="Run this many interactions per mask, with different first clicks and without granularity, and keep the "
@@ -96,7 +96,7 @@ class PageOptions:
 
     pictures: int = given(
         "--pictures",
-        type=click.IntRange(min=0),
+        type=Count(0),
         metavar="MASKS",
         default=4,
         help="Masks that the page shows with their clicks: this many of the best, the median and the worst ones.",
@@ -108,7 +108,7 @@ class PageOptions:
 
 LIMIT_OBJECTS = option(
     "--limit-objects",
-    type=click.IntRange(min=1),
+    type=Count(1),
     metavar="MASKS",
     show_default="all",
     help="Evaluate only this many masks, the first of the plan.",
