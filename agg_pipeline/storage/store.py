@@ -140,7 +140,7 @@ class Store:
         files, _ = self._open()
         if isinstance(files, Disk):
             for path in paths:
-                yield self.read(path, limit)
+                yield self._attempt(path, lambda files, place: files.read(place, limit))
             return
 
         def fetch(path: str) -> bytes:
