@@ -62,8 +62,16 @@ def write_study(config: StudyConfig, roots: Mapping[str, str], out: Path, report
     if config.seeds > 1:
         lines += ["## Seeds", "", *_seeds(found)]
     lines += ["## What it was made of, and what it cost", "", *_cost(config, roots, out)]
-    left_out = f"Left out, as the recipe says: {', '.join(sorted(found.left_out))}.\n" if found.left_out else ""
-    report.write_text("\n".join([INTRODUCTION, left_out, *lines]).rstrip() + "\n")
+    report.write_text("\n".join([INTRODUCTION, _left_out(found), *lines]).rstrip() + "\n")
+
+
+def _left_out(found: _Results) -> str:
+    """What has become of the images that the recipe leaves out."""
+    unknown = sorted(set(found.config.leave_out) - found.left_out)
+    lines = [f"Left out, as the recipe says: {', '.join(sorted(found.left_out))}.\n"] if found.left_out else []
+    if unknown:
+        lines.append(f"To be left out, as the recipe says, but of no evaluated image: {', '.join(unknown)}.\n")
+    return "\n".join(lines)
 
 
 class _Results:

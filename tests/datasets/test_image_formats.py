@@ -317,7 +317,10 @@ def test_thin_objects_that_lie_side_by_side_are_no_such_ids(tmp_path):
 def test_the_decoder_of_tiff_prints_nothing(tmp_path, capfd, compression):
     buffer = io.BytesIO()
     picture = Image.fromarray(RGB).convert("1" if compression == "group4" else "L")
-    picture.save(buffer, "TIFF", compression=compression)
+    try:
+        picture.save(buffer, "TIFF", compression=compression)
+    except OSError:
+        pytest.skip("this build of Pillow cannot write the compression")
     broken = 0
     for place in range(8, len(buffer.getvalue())):
         content = bytearray(buffer.getvalue())

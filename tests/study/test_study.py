@@ -269,10 +269,11 @@ def test_a_report_without_a_place_is_refused_before_the_first_step(study, comman
 
 @pytest.mark.usefixtures("commands")
 def test_images_that_are_left_out_are_in_no_table(study, recipe, tmp_path):
-    recipe.write_text(recipe.read_text() + 'leave_out = ["a"]\n')
+    recipe.write_text(recipe.read_text() + 'leave_out = ["a", "nobody"]\n')
     assert study().code == 0
     page = (tmp_path / "report.md").read_text()
     assert "Left out, as the recipe says: a." in page
+    assert "To be left out, as the recipe says, but of no evaluated image: nobody." in page
     assert "| base |" not in page
 
 
