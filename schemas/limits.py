@@ -18,6 +18,9 @@ MAT_CONTENT_BYTES = 1 << 29
 """Most bytes of a .mat file after decompression; those of PASCAL-Part have up to 8 MB."""
 MAT_ARRAYS = 1_000_000
 """Most arrays in a .mat file: cells, and fields of structs; those of PASCAL-Part have up to 5,000."""
+MAT_ELEMENTS = 1 << 29
+"""Most elements of an array in a .mat file, where a side of 0 counts as 1; annotations have as many as their image has
+pixels."""
 MAT_DEPTH = 32
 """Deepest nesting of cells and structs in a .mat file; those of PASCAL-Part have 3 levels."""
 OBJECTS_PER_IMAGE = 65_535

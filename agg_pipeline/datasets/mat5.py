@@ -161,14 +161,22 @@ def _header(parts: Iterator[_Element], order: str) -> _Header:
     if len(flags) < 1 or flags.dtype.kind != "u":
         raise MatError("an array of it has no class")
     flag = int(flags[0])
-    sizes = _numbers(_next(parts), order)
+    shape = _shape(_numbers(_next(parts), order))
+    name = bytes(_next(parts).data).rstrip(b"\0").decode("latin-1")
+    return _Header(flag & 0xFF, bool(flag & COMPLEX), shape, name)
+
+
+def _shape(sizes: NDArray[Any]) -> tuple[int, ...]:
+    """The size of an array, which is small enough for NumPy even where the array is empty."""
     if sizes.dtype.kind not in "iu":
         raise MatError("an array of it has no size")
     shape = tuple(int(size) for size in sizes[:MOST_AXES])
     if not 2 <= len(sizes) <= MOST_AXES or min(shape) < 0:
         raise MatError(f"an array of it has the size {'x'.join(map(str, shape[:4]))}")
-    name = bytes(_next(parts).data).rstrip(b"\0").decode("latin-1")
-    return _Header(flag & 0xFF, bool(flag & COMPLEX), shape, name)
+    if math.prod(max(side, 1) for side in shape) > limits.MAT_ELEMENTS:
+        limit = f"the limit is {limits.MAT_ELEMENTS:,} elements, where a side of 0 counts as 1"
+        raise MatError(f"an array of it has the size {'x'.join(map(str, shape[:4]))}; {limit}")
+    return shape
 
 
 def _value(header: _Header, parts: Iterator[_Element], order: str, budget: _Budget, depth: int) -> Any:

@@ -19,8 +19,9 @@ from agg_pipeline.datasets.mat5 import MatError, read_variable
 from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.datasets.survey import check
 from schemas import limits
-from tests.datasets.mat_files import BIG_HEADER, HEADER, array, element, names
+from tests.datasets.mat_files import BIG_HEADER, HEADER, WIDTHS, array, element, names
 from tests.datasets.writers import square, write_photo
+from tests.fuzz.mutations import limited
 
 
 def assert_same(found, expected):
@@ -116,12 +117,27 @@ def _of_parts(*parts):
 DEEP = array(6, (1, 1), "", element(9, bytes(8)))
 for _ in range(3000):
     DEEP = array(1, (1, 1), "", DEEP)
+CLAIMS = {
+    "an axis": ((0, 2**63), 13, "0x9223372036854775808"),
+    "a last axis": ((2**64 - 1, 0), 13, "18446744073709551615x0"),
+    "a signed axis": ((2**63 - 1, 0), 12, "9223372036854775807x0"),
+    "several axes": ((0, 2**31 - 1, 2**31 - 1, 2**31 - 1), 5, "0x2147483647x2147483647x2147483647"),
+    "many axes": ((0, *[65535] * 31), 4, "0x65535x65535x65535"),
+    "no empty axis": ((2**32 - 1, 2**32 - 1), 6, "4294967295x4294967295"),
+}
+"""Sides that NumPy has no arrays of, not even empty ones, and the type of their integers."""
+CONTENTS = {9: element(2, b""), 4: element(16, b""), 1: b"", 2: names("a"), 5: b""}
+"""Contents of an empty array, by its class: numbers, text, cells, structs, sparse."""
 BOMB = zlib.compress(bytes(600_000_000), 9)
 HOSTILE = {
-    "claims huge": (array(9, (2**31 - 1, 2**31 - 1), "GTinst", element(2, bytes(8))), "but 8 numbers"),
+    "claims more than there is": (array(9, (20_000, 20_000), "GTinst", element(2, bytes(8))), "but 8 numbers"),
+    "claims huge": (
+        array(9, (2**31 - 1, 2**31 - 1), "GTinst", element(2, bytes(8))),
+        "the limit is 536,870,912 elements",
+    ),
     "claims more axes": (array(9, (2,) * 40, "GTinst", element(2, bytes(8))), "has the size 2x2x2x2"),
     "claims negative": (array(9, (-5, 7), "GTinst", element(2, bytes(8))), "has the size -5x7"),
-    "huge cell": (array(1, (100_000, 100_000), "GTinst", b""), "more than 1,000,000 arrays"),
+    "huge cell": (array(1, (20_000, 20_000), "GTinst", b""), "more than 1,000,000 arrays"),
     "many cells": (array(1, (900, 1000), "GTinst", b""), "lacks its content"),
     "huge struct": (array(2, (20_000, 20_000), "GTinst", names("Segmentation")), "more than 1,000,000 arrays"),
     "struct without fields": (
@@ -130,7 +146,7 @@ HOSTILE = {
     ),
     "deep cells": (array(1, (1, 1), "GTinst", DEEP), "nested more than 32 deep"),
     "bomb": (struct.pack("<II", 15, len(BOMB)) + BOMB, "more than 536,870,912 bytes when it is decompressed"),
-    "long text": (array(4, (1, 2**31 - 1), "GTinst", element(16, b"a")), "but 1 characters"),
+    "long text": (array(4, (1, 90_000), "GTinst", element(16, b"a")), "but 1 characters"),
     "text of many letters": (
         array(4, (1, 500_000), "GTinst", element(16, b"a" * 500_000)),
         "a text of it has",
@@ -168,6 +184,31 @@ def test_hostile_file_is_refused_before_it_costs_memory(name, monkeypatch):
     assert what in str(error.value)
     assert "\n" not in str(error.value)
     assert peak < 12_000_000
+
+
+@pytest.mark.parametrize("kind", CONTENTS)
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_size_that_no_array_can_have_is_refused_in_every_place(claim, kind):
+    sides, integers, said = CLAIMS[claim]
+    said = f"an array of it has the size {said}; the limit is 536,870,912 elements, where a side of 0 counts as 1"
+    odd = array(kind, sides, "x", CONTENTS[kind], integers=integers)
+    places = {
+        "variable": HEADER + odd,
+        "cell": HEADER + array(1, (1, 1), "x", array(kind, sides, "", CONTENTS[kind], integers=integers)),
+        "field": HEADER + array(2, (1, 1), "x", names("a", "b") + array(6, (0, 0), "", element(9, b"")) + odd),
+        "variable before": HEADER + odd.replace(b"x", b"w") + array(9, (1, 1), "x", element(2, b"a")),
+    }
+    for place, content in places.items():
+        with limited(memory=64 << 20, seconds=10), pytest.raises(MatError) as error:
+            read_variable(content, "x")
+        assert (place, str(error.value)) == (place, said)
+
+
+@pytest.mark.parametrize("integers", WIDTHS)
+@pytest.mark.parametrize("kind", [9, 4, 1, 2])
+def test_empty_arrays_have_their_size_whatever_its_integers(kind, integers):
+    found = read_variable(HEADER + array(kind, (0, 99), "x", CONTENTS[kind], integers=integers), "x")
+    assert found.shape == ((0,) if kind == 4 else (0, 99))
 
 
 def test_a_variable_that_uses_up_the_limit_leaves_nothing_for_the_next(monkeypatch):
