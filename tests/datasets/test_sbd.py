@@ -15,6 +15,7 @@ from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.storage.store import Store
 from schemas.errors import ImageError, UserError
 from tests.datasets.writers import write_mat_73
+from tests.fuzz.mutations import limited
 
 LABELS = np.zeros((20, 30), np.uint8)
 LABELS[2:8, 3:9] = 1
@@ -262,6 +263,20 @@ def test_map_without_instances_has_no_objects(root):
     assert dataset.read(dataset.entries[0]).objects == ()
 
 
+def test_map_and_class_numbers_that_are_far_too_large_are_not_converted(root):
+    # As integers of eight bytes, 40 million numbers take 320 MB.
+    large = np.zeros((4000, 10_000), np.uint8)
+    contents = [{"GTinst": {"Segmentation": LABELS, "Categories": large}}, {"GTinst": {"Segmentation": large}}]
+    paths = [root / "inst" / f"{image_id}.mat" for image_id in ("2008_000002", "2008_000010")]
+    for path, content in zip(paths, contents, strict=True):
+        savemat(path, content, do_compression=True)
+    dataset = open_dataset("sbd", str(root), "train")
+    with limited(memory=160 << 20):
+        assert [each.category for each in dataset.read(dataset.entries[0]).objects] == [None, None, None]
+    with limited(memory=160 << 20):
+        assert "Segmentation of inst/2008_000010.mat is 4000x10000, its image 20x30" in refused(root, "size_mismatch")
+
+
 class Bytes:
     """A store of one file, without a disk."""
 
@@ -280,13 +295,15 @@ def mat_bytes(compress):
 
 def raises_image_errors_only(content):
     try:
-        labels, names = sbd._instances(Bytes(content), "x.mat")
+        labels, codes = sbd._instances(Bytes(content), "x.mat", LABELS.shape)
+        categories = [sbd._category(codes, instance_id) for instance_id in (1, 2**40)]
     except ImageError as error:
-        assert error.reason == "unreadable_annotation"
+        assert error.reason in ("unreadable_annotation", "size_mismatch")
         assert "\n" not in error.detail
     else:
-        assert labels.ndim == 2
-        assert isinstance(names, dict)
+        assert labels.shape == LABELS.shape
+        assert {*categories} <= {None, *sbd.CATEGORIES}
+        assert categories[1] is None
 
 
 @pytest.mark.filterwarnings("ignore")
