@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import struct
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.io import loadmat, savemat
+from scipy.sparse import csc_matrix
 
 from agg_pipeline.datasets import sbd
 from agg_pipeline.datasets.registry import open_dataset
@@ -331,6 +333,27 @@ def test_file_of_matlab_73_says_how_to_convert_it(root):
     said = refused(root, "unreadable_annotation")
     assert "inst/2008_000010.mat is a file of MATLAB 7.3" in said
     assert "save it with '-v7'" in said
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("values", [LABELS, LABELS.astype(float), LABELS * 1j, csc_matrix(LABELS * 1.0), "text"])
+def test_file_of_matlab_4_says_how_to_convert_it(root, values, order):
+    path = root / "inst" / "2008_000010.mat"
+    savemat(path, {"GTinst": values}, format="4")
+    content = path.read_bytes()
+    if order == ">":
+        kind, *numbers = struct.unpack("<5I", content[:20])
+        path.write_bytes(struct.pack(">5I", kind + 1000, *numbers) + content[20:])
+    said = refused(root, "unreadable_annotation")
+    how = "convert it: load it in MATLAB or Octave and save it with '-v7'"
+    assert said == f"inst/2008_000010.mat is a file of MATLAB 4; {how}"
+
+
+@pytest.mark.parametrize("content", [b"", bytes(10), bytes(500), b"\0\0\0\0" * 4 + b"\2\0\0\0ab" * 30, b"text " * 100])
+def test_other_content_is_of_no_version(root, content):
+    (root / "inst" / "2008_000010.mat").write_bytes(content)
+    said = refused(root, "unreadable_annotation")
+    assert said == "inst/2008_000010.mat is not a readable .mat file: it has no header of level 5"
 
 
 def test_real_val_images_agree_with_their_files(shared):
