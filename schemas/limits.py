@@ -16,8 +16,11 @@ MAT_FILE_BYTES = 1 << 28
 """Largest .mat file of annotations; those of SBD and PASCAL-Part have up to 200 KB."""
 MAT_CONTENT_BYTES = 1 << 29
 """Most bytes of a .mat file after decompression; those of PASCAL-Part have up to 8 MB."""
-MAT_ARRAYS = 1_000_000
-"""Most arrays in a .mat file: cells, and fields of structs; those of PASCAL-Part have up to 5,000."""
+MAT_ARRAYS = 100_000
+"""Most arrays in a .mat file: cells, structs, their fields, lines of texts; those of PASCAL-Part have up to 5,000."""
+MAT_ELEMENTS = 1 << 29
+"""Most elements of an array in a .mat file, where a side of 0 counts as 1; annotations have as many as their image has
+pixels."""
 MAT_DEPTH = 32
 """Deepest nesting of cells and structs in a .mat file; those of PASCAL-Part have 3 levels."""
 OBJECTS_PER_IMAGE = 65_535
@@ -86,5 +89,5 @@ POLYGON_PIXELS = 2_000_000
 """Longest outline of one object's polygons, in pixels: their rasterisation walks along every edge."""
 MAT_FIELDS = 1000
 """Most fields of a struct in a .mat file; those of PASCAL-Part have five."""
-MAT_TEXT_LENGTH = 100_000
-"""Longest text in a .mat file, in characters; names of parts have up to 20."""
+MAT_TEXT_LENGTH = 1_000_000
+"""Most characters in all texts of a .mat file together; those of PASCAL-Part have up to 20,000."""

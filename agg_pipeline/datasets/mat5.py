@@ -31,6 +31,8 @@ NUMERIC = range(6, 16)
 """Classes of arrays of numbers."""
 MOST_AXES = 32
 """Most axes of an array, as in NumPy before version 2."""
+NAME_LENGTH = 64
+"""Longest name of a variable or a field, with the NUL behind it; MATLAB cuts off what is longer."""
 COMPLEX = 0x0800
 """Flag of an array of complex numbers."""
 
@@ -41,10 +43,21 @@ class MatError(Exception):
 
 @dataclass
 class _Budget:
-    """What is left of a file's limits."""
+    """What is left of a file's limits; each part of the file is counted before memory is taken for it."""
 
     arrays: int
+    characters: int
     content: int
+
+    def take_arrays(self, count: int) -> None:
+        self.arrays -= count
+        if self.arrays < 0:
+            raise MatError(f"it has more than {limits.MAT_ARRAYS:,} arrays")
+
+    def take_characters(self, count: int) -> None:
+        self.characters -= count
+        if self.characters < 0:
+            raise MatError(f"its texts have more than {limits.MAT_TEXT_LENGTH:,} characters")
 
 
 @dataclass(frozen=True)
@@ -74,8 +87,9 @@ def read_variable(content: bytes, name: str) -> Any:
     if len(content) < HEADER or content[126:128] not in ORDERS:
         raise MatError("it has no header of level 5")
     order = ORDERS[content[126:128]]
-    budget = _Budget(limits.MAT_ARRAYS, limits.MAT_CONTENT_BYTES)
+    budget = _Budget(limits.MAT_ARRAYS, limits.MAT_TEXT_LENGTH, limits.MAT_CONTENT_BYTES)
     for element in _elements(memoryview(content)[HEADER:], order):
+        budget.take_arrays(1)
         inner = _inflated(element, order, budget) if element.kind == COMPRESSED else element
         if inner.kind != MATRIX:
             raise MatError(f"it has an element of type {inner.kind} in the place of a variable")
@@ -161,40 +175,44 @@ def _header(parts: Iterator[_Element], order: str) -> _Header:
     if len(flags) < 1 or flags.dtype.kind != "u":
         raise MatError("an array of it has no class")
     flag = int(flags[0])
-    sizes = _numbers(_next(parts), order)
+    shape = _shape(_numbers(_next(parts), order))
+    name = bytes(_next(parts).data[:NAME_LENGTH]).rstrip(b"\0").decode("latin-1")
+    return _Header(flag & 0xFF, bool(flag & COMPLEX), shape, name)
+
+
+def _shape(sizes: NDArray[Any]) -> tuple[int, ...]:
+    """The size of an array, which is small enough for NumPy even where the array is empty."""
     if sizes.dtype.kind not in "iu":
         raise MatError("an array of it has no size")
     shape = tuple(int(size) for size in sizes[:MOST_AXES])
     if not 2 <= len(sizes) <= MOST_AXES or min(shape) < 0:
         raise MatError(f"an array of it has the size {'x'.join(map(str, shape[:4]))}")
-    name = bytes(_next(parts).data).rstrip(b"\0").decode("latin-1")
-    return _Header(flag & 0xFF, bool(flag & COMPLEX), shape, name)
+    if math.prod(max(side, 1) for side in shape) > limits.MAT_ELEMENTS:
+        limit = f"the limit is {limits.MAT_ELEMENTS:,} elements, where a side of 0 counts as 1"
+        raise MatError(f"an array of it has the size {'x'.join(map(str, shape[:4]))}; {limit}")
+    return shape
 
 
 def _value(header: _Header, parts: Iterator[_Element], order: str, budget: _Budget, depth: int) -> Any:
     """The array behind a header."""
     count = math.prod(header.shape)
-    budget.arrays -= 1
-    if budget.arrays < 0:
-        raise MatError(f"it has more than {limits.MAT_ARRAYS:,} arrays")
     if depth > limits.MAT_DEPTH:
         raise MatError(f"its cells are nested more than {limits.MAT_DEPTH} deep")
     if header.kind in NUMERIC and not header.is_complex:
         return _shaped(_numbers(_next(parts), order), header.shape)
     if header.kind == TEXT:
-        return _text(_next(parts), header.shape, order)
+        return _text(_next(parts), header.shape, order, budget)
     if header.kind == CELL:
-        cells = np.empty(_allowed(count, budget), object)
+        budget.take_arrays(count)
+        cells = np.empty(count, object)
         for number in range(count):
             cells[number] = _nested(_next(parts), order, budget, depth)
         return cells.reshape(header.shape, order="F")
     if header.kind == STRUCT:
         names = _field_names(parts, order)
-        if len(names) > limits.MAT_FIELDS:
-            raise MatError(f"a struct of it has {len(names):,} fields; the limit is {limits.MAT_FIELDS:,}")
-        # Each field of each struct is an array.
-        _allowed(count * len(names), budget)
-        structs = np.empty(_allowed(count, budget), [(name, object) for name in names])
+        # The structs and their fields are arrays; the names alone take as much memory as one more struct.
+        budget.take_arrays((count + 1) * (len(names) + 1))
+        structs = np.empty(count, [(name, object) for name in names])
         for number in range(count):
             for name in names:
                 structs[name][number] = _nested(_next(parts), order, budget, depth)
@@ -211,33 +229,27 @@ def _nested(element: _Element, order: str, budget: _Budget, depth: int) -> Any:
     return _value(_header(parts, order), parts, order, budget, depth + 1)
 
 
-def _allowed(count: int, budget: _Budget) -> int:
-    """A number of cells, checked before memory is taken for them."""
-    if count > budget.arrays:
-        raise MatError(f"it has more than {limits.MAT_ARRAYS:,} arrays")
-    return count
-
-
 def _shaped(values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     if len(values) != math.prod(shape):
         raise MatError(f"an array of it has the size {'x'.join(map(str, shape))}, but {len(values)} numbers")
     return values.reshape(shape, order="F")
 
 
-def _text(element: _Element, shape: tuple[int, ...], order: str) -> NDArray[np.str_]:
+def _text(element: _Element, shape: tuple[int, ...], order: str, budget: _Budget) -> NDArray[np.str_]:
     """A text as an array of strings; its last axis are the characters."""
     codecs = {1: "utf-8", 2: "utf-8", 16: "utf-8"}
     wide = "le" if order == "<" else "be"
     codecs |= {4: f"utf-16-{wide}", 17: f"utf-16-{wide}", 18: f"utf-32-{wide}"}
-    if len(element.data) > 4 * limits.MAT_TEXT_LENGTH:
-        raise MatError(f"a text of it has {len(element.data):,} bytes")
+    count = math.prod(shape)
+    budget.take_characters(count)
+    budget.take_arrays(math.prod(shape[:-1]))
+    if len(element.data) > 4 * count:
+        raise MatError(f"a text of it has the size {'x'.join(map(str, shape))}, but {len(element.data)} bytes")
     try:
         text = str(element.data, codecs[element.kind])
     except (KeyError, UnicodeDecodeError):
         raise MatError("it has a text of an unknown encoding") from None
-    if len(text) > limits.MAT_TEXT_LENGTH:
-        raise MatError(f"a text of it has {len(text):,} characters; the limit is {limits.MAT_TEXT_LENGTH:,}")
-    if len(text) != math.prod(shape):
+    if len(text) != count:
         raise MatError(f"a text of it has the size {'x'.join(map(str, shape))}, but {len(text)} characters")
     if not text:
         return np.empty(shape[:-1] if shape[-1] == 0 and 0 not in shape[:-1] else (0,), "U1")
@@ -248,10 +260,13 @@ def _text(element: _Element, shape: tuple[int, ...], order: str) -> NDArray[np.s
 def _field_names(parts: Iterator[_Element], order: str) -> list[str]:
     """Names of the fields of a struct."""
     length = _numbers(_next(parts), order)
-    joined = bytes(_next(parts).data)
-    if len(length) != 1 or not 1 <= length[0] <= 64 or len(joined) % int(length[0]):
+    data = _next(parts).data
+    if len(length) != 1 or not 1 <= length[0] <= NAME_LENGTH or len(data) % int(length[0]):
         raise MatError("a struct of it has no names of fields")
     width = int(length[0])
+    if len(data) > limits.MAT_FIELDS * width:
+        raise MatError(f"a struct of it has {len(data) // width:,} fields; the limit is {limits.MAT_FIELDS:,}")
+    joined = bytes(data)
     names = [joined[start : start + width].split(b"\0")[0].decode("latin-1") for start in range(0, len(joined), width)]
     if len(set(names)) < len(names) or "" in names:
         raise MatError("a struct of it has fields of the same name")

@@ -24,7 +24,7 @@ from agg_pipeline.datasets.instances import InstanceId
 from agg_pipeline.datasets.json_entries import check_keys
 from agg_pipeline.datasets.label_maps import check_size, instance_masks
 from agg_pipeline.datasets.mask_images import read_labels
-from agg_pipeline.datasets.names import entries_of, joined
+from agg_pipeline.datasets.names import entries_of, joined, text_problem
 from agg_pipeline.storage.store import Store
 from schemas import limits
 from schemas.checked_json import Name, decode
@@ -114,7 +114,7 @@ def _folder_of(store: Store, stems: list[str]) -> str:
 
 
 def _class_names(store: Store) -> dict[int, str]:
-    """Class index -> name, sorted by index."""
+    """Class index -> name, sorted by index; each class has a name of its own."""
     where = f"{store.url}/{CLASS_NAMES}"
     try:
         content = store.read(CLASS_NAMES, limits.JSON_BYTES)
@@ -127,6 +127,14 @@ def _class_names(store: Store) -> dict[int, str]:
         if names.setdefault(index, name) != name:
             both = f"'{excerpt(names[index])}' and '{excerpt(name)}'"
             raise UserError(f"{where} gives two classes the same id {index}: {both}")
+    first: dict[str, int] = {}
+    for index, name in names.items():
+        problem = "is blank" if not name.strip() else text_problem(name)
+        if problem is not None:
+            raise UserError(f"the name of class {index} in {where} {problem}: '{excerpt(name)}'")
+        same = first.setdefault(name, index)
+        if same != index:
+            raise UserError(f"{where} gives classes {same} and {index} the same name '{excerpt(name)}'")
     return names
 
 

@@ -222,9 +222,11 @@ def nested(parts: Sequence[tuple[str, MaskCrop]]) -> tuple[PartMask, ...]:
         The parts in the same order. Their ids are the labels; a repeated label gets a running number (``eye#2``).
     """
     ids = _unique_ids([label for label, _ in parts])
+    pixels = [area(mask) for _, mask in parts]
     found = []
-    for part_id, (label, mask) in zip(ids, parts, strict=True):
-        parent = _smallest_around(mask, ids, parts)
+    for number, (part_id, (label, mask)) in enumerate(zip(ids, parts, strict=True)):
+        around = _smallest_around(number, pixels, parts)
+        parent = None if around is None else ids[around]
         found.append(PartMask(part_id, label, part_name(label), mask, parent))
     return tuple(found)
 
@@ -238,12 +240,11 @@ def _unique_ids(labels: Sequence[str]) -> list[str]:
     return ids
 
 
-def _smallest_around(mask: MaskCrop, ids: Sequence[str], parts: Sequence[tuple[str, MaskCrop]]) -> str | None:
-    """Id of the smallest larger part that contains a mask; the first one if several are equally small."""
-    pixels = area(mask)
+def _smallest_around(number: int, pixels: Sequence[int], parts: Sequence[tuple[str, MaskCrop]]) -> int | None:
+    """Number of the smallest larger part that contains a part; the first one if several are equally small."""
+    own, mask = pixels[number], parts[number][1]
     parent, smallest = None, math.inf
-    for part_id, (_, other) in zip(ids, parts, strict=True):
-        larger = area(other)
-        if 0 < pixels < larger < smallest and intersection(other, mask) >= NESTED * pixels:
-            parent, smallest = part_id, larger
+    for other, larger in enumerate(pixels):
+        if 0 < own < larger < smallest and intersection(parts[other][1], mask) >= NESTED * own:
+            parent, smallest = other, larger
     return parent

@@ -75,43 +75,42 @@ def open_sbd(store: Store, split: str) -> Dataset:
 
 def _read(store: Store, entry: ImageEntry) -> ImageRecord:
     pixels, sha256 = read_image(store, entry.path)
-    instances, categories = _instances(store, entry.annotation)
-    check_size(instances.shape, pixels.shape[:2], f"GTinst.Segmentation of {entry.annotation}")
+    instances, codes = _instances(store, entry.annotation, (pixels.shape[0], pixels.shape[1]))
     objects = tuple(
-        ObjectMask(instance_id, categories.get(instance_id), mask) for instance_id, mask in instance_masks(instances)
+        ObjectMask(instance_id, _category(codes, instance_id), mask) for instance_id, mask in instance_masks(instances)
     )
     return ImageRecord(entry.image_id, entry.path, sha256, ABOUT.licence, pixels, objects)
 
 
-def _instances(store: Store, path: str) -> tuple[NDArray[np.int64], dict[int, str]]:
-    """The (H, W) map of instance ids, and the category name by instance id where the file gives one."""
+def _instances(store: Store, path: str, size: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """The map of instance ids, of the size of the image, and the published class numbers of the ids from 1."""
     content = read_mat(store, path, "GTinst")
     try:
         truth = content[0, 0]
         instances = np.asarray(truth["Segmentation"])
     except (IndexError, KeyError, ValueError, TypeError) as error:
         raise ImageError("unreadable_annotation", f"{path}: GTinst has no Segmentation") from error
+    what = f"{path}: GTinst.Segmentation is not a map of integers"
+    if instances.ndim != 2 or instances.dtype.kind not in "iuf":
+        raise ImageError("unreadable_annotation", what)
+    # Before the conversion, which takes eight bytes per number.
+    check_size(instances.shape, size, f"GTinst.Segmentation of {path}")
     whole = _whole_numbers(instances)
-    if whole is None or whole.ndim != 2:
-        raise ImageError("unreadable_annotation", f"{path}: GTinst.Segmentation is not a map of integers")
-    return whole, _categories(truth)
+    if whole is None:
+        raise ImageError("unreadable_annotation", what)
+    return whole, np.ravel(truth["Categories"]) if "Categories" in truth.dtype.names else np.empty(0)
 
 
 def _whole_numbers(values: NDArray[Any]) -> NDArray[np.int64] | None:
     """The values as int64; None if one of them is not a whole number."""
-    try:
-        with np.errstate(invalid="ignore"):  # not a number
-            whole = np.asarray(values, np.int64)
-        return whole if np.array_equal(values, whole) else None
-    except (TypeError, ValueError, OverflowError):
+    with np.errstate(invalid="ignore"):  # not a number
+        whole = np.asarray(values, np.int64)
+    return whole if np.array_equal(values, whole) else None
+
+
+def _category(codes: NDArray[Any], instance_id: int) -> str | None:
+    """The category of an instance; None if its class number is missing or unknown."""
+    if codes.dtype.kind not in "iuf" or instance_id > len(codes):
         return None
-
-
-def _categories(truth: Any) -> dict[int, str]:
-    """Category name by instance id; ids with an unknown class number are left out."""
-    if "Categories" not in truth.dtype.names:
-        return {}
-    numbers = {float(number): name for number, name in enumerate(CATEGORIES, start=1)}
-    found = np.ravel(truth["Categories"])
-    codes = found.tolist() if found.dtype.kind in "iuf" else []
-    return {instance_id: numbers[code] for instance_id, code in enumerate(codes, start=1) if code in numbers}
+    code = codes[instance_id - 1]
+    return CATEGORIES[int(code) - 1] if code in range(1, len(CATEGORIES) + 1) else None

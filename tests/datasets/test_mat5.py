@@ -19,8 +19,9 @@ from agg_pipeline.datasets.mat5 import MatError, read_variable
 from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.datasets.survey import check
 from schemas import limits
-from tests.datasets.mat_files import BIG_HEADER, HEADER, array, element, names
+from tests.datasets.mat_files import BIG_HEADER, EMPTY, HEADER, WIDTHS, array, element, names
 from tests.datasets.writers import square, write_photo
+from tests.fuzz.mutations import limited
 
 
 def assert_same(found, expected):
@@ -116,27 +117,49 @@ def _of_parts(*parts):
 DEEP = array(6, (1, 1), "", element(9, bytes(8)))
 for _ in range(3000):
     DEEP = array(1, (1, 1), "", DEEP)
+CLAIMS = {
+    "an axis": ((0, 2**63), 13, "0x9223372036854775808"),
+    "a last axis": ((2**64 - 1, 0), 13, "18446744073709551615x0"),
+    "a signed axis": ((2**63 - 1, 0), 12, "9223372036854775807x0"),
+    "several axes": ((0, 2**31 - 1, 2**31 - 1, 2**31 - 1), 5, "0x2147483647x2147483647x2147483647"),
+    "many axes": ((0, *[65535] * 31), 4, "0x65535x65535x65535"),
+    "no empty axis": ((2**32 - 1, 2**32 - 1), 6, "4294967295x4294967295"),
+}
+"""Sides that NumPy has no arrays of, not even empty ones, and the type of their integers."""
+CONTENTS = {9: element(2, b""), 4: element(16, b""), 1: b"", 2: names("a"), 5: b""}
+"""Contents of an empty array, by its class: numbers, text, cells, structs, sparse."""
 BOMB = zlib.compress(bytes(600_000_000), 9)
 HOSTILE = {
-    "claims huge": (array(9, (2**31 - 1, 2**31 - 1), "GTinst", element(2, bytes(8))), "but 8 numbers"),
+    "claims more than there is": (array(9, (20_000, 20_000), "GTinst", element(2, bytes(8))), "but 8 numbers"),
+    "claims huge": (
+        array(9, (2**31 - 1, 2**31 - 1), "GTinst", element(2, bytes(8))),
+        "the limit is 536,870,912 elements",
+    ),
     "claims more axes": (array(9, (2,) * 40, "GTinst", element(2, bytes(8))), "has the size 2x2x2x2"),
     "claims negative": (array(9, (-5, 7), "GTinst", element(2, bytes(8))), "has the size -5x7"),
-    "huge cell": (array(1, (100_000, 100_000), "GTinst", b""), "more than 1,000,000 arrays"),
-    "many cells": (array(1, (900, 1000), "GTinst", b""), "lacks its content"),
-    "huge struct": (array(2, (20_000, 20_000), "GTinst", names("Segmentation")), "more than 1,000,000 arrays"),
+    "huge cell": (array(1, (20_000, 20_000), "GTinst", b""), "more than 100,000 arrays"),
+    "many cells": (array(1, (90, 1000), "GTinst", b""), "lacks its content"),
+    "huge struct": (array(2, (20_000, 20_000), "GTinst", names("Segmentation")), "more than 100,000 arrays"),
     "struct without fields": (
         array(2, (20_000, 20_000), "GTinst", element(5, struct.pack("<i", 32)) + element(1, b"")),
-        "more than 1,000,000 arrays",
+        "more than 100,000 arrays",
     ),
     "deep cells": (array(1, (1, 1), "GTinst", DEEP), "nested more than 32 deep"),
     "bomb": (struct.pack("<II", 15, len(BOMB)) + BOMB, "more than 536,870,912 bytes when it is decompressed"),
-    "long text": (array(4, (1, 2**31 - 1), "GTinst", element(16, b"a")), "but 1 characters"),
+    "long text": (array(4, (1, 900_000), "GTinst", element(16, b"a")), "but 1 characters"),
     "text of many letters": (
-        array(4, (1, 500_000), "GTinst", element(16, b"a" * 500_000)),
-        "a text of it has",
+        array(4, (1, 1_000_001), "GTinst", element(16, b"a" * 1_000_001)),
+        "its texts have more than 1,000,000 characters",
     ),
-    "many fields": (array(2, (1, 999_000), "GTinst", names(*map(str, range(900)))), "more than 1,000,000 arrays"),
+    "text of more bytes": (array(4, (1, 2), "GTinst", element(16, b"a" * 500_000)), "the size 1x2, but 500000 bytes"),
+    "text of empty lines": (array(4, (500_000_000, 0), "GTinst", element(16, b"")), "more than 100,000 arrays"),
+    "text of short lines": (array(4, (200_000, 1), "GTinst", element(16, b"a" * 200_000)), "more than 100,000 arrays"),
+    "many fields": (array(2, (1, 99_000), "GTinst", names(*map(str, range(900)))), "more than 100,000 arrays"),
     "more fields": (array(2, (1, 1), "GTinst", names(*map(str, range(2000)))), "has 2,000 fields; the limit is 1,000"),
+    "endless fields": (
+        array(2, (0, 0), "GTinst", element(5, struct.pack("<i", 1)) + element(1, b"a" * 3_000_000)),
+        "has 3,000,000 fields; the limit is 1,000",
+    ),
     "same fields": (array(2, (1, 1), "GTinst", names("a", "a")), "fields of the same name"),
     "broken text": (array(4, (1, 1), "GTinst", element(16, b"\xff")), "text of an unknown encoding"),
     "short element": (struct.pack("<HH4s", 14, 9, b""), "a short element of more than 4 bytes"),
@@ -170,6 +193,31 @@ def test_hostile_file_is_refused_before_it_costs_memory(name, monkeypatch):
     assert peak < 12_000_000
 
 
+@pytest.mark.parametrize("kind", CONTENTS)
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_size_that_no_array_can_have_is_refused_in_every_place(claim, kind):
+    sides, integers, said = CLAIMS[claim]
+    said = f"an array of it has the size {said}; the limit is 536,870,912 elements, where a side of 0 counts as 1"
+    odd = array(kind, sides, "x", CONTENTS[kind], integers=integers)
+    places = {
+        "variable": HEADER + odd,
+        "cell": HEADER + array(1, (1, 1), "x", array(kind, sides, "", CONTENTS[kind], integers=integers)),
+        "field": HEADER + array(2, (1, 1), "x", names("a", "b") + array(6, (0, 0), "", element(9, b"")) + odd),
+        "variable before": HEADER + odd.replace(b"x", b"w") + array(9, (1, 1), "x", element(2, b"a")),
+    }
+    for place, content in places.items():
+        with limited(memory=64 << 20, seconds=10), pytest.raises(MatError) as error:
+            read_variable(content, "x")
+        assert (place, str(error.value)) == (place, said)
+
+
+@pytest.mark.parametrize("integers", WIDTHS)
+@pytest.mark.parametrize("kind", [9, 4, 1, 2])
+def test_empty_arrays_have_their_size_whatever_its_integers(kind, integers):
+    found = read_variable(HEADER + array(kind, (0, 99), "x", CONTENTS[kind], integers=integers), "x")
+    assert found.shape == ((0,) if kind == 4 else (0, 99))
+
+
 def test_a_variable_that_uses_up_the_limit_leaves_nothing_for_the_next(monkeypatch):
     variables = [array(9, (1, 1000), name, element(9, bytes(8000))) for name in ("x", "GTinst")]
     packed = [zlib.compress(each) for each in variables]
@@ -181,13 +229,63 @@ def test_a_variable_that_uses_up_the_limit_leaves_nothing_for_the_next(monkeypat
 
 
 def test_many_small_arrays_are_counted_over_all_cells(monkeypatch):
-    monkeypatch.setattr(limits, "MAT_ARRAYS", 10)
-    empty = struct.pack("<II", 14, 0)
-    inner = array(1, (1, 3), "", empty * 3)
-    assert read_variable(HEADER + array(1, (1, 3), "x", inner * 3), "x").shape == (1, 3)
     number = array(9, (1, 1), "", element(9, bytes(8)))
-    with pytest.raises(MatError, match="more than 10 arrays"):
-        read_variable(HEADER + array(1, (1, 3), "x", array(1, (1, 3), "", number * 3) * 3), "x")
+    for each in (EMPTY, number):
+        # The variable, three cells in it, and three in each of these.
+        content = HEADER + array(1, (1, 3), "x", array(1, (1, 3), "", each * 3) * 3)
+        monkeypatch.setattr(limits, "MAT_ARRAYS", 13)
+        assert read_variable(content, "x").shape == (1, 3)
+        monkeypatch.setattr(limits, "MAT_ARRAYS", 12)
+        with pytest.raises(MatError, match="more than 12 arrays"):
+            read_variable(content, "x")
+
+
+def test_characters_are_counted_over_all_texts(monkeypatch):
+    content = HEADER + array(1, (1, 3), "x", array(4, (1, 5), "", element(16, b"abcde")) * 3)
+    monkeypatch.setattr(limits, "MAT_TEXT_LENGTH", 15)
+    assert read_variable(content, "x")[0, 2].tolist() == ["abcde"]
+    monkeypatch.setattr(limits, "MAT_TEXT_LENGTH", 14)
+    with pytest.raises(MatError, match="its texts have more than 14 characters"):
+        read_variable(content, "x")
+
+
+FEW_CELLS = array(1, (1, 1000), "", EMPTY * 1000)
+LONG_TEXT = array(4, (1, 50_000), "", element(4, b"a\0" * 50_000))
+FIELDLESS = array(2, (300, 300), "", element(5, struct.pack("<i", 1)) + element(1, b""))
+EMPTY_STRUCT = array(2, (0, 0), "", names(*map(str, range(900))))
+LINES = array(4, (900, 0), "", element(16, b""))
+BOMBS = {
+    "texts": (array(1, (1, 1000), "x", LONG_TEXT * 1000), "its texts have more than 1,000,000 characters"),
+    "empty cells": (array(1, (1, 2000), "x", FEW_CELLS * 2000), "it has more than 100,000 arrays"),
+    "structs without fields": (array(1, (1, 2000), "x", FIELDLESS * 2000), "it has more than 100,000 arrays"),
+    "names of fields": (array(1, (1, 2000), "x", EMPTY_STRUCT * 2000), "it has more than 100,000 arrays"),
+    "empty lines": (array(1, (1, 90_000), "x", LINES * 90_000), "it has more than 100,000 arrays"),
+    "variables": (array(9, (1, 1), "w", element(2, b"a")) * 200_000, "it has more than 100,000 arrays"),
+}
+"""Variables of many parts, each of which is small enough by itself, and why they are refused."""
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_many_parts_are_refused_before_they_cost_memory_and_time(name):
+    content, said = BOMBS[name]
+    content = HEADER + content
+    with limited(memory=128 << 20), pytest.raises(MatError) as error:
+        read_variable(content, "x")
+    assert str(error.value) == said
+
+
+def test_variable_behind_others_is_found():
+    before = [array(1, (1, 1), "cells", EMPTY), array(4, (1, 3), "text", element(16, b"abc"))]
+    wanted = array(9, (1, 2), "x", element(2, b"ab"))
+    plain, packed = HEADER, HEADER
+    for each in (*before, wanted, array(9, (1, 1), "last", element(2, b"c"))):
+        squeezed = zlib.compress(each)
+        plain += each
+        packed += struct.pack("<II", 15, len(squeezed)) + squeezed
+    for content in (plain, packed):
+        assert read_variable(content, "x").tolist() == [[97, 98]]
+        with pytest.raises(KeyError):
+            read_variable(content, "tex")
 
 
 def test_module_needs_no_scipy():

@@ -157,6 +157,24 @@ def test_two_classes_of_one_id_are_refused(root):
     assert str(error.value) == said
 
 
+BAD_NAMES = {
+    "empty": ("", "the name of class 7 in {} is blank: ''"),
+    "blank": (" \u00a0", "the name of class 7 in {} is blank: ' \u00a0'"),
+    "escape": ("Dog\x1b[31m", "the name of class 7 in {} has a control character: 'Dog\\x1b[31m'"),
+    "several lines": ("Dog\nHead", "the name of class 7 in {} has a control character: 'Dog\\nHead'"),
+    "the same": ("Quadruped Tail", "{} gives classes 5 and 7 the same name 'Quadruped Tail'"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_NAMES)
+def test_class_names_that_name_no_single_class_are_refused(root, bad):
+    name, said = BAD_NAMES[bad]
+    write_class_names(root, NAMES | {7: name})
+    with pytest.raises(UserError) as error:
+        open_dataset("partimagenet", str(root), "val")
+    assert str(error.value) == said.format(root / "class_names.json")
+
+
 def test_image_without_annotation_and_annotation_without_image(root):
     (root / "annotations" / "val" / "n01_1.png").rename(root / "annotations" / "val" / "n01_8.png")
     dataset = open_dataset("partimagenet", str(root), "val")

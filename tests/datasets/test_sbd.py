@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import struct
 
 import numpy as np
 import pytest
@@ -9,12 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.io import loadmat, savemat
+from scipy.sparse import csc_matrix
 
 from agg_pipeline.datasets import sbd
 from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.storage.store import Store
 from schemas.errors import ImageError, UserError
 from tests.datasets.writers import write_mat_73
+from tests.fuzz.mutations import limited
 
 LABELS = np.zeros((20, 30), np.uint8)
 LABELS[2:8, 3:9] = 1
@@ -262,6 +265,20 @@ def test_map_without_instances_has_no_objects(root):
     assert dataset.read(dataset.entries[0]).objects == ()
 
 
+def test_map_and_class_numbers_that_are_far_too_large_are_not_converted(root):
+    # As integers of eight bytes, 40 million numbers take 320 MB.
+    large = np.zeros((4000, 10_000), np.uint8)
+    contents = [{"GTinst": {"Segmentation": LABELS, "Categories": large}}, {"GTinst": {"Segmentation": large}}]
+    paths = [root / "inst" / f"{image_id}.mat" for image_id in ("2008_000002", "2008_000010")]
+    for path, content in zip(paths, contents, strict=True):
+        savemat(path, content, do_compression=True)
+    dataset = open_dataset("sbd", str(root), "train")
+    with limited(memory=160 << 20):
+        assert [each.category for each in dataset.read(dataset.entries[0]).objects] == [None, None, None]
+    with limited(memory=160 << 20):
+        assert "Segmentation of inst/2008_000010.mat is 4000x10000, its image 20x30" in refused(root, "size_mismatch")
+
+
 class Bytes:
     """A store of one file, without a disk."""
 
@@ -280,13 +297,15 @@ def mat_bytes(compress):
 
 def raises_image_errors_only(content):
     try:
-        labels, names = sbd._instances(Bytes(content), "x.mat")
+        labels, codes = sbd._instances(Bytes(content), "x.mat", LABELS.shape)
+        categories = [sbd._category(codes, instance_id) for instance_id in (1, 2**40)]
     except ImageError as error:
-        assert error.reason == "unreadable_annotation"
+        assert error.reason in ("unreadable_annotation", "size_mismatch")
         assert "\n" not in error.detail
     else:
-        assert labels.ndim == 2
-        assert isinstance(names, dict)
+        assert labels.shape == LABELS.shape
+        assert {*categories} <= {None, *sbd.CATEGORIES}
+        assert categories[1] is None
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -314,6 +333,27 @@ def test_file_of_matlab_73_says_how_to_convert_it(root):
     said = refused(root, "unreadable_annotation")
     assert "inst/2008_000010.mat is a file of MATLAB 7.3" in said
     assert "save it with '-v7'" in said
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("values", [LABELS, LABELS.astype(float), LABELS * 1j, csc_matrix(LABELS * 1.0), "text"])
+def test_file_of_matlab_4_says_how_to_convert_it(root, values, order):
+    path = root / "inst" / "2008_000010.mat"
+    savemat(path, {"GTinst": values}, format="4")
+    content = path.read_bytes()
+    if order == ">":
+        kind, *numbers = struct.unpack("<5I", content[:20])
+        path.write_bytes(struct.pack(">5I", kind + 1000, *numbers) + content[20:])
+    said = refused(root, "unreadable_annotation")
+    how = "convert it: load it in MATLAB or Octave and save it with '-v7'"
+    assert said == f"inst/2008_000010.mat is a file of MATLAB 4; {how}"
+
+
+@pytest.mark.parametrize("content", [b"", bytes(10), bytes(500), b"\0\0\0\0" * 4 + b"\2\0\0\0ab" * 30, b"text " * 100])
+def test_other_content_is_of_no_version(root, content):
+    (root / "inst" / "2008_000010.mat").write_bytes(content)
+    said = refused(root, "unreadable_annotation")
+    assert said == "inst/2008_000010.mat is not a readable .mat file: it has no header of level 5"
 
 
 def test_real_val_images_agree_with_their_files(shared):
