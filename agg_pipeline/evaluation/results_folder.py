@@ -131,7 +131,7 @@ def _check_file(store: Store, summary: Json, path: str) -> None:
     if facts is None or path not in sizes:
         return
     if sizes[path] != facts["bytes"] or hashlib.sha256(store.read(path)).hexdigest() != facts["sha256"]:
-        raise UserError(f"{store.url}/{path} {CHANGED}; {EVALUATE_AGAIN}")
+        raise UserError(f"{store.url}/{path} cannot be read (it {CHANGED}); {EVALUATE_AGAIN}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -240,7 +240,7 @@ def test_changed_tables_are_refused(new, name, change):
     else:
         column, value = ("iou", 0.1) if name == "objects.parquet" else ("target", 0.5)
         rewrite(new, name, lambda table: with_value(table, column, value))
-    assert refused(new) == f"{new.url}/{name} was changed after it was written{AGAIN}"
+    assert refused(new) == f"{new.url}/{name} cannot be read (it was changed after it was written){AGAIN}"
 
 
 @pytest.mark.parametrize(
