@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from schemas.fields import LARGEST, choice, flag, listed, number, place
+from schemas.numbers import BINS
 
 Source = Literal["agg", "gt"]
 Mode = Literal["none", "fixed", "per_class", "optimal", "curves", "best_of"]
@@ -142,7 +143,9 @@ class GranularityConfig:
 class ClicksConfig:
     """Simulated interaction for evaluation (protocol, section 3)."""
 
-    max_clicks: int = number(20, 1, option=True, unit="clicks", help="An interaction ends after this many clicks.")
+    max_clicks: int = number(
+        20, 1, 1000, option=True, unit="clicks", help="An interaction ends after this many clicks."
+    )
     object_target: float = number(
         0.9, 0, 1, option="target", unit="IoU", help="An interaction with an object succeeds at this IoU."
     )
@@ -276,6 +279,11 @@ class EvaluationConfig:
     predictor: PredictorConfig = field(default_factory=lambda: PredictorConfig(flip=True))
     # An image takes so long that larger shards would leave workers without work in the end.
     batch: BatchConfig = field(default_factory=lambda: BatchConfig(images_per_shard=8))
+
+    @property
+    def interactions(self) -> int:
+        """Interactions with each mask."""
+        return {"optimal": BINS, "curves": BINS, "best_of": self.attempts}.get(self.mode, 1)
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Values that contradict the mode, or that it does not use."""

@@ -65,7 +65,7 @@ class Plan(Struct, frozen=True):
 
 
 class ShardFile(Struct, frozen=True):
-    """A file of a shard."""
+    """The file of a table."""
 
     rows: Count
     bytes: Count
@@ -182,11 +182,15 @@ class Level(Struct, frozen=True):
 
 
 class EvaluationSummary(Struct, frozen=True):
-    """The summary of an evaluation, ``summary.json``."""
+    """The summary of an evaluation, ``summary.json``; version 0.1 wrote neither ``files`` nor ``checksum``."""
 
     format_version: int
     plan: EvaluatedPlan
     levels: dict[Name, Level]
+    masks: Count
+    targets: Name
+    files: dict[Name, ShardFile] = {}
+    checksum: Name | None = None
 
 
 class Latency(Struct, frozen=True):

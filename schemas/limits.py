@@ -69,12 +69,16 @@ LOG_BYTES = 1 << 30
 """Largest log of a training; a step takes some 60 bytes."""
 SHARD_ROWS = 2_000_000
 """Most rows in a table of a shard; one of 100 images with 100 objects has up to 150,000."""
-RESULT_ROWS = 200_000_000
-"""Most rows in a table of an evaluation; one of COCO's validation split at all granularities has 7 million."""
+RESULT_ROWS = 50_000_000
+"""Most clicks in the results of an evaluation; those of COCO's validation split at all granularities have 7 million."""
+RESULT_MASKS = 5_000_000
+"""Most masks in the results of an evaluation; COCO's training split has 860,000."""
 SHARD_TABLE_BYTES = 2 << 30
 """Most bytes of the columns that are read of a shard's table, once they are decoded."""
-RESULT_TABLE_BYTES = 32 << 30
+RESULT_TABLE_BYTES = 8 << 30
 """Most bytes of the columns that are read of an evaluation's table, once they are decoded."""
+RESULT_ROW_BYTES = 32 << 10
+"""Most bytes of the columns that are read of a click, whose id has up to ``STORED_TEXT_LENGTH`` characters."""
 PARQUET_FOOTER_BYTES = 16 << 20
 """Largest footer of a Parquet file; that of a shard has up to 10 KB."""
 STORED_TEXT_LENGTH = 4 * TEXT_LENGTH

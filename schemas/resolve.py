@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from schemas.errors import UserError
@@ -85,8 +85,17 @@ def _nested(name: str, value: Any) -> dict[str, Any]:
 
 def validated(config: C) -> C:
     """The configuration itself if all of its values are possible; UserError names the first that is not."""
+    return _without(config, (*_impossible(config), *_problems(config)))
+
+
+def in_range(config: C) -> C:
+    """The same, where values may contradict each other: another version may have allowed it, or some are missing."""
+    return _without(config, _impossible(config))
+
+
+def _without(config: C, problems: Iterable[tuple[str, str]]) -> C:
     values = {key.name: key.value for key in keys_of(config)}
-    for name, problem in (*_impossible(config), *_problems(config)):
+    for name, problem in problems:
         raise UserError(f"configuration key {name!r} is {_written(values[name])}; {problem}")
     return config
 

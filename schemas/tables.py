@@ -7,6 +7,8 @@ import pyarrow as pa
 FORMAT_VERSION = 1
 
 KINDS = ("object", "part", "complement", "annotated")
+LEVELS = ("object", "part")
+"""Levels of evaluated masks."""
 
 REASONS: dict[str, str] = {
     "unreadable_image": "the image file is missing, truncated or of an unknown format",

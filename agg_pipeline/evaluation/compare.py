@@ -14,7 +14,7 @@ from agg_pipeline.evaluation.results_folder import Results
 from agg_pipeline.evaluation.summary import iou_name, levels_of
 from agg_pipeline.report.text_table import FEWEST_IMAGES, Table, mean_cell
 from schemas.errors import UserError
-from schemas.words import plural
+from schemas.words import excerpt, plural
 from stages.evaluate import noc
 from stages.metrics import bootstrap_means, control
 
@@ -58,8 +58,8 @@ def same_masks(results: Sequence[Results], intersect: bool) -> list[Results]:
         changed = [one for one in sorted(common) if other.facts[one] != first.facts[one]]
         if changed:
             raise UserError(
-                f"mask {changed[0]} or its image differs between {first.name} and {other.name}; evaluate both on the "
-                "same data"
+                f"mask {excerpt(changed[0])} or its image differs between {first.name} and {other.name}; evaluate both "
+                "on the same data"
             )
     if not common:
         raise UserError("the results have no mask in common; name results of the same data set and split")
@@ -105,7 +105,7 @@ def comparison(results: Sequence[Results], with_published: bool) -> list[Table]:
 def without_published(results: Sequence[Results]) -> list[str]:
     """A line for each level that the paper has no number of."""
     return [
-        f"the paper has no numbers for {level}s of {own[0].dataset}: --with-published adds nothing there"
+        f"the paper has no numbers for {level}s of {excerpt(own[0].dataset)}: --with-published adds nothing there"
         for level, own in _by_level(results)
         if not published_rows(own[0].dataset, level, [*map(iou_name, _noc_at(own)), "IoU@1"], 0)
     ]
@@ -160,7 +160,7 @@ def _level(level: str, results: Sequence[Results], with_published: bool) -> Tabl
         rows += of_others
     counts_of = f"{plural(len(images), 'mask')} of {plural(len(set(images)), 'image')}"
     shown = "mean [95 % interval]" if len(set(images)) >= FEWEST_IMAGES else "means"
-    title = f"{level}s of {results[0].dataset}, {counts_of}; {shown}"
+    title = f"{level}s of {excerpt(results[0].dataset)}, {counts_of}; {shown}"
     return Table(title, ("", *head), tuple(rows), frozenset(rules))
 
 

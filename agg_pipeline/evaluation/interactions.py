@@ -11,7 +11,7 @@ from agg_pipeline.execution.chain import CpuStage, ModelStage
 from agg_pipeline.execution.shard_task import ShardTask, read_entry
 from agg_pipeline.storage.rle import encode
 from schemas.config import BatchConfig, EvaluationConfig
-from schemas.numbers import BINS, GRANULARITIES
+from schemas.numbers import GRANULARITIES
 from schemas.records import ImageSummary, Pixels, Reject
 from stages.batches import batches
 from stages.click_model import ClickModel
@@ -161,21 +161,17 @@ def starts_of(target: EvaluatedMask, dataset: str, config: EvaluationConfig) -> 
     return [Start(granularity) for granularity in GRANULARITIES]
 
 
-def _interactions_per_mask(config: EvaluationConfig) -> int:
-    return {"optimal": BINS, "curves": BINS, "best_of": config.attempts}.get(config.mode, 1)
-
-
 def _image_of(target: EvaluatedMask) -> ImageSummary:
     return target.image
 
 
 def _size(target: EvaluatedMask, config: EvaluationConfig) -> int:
-    return target.image.height * target.image.width * _interactions_per_mask(config)
+    return target.image.height * target.image.width * config.interactions
 
 
 def _masks_at_a_time(config: EvaluationConfig) -> BatchConfig:
     """The configured batch, counted in masks instead of interactions."""
-    return replace(config.batch, batch_objects=max(1, config.batch.batch_objects // _interactions_per_mask(config)))
+    return replace(config.batch, batch_objects=max(1, config.batch.batch_objects // config.interactions))
 
 
 def _outcome(target: EvaluatedMask, traces: Sequence[Trace], config: EvaluationConfig) -> Outcome:
@@ -194,5 +190,5 @@ INTERACTIONS = ModelStage("interactions", cut_interactions, _image_of, run_inter
 
 def stages(config: EvaluationConfig) -> tuple[CpuStage, ModelStage]:
     """The stages of a shard."""
-    turns = _interactions_per_mask(config) if config.clicks.carry_roi else 1
+    turns = config.interactions if config.clicks.carry_roi else 1
     return LOAD, replace(INTERACTIONS, longest=turns * config.clicks.max_clicks)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
 
 import pyarrow as pa
+
+from agg_pipeline.evaluation.result_rows import check_masks, interactions_in
 
 SIZES = {"small": 32**2, "medium": 96**2, "large": math.inf}
 """COCO's size classes: a mask has the first size whose area, in pixels, is larger than its own."""
@@ -74,37 +74,21 @@ def masks_of(targets: pa.Table, clicks: pa.Table) -> list[MaskResult]:
         The masks in the order of ``targets``.
 
     Raises:
-        ValueError: the tables do not belong together.
+        DamagedRowsError: the rows are not those of an evaluation.
     """
-    found = _interactions_of(clicks)
-    rows = targets.to_pylist()
-    if {row["target_id"] for row in rows} != set(found):
-        raise ValueError("targets and objects are not of the same masks")
-    if any(sum(each.chosen for each in interactions) != 1 for interactions in found.values()):
-        raise ValueError("some mask does not have exactly one chosen interaction")
+    check_masks(targets)
+    rows = interactions_in(targets, clicks)
+    found: list[list[InteractionResult]] = [[] for _ in range(targets.num_rows)]
+    for number, mask in enumerate(rows.mask.tolist()):
+        own = slice(rows.bounds[number], rows.bounds[number + 1])
+        ious, areas = tuple(rows.ious[own].tolist()), tuple(rows.areas[own].tolist())
+        found[mask].append(InteractionResult(rows.granularity[number], bool(rows.chosen[number]), ious, areas))
+    names = ["target_id", "image_id", "level", "class", "area", "target"]
+    masks = zip(*(targets[name].to_pylist() for name in names), found, strict=True)
     return [
-        MaskResult(
-            target_id=row["target_id"],
-            image_id=row["image_id"],
-            level=row["level"],
-            class_name=row["class"],
-            area=row["area"],
-            target=row["target"],
-            interactions=tuple(found[row["target_id"]]),
-        )
-        for row in rows
+        MaskResult(target_id, image_id, level, class_name, area, target, tuple(interactions))
+        for target_id, image_id, level, class_name, area, target, interactions in masks
     ]
-
-
-def _interactions_of(clicks: pa.Table) -> dict[str, list[InteractionResult]]:
-    """The interactions of every mask, by target id."""
-    columns = ["target_id", "attempt", "granularity", "chosen", "iou", "area"]
-    rows = zip(*(clicks[name].to_pylist() for name in columns), strict=True)
-    found: dict[str, list[InteractionResult]] = {}
-    for (target_id, _), group in groupby(rows, key=itemgetter(0, 1)):
-        _, _, granularities, chosen, ious, areas = zip(*group, strict=True)
-        found.setdefault(target_id, []).append(InteractionResult(granularities[0], chosen[0], ious, areas))
-    return found
 
 
 def iou_after(interaction: InteractionResult, click: int) -> float:

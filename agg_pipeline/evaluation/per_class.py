@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from agg_pipeline.evaluation.results_folder import EVALUATE_AGAIN, SUMMARY, read_summary
-from agg_pipeline.evaluation.summary import iou_name
+from agg_pipeline.evaluation.summary import iou_name, metric_config
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.errors import UserError
 from schemas.numbers import GRANULARITIES
+from schemas.words import excerpt
 
 
 def class_granularities(path: str) -> tuple[tuple[str, float], ...]:
@@ -26,24 +27,30 @@ def class_granularities(path: str) -> tuple[tuple[str, float], ...]:
     """
     store = Store(path)
     summary = read_summary(store)
-    config = summary["plan"]["config"]
-    if config["mode"] != "curves":
+    if summary["plan"]["config"]["mode"] != "curves":
         raise UserError(f"{path} has no results at all granularities; make such results with agg eval run --curves")
-    found = {}
+    where, found = f"{store.url}/{SUMMARY}", {}
+    try:
+        clicks = metric_config(summary["plan"]).clicks
+    except UserError as error:
+        raise UserError(f"{where}: {error}; {EVALUATE_AGAIN}") from error
+    targets = {"object": clicks.object_target, "part": clicks.part_target}
     try:
         for level, figures in summary["levels"].items():
-            target = iou_name(config["clicks"][f"{level}_target"])
+            target = iou_name(targets[level])
             found[level] = _best(figures["all"]["granularity"], target)
             for kind, own in figures["by_class"].items():
                 found[f"{level}:{kind}"] = _best(own["granularity"], target)
     except KeyError as error:
         raise UserError(
-            f"{store.url}/{SUMMARY} is not the summary of an evaluation, because it lacks {error}; {EVALUATE_AGAIN}"
+            f"{where} is not the summary of an evaluation, because it lacks {excerpt(str(error))}; {EVALUATE_AGAIN}"
         ) from error
     return tuple(sorted(found.items()))
 
 
-def _best(granularity: Json, target: str) -> float:
+def _best(granularity: Json | None, target: str) -> float:
+    if granularity is None:
+        raise KeyError("granularity")
     clicks, ious = granularity["noc"][target], granularity["iou"]["1"]
     best = min(range(len(GRANULARITIES)), key=lambda n: (clicks[n], -ious[n]))
     return GRANULARITIES[best]

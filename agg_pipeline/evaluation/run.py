@@ -13,7 +13,8 @@ from agg_pipeline.evaluation.evaluation_tables import EVALUATION_LAYOUT, collect
 from agg_pipeline.evaluation.interactions import stages
 from agg_pipeline.evaluation.latency import measure_latency
 from agg_pipeline.evaluation.mask_choice import limited, nothing_to_evaluate, sampled
-from agg_pipeline.evaluation.results_folder import RESULTS, RUN, SUMMARY, TIMINGS, Evaluation, Tables
+from agg_pipeline.evaluation.result_rows import DamagedRowsError
+from agg_pipeline.evaluation.results_folder import RESULTS, RUN, SUMMARY, TIMINGS, Evaluation, Tables, with_checksums
 from agg_pipeline.evaluation.summary import summarise
 from agg_pipeline.evaluation.timings import read_timings, timings_of
 from agg_pipeline.execution.chain import Chain
@@ -29,9 +30,9 @@ from agg_pipeline.execution.job import (
     resume,
     tasks_of,
 )
-from agg_pipeline.execution.parquet_files import parquet_bytes
+from agg_pipeline.execution.parquet_files import REMAKE, parquet_bytes
 from agg_pipeline.execution.plan import make_plan
-from agg_pipeline.execution.shard_files import PLAN
+from agg_pipeline.execution.shard_files import PLAN, file_facts
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.models.model_files import ModelFiles, describe_model
 from agg_pipeline.storage.lock import Ownership, owned
@@ -126,7 +127,10 @@ def run(
         tables = collect(store, job.tasks)
         if not tables["targets"].num_rows:
             raise nothing_to_evaluate(dataset, tables["rejects"].to_pylist())
-        summary = summarise(tables, plan)
+        try:
+            summary = summarise(tables, plan)
+        except DamagedRowsError as error:
+            raise UserError(f"the shards in {store.url} are damaged (together, {error}); {REMAKE}") from error
         # A run that has made nothing has read the folder a moment ago.
         if made.shards or ownership.disputed:
             check_end(ownership, EVALUATION_LAYOUT, plan, found | made.sidecars)
@@ -210,9 +214,11 @@ def _is_finished(task: ShardTask[Any], sidecar: Json) -> bool:
 
 
 def _write(ownership: Ownership, place: Store, tables: Tables, summary: Json) -> None:
+    files = {}
     for name, table in tables.items():
-        content = parquet_bytes(table)
+        path, content = f"{name}.parquet", parquet_bytes(table)
         ownership.check()
-        place.write(f"{name}.parquet", content)
+        place.write(path, content)
+        files[path] = file_facts(table, content)
     ownership.check()
-    place.write_json(SUMMARY, summary)
+    place.write_json(SUMMARY, with_checksums(summary, files))

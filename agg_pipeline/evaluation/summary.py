@@ -11,9 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from agg_pipeline.evaluation.mask_results import SIZES, MaskResult, iou_after, masks_of
+from agg_pipeline.evaluation.result_rows import CLICKS, DamagedRowsError
 from agg_pipeline.execution.plan import described
 from schemas.canonical import Json
+from schemas.config import EvaluationConfig
 from schemas.numbers import GRANULARITIES
+from schemas.resolve import in_range, override
+from schemas.words import excerpt, plural
 from stages.evaluate import noc
 from stages.metrics import bootstrap_means, control
 
@@ -21,6 +25,8 @@ RESULTS_VERSION = 1
 """Format of ``summary.json``."""
 NOC_AT = (0.80, 0.85, 0.90)
 """IoUs at which NoC is reported."""
+CLICKS_KEYS = ("max_clicks", "early_stop", "object_target", "part_target")
+"""What the metrics depend on, of the configuration of clicks."""
 IOU_AT = (1, 2, 3, 5, 10, 20)
 """Clicks after which the IoU is reported."""
 
@@ -34,17 +40,34 @@ class MetricSettings:
         max_clicks: clicks after which an interaction ends.
         early_stop: whether an interaction ends when it has succeeded.
         seed: seed of the bootstrap.
+        interactions: interactions with each mask; in the mode best_of at most.
     """
 
     mode: str
     max_clicks: int
     early_stop: bool
     seed: int
+    interactions: int
 
     def noc_at(self, masks: Sequence[MaskResult]) -> list[float]:
         """IoUs whose NoC is known for all masks: those that every interaction was continued for."""
         lowest = min(mask.target for mask in masks)
         return [iou for iou in sorted({*NOC_AT, lowest}) if not self.early_stop or iou <= lowest]
+
+    def check(self, masks: Sequence[MaskResult]) -> None:
+        """DamagedRowsError if the interactions with the masks are not those of an evaluation with these settings."""
+        for mask in masks:
+            count, granularities = len(mask.interactions), [each.granularity for each in mask.interactions]
+            clicks = max(len(each.ious) for each in mask.interactions)
+            if clicks > self.max_clicks:
+                what = f"{plural(clicks, 'click')} instead of at most {self.max_clicks}"
+            elif count > self.interactions or (count < self.interactions and self.mode != "best_of"):
+                what = f"{plural(count, 'interaction')} instead of {self.interactions}"
+            elif self.mode in ("optimal", "curves") and granularities != list(GRANULARITIES):
+                what = "other granularities than 0.1, 0.2, ..., 1.0"
+            else:
+                continue
+            raise DamagedRowsError(CLICKS, f"has {what} for the mask {excerpt(mask.target_id)} in mode {self.mode}")
 
     def iou_at(self) -> list[int]:
         """Clicks whose IoU is reported."""
@@ -52,11 +75,18 @@ class MetricSettings:
 
 
 def metric_settings(plan: Json) -> MetricSettings:
-    """The part of a plan's configuration that the metrics depend on."""
+    """The part of a plan's configuration that the metrics depend on; UserError if a value is not possible."""
+    config = metric_config(plan)
+    clicks = config.clicks
+    return MetricSettings(config.mode, clicks.max_clicks, clicks.early_stop, config.seed, config.interactions)
+
+
+def metric_config(plan: Json) -> EvaluationConfig:
+    """The same as a configuration, with the targets of the levels; other keys have their defaults."""
     config = plan["config"]
-    return MetricSettings(
-        config["mode"], config["clicks"]["max_clicks"], config["clicks"]["early_stop"], config["seed"]
-    )
+    chosen = {key: config[key] for key in ("mode", "seed", "attempts") if key in config}
+    clicks = {key: config["clicks"][key] for key in CLICKS_KEYS if key in config["clicks"]}
+    return in_range(override(EvaluationConfig(), chosen | {"clicks": clicks}))
 
 
 def iou_name(iou: float) -> str:
@@ -73,9 +103,13 @@ def summarise(tables: dict[str, pa.Table], plan: Json) -> Json:
 
     Returns:
         The content of ``summary.json``: metrics per level, in total, by size and by class, and what was evaluated.
+
+    Raises:
+        DamagedRowsError: the rows are not those of such an evaluation.
     """
-    masks = masks_of(tables["targets"], tables["objects"])
     settings = metric_settings(plan)
+    masks = masks_of(tables["targets"], tables["objects"])
+    settings.check(masks)
     levels = {}
     for level in levels_of(masks):
         own = [mask for mask in masks if mask.level == level]

@@ -43,7 +43,6 @@ class TableLimit:
 
 
 OF_SHARD = TableLimit(limits.SHARD_ROWS, limits.SHARD_TABLE_BYTES)
-OF_RESULTS = TableLimit(limits.RESULT_ROWS, limits.RESULT_TABLE_BYTES)
 
 
 class OtherSchemaError(ValueError):

@@ -115,8 +115,7 @@ def write_shard(
         path = f"{folder}/{shard_name(index)}.parquet"
         content = parquet_bytes(tables[folder])
         store.write(path, content)
-        digest = hashlib.sha256(content).hexdigest()
-        files[path] = {"rows": tables[folder].num_rows, "bytes": len(content), "sha256": digest}
+        files[path] = file_facts(tables[folder], content)
     sidecar = {
         "format_version": layout.version,
         "shard": index,
@@ -128,6 +127,11 @@ def write_shard(
     sidecar["checksum"] = checksum(sidecar)
     store.write_json(sidecar_path(index), sidecar)
     return sidecar
+
+
+def file_facts(table: pa.Table, content: bytes) -> Json:
+    """What is noted of the file of a table, to notice that it was changed."""
+    return {"rows": table.num_rows, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def listing(store: Store, layout: Layout) -> dict[str, int]:
@@ -211,7 +215,7 @@ def _parsed(path: str, content: bytes, layout: Layout) -> Json | str:
 
 
 def checksum(sidecar: Json) -> str:
-    """Hex blake2b hash (128 bits) of all else in a sidecar, as JSON with sorted keys and without spaces."""
+    """Hex blake2b hash (128 bits) of all else in a sidecar or summary, as JSON with sorted keys and without spaces."""
     content = {key: value for key, value in sidecar.items() if key != "checksum"}
     # Python's json would take most of the time of resuming.
     return hashlib.blake2b(msgspec.json.encode(content, order="sorted"), digest_size=16).hexdigest()

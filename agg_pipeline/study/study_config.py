@@ -63,7 +63,9 @@ class StudyConfig:
     sample: int = number(80, 1, unit="masks", help="Masks per level and set in an evaluation.")
     calibrate: int = number(40, 1, unit="parts", help="Parts from which each class gets its granularity.")
     curves: int = number(20, 1, unit="masks", help="Masks per level whose curves are drawn.")
-    max_clicks: int = number(20, 1, unit="clicks", help="An interaction of an evaluation ends after this many clicks.")
+    max_clicks: int = number(
+        20, 1, 1000, unit="clicks", help="An interaction of an evaluation ends after this many clicks."
+    )
     input_size: int = number(
         0, 0, 4096, unit="pixels", help="Side of the model's input in evaluations. 0: the size it was trained at."
     )

@@ -24,9 +24,9 @@ from agg_pipeline.training.training_log import read_log
 from schemas.canonical import Json, flatten
 from schemas.documents import StudiedTraining
 from schemas.numbers import GRANULARITIES
+from schemas.tables import LEVELS
 from schemas.words import plural
 
-LEVELS = ("object", "part")
 ABLATIONS = ("no table", "no LoRA", "neither", PAPER)
 INTRODUCTION = """# A study on small sets
 

@@ -8,11 +8,14 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 
+from agg_pipeline.execution.parquet_files import parquet_bytes, read_table
+from agg_pipeline.execution.shard_files import checksum, file_facts
 from agg_pipeline.models.adapter import Adapter
 from agg_pipeline.models.checkpoints import (
     default_adapter,
@@ -21,10 +24,13 @@ from agg_pipeline.models.checkpoints import (
     save_adapter,
     save_click_model,
 )
+from agg_pipeline.storage.store import Store
+from schemas.tables import CLICKS
 from tests.e2e.commands import ENVIRONMENT, error_of, invoke
 from tests.e2e.faults import EVALUATION_STAGES
 from tests.e2e.small_set import labels, pixels, write_set
 from tests.e2e.test_same_bytes import FAULTS, finish, kill_all, wait_for
+from tests.execution.test_shard_files import edit_sidecar
 
 COLUMNS = ["target_id", "image_id", "instance_id", "level", "category", "label", "granularity", "click", "iou", "row"]
 COLUMNS += ["col", "positive", "chosen"]
@@ -164,6 +170,33 @@ def test_an_extended_killed_and_resumed_run_gives_the_same_results(command, one_
     assert not (out / "summary.json").exists()
     finish(start(command, out, None, "--workers", "2"))
     assert results(out) == results(one_worker[0])
+
+
+def test_a_shard_with_impossible_rows_is_one_line(command, one_worker, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(one_worker[0], out)
+    store, path = Store(str(out / "run")), "objects/part-00001.parquet"
+    table = read_table(store, path, CLICKS)
+    table = table.set_column(CLICKS.get_field_index("iou"), CLICKS.field("iou"), pa.array([5.0] * len(table)))
+    content = parquet_bytes(table)
+    store.write(path, content)
+    edit_sidecar(
+        store, 1, files=store.read_json("shards/part-00001.json")["files"] | {path: file_facts(table, content)}
+    )
+    error = error_of(invoke(*command, "--out", out))
+    assert error == (
+        f"the shards in {out}/run are damaged (together, objects.parquet has the iou 5.0; it must be from 0 to 1); run "
+        "the command that made it again with --verify, which makes damaged shards again"
+    )
+
+
+def test_summary_names_its_tables_with_their_checksums(one_worker):
+    summary = json.loads((one_worker[0] / "summary.json").read_text())
+    assert summary["checksum"] == checksum(summary)
+    assert {path: facts["sha256"] for path, facts in summary["files"].items()} == {
+        name: digest for name, digest in results(one_worker[0]).items() if name != "summary.json"
+    }
+    assert summary["files"]["targets.parquet"]["rows"] == 8
 
 
 def test_what_is_finished_may_be_more_than_what_is_asked_for(command, one_worker, tmp_path):
