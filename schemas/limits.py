@@ -49,8 +49,10 @@ TEXT_LENGTH = 1024
 """Longest id, path, class name or label, in characters."""
 JSON_DEPTH = 64
 """Deepest nesting of a JSON document."""
-CHECKPOINT_BYTES = 16 << 30
-"""Largest file of a model, an adapter or a training; the largest SimpleClick and its optimiser have 8 GB."""
+MODEL_BYTES = 6 << 30
+"""Largest file of a model or an adapter; the largest SimpleClick has 2.6 GB in float32, 5.3 GB in float64."""
+CHECKPOINT_BYTES = 10 << 30
+"""Largest checkpoint of a training; that of the largest SimpleClick and its optimiser has 8 GB."""
 PICKLE_BYTES = 16 << 20
 """Largest pickle in a file of torch, which holds all but its numbers."""
 PICKLE_OPERATIONS = 1_000_000
@@ -59,12 +61,18 @@ ZIP_DIRECTORY_BYTES = 1 << 20
 """Largest list of the entries of a zip archive; one entry takes some 80 bytes."""
 SAFETENSORS_HEADER_BYTES = 4 << 20
 """Largest header of a safetensors file; one tensor takes some 100 bytes."""
+INTEGER_BITS = 128
+"""Most bits of an integer in a pickle; torch's first number in files before 1.6 has 79."""
 TENSOR_DIMENSIONS = 16
 """Most dimensions of a tensor."""
+TENSOR_SIDE = 1 << 24
+"""Most entries along a dimension of a model's tensor; those of SimpleClick have up to 5,120."""
 ADAPTER_WIDTH = 1 << 14
 """Largest width of the model that an adapter is for; the largest SimpleClick has 1280."""
 ADAPTER_RANK = 1 << 10
 """Largest rank of an adapter's LoRA."""
+PHRASE_NUMBERS = 1 << 26
+"""Most numbers of a released adapter's second branch, which is kept but unused; its LoRA has up to 3 million."""
 LOG_BYTES = 1 << 30
 """Largest log of a training; a step takes some 60 bytes."""
 SHARD_ROWS = 2_000_000

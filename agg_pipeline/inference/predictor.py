@@ -22,6 +22,7 @@ from agg_pipeline.models.simpleclick import SimpleClick, draw_disks, merge_lora
 from agg_pipeline.storage.recent import Recent
 from schemas.config import PredictorConfig
 from schemas.crop import Box, Crop, MaskCrop, ProbabilityMap, common
+from schemas.errors import UserError
 from schemas.records import Interaction, Prediction
 
 LARGE = 1 << 24
@@ -50,14 +51,18 @@ class Predictor:
         network: on the device that ``config`` names; it is set to evaluation mode.
         config: how to predict.
         kept_bytes: size of the resized regions that are kept for later calls, with the images they were cut from.
+        name: of the model, for messages, such as its file.
 
     Attributes:
         forward_seconds: time spent in the network so far.
         forwards: (image, clicks) pairs sent through the network so far.
     """
 
-    def __init__(self, network: SimpleClick, config: PredictorConfig, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(
+        self, network: SimpleClick, config: PredictorConfig, kept_bytes: int = KEPT_BYTES, name: str = "the model"
+    ) -> None:
         self.config = config
+        self.name = name
         self.device = torch.device(config.device)
         self.network = network.eval()
         self.size = network.input_size
@@ -78,6 +83,7 @@ class Predictor:
 
         Raises:
             ValueError: a prompt has another size than its image.
+            UserError: the network gives values that are not finite: its weights are finite, but far too large.
         """
         if not interactions:
             return []
@@ -92,7 +98,13 @@ class Predictor:
             mirrored = [[(row, self.size - 1 - col, positive) for row, col, positive in own] for own in clicks]
             logits_of_mirrored = self._forward(image.flip(3), _coords(prompts.flip(2), mirrored), rows)
             logits = 0.5 * (logits + logits_of_mirrored.flip(3))
-        probabilities = torch.sigmoid(logits)[:, 0].cpu().numpy()
+        # Infinite logits would give the probabilities 0 and 1. As NaN among these, they reach the CPU at no extra wait.
+        probabilities = torch.where(logits.isfinite(), torch.sigmoid(logits), torch.nan)[:, 0].cpu().numpy()
+        if np.isnan(probabilities).any():
+            raise UserError(
+                f"{self.name} gives values that are not finite, because some of its weights are far too large; "
+                "train it again or use another file"
+            )
         return [
             Prediction(_pasted(probability, roi, interaction), roi)
             for probability, (interaction, roi) in zip(probabilities, pairs, strict=True)
@@ -165,7 +177,8 @@ def open_predictor(files: ModelFiles, config: PredictorConfig) -> Predictor:
         UserError: a file cannot be used, or is not the one that was described.
     """
     set_backend_flags()
-    return Predictor(ready(load_model_files(files), config.device), config)
+    name = f"{files.checkpoint} with {files.adapter}" if files.adapter else files.checkpoint
+    return Predictor(ready(load_model_files(files), config.device), config, name=name)
 
 
 def ready(network: SimpleClick, device: str) -> SimpleClick:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from schemas.errors import UserError
-from schemas.limits import ADAPTER_RANK, ADAPTER_WIDTH
+from schemas.limits import ADAPTER_RANK, ADAPTER_WIDTH, PHRASE_NUMBERS
 from schemas.numbers import BINS, granularity_bin
 from schemas.words import excerpt
 
@@ -25,6 +25,8 @@ PHRASE_KEY = re.compile(r"backbone\.blocks\.\d+\.attn\.qkv\.lora_[AB]2|phrase_en
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 Projections = Literal["qk", "qv"]
+Shape = tuple[int, ...]
+"""Of a tensor."""
 
 
 def table_row(granularity: float | None, released: bool = False) -> int:
@@ -137,10 +139,43 @@ def _lora_key(block: int, factor: str) -> str:
     return f"backbone.blocks.{block}.attn.qkv.lora_{factor}"
 
 
-def is_adapter_state(state: Mapping[str, Tensor]) -> bool:
-    """Whether tensors (by key name) are those of an adapter, not of a whole model."""
-    ours = TABLE_KEY in state or any(key.endswith(".lora_A") for key in state)
-    return ours and "backbone.patch_embed.proj.weight" not in state
+def is_adapter(names: Collection[str]) -> bool:
+    """Whether tensors of these key names are those of an adapter, not of a whole model."""
+    ours = TABLE_KEY in names or any(name.endswith(".lora_A") for name in names)
+    return ours and "backbone.patch_embed.proj.weight" not in names
+
+
+def adapter_of_shapes(shapes: Mapping[str, Shape], projections: Projections) -> Adapter:
+    """Make the adapter that tensors are of, from their shapes alone.
+
+    Args:
+        shapes: of the tensors, by released key names; there may be a phrase branch beside the adapter.
+        projections: those that LoRA updates.
+
+    Returns:
+        The adapter without its numbers, on the device ``meta``.
+
+    Raises:
+        UserError: a key is missing, unexpected or of another shape; the first one is named.
+    """
+    kept = {key: shape for key, shape in shapes.items() if not PHRASE_KEY.fullmatch(key)}
+    depth = sum(key.endswith(".attn.qkv.lora_A") for key in kept)
+    table, first = kept.get(TABLE_KEY), kept.get(_lora_key(0, "B"))
+    if (table is None and not depth) or (table is not None and len(table) != 2):
+        raise UserError(f"not a GraCo adapter: {TABLE_KEY} is missing or not a table")
+    if depth and (first is None or len(first) != 2):
+        raise UserError(f"not a GraCo adapter: {_lora_key(0, 'B')} is missing or not a matrix")
+    dim = table[1] if table is not None else first[0] // 2 if first is not None else 0
+    rank = 0 if first is None else first[1]
+    if not 1 <= dim <= ADAPTER_WIDTH or rank > ADAPTER_RANK or (depth and not rank):
+        raise UserError(f"not a GraCo adapter: it is for a model of width {dim}, and of rank {rank}")
+    with torch.device("meta"):
+        adapter = Adapter(dim, depth, rank, projections, granularity=table is not None)
+    check_shapes(kept, {key: value.shape for key, value in adapter.released_state().items()}, "GraCo adapter")
+    phrases = sum(math.prod(shape) for key, shape in shapes.items() if key not in kept)
+    if phrases > PHRASE_NUMBERS:
+        raise UserError(f"not a GraCo adapter: its branch for phrases has {phrases} numbers")
+    return adapter
 
 
 def adapter_from_state(state: Mapping[str, Tensor], projections: Projections) -> Adapter:
@@ -156,34 +191,21 @@ def adapter_from_state(state: Mapping[str, Tensor], projections: Projections) ->
     Raises:
         UserError: a key is missing, unexpected, of another shape or not finite; the first one is named.
     """
-    kept = {key: value for key, value in state.items() if not PHRASE_KEY.fullmatch(key)}
-    depth = sum(key.endswith(".attn.qkv.lora_A") for key in kept)
-    table, first = kept.get(TABLE_KEY), kept.get(_lora_key(0, "B"))
-    if (table is None and not depth) or (table is not None and table.ndim != 2):
-        raise UserError(f"not a GraCo adapter: {TABLE_KEY} is missing or not a table")
-    if depth and (first is None or first.ndim != 2):
-        raise UserError(f"not a GraCo adapter: {_lora_key(0, 'B')} is missing or not a matrix")
-    dim = table.shape[1] if table is not None else first.shape[0] // 2 if first is not None else 0
-    rank = 0 if first is None else first.shape[1]
-    if not 1 <= dim <= ADAPTER_WIDTH or rank > ADAPTER_RANK or (depth and not rank):
-        raise UserError(f"not a GraCo adapter: it is for a model of width {dim}, and of rank {rank}")
-    with torch.device("meta"):
-        expected = Adapter(dim, depth, rank, projections, granularity=table is not None).released_state()
-    check_tensors(kept, {key: value.shape for key, value in expected.items()}, "GraCo adapter")
+    adapter = adapter_of_shapes({key: value.shape for key, value in state.items()}, projections)
+    adapter = adapter.to_empty(device="cpu")
     converted = as_float32(state)
-    adapter = Adapter(dim, depth, rank, projections, granularity=table is not None)
     with torch.no_grad():
         for key, value in adapter.released_state().items():
-            value.copy_(converted[key])
-    adapter.phrases = {key: value for key, value in converted.items() if key not in kept}
+            value.copy_(converted.pop(key))
+    adapter.phrases = converted
     return adapter
 
 
-def check_tensors(state: Mapping[str, Tensor], expected: Mapping[str, torch.Size], what: str) -> None:
+def check_shapes(shapes: Mapping[str, Shape], expected: Mapping[str, Shape], what: str) -> None:
     """Check that tensors are those of a model.
 
     Args:
-        state: tensors by key name.
+        shapes: of the tensors, by key name.
         expected: shapes by key name, in the order in which they are checked.
         what: name of the model, for the message.
 
@@ -191,13 +213,13 @@ def check_tensors(state: Mapping[str, Tensor], expected: Mapping[str, torch.Size
         UserError: a key is missing or has another shape, or else there is an unexpected one; the first one is named.
     """
     for key, shape in expected.items():
-        if key not in state:
+        if key not in shapes:
             raise UserError(f"not a {what}: {key} of shape {tuple(shape)} is missing")
-        if state[key].shape != shape:
-            raise UserError(f"not a {what}: {key} has shape {tuple(state[key].shape)} instead of {tuple(shape)}")
-    for key in state:
+        if shapes[key] != shape:
+            raise UserError(f"not a {what}: {key} has shape {tuple(shapes[key])} instead of {tuple(shape)}")
+    for key in shapes:
         if key not in expected:
-            raise UserError(f"not a {what}: unexpected {excerpt(key)} of shape {tuple(state[key].shape)}")
+            raise UserError(f"not a {what}: unexpected {excerpt(key)} of shape {tuple(shapes[key])}")
 
 
 def as_float32(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -16,18 +17,21 @@ from agg_pipeline.models.adapter import (
     TABLE_KEY,
     Adapter,
     Projections,
+    Shape,
     adapter_from_state,
+    adapter_of_shapes,
     as_float32,
-    check_tensors,
-    is_adapter_state,
+    check_shapes,
+    is_adapter,
 )
 from agg_pipeline.models.architecture import ARCHITECTURES, Architecture
 from agg_pipeline.models.file_metadata import Origin
 from agg_pipeline.models.positions import resize_positions, wave_positions
 from agg_pipeline.models.simpleclick import SimpleClick, attach_adapter, merge_lora
-from agg_pipeline.models.tensor_files import TensorFile, read_tensors, write_tensors
+from agg_pipeline.models.tensor_files import TensorFile, open_tensors, write_tensors
 from agg_pipeline.storage.user_path import user_path
 from schemas.errors import UserError
+from schemas.training import LARGEST_SIZE
 from schemas.words import excerpt
 
 UNUSED = ("backbone.cls_token", "backbone.fc_norm.", "backbone.head.", "head.up_conv1.", "head.up_conv2.")
@@ -104,14 +108,16 @@ def load_click_model(path: str | Path, input_size: int | None = None) -> tuple[S
         UserError: the file cannot be used.
     """
     path = user_path(path)
-    file = read_tensors(path)
-    if is_adapter_state(file.tensors):
-        raise UserError(f"{path} holds a GraCo adapter, not a click model; give it as the adapter")
-    try:
-        model = _model_from_file(file, input_size)
-    except (UserError, ValueError) as error:
-        raise UserError(f"{path}: {error}") from None
-    return model, CheckpointInfo(model.arch.name, model.input_size, file.sha256, model.adapter is not None)
+    with open_tensors(path) as file:
+        if is_adapter(file.shapes):
+            raise UserError(f"{path} holds a GraCo adapter, not a click model; give it as the adapter")
+        with _naming(path):
+            arch, file_size = _described_model(file)
+        state = file.read(name for name in file.shapes if not name.startswith(UNUSED))
+        sha256 = file.sha256()
+    with _naming(path):
+        model = _model_of(arch, file_size, state, input_size)
+    return model, CheckpointInfo(arch.name, model.input_size, sha256, model.adapter is not None)
 
 
 def new_click_model(arch: Architecture, input_size: int, seed: int) -> SimpleClick:
@@ -173,17 +179,19 @@ def load_adapter(path: str | Path) -> tuple[Adapter, AdapterInfo]:
         UserError: the file cannot be used.
     """
     path = user_path(path)
-    file = read_tensors(path)
-    if "backbone.patch_embed.proj.weight" in file.tensors:
-        raise UserError(f"{path} holds a click model, not a GraCo adapter; give it as the checkpoint")
-    try:
-        # Released files have no choice of projections, and do not name them.
-        projections = _projections(file.metadata.projections if file.metadata else "qv")
-        adapter = adapter_from_state(file.tensors, projections)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+    with open_tensors(path) as file:
+        if "backbone.patch_embed.proj.weight" in file.shapes:
+            raise UserError(f"{path} holds a click model, not a GraCo adapter; give it as the checkpoint")
+        with _naming(path):
+            # Released files have no choice of projections, and do not name them.
+            projections = _projections(file.metadata.projections if file.metadata else "qv")
+            adapter_of_shapes(file.shapes, projections)
+        state = file.read(file.shapes)
+        sha256 = file.sha256()
+    with _naming(path):
+        adapter = adapter_from_state(state, projections)
     origin = file.metadata.origin if file.metadata else Origin()
-    return adapter, AdapterInfo(adapter.projections, adapter.rank, adapter.table is not None, file.sha256, origin)
+    return adapter, AdapterInfo(adapter.projections, adapter.rank, adapter.table is not None, sha256, origin)
 
 
 def save_adapter(path: str | Path, adapter: Adapter, origin: Origin | None = None) -> None:
@@ -205,22 +213,41 @@ def save_adapter(path: str | Path, adapter: Adapter, origin: Origin | None = Non
 
 def _projections(value: object) -> Projections:
     if value not in get_args(Projections):
-        raise UserError(f"unknown projections {value!r}; possible: {', '.join(get_args(Projections))}")
+        raise UserError(f"unknown projections {excerpt(repr(value))}; possible: {', '.join(get_args(Projections))}")
     return cast(Projections, value)
 
 
-def _model_from_file(file: TensorFile, input_size: int | None) -> SimpleClick:
-    state = {key: value for key, value in file.tensors.items() if not key.startswith(UNUSED)}
-    table = state.pop(TABLE_KEY, None)
-    arch = _nearest_architecture(state)
-    file_size = _input_size(state, arch)
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put a file's name before what is wrong with its content."""
+    try:
+        yield
+    except (UserError, ValueError) as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _described_model(file: TensorFile) -> tuple[Architecture, int]:
+    """Architecture and input size of the model in a file; UserError if its shapes or settings are none of ours."""
+    shapes = {name: shape for name, shape in file.shapes.items() if not name.startswith(UNUSED)}
+    table = shapes.pop(TABLE_KEY, None)
+    if table is not None:
+        adapter_of_shapes({TABLE_KEY: table}, "qk")
+    arch = _nearest_architecture(shapes)
+    file_size = _input_size(shapes, arch)
+    if file_size > LARGEST_SIZE:
+        raise UserError(f"its position embedding is for an input of {file_size} px; the largest is {LARGEST_SIZE} px")
     with torch.device("meta"):
         expected = {key: value.shape for key, value in SimpleClick(arch, file_size).state_dict().items()}
-    check_tensors(state, expected, f"SimpleClick {arch.name}")
+    check_shapes(shapes, expected, f"SimpleClick {arch.name}")
     for name, value in (("num_heads", arch.heads), *SETTINGS.items()):
         if file.settings.get(name, value) != value:
             found = excerpt(repr(file.settings[name]))
             raise UserError(f"made with {name} = {found}; only {value!r} is supported for {arch.name}")
+    return arch, file_size
+
+
+def _model_of(arch: Architecture, file_size: int, state: dict[str, Tensor], input_size: int | None) -> SimpleClick:
+    table = state.pop(TABLE_KEY, None)
     state = as_float32(state)
     model = SimpleClick(arch, input_size or file_size)
     state["backbone.pos_embed"] = resize_positions(state["backbone.pos_embed"], model.grid)
@@ -230,19 +257,19 @@ def _model_from_file(file: TensorFile, input_size: int | None) -> SimpleClick:
     return model.eval()
 
 
-def _nearest_architecture(state: Mapping[str, Tensor]) -> Architecture:
+def _nearest_architecture(shapes: Mapping[str, Shape]) -> Architecture:
     """The architecture that shares most of width, depth and patch size with the tensors."""
-    weight = state.get("backbone.patch_embed.proj.weight")
-    dim, patch = (weight.shape[0], weight.shape[-1]) if weight is not None and weight.ndim == 4 else (0, 0)
-    depth = sum(key.startswith("backbone.blocks.") and key.endswith(".attn.qkv.weight") for key in state)
+    weight = shapes.get("backbone.patch_embed.proj.weight", ())
+    dim, patch = (weight[0], weight[-1]) if len(weight) == 4 else (0, 0)
+    depth = sum(key.startswith("backbone.blocks.") and key.endswith(".attn.qkv.weight") for key in shapes)
     return max(
         ARCHITECTURES.values(), key=lambda arch: (arch.dim == dim) + (arch.depth == depth) + (arch.patch == patch)
     )
 
 
-def _input_size(state: Mapping[str, Tensor], arch: Architecture) -> int:
+def _input_size(shapes: Mapping[str, Shape], arch: Architecture) -> int:
     """Side in pixels that the position grid belongs to; the architecture's if the grid is missing or not square."""
-    positions = state.get("backbone.pos_embed")
-    tokens = positions.shape[1] - 1 if positions is not None and positions.ndim == 3 else 0
+    positions = shapes.get("backbone.pos_embed", ())
+    tokens = positions[1] - 1 if len(positions) == 3 else 0
     side = math.isqrt(max(0, tokens))
     return side * arch.patch if side and side * side == tokens else arch.input_size

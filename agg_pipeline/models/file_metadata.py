@@ -8,11 +8,13 @@ from typing import Annotated, Any
 
 import msgspec
 
-from schemas.checked_json import decode
+from schemas.checked_json import WITHOUT_CONTROL, decode
 from schemas.errors import UserError
 from schemas.training import LARGEST_SIZE, SMALLEST_SIZE
 
 FORMAT = "agg-model-1"
+Hash = Annotated[str, msgspec.Meta(max_length=64, pattern=WITHOUT_CONTROL)]
+"""Hex sha256, or "" where it is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +27,8 @@ class Origin:
         config: configuration of the training.
     """
 
-    base_sha256: str = ""
-    proposals: tuple[str, ...] = ()
+    base_sha256: Hash = ""
+    proposals: tuple[Hash, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
 
 

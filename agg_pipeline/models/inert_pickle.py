@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
-from schemas.limits import PICKLE_OPERATIONS
+from schemas.limits import INTEGER_BITS, PICKLE_OPERATIONS
 
 PUSH = frozenset(
     code.name
@@ -86,6 +86,8 @@ class _Machine:
         """Run an operation."""
         stack = self.stack
         if name in PUSH:
+            if isinstance(argument, int) and argument.bit_length() > INTEGER_BITS:
+                raise DamagedPickleError(f"its pickle has an integer of more than {INTEGER_BITS} bits")
             stack.append(argument)
         elif name in ("BINPUT", "LONG_BINPUT", "PUT"):
             self._memo[int(argument)] = stack[-1]

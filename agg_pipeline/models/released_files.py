@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from agg_pipeline.models.adapter import Adapter
+from agg_pipeline.models.adapter import Adapter, Shape
 from agg_pipeline.models.inert_pickle import DamagedPickleError, Named
-from agg_pipeline.models.stored_tensors import NUMBERS, StoredTensor, read_stored
+from agg_pipeline.models.stored_tensors import NUMBERS, StoredContent, StoredTensor, read_stored
 from agg_pipeline.models.torch_writing import write_stored
 from schemas.errors import UserError
 from schemas.words import excerpt
@@ -19,16 +21,39 @@ FOREIGN = ("isegm.", "torch.nn.")
 """Classes that released files name in their config; nothing of them is imported."""
 
 
-def read_released(stream: BufferedIOBase, size: int, path: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a released file; nothing in it runs, and nothing that it names is imported.
+@dataclass(frozen=True, eq=False)
+class ReleasedFile:
+    """A released file, whose tensors are still in it.
+
+    Attributes:
+        settings: plain settings of the model in ``config`` (protocol, section 1), nested ones flattened.
+    """
+
+    settings: Mapping[str, Any]
+    _path: str
+    _stored: StoredContent
+    _state: Mapping[str, StoredTensor]
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """Shapes of the tensors in the state dict, by key name."""
+        return {name: each.shape for name, each in self._state.items()}
+
+    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Read tensors of the state dict; UserError if the file is damaged."""
+        try:
+            return self._stored.read({name: self._state[name] for name in names})
+        except DamagedPickleError as error:
+            raise _damaged(self._path, error) from None
+
+
+def open_released(stream: BufferedIOBase, size: int, path: str) -> ReleasedFile:
+    """Read a released file but for its tensors; nothing in it runs, and nothing that it names is imported.
 
     Args:
         stream: of a ``.pth``, in the format of torch 1.6 and later (a zip archive) or in the one before.
         size: of the file, in bytes.
         path: of the file, for messages.
-
-    Returns:
-        The state dict, and the plain settings of the model in ``config`` (protocol, section 1), nested ones flattened.
 
     Raises:
         UserError: the file is damaged, names code that is no part of a model, or has no state dict.
@@ -51,9 +76,13 @@ def read_released(stream: BufferedIOBase, size: int, path: str) -> tuple[dict[st
                     f"{path} is not a released checkpoint: it has no state_dict of tensors, because {excerpt(key)} "
                     f"in it is {_kind(value)}"
                 )
-        return stored.read(state), _settings(content.get("config"))
+        return ReleasedFile(_settings(content.get("config")), path, stored, state)
     except DamagedPickleError as error:
-        raise UserError(f"{path} is truncated, damaged or not a checkpoint: {error}") from None
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: str, error: DamagedPickleError) -> UserError:
+    return UserError(f"{path} is truncated, damaged or not a checkpoint: {error}")
 
 
 def save_released_adapter(path: str | Path, adapter: Adapter) -> None:

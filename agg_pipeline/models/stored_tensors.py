@@ -243,8 +243,9 @@ def _tensor(storage: Storage, offset: Any, shape: Any, stride: Any) -> StoredTen
     if type(offset) is not int or len(shape) != len(stride) or min(offset, *shape, *stride, 0) < 0:
         raise DamagedPickleError("a tensor has negative sizes")
     last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
-    # The sides are compared first: a product of numbers with a million digits takes minutes.
-    if 0 in shape or max(shape, default=1) > storage.numel or math.prod(shape) > storage.numel:
+    if 0 in shape:
+        raise DamagedPickleError("a tensor has no numbers")
+    if math.prod(shape) > storage.numel:
         raise DamagedPickleError(f"a tensor claims more than the {storage.numel} numbers that are stored for it")
     if last >= storage.numel:
         raise DamagedPickleError("a tensor lies outside of the numbers that are stored for it")

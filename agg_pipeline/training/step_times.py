@@ -14,9 +14,8 @@ import torch
 from agg_pipeline.models.backend import set_backend_flags
 from agg_pipeline.training.train_and_save import Prepared
 from agg_pipeline.training.training_batches import Batch, BatchOrder, collate, load_batches, next_batch
-from agg_pipeline.training.training_checkpoint import read_checkpoint
 from agg_pipeline.training.training_errors import explaining_lack_of_memory
-from agg_pipeline.training.training_loop import Training, freeze_others
+from agg_pipeline.training.training_loop import Training, freeze_others, read_last_checkpoint
 from agg_pipeline.training.training_processes import fabric_of
 from agg_pipeline.training.training_step import rounds_of, update
 from agg_pipeline.training.training_validation import validate
@@ -81,7 +80,7 @@ def estimate_training(prepared: Prepared, validation_minutes: float) -> Training
     """
     training = prepared.training
     config, options = training.config, training.options
-    done = read_checkpoint(options.out).step if options.resume else 0
+    done = read_last_checkpoint(training).step if options.resume else 0
     order = BatchOrder(training.samples_per_epoch, config, 0, config.devices)
     set_backend_flags()
     torch.set_num_threads(config.threads)

@@ -10,11 +10,10 @@ import torch
 
 from agg_pipeline.models.backend import set_backend_flags
 from agg_pipeline.models.simpleclick import SimpleClick
-from agg_pipeline.training.training_checkpoint import read_checkpoint
 from agg_pipeline.training.training_errors import explaining_lack_of_memory
 from agg_pipeline.training.training_folder import PICTURES, VALIDATION
 from agg_pipeline.training.training_log import forget_after, read_log
-from agg_pipeline.training.training_loop import Trained, Training, Watch
+from agg_pipeline.training.training_loop import Trained, Training, Watch, read_last_checkpoint
 from agg_pipeline.training.training_page import write_page
 from agg_pipeline.training.training_processes import train
 from agg_pipeline.training.validation_pictures import ValidationMask, delete_pictures_after
@@ -64,7 +63,7 @@ def train_and_save(
     training, out = prepared.training, prepared.training.options.out
     set_backend_flags()
     if training.options.resume:
-        step = read_checkpoint(out).step
+        step = read_last_checkpoint(training).step
         forget_after(out, step)
         delete_pictures_after(out / PICTURES, step)
     with explaining_lack_of_memory(training.config):

@@ -17,8 +17,9 @@ from torch.utils.data import Dataset
 
 from agg_pipeline.models.backend import set_backend_flags
 from agg_pipeline.models.simpleclick import SimpleClick
+from agg_pipeline.training.checkpoint_content import Checkpoint
 from agg_pipeline.training.training_batches import BatchOrder, load_batches, next_batch
-from agg_pipeline.training.training_checkpoint import restore_checkpoint, save_checkpoint
+from agg_pipeline.training.training_checkpoint import read_checkpoint, restore_checkpoint, save_checkpoint
 from agg_pipeline.training.training_errors import diverged
 from agg_pipeline.training.training_folder import TrainingOptions
 from agg_pipeline.training.training_methods import Method
@@ -162,6 +163,14 @@ def run_steps(fabric: Fabric, training: Training, watch: Watch) -> Trained:
         if over:
             break
     return Trained(step, order.steps, {name: value.detach().cpu().clone() for name, value in learning.items()})
+
+
+def read_last_checkpoint(training: Training) -> Checkpoint:
+    """Read the checkpoint that a training resumes from, or has written; raises as ``read_checkpoint`` does."""
+    order = BatchOrder(training.samples_per_epoch, training.config)
+    learning = {name: value for name, value in training.network.named_parameters() if name in training.trained}
+    optimizer = training.method.optimizer(learning)
+    return read_checkpoint(training.options.out, training.identity, order.steps, learning, optimizer)
 
 
 def freeze_others(network: nn.Module, trained: frozenset[str]) -> dict[str, nn.Parameter]:

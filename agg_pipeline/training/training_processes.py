@@ -15,9 +15,8 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from agg_pipeline.datasets.all_cores import start_tracker
 from agg_pipeline.models.backend import check_gpu
-from agg_pipeline.training.training_checkpoint import read_checkpoint
 from agg_pipeline.training.training_errors import HOW_TO_RESUME, error_of_traceback, explaining_lack_of_memory
-from agg_pipeline.training.training_loop import Trained, Training, Watch, run_steps
+from agg_pipeline.training.training_loop import Trained, Training, Watch, read_last_checkpoint, run_steps
 from schemas.errors import UserError
 from schemas.training import TrainingConfig
 from schemas.words import plural
@@ -57,7 +56,7 @@ def train(training: Training, watch: Watch) -> Trained:
     launch: Callable[..., tuple[int, int]] = fabric.launch
     with _other_processes():
         step, steps = launch(partial(_run_in_process, training=training, watch=watch))
-    return Trained(step, steps, read_checkpoint(training.options.out).state)
+    return Trained(step, steps, read_last_checkpoint(training).state)
 
 
 def fabric_of(config: TrainingConfig) -> Fabric:

@@ -17,7 +17,7 @@ from scipy.io import savemat
 
 from agg_pipeline import open_proposals
 from agg_pipeline.models.adapter import Adapter
-from agg_pipeline.models.checkpoints import default_checkpoint, save_adapter
+from agg_pipeline.models.checkpoints import default_checkpoint, load_click_model, save_adapter, save_click_model
 from tests.e2e.commands import Result, error_of, invoke, start, wait
 from tests.e2e.small_set import HEIGHT, QUICK, SIZES, WIDTH, add_image, add_split, labels, pixels
 
@@ -249,6 +249,22 @@ def test_truncated_or_missing_checkpoint(refused, tmp_path):
     assert "truncated" in refused("--checkpoint", tmp_path / "half.pth")
     assert refused("--checkpoint", tmp_path / "none.pth") == f"{tmp_path}/none.pth does not exist"
     assert "is a directory" in refused("--checkpoint", tmp_path)
+
+
+def test_finite_weights_whose_predictions_are_not(finished, tmp_path):
+    path = tmp_path / "large.safetensors"
+    model, _ = load_click_model(default_checkpoint())
+    with torch.no_grad():
+        for value in model.parameters():
+            value.fill_(1e38)
+    save_click_model(path, model, half=False)
+    data = ("--dataset", "sbd", "--data", finished.data, "--split", "train", "--workers", "1", "--checkpoint", path)
+    for command in (("proposals", "run", "--gallery-images", "0"), ("eval", "run", "--max-clicks", "1")):
+        result = invoke(*command, *data, "--out", tmp_path / command[0])
+        assert result.code == 2
+        error = error_of(result._replace(stderr=result.stderr.splitlines()[-1]))
+        assert f"{path} gives values that are not finite, because some of its weights are far too large" in error
+        assert re.match(r"worker tcp://\S+: ", error)
 
 
 def test_malicious_checkpoint(refused, tmp_path):

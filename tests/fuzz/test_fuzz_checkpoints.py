@@ -2,23 +2,26 @@
 
 import io
 import json
+import pickle
 import struct
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agg_pipeline.models.adapter import Adapter
+from agg_pipeline.models.adapter import TABLE_KEY, Adapter
 from agg_pipeline.models.checkpoints import load_adapter, load_click_model, save_adapter
 from agg_pipeline.models.file_metadata import Origin
 from agg_pipeline.training.training_checkpoint import checksum, restore_checkpoint, save_checkpoint
 from agg_pipeline.training.training_folder import CHECKPOINT
-from tests.fuzz.mutations import fuzzed, json_text, mutated_archive, mutated_bytes, mutated_json, outcome
-from tests.models.hostile_files import safetensors_file
+from schemas.errors import UserError
+from tests.fuzz.mutations import NUMBERS, fuzzed, json_text, mutated_archive, mutated_bytes, mutated_json, outcome
+from tests.models.hostile_files import archive, safetensors_file
 
 ENDS = {"ok", "UserError", "UnusableFileError"}
 
@@ -130,10 +133,52 @@ def test_bytes_of_safetensors(place, data):
     models_end_well(place / "bytes", data.draw(mutated_bytes(whole)))
 
 
+SIDES = st.one_of(st.integers(0, 10), st.sampled_from((160, 2**24 + 1, *NUMBERS)))
+
+
+@fuzzed
+@given(st.lists(SIDES, max_size=20), st.sampled_from(("F32", "F16", "BOOL", "F8_E4M3", "F4")), st.integers(0, 64))
+@example([0, 2**63], "F32", 0)
+@example([2**64 - 1, 0], "F32", 0)
+@example([1] * 5000, "F32", 4)
+def test_shapes_in_safetensors(place, shape, dtype, size):
+    header = {TABLE_KEY: {"dtype": dtype, "shape": shape, "data_offsets": [0, size]}}
+    models_end_well(place / "shapes", safetensors_file(header, bytes(size)))
+
+
+def adapter_of(sides: list[tuple[int, int]], offset: int, numel: int) -> bytes:
+    """A released file whose table has the (side, stride) of each dimension, in a storage of 1600 numbers."""
+    shape, stride = (tuple(each[n] for each in sides) for n in (0, 1))
+    storage = b"(" + value("storage") + b"ctorch\nFloatStorage\n" + value("0") + value("cpu") + value(numel) + b"tQ"
+    view = storage + value(offset) + value(shape) + value(stride) + b"\x89ccollections\nOrderedDict\n)R"
+    table = b"ctorch._utils\n_rebuild_tensor_v2\n(" + view + b"tR"
+    pickled = b"\x80\x02}" + value("state_dict") + b"}" + value(TABLE_KEY) + table + b"ss."
+    return archive(("archive/data.pkl", pickled), ("archive/data/0", bytes(6400)))
+
+
+def value(content: Any) -> bytes:
+    """The part of a pickle that pushes a value."""
+    return pickle.dumps(content, 2)[2:-1]
+
+
+def test_a_good_shape_in_a_released_file_loads(place):
+    (place / "good").write_bytes(adapter_of([(10, 160), (160, 1)], 0, 1600))
+    assert outcome(lambda: load_adapter(place / "good")) == "ok"
+
+
+@fuzzed
+@given(st.lists(st.tuples(SIDES, SIDES), max_size=20), SIDES, st.one_of(st.just(1600), SIDES))
+@example([(0, 1)], 0, 1600)
+@example([(0, 1), (2**63, 1)], 0, 1600)
+@example([(10**5000, 0)], 0, 1600)
+def test_shapes_in_released_files(place, sides, offset, numel):
+    models_end_well(place / "shapes", adapter_of(sides, offset, numel))
+
+
 def checkpoint() -> bytes:
     """A checkpoint of a training."""
     with tempfile.TemporaryDirectory() as folder:
-        save_checkpoint(Path(folder), {"config": "a"}, 3, *learner())
+        save_checkpoint(Path(folder), {"config": "a"}, 1, *learner())
         return (Path(folder) / CHECKPOINT).read_bytes()
 
 
@@ -149,3 +194,76 @@ def test_checkpoints_of_trainings(place, content):
     assert outcome(lambda: restore_checkpoint(place, {"config": "a"}, 5, learning, optimizer)) in ENDS
     # Whatever is resumed is what was saved; what is refused changes nothing.
     assert checksum({"learning": learning, "optimizer": optimizer.state_dict()}) == expected
+
+
+ODD = (
+    *(
+        None,
+        True,
+        -1,
+        0,
+        1,
+        2,
+        3,
+        4,
+        10**5000,
+        0.5,
+        float("nan"),
+        float("inf"),
+        "",
+        "x",
+        b"x",
+        [],
+        {},
+        (),
+        [[0]] * 1000,
+    ),
+    *(torch.tensor(number) for number in (-5.0, 0.0, 1.0, float("nan"), 1e38)),
+    *(torch.zeros(3, 4, dtype=dtype) for dtype in (torch.float32, torch.float64, torch.int64, torch.bool)),
+    *(torch.full((3,), number) for number in (-1.0, 1e38, float("inf"))),
+    *(torch.zeros(2), torch.zeros(0), torch.zeros(1).expand(3), torch.full((3, 4), 1e300, dtype=torch.float64)),
+)
+"""Values that a checkpoint might hold in another's place."""
+
+
+def places(content: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The keys that lead to each value in nested dicts and lists."""
+    inner = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    return [here, *(place for key, each in inner for place in places(each, (*here, key)))]
+
+
+def with_changes(content: Any, changes: dict[tuple[Any, ...], Any], here: tuple[Any, ...] = ()) -> Any:
+    """The content with other values in some places."""
+    if here in changes:
+        return changes[here]
+    if isinstance(content, dict):
+        return {key: with_changes(each, changes, (*here, key)) for key, each in content.items()}
+    if isinstance(content, list):
+        return [with_changes(each, changes, (*here, number)) for number, each in enumerate(content)]
+    return content
+
+
+LOADED = torch.load(io.BytesIO(GOOD), weights_only=True)
+COUNTER = ("optimizer", "state", 0, "step")
+
+
+@fuzzed
+@given(st.dictionaries(st.sampled_from([*places(LOADED), ("more",)][1:]), st.sampled_from(ODD), min_size=1, max_size=3))
+@example({("step",): 10**5000})
+@example({("identity", "config"): 10**5000})
+@example({COUNTER: torch.tensor(-5.0)})
+@example({COUNTER: torch.tensor(-5.0), ("step",): 0})
+def test_contents_of_checkpoints_of_trainings(place, changes):
+    content = with_changes(LOADED, changes)
+    content.pop("checksum", None)
+    try:
+        seal = checksum(content)
+    except (ValueError, UserError):
+        seal = LOADED["checksum"]
+    torch.save(content | {"checksum": seal}, place / CHECKPOINT)
+    learning, optimizer = learner()
+    if outcome(lambda: restore_checkpoint(place, {"config": "a"}, 5, learning, optimizer)) == "ok":
+        # Whatever is resumed can be trained on.
+        sum(value.sum() for value in learning.values()).backward()
+        optimizer.step()
+        assert all(value.isfinite().all() for value in learning.values())

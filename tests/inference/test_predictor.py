@@ -281,6 +281,36 @@ def test_prompt_of_another_size_is_refused():
         predict(lambda image, _: image[:, :1], [interaction(picture(), prompt=prompt)])
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("flip", [False, True])
+def test_values_that_are_not_finite_are_refused(value, flip):
+    def logits(image, _coords):
+        found = image[:, :1] - 0.5
+        found[-1, 0, 3, 4] = value
+        return found
+
+    with pytest.raises(
+        UserError, match=r"^the model gives values that are not finite, because some of its weights are"
+    ):
+        predict(logits, [interaction(picture()), interaction(picture())], flip=flip)
+
+
+def test_the_files_of_a_model_whose_values_are_not_finite_are_named():
+    files, _ = describe_model(default_checkpoint(), default_adapter(), None)
+    predictor = open_predictor(files, PredictorConfig())
+    with torch.no_grad():
+        predictor.network.head.conv_seg.weight.fill_(3e38)
+    with pytest.raises(UserError) as error:
+        predictor.predict([interaction(picture())])
+    assert str(error.value).startswith(f"{default_checkpoint()} with {default_adapter()} gives values that are not")
+
+
+def test_large_finite_values_are_probabilities():
+    values = torch.tensor([-90.0, 0.0, 90.0, -3e38, 3e38]).repeat(SIDE * SIDE)[: SIDE * SIDE].view(1, 1, SIDE, SIDE)
+    (found,), _ = predict(lambda _image, _coords: values, [interaction(picture())])
+    np.testing.assert_array_equal(found.probability.full(), torch.sigmoid(values)[0, 0].numpy())
+
+
 def test_forwards_are_counted():
     network = Network(lambda image, _: image[:, :1])
     predictor = Predictor(network, PredictorConfig(flip=True))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import pickle
 import struct
@@ -38,6 +39,7 @@ def make_all(folder: Path, proof: Path) -> None:
         _pickles(folder)
         _tensors(folder)
         _safetensors(folder)
+        _sparse(folder)
 
 
 def saved(content: Any) -> bytes:
@@ -125,15 +127,15 @@ def _named_code(folder: Path, evil: Touch) -> None:
 
 
 def _archives(folder: Path, evil: bytes) -> None:
-    good = pickle_of({"state_dict": {KEY: torch.zeros(1)}, "config": {}})
-    numbers = ("archive/data/0", bytes(4))
+    good = pickle_of({"state_dict": {TABLE: torch.zeros(10, 160)}, "config": {}})
+    numbers = ("archive/data/0", bytes(6400))
     files = {
         "two": (("archive/data.pkl", good), ("archive/data.pkl", evil), numbers),
         "two-reversed": (("archive/data.pkl", evil), ("archive/data.pkl", good), numbers),
         "two-folders": (("archive/data.pkl", good), ("other/data.pkl", evil), numbers),
         "upper-case": (("archive/DATA.PKL", evil),),
         "short-storage": (("archive/data.pkl", good), ("archive/data/0", b"")),
-        "long-storage": (("archive/data.pkl", good), ("archive/data/0", bytes(4000))),
+        "long-storage": (("archive/data.pkl", good), ("archive/data/0", bytes(8000))),
         "no-storage": (("archive/data.pkl", good),),
         "large-pickle": (("archive/data.pkl", b"\x80\x02]" + b"N0" * (9 << 20) + b"."),),
         "script": (("archive/data.pkl", good), ("archive/constants.pkl", good), ("archive/code/x.py", b"import os")),
@@ -147,7 +149,7 @@ def _archives(folder: Path, evil: bytes) -> None:
     place = content.rindex(b"PK\x01\x02")
     content[place + 20 : place + 28] = struct.pack("<II", 0xFFFFFF00, 0xFFFFFF00)
     (folder / "zip-4-gib.pth").write_bytes(content)
-    whole = saved({"state_dict": {KEY: torch.ones(400)}})
+    whole = saved({"state_dict": {TABLE: torch.ones(10, 160)}})
     flipped = bytearray(whole)
     flipped[whole.index(torch.ones(4).numpy().tobytes()) + 3] ^= 64
     (folder / "zip-flipped.pth").write_bytes(flipped)
@@ -217,10 +219,18 @@ def _tensors(folder: Path) -> None:
             torch.save(
                 {"state_dict": state}, folder / f"tensor-{name}-legacy.pth", _use_new_zipfile_serialization=False
             )
-    shared = torch.zeros(160)
-    many = {f"backbone.blocks.{n}.attn.qkv.lora_A": shared for n in range(1000)}
+    shared = torch.zeros(320, 8)
+    blocks = [f"backbone.blocks.{n}.attn.qkv.lora" for n in range(100)]
+    many = {f"{block}_A": shared.view(16, 160) for block in blocks} | {f"{block}_B": shared for block in blocks}
     (folder / "tensor-shared.pth").write_bytes(saved({"state_dict": many}))
-    for name, config in (("list", {"params": [1]}), ("key", {"params": {"a": {"value": {1: 2}}}}), ("text", "x")):
+    _claimed_numbers(folder)
+    digits = {"params": {"num_heads": {"value": 10**5000}}}
+    for name, config in (
+        ("digits", digits),
+        ("list", {"params": [1]}),
+        ("key", {"params": {"a": {"value": {1: 2}}}}),
+        ("text", "x"),
+    ):
         (folder / f"config-{name}.pth").write_bytes(saved({"state_dict": {}, "config": config}))
     numel = pickle_of({"state_dict": {KEY: torch.zeros(9)}})
     for name, size in (
@@ -232,6 +242,29 @@ def _tensors(folder: Path) -> None:
         (folder / f"claim-{name}.pth").write_bytes(
             archive(("archive/data.pkl", content), ("archive/data/0", bytes(36)))
         )
+
+
+def _claimed_numbers(folder: Path) -> None:
+    """Shapes and storages that no numbers stand behind."""
+    key = b"backbone.blocks.0.attn.qkv.lora_A2"
+    phrases = pickle_of({"state_dict": {TABLE: torch.zeros(10, 160), key.decode(): torch.zeros(9)}})
+    nine = pickle_of({"state_dict": {KEY: torch.zeros(9)}})
+    side, numel = (b"J" + struct.pack("<I", number) for number in (1 << 24, 5 << 24))
+    start = phrases.index(key)
+    contents = {
+        "tensor-no-rows": nine.replace(b"K\t\x85", b"K\0\x85"),
+        "tensor-2-63": nine.replace(b"K\t\x85", b"K\0\x8a\x09" + bytes(7) + b"\x80\0\x86").replace(
+            b"K\x01\x85", b"K\x01K\x01\x86"
+        ),
+        "giant-phrases": phrases[:start]
+        + phrases[start:]
+        .replace(b"K\t\x85", side + b"K\x05\x86")
+        .replace(b"K\x01\x85", b"K\x01K\x01\x86")
+        .replace(b"K\ttq", numel + b"tq"),
+    }
+    for name, content in contents.items():
+        assert content not in (nine, phrases)
+        (folder / f"{name}.pth").write_bytes(archive(("archive/data.pkl", content), ("archive/data/0", bytes(36))))
 
 
 def _safetensors(folder: Path) -> None:
@@ -265,12 +298,22 @@ def _safetensors(folder: Path) -> None:
         "table-nan": adapter_file({"projections": "qk"}, nan),
         "giant-rank": adapter_file(
             {"projections": "qk"},
+            bytes(7426),
             **{
-                "backbone.blocks.0.attn.qkv.lora_B": tensor([0, 2**40], 6400, start=6400),
-                "backbone.blocks.0.attn.qkv.lora_A": tensor([0], 6400, start=6400),
+                "backbone.blocks.0.attn.qkv.lora_B": tensor([1, 1025], 7425, "U8", start=6400),
+                "backbone.blocks.0.attn.qkv.lora_A": tensor([1], 7426, "U8", start=7425),
             },
         ),
-        "giant-width": safetensors_file({TABLE: tensor([0, 2**36], 0)}),
+        "giant-width": safetensors_file({TABLE: tensor([1, 16385], 16385, "U8")}, bytes(16385)),
+        "giant-side": safetensors_file({TABLE: tensor([0, 2**36], 0)}),
+        "side-2-63": safetensors_file({"a": tensor([0, 2**63], 0)}),
+        "side-2-64": safetensors_file({"a": tensor([2**64 - 1, 0], 0)}),
+        "sides": safetensors_file({"a": tensor([1] * 5000, 4)}, bytes(4)),
+        "positions": safetensors_file(
+            {"backbone.pos_embed": tensor([1, 700**2 + 1, 1], 490_001, "U8")}, bytes(490_001)
+        ),
+        "long-projections": adapter_file({"projections": "q" * 100_000}),
+        "long-origin": adapter_file({"projections": "qk", "origin": {"base_sha256": "z" * 100_000}}),
         "no-width": safetensors_file({TABLE: tensor([10, 0], 0)}),
         "no-rank": safetensors_file(
             {
@@ -291,3 +334,18 @@ def _safetensors(folder: Path) -> None:
         )
     for name, content in files.items():
         (folder / f"{name}.safetensors").write_bytes(content)
+
+
+def _sparse(folder: Path) -> None:
+    """2 GB of numbers of no model, which take nothing on the disk."""
+    sides = (50_000, 10_000)
+    stream = io.BytesIO()
+    torch.save({"state_dict": {"other": torch.zeros(9, 1)}}, stream, _use_new_zipfile_serialization=False)
+    long, short, numel = (b"J" + struct.pack("<I", number) for number in (*sides, math.prod(sides)))
+    content = stream.getvalue().replace(b"K\tK\x01\x86", long + short + b"\x86").replace(b"K\tN", numel + b"N")
+    start = content.removesuffix(struct.pack("<Q", 9) + bytes(36)) + struct.pack("<Q", math.prod(sides))
+    header = {"other": {"dtype": "F32", "shape": sides, "data_offsets": [0, 4 * math.prod(sides)]}}
+    for name, content in (("sparse.pth", start), ("sparse.safetensors", safetensors_file(header))):
+        with (folder / name).open("wb") as file:
+            file.write(content)
+            file.truncate(len(content) + 4 * math.prod(sides))

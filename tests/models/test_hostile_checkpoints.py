@@ -88,15 +88,21 @@ def test_no_file_takes_much_memory(results):
         ("zip-script.pth", "it is a TorchScript archive; save the model's state_dict"),
         ("zip-two.pth", "entries of it share a name"),
         ("zip-directory.pth", "its directory is too long"),
-        ("zip-flipped.pth", "its checksum is wrong"),
-        ("zip-short-storage.pth", "its storage 0 is missing or of another size"),
         ("zip-large-pickle.pth", "its entry data.pkl is missing or larger than 16777216 bytes"),
         ("tensor-stride-0.pth", "a tensor claims more than the 1 numbers that are stored for it"),
         ("tensor-overlapping.pth", "a tensor claims more than the 100 numbers that are stored for it"),
-        ("tensor-shared.pth", "its tensors claim more numbers than it holds"),
+        ("tensor-no-rows.pth", "a tensor has no numbers"),
+        ("tensor-2-63.pth", "a tensor has no numbers"),
+        ("sparse.pth", "not a SimpleClick xtiny: patch_embed_coords.proj.weight of shape (160, 3, 16, 16) is missing"),
+        ("sparse.safetensors", "not a SimpleClick xtiny: patch_embed_coords.proj.weight of shape (160, 3, 16, 16) is"),
+        ("config-digits.pth", "its pickle has an integer of more than 128 bits"),
         ("tensor-sparse.pth", "backbone.patch_embed.proj.weight in it is made by torch._utils._rebuild_sparse_tensor"),
         ("tensor-complex.pth", "backbone.patch_embed.proj.weight in it is of torch.ComplexFloatStorage"),
         ("header-long.safetensors", "neither a .pth checkpoint nor safetensors"),
+        ("side-2-63.safetensors", "a has the shape (0, 9223372036854775808); a tensor has at most 16 dimensions, each"),
+        ("side-2-64.safetensors", "a has the shape (18446744073709551615, 0); a tensor has at most 16 dimensions"),
+        ("sides.safetensors", f"a has the shape ({'1, ' * 66}1...; a tensor has at most 16 dimensions, each between 1"),
+        ("positions.safetensors", "its position embedding is for an input of 11200 px; the largest is 4096 px"),
     ],
 )
 def test_the_message_says_what_is_wrong(results, name, said):
@@ -106,9 +112,14 @@ def test_the_message_says_what_is_wrong(results, name, said):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("giant-rank.safetensors", "it is for a model of width 160, and of rank 1099511627776"),
-        ("giant-width.safetensors", "it is for a model of width 68719476736, and of rank 0"),
-        ("no-rank.safetensors", "it is for a model of width 160, and of rank 0"),
+        ("zip-flipped.pth", "its checksum is wrong"),
+        ("zip-short-storage.pth", "its storage 0 is missing or of another size"),
+        ("tensor-shared.pth", "its tensors claim more numbers than it holds"),
+        ("giant-rank.safetensors", "it is for a model of width 160, and of rank 1025"),
+        ("giant-width.safetensors", "it is for a model of width 16385, and of rank 0"),
+        ("giant-side.safetensors", "backbone.gra_embed.weight has the shape (0, 68719476736); a tensor has at most"),
+        ("no-rank.safetensors", "backbone.blocks.0.attn.qkv.lora_A has the shape (0, 160); a tensor has at most 16"),
+        ("giant-phrases.pth", "its branch for phrases has 83886080 numbers"),
         (
             "size-True.safetensors",
             "its origin is damaged: expected int | null, got bool, at origin.config.augment.size",
@@ -116,6 +127,11 @@ def test_the_message_says_what_is_wrong(results, name, said):
         ("size-0.safetensors", "its origin is damaged: expected int >= 32, at origin.config.augment.size"),
         ("size-4097.safetensors", "its origin is damaged: expected int <= 4096, at origin.config.augment.size"),
         ("metadata-nan.safetensors", "its metadata is not JSON: invalid character (byte 49)"),
+        ("long-projections.safetensors", f"unknown projections '{'q' * 199}...; possible: qk, qv"),
+        (
+            "long-origin.safetensors",
+            "its origin is damaged: expected str of length <= 64, at origin.base_sha256",
+        ),
         ("dtype-I64.safetensors", "backbone.gra_embed.weight is of torch.int64, not of a float type"),
         ("tensor-too-large.pth", "backbone.gra_embed.weight holds numbers that are not finite"),
         ("tensor-nan-legacy.pth", "backbone.gra_embed.weight holds numbers that are not finite"),
@@ -149,8 +165,8 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
 
 def test_a_file_above_the_limit_is_refused(tmp_path):
     with (tmp_path / "large").open("wb") as file:
-        file.truncate(limits.CHECKPOINT_BYTES + 1)
-    assert f"the limit of such files is {limits.CHECKPOINT_BYTES:,}" in refused(tmp_path / "large", UnusableFileError)
+        file.truncate(limits.MODEL_BYTES + 1)
+    assert f"the limit of such files is {limits.MODEL_BYTES:,}" in refused(tmp_path / "large", UnusableFileError)
 
 
 def test_a_file_that_cannot_be_read_now_is_no_damaged_one(tmp_path, monkeypatch):
