@@ -4,6 +4,8 @@ import struct
 
 HEADER = struct.pack("<116s8sHH", b"MATLAB 5.0 MAT-file", bytes(8), 0x0100, 0x4D49)
 BIG_HEADER = struct.pack(">116s8sHH", b"MATLAB 5.0 MAT-file", bytes(8), 0x0100, 0x4D49)
+EMPTY = struct.pack("<II", 14, 0)
+"""An array without content, as MATLAB stores empty cells."""
 WIDTHS = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 12: 8, 13: 8}
 """Bytes of integers, by the number of their type."""
 

@@ -19,7 +19,7 @@ from agg_pipeline.datasets.mat5 import MatError, read_variable
 from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.datasets.survey import check
 from schemas import limits
-from tests.datasets.mat_files import BIG_HEADER, HEADER, WIDTHS, array, element, names
+from tests.datasets.mat_files import BIG_HEADER, EMPTY, HEADER, WIDTHS, array, element, names
 from tests.datasets.writers import square, write_photo
 from tests.fuzz.mutations import limited
 
@@ -117,8 +117,6 @@ def _of_parts(*parts):
 DEEP = array(6, (1, 1), "", element(9, bytes(8)))
 for _ in range(3000):
     DEEP = array(1, (1, 1), "", DEEP)
-EMPTY = struct.pack("<II", 14, 0)
-"""An array without content, as MATLAB stores empty cells."""
 CLAIMS = {
     "an axis": ((0, 2**63), 13, "0x9223372036854775808"),
     "a last axis": ((2**64 - 1, 0), 13, "18446744073709551615x0"),
