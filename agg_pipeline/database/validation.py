@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from agg_pipeline.database.contents import CARD, DATABASE_LAYOUT, MANIFEST, SAMPLING_FILE
+from agg_pipeline.database.impossible_values import impossible_values
 from agg_pipeline.database.manifest import SUMMARIES, make_manifest, without_summaries
 from agg_pipeline.database.proposal_rows import proposal_id
-from agg_pipeline.database.reader import ProposalDatabase, impossible_values
+from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.database.sampling import sampling_table
 from agg_pipeline.execution.parquet_files import TABLE_ERRORS, OtherSchemaError, first_line, parquet_table
 from agg_pipeline.execution.resuming import foreign_tables, unlike_plan

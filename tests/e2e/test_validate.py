@@ -646,7 +646,7 @@ def test_images_outside_of_the_data_set(root, path):
     assert where == f"images/{SHARD}.parquet"
     assert what.startswith("names the image ")
     assert what.endswith(", which is no path in the data set")
-    assert "no path in the data set; agg proposals validate says which" in refused_images(root)
+    assert "no path in the data set; agg proposals validate lists all damage" in refused_images(root)
 
 
 def refused_images(root):
