@@ -19,7 +19,7 @@ from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.database.sampling import sampling_table
 from agg_pipeline.execution.parquet_files import TABLE_ERRORS, OtherSchemaError, first_line, parquet_table
 from agg_pipeline.execution.resuming import foreign_tables, unlike_plan
-from agg_pipeline.execution.shard_files import PLAN, damage, shard_name, shard_of, sidecar_path
+from agg_pipeline.execution.shard_files import PLAN, damage, listing, shard_name, shard_of, sidecar_path
 from agg_pipeline.storage.lock import holder, is_lock
 from agg_pipeline.storage.rle import decode
 from agg_pipeline.storage.store import Store
@@ -104,7 +104,7 @@ def _files(opened: ProposalDatabase) -> Iterator[Finding]:
     """Broken sidecars, and files beside those of the finished shards."""
     for path, wrong in opened.broken.items():
         yield Finding(path, wrong)
-    files = opened.store.files()
+    files = sorted(listing(opened.store, DATABASE_LAYOUT))
     for path in foreign_tables(DATABASE_LAYOUT, files):
         yield Finding(path, "is not of this database, but whoever reads its folder reads it, too")
     run = holder(opened.store)
