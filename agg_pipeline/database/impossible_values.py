@@ -35,7 +35,7 @@ def impossible_values(name: str, table: pa.Table) -> Iterator[str]:
             if not 1 <= number <= BINS:
                 yield f"has the bin {number}, which is not from 1 to {BINS}"
     if name == "images" and "path" in columns:
-        for path in table["path"].to_pylist():
+        for path in pc.unique(table["path"]).to_pylist():
             if not stays_inside(path):
                 yield f"names the image {excerpt(path)!r}, which is no path in the data set"
     if name == "proposals":

@@ -49,6 +49,10 @@ COLUMNS: dict[str, type[np.generic]] = {
 the mask is that whole object (``whole``)."""
 
 
+ROWS = 4096
+"""Rows of images that are listed at a time: a row takes far more memory than in its table."""
+
+
 @dataclass(frozen=True, eq=False)
 class MaskRows:
     """The n rows that a training draws from, without their masks: 38 bytes per row.
@@ -119,7 +123,7 @@ def choose_rows(databases: Sequence[ProposalDatabase], source: TrainingSource, b
     parts: dict[str, list[NDArray[Any]]] = {name: [np.empty(0, dtype)] for name, dtype in COLUMNS.items()}
     for number, database in enumerate(databases):
         name = database.plan["dataset"]["name"]
-        facts = {row["image_id"]: (row["path"], row["sha256"]) for row in database.images().to_pylist()}
+        facts = _facts(database)
         for shard in database.sidecars:
             table = database.table("proposals", ["image_id", "instance_id", "kind", "bin", "area"], [shard])
             _check_references(database, table, facts)
@@ -147,6 +151,12 @@ def choose_rows(databases: Sequence[ProposalDatabase], source: TrainingSource, b
     columns = {name: np.concatenate(arrays) for name, arrays in parts.items()}
     kept = _without_repeats(columns["image"], columns.pop("instance"), columns.pop("whole"))
     return _indexed(images, {name: values[kept] for name, values in columns.items()})
+
+
+def _facts(database: ProposalDatabase) -> dict[str, tuple[str, str]]:
+    """Path and sha256 of every image, by its id."""
+    batches = database.images().select(["image_id", "path", "sha256"]).to_batches(ROWS)
+    return {row["image_id"]: (row["path"], row["sha256"]) for batch in batches for row in batch.to_pylist()}
 
 
 def _check_references(database: ProposalDatabase, table: pa.Table, images: Collection[str]) -> None:
