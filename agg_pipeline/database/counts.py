@@ -11,6 +11,7 @@ from agg_pipeline.execution.parquet_files import REMAKE, read_table
 from schemas.errors import UserError
 from schemas.numbers import BINS
 from schemas.tables import KINDS, SAMPLING
+from schemas.words import excerpt
 
 
 def by_kind_and_bin(table: pa.Table) -> dict[str, list[int]]:
@@ -27,7 +28,8 @@ def finished_counts(database: ProposalDatabase) -> dict[str, list[int]]:
         return by_kind_and_bin(database.proposals(["kind", "bin"]))
     counts: dict[str, list[int]] = {}
     for row in read_table(database.store, SAMPLING_FILE, SAMPLING).to_pylist():
-        if not 1 <= row["bin"] <= BINS:
-            raise UserError(f"{database.store.url}/{SAMPLING_FILE} has the bin {row['bin']}; {REMAKE}")
+        if row["kind"] not in KINDS or not 1 <= row["bin"] <= BINS or row["count"] < 0:
+            what = f"{row['count']} rows of kind '{excerpt(row['kind'])}' and bin {row['bin']}"
+            raise UserError(f"{database.store.url}/{SAMPLING_FILE} counts {what}; {REMAKE}")
         counts.setdefault(row["kind"], [0] * BINS)[row["bin"] - 1] = row["count"]
     return counts

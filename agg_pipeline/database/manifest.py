@@ -6,11 +6,13 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from agg_pipeline.database.card import dataset_card
 from agg_pipeline.database.contents import CARD, DATABASE_LAYOUT, MANIFEST, SAMPLING_FILE
+from agg_pipeline.database.impossible_values import impossible_values
 from agg_pipeline.database.sampling import sampling_table
 from agg_pipeline.execution.parquet_files import parquet_bytes, read_table
 from agg_pipeline.execution.plan import described
@@ -20,10 +22,16 @@ from schemas import limits
 from schemas.canonical import Json
 from schemas.documents import Manifest
 from schemas.errors import StoppedError, StorageError, UserError
-from schemas.tables import KINDS, PROPOSALS
+from schemas.numbers import BINS
+from schemas.tables import IMAGE_REASONS, KINDS, PROPOSALS
 
 SUMMARIES = "summaries"
 """Key of the sha256 of the files beside the manifest, by path; missing in databases of version 0.1."""
+
+PUBLISHED = ("image_id", "kind", "granularity", "bin")
+"""Columns of the proposals that are compared with plan and sidecar at the end of a run."""
+ROUNDING = 1e-5
+"""Most that ten times a granularity differs from its float32."""
 
 
 def make_manifest(plan: Json, found: Mapping[int, Json]) -> Json:
@@ -78,7 +86,7 @@ def finish(store: Store, plan: Json, found: Mapping[int, Json], check: Callable[
     manifest = make_manifest(plan, found)
     counts: Counter[tuple[str, int]] = Counter()
     for index, sidecar in found.items():
-        rows = read_table(store, f"proposals/{shard_name(index)}.parquet", PROPOSALS, ["image_id", "kind", "bin"])
+        rows = read_table(store, f"proposals/{shard_name(index)}.parquet", PROPOSALS, PUBLISHED)
         _check_published(store, plan, sidecar, rows, check)
         counts.update(zip(rows["kind"].to_pylist(), rows["bin"].to_pylist(), strict=True))
     files = {SAMPLING_FILE: parquet_bytes(sampling_table(counts)), CARD: dataset_card(manifest).encode()}
@@ -95,15 +103,30 @@ def finish(store: Store, plan: Json, found: Mapping[int, Json], check: Callable[
 def _check_published(store: Store, plan: Json, sidecar: Json, rows: pa.Table, check: Callable[[], None]) -> None:
     """UserError if the rows of a shard's proposals are not those that plan and sidecar say; its sidecar is deleted."""
     index = sidecar["shard"]
-    kinds = Counter(rows["kind"].to_pylist())
     others = set(pc.unique(rows["image_id"]).to_pylist()) - set(plan["shards"][index])
-    if others or kinds != Counter(sidecar["kinds"]) or not set(kinds) <= set(KINDS):
+    kinds = Counter(rows["kind"].to_pylist())
+    wrong = [*impossible_values("proposals", rows)]
+    if others or wrong or kinds != Counter(sidecar["kinds"]) or not _adds_up(sidecar) or not _bins_agree(rows):
         check()
         store.remove(sidecar_path(index))
         raise StoppedError(
             f"{store.url}/{sidecar_path(index)} or the plan does not say what proposals/{shard_name(index)}.parquet "
-            "holds; resuming makes the shard again"
+            "holds, or its rows cannot be; resuming makes the shard again"
         )
+
+
+def _adds_up(sidecar: Json) -> bool:
+    """Whether the numbers of rows in a sidecar are possible: every image has a row, or a reject of a whole image."""
+    rows = {path.split("/")[0]: file["rows"] for path, file in sidecar["files"].items()}
+    lost = sum(sidecar["rejects"].get(reason, 0) for reason in IMAGE_REASONS)
+    counted = {"proposals": sum(sidecar["kinds"].values()), "rejects": sum(sidecar["rejects"].values())}
+    return rows == rows | counted and bool(rows["images"] <= sidecar["images"] <= rows["images"] + lost)
+
+
+def _bins_agree(rows: pa.Table) -> bool:
+    """Whether all bins are those of the granularities, which are stored with fewer digits than the bins are made of."""
+    tenths = np.maximum(1.0, BINS * rows["granularity"].to_numpy().astype(np.float64))
+    return bool((np.abs(tenths - rows["bin"].to_numpy()) < 0.5 + ROUNDING).all())
 
 
 def finished(store: Store, plan: Json, found: Mapping[int, Json]) -> Json | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,21 +14,22 @@ from numpy.typing import NDArray
 
 from agg_pipeline.database.contents import DATABASE, DATABASE_LAYOUT
 from agg_pipeline.database.image_ids import similar
-from agg_pipeline.execution.parquet_files import REMAKE, read_table
+from agg_pipeline.database.impossible_values import REPAIR, impossible_values
+from agg_pipeline.execution.parquet_files import read_table
 from agg_pipeline.execution.shard_files import PLAN, read_sidecars, refuse_broken, shard_name, sidecar_files
-from agg_pipeline.storage.rle import decode
+from agg_pipeline.storage.rle import decode, decode_crop
 from agg_pipeline.storage.store import Store
 from schemas import limits
-from schemas.canonical import Json
+from schemas.canonical import Json, Row
 from schemas.checked_json import checked
+from schemas.crop import MaskCrop
 from schemas.documents import Plan
 from schemas.errors import UserError
-from schemas.numbers import BINS
-from schemas.paths import stays_inside
 from schemas.tables import FILES, FORMAT_VERSION, KINDS
 from schemas.words import excerpt, possible
 from stages.sampler import row_weights
 
+T = TypeVar("T")
 AGG_KINDS = ("object", "part", "complement")
 
 
@@ -107,10 +108,13 @@ class ProposalDatabase:
             schema = pa.schema([schema.field(column) for column in columns])
         chosen = self.sidecars if shards is None else {index: self.sidecars[index] for index in shards}
         paths = (f"{name}/{shard_name(index)}.parquet" for index in chosen)
-        parts = [read_table(self.store, path, FILES[name], columns) for path in paths]
-        table = pa.concat_tables(parts) if parts else schema.empty_table()
+        parts = [self._read(name, path, columns) for path in paths]
+        return pa.concat_tables(parts) if parts else schema.empty_table()
+
+    def _read(self, name: str, path: str, columns: Sequence[str] | None) -> pa.Table:
+        table = read_table(self.store, path, FILES[name], columns)
         for wrong in impossible_values(name, table):
-            raise UserError(f"a table in {self.store.url}/{name} {wrong}; agg proposals validate says which")
+            raise UserError(f"{self.store.url}/{path} {wrong}; {REPAIR}")
         return table
 
     def proposals(self, columns: Sequence[str] | None = None) -> pa.Table:
@@ -152,7 +156,29 @@ class ProposalDatabase:
     def masks(self, table: pa.Table) -> Iterator[NDArray[np.bool_]]:
         """The (H, W) bool mask of every row of a table with rle, height and width, decoded as it is asked for."""
         for row in table.select(["rle", "height", "width"]).to_pylist():
-            yield mask_of(row)
+            yield mask_of(row, f"{self.store.url}/proposals")
+
+    def mask(self, row: Row) -> NDArray[np.bool_]:
+        """The (H, W) bool mask of a row with image_id, rle, height and width; UserError if it is damaged."""
+        return mask_of(row, self._file_of(row["image_id"]))
+
+    def crop(self, row: Row) -> MaskCrop:
+        """The packed mask of a row, as ``mask``."""
+        return crop_of(row, self._file_of(row["image_id"]))
+
+    def damaged(self, image_id: str, what: str) -> UserError:
+        """The error about rows of an image that are unusable.
+
+        Args:
+            image_id: id of the image.
+            what: what is wrong with its file, such as ``has no object 3``.
+        """
+        return UserError(f"{self._file_of(image_id)} {what}; {REPAIR}")
+
+    def _file_of(self, image_id: str) -> str:
+        """The file of an image's proposals, for messages; their folder if the image is not planned."""
+        shard = self._shard_of.get(image_id)
+        return f"{self.store.url}/proposals" + ("" if shard is None else f"/{shard_name(shard)}.parquet")
 
     def sampling_weights(self, kinds: Sequence[str] = AGG_KINDS) -> NDArray[np.float64]:
         """Weight of every row of ``proposals()``: 1 / share of its bin among the rows of ``kinds``.
@@ -177,33 +203,36 @@ class ProposalDatabase:
         return weights
 
 
-def impossible_values(name: str, table: pa.Table) -> Iterator[str]:
-    """What makes the values of a table unusable for its readers.
-
-    Args:
-        name: name of the table.
-        table: rows of it, with any columns.
-    """
-    columns = table.column_names
-    if "bin" in columns and table.num_rows:
-        ends = pc.min_max(table["bin"]).as_py()
-        for number in (ends["min"], ends["max"]):
-            if not 1 <= number <= BINS:
-                yield f"has the bin {number}, which is not from 1 to {BINS}"
-    if name == "images" and "path" in columns:
-        for path in table["path"].to_pylist():
-            if not stays_inside(path):
-                yield f"names the image {excerpt(path)!r}, which is no path in the data set"
-
-
-def mask_of(row: Mapping[str, Any]) -> NDArray[np.bool_]:
+def mask_of(row: Mapping[str, Any], where: str = "the database") -> NDArray[np.bool_]:
     """The (H, W) bool mask of a row (a mapping with rle, height and width).
 
+    Args:
+        row: the row.
+        where: what it was read from, for the message.
+
     Raises:
-        UserError: the run lengths are broken, or of another size.
+        UserError: the run lengths are broken, of another size, or of no pixel.
     """
+    mask = _decoded(decode, row, where)
+    if not mask.any():
+        raise _damaged_mask(row, where, "it has no pixel")
+    return mask
+
+
+def crop_of(row: Mapping[str, Any], where: str) -> MaskCrop:
+    """The packed mask of a row; arguments and errors are those of ``mask_of``."""
+    mask = _decoded(decode_crop, row, where)
+    if not mask.box.height:
+        raise _damaged_mask(row, where, "it has no pixel")
+    return mask
+
+
+def _decoded(decoder: Callable[[bytes, int, int], T], row: Mapping[str, Any], where: str) -> T:
     try:
-        return decode(row["rle"], row["height"], row["width"])
+        return decoder(row["rle"], row["height"], row["width"])
     except ValueError as error:
-        size = f"{row['height']} x {row['width']}"
-        raise UserError(f"a mask of {size} pixels in the database is damaged ({error}); {REMAKE}") from error
+        raise _damaged_mask(row, where, str(error)) from error
+
+
+def _damaged_mask(row: Mapping[str, Any], where: str, what: str) -> UserError:
+    return UserError(f"{where} has a damaged mask of {row['height']} x {row['width']} pixels ({what}); {REPAIR}")

@@ -12,13 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from agg_pipeline.database.contents import CARD, DATABASE_LAYOUT, MANIFEST, SAMPLING_FILE
+from agg_pipeline.database.impossible_values import impossible_values
 from agg_pipeline.database.manifest import SUMMARIES, make_manifest, without_summaries
 from agg_pipeline.database.proposal_rows import proposal_id
-from agg_pipeline.database.reader import ProposalDatabase, impossible_values
+from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.database.sampling import sampling_table
 from agg_pipeline.execution.parquet_files import TABLE_ERRORS, OtherSchemaError, first_line, parquet_table
 from agg_pipeline.execution.resuming import foreign_tables, unlike_plan
-from agg_pipeline.execution.shard_files import PLAN, damage, shard_name, shard_of, sidecar_path
+from agg_pipeline.execution.shard_files import PLAN, damage, listing, shard_name, shard_of, sidecar_path
 from agg_pipeline.storage.lock import holder, is_lock
 from agg_pipeline.storage.rle import decode
 from agg_pipeline.storage.store import Store
@@ -103,7 +104,7 @@ def _files(opened: ProposalDatabase) -> Iterator[Finding]:
     """Broken sidecars, and files beside those of the finished shards."""
     for path, wrong in opened.broken.items():
         yield Finding(path, wrong)
-    files = opened.store.files()
+    files = sorted(listing(opened.store, DATABASE_LAYOUT))
     for path in foreign_tables(DATABASE_LAYOUT, files):
         yield Finding(path, "is not of this database, but whoever reads its folder reads it, too")
     run = holder(opened.store)
@@ -141,39 +142,52 @@ def _shard(
         if table.num_rows != rows:
             yield Finding(f"{folder}/{name}.parquet", f"has {plural(table.num_rows, 'row')}, its sidecar says {rows}")
     for counts, folder, column in (("kinds", "proposals", "kind"), ("rejects", "rejects", "reason")):
-        if Counter(sidecar[counts]) != Counter(tables[folder][column].to_pylist()):
+        if Counter(sidecar[counts]) != _counted(tables[folder][column]):
             yield Finding(sidecar_path(index), f"{counts} are not those of the rows in {folder}/{name}.parquet")
     for wrong in impossible_values("images", tables["images"]):
         yield Finding(f"images/{name}.parquet", wrong)
-    images = {row["image_id"]: row for row in tables["images"].to_pylist()}
+    images = dict(_sizes(tables["images"]))
     if len(images) < tables["images"].num_rows:
         yield Finding(f"images/{name}.parquet", "has an image twice")
     planned = plan["shards"][index][: sidecar["images"]]
-    rejects = tables["rejects"].to_pylist()
-    dropped = {row["image_id"] for row in rejects}
+    dropped = set(pc.unique(tables["rejects"]["image_id"]).to_pylist())
     for image in planned:
         if image not in images and image not in dropped:
             yield Finding(f"images/{name}.parquet", f"image {image} of the plan is neither there nor rejected")
     for image in {*images, *dropped} - set(planned):
         yield Finding(f"images/{name}.parquet", f"image {image} is not planned for this shard")
-    for image in set(images) - dropped - set(tables["proposals"]["image_id"].to_pylist()):
+    for image in set(images) - dropped - set(pc.unique(tables["proposals"]["image_id"]).to_pylist()):
         yield Finding(f"images/{name}.parquet", f"image {image} has neither proposals nor rejects")
-    for row in rejects:
-        if row["reason"] not in REASONS:
-            yield Finding(f"rejects/{name}.parquet", f"unknown reason {row['reason']!r} for image {row['image_id']}")
+    unknown = tables["rejects"].filter(pc.invert(pc.is_in(tables["rejects"]["reason"], pa.array(REASONS))))
+    for row in _rows(unknown.select(["reason", "image_id"])):
+        yield Finding(f"rejects/{name}.parquet", f"unknown reason {row['reason']!r} for image {row['image_id']}")
     yield from _proposals(config, f"proposals/{name}.parquet", tables["proposals"], images, seen)
 
 
-def _objects_first(table: pa.Table) -> Iterator[Json]:
+def _counted(column: pa.ChunkedArray) -> Counter[str]:
+    return Counter({pair["values"]: pair["counts"] for pair in pc.value_counts(column).to_pylist()})
+
+
+def _sizes(images: pa.Table) -> Iterator[tuple[str, tuple[int, int]]]:
+    """The id, and height and width of every image."""
+    for row in _rows(images.select(["image_id", "height", "width"])):
+        yield row["image_id"], (row["height"], row["width"])
+
+
+def _rows(table: pa.Table) -> Iterator[Json]:
     """The rows of a table, a part of them at a time: a row takes far more memory than in the table."""
+    for batch in table.to_batches(ROWS):
+        yield from batch.to_pylist()
+
+
+def _objects_first(table: pa.Table) -> Iterator[Json]:
     is_object = pc.equal(table["kind"], "object")
     for part in (table.filter(is_object), table.filter(pc.invert(is_object))):
-        for batch in part.to_batches(ROWS):
-            yield from batch.to_pylist()
+        yield from _rows(part)
 
 
 def _proposals(
-    config: ProposalsConfig, path: str, table: pa.Table, images: Mapping[str, Json], seen: set[str]
+    config: ProposalsConfig, path: str, table: pa.Table, images: Mapping[str, tuple[int, int]], seen: set[str]
 ) -> Iterator[Finding]:
     objects: dict[tuple[str, int], tuple[Json, MaskCrop]] = {}
     ids = set(table["proposal_id"].to_pylist())
@@ -188,8 +202,7 @@ def _proposals(
         if row["image_id"] not in images:
             yield Finding(where, f"image {row['image_id']} is not in the images of this shard")
             continue
-        image = images[row["image_id"]]
-        if (row["height"], row["width"]) != (image["height"], image["width"]):
+        if (row["height"], row["width"]) != images[row["image_id"]]:
             yield Finding(where, "height and width are not those of the image")
         mask = _mask(row)
         if mask is None:

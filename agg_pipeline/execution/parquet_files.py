@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 from agg_pipeline.storage.store import Store
 from schemas import limits
 from schemas.errors import UserError
-from schemas.words import excerpt
+from schemas.words import excerpt, plural
 
 REMAKE = "run the command that made it again with --verify, which makes damaged shards again"
 """What to do about a damaged table of a shard."""
@@ -36,13 +37,26 @@ class TableLimit:
     Attributes:
         rows: number of rows.
         size: bytes of the columns that are read, once they are decoded.
+        small: bytes up to which the file may be of any size.
+        growth: most bytes of larger columns per byte of the file; None for any number.
     """
 
     rows: int
     size: int
+    small: int = 0
+    growth: int | None = None
+
+    def of_file(self, size: int) -> int:
+        """Most bytes of the decoded columns of a file, of which a small one must not take much memory."""
+        return self.size if self.growth is None else min(self.size, max(self.small, self.growth * size))
 
 
+<<<<<<< HEAD
 OF_SHARD = TableLimit(limits.SHARD_ROWS, limits.SHARD_TABLE_BYTES)
+=======
+OF_SHARD = TableLimit(limits.SHARD_ROWS, limits.SHARD_TABLE_BYTES, limits.SHARD_TABLE_SMALL, limits.SHARD_TABLE_GROWTH)
+OF_RESULTS = TableLimit(limits.RESULT_ROWS, limits.RESULT_TABLE_BYTES)
+>>>>>>> h-tables
 
 
 class OtherSchemaError(ValueError):
@@ -124,28 +138,31 @@ def parquet_table(
     """
     wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
     with store.open(path) as file:
-        _check_footer(file)
+        most = limit.of_file(_check_footer(file))
         # pq.read_table takes three times as long for a small file. Threads that Arrow reads with, or reads ahead with
         # (18 to 23), sometimes abort the interpreter at its end (apache/arrow#34314).
         parquet = pq.ParquetFile(file, pre_buffer=False)
         if columns is None and parquet.schema_arrow.names != schema.names:
             raise OtherSchemaError
         schema = _chosen(parquet.schema_arrow, wanted)
-        texts = _large_texts(parquet.metadata, wanted, limit)
+        _check_counts(parquet.metadata, wanted, limit)
+        texts = _large_texts(parquet.metadata, wanted, most)
         if texts:
             # Texts that repeat stay as numbers until their size is known.
             file.seek(0)
             parquet = pq.ParquetFile(file, pre_buffer=False, read_dictionary=texts)
         table = parquet.read(columns=wanted.names, use_threads=False).select(wanted.names)
     if texts:
-        _check_size(table, limit)
+        _check_size(table, most)
         table = table.cast(schema)
     table.validate(full=True)
     _check_texts(table)
+    _check_lists(table)
     return table
 
 
-def _check_footer(file: IO[bytes]) -> None:
+def _check_footer(file: IO[bytes]) -> int:
+    """The size of a file, whose footer must not be too large."""
     size = file.seek(0, os.SEEK_END)
     if size >= TAIL:
         file.seek(-TAIL, os.SEEK_END)
@@ -154,6 +171,7 @@ def _check_footer(file: IO[bytes]) -> None:
         if limits.PARQUET_FOOTER_BYTES < length <= size:
             raise ValueError(f"its footer has {length:,} bytes; the limit is {limits.PARQUET_FOOTER_BYTES:,}")
     file.seek(0)
+    return size
 
 
 def _chosen(found: pa.Schema, wanted: pa.Schema) -> pa.Schema:
@@ -164,35 +182,49 @@ def _chosen(found: pa.Schema, wanted: pa.Schema) -> pa.Schema:
     return pa.schema([found.field(name) for name in wanted.names], found.metadata)
 
 
-def _large_texts(metadata: pq.FileMetaData, wanted: pa.Schema, limit: TableLimit) -> list[str]:
+def _columns_of(metadata: pq.FileMetaData, wanted: pa.Schema) -> Iterator[tuple[str, pq.ColumnChunkMetaData]]:
+    """The wanted columns of all row groups with their names; a nested column is several."""
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for column in map(group.column, range(metadata.num_columns)):
+            name = column.path_in_schema.partition(".")[0]
+            if name in wanted.names:
+                yield name, column
+
+
+def _check_counts(metadata: pq.FileMetaData, wanted: pa.Schema, limit: TableLimit) -> None:
+    """ValueError if there are too many rows, or values in the lists of the rows."""
+    if metadata.num_rows > limit.rows:
+        raise ValueError(f"it has {metadata.num_rows:,} rows; the limit is {limit.rows:,}")
+    values: Counter[str] = Counter()
+    for _, column in _columns_of(metadata, wanted):
+        values[column.path_in_schema] += column.num_values
+    for path, count in values.items():
+        if count > metadata.num_rows * limits.CLICKS_PER_MASK:
+            raise ValueError(f"its column {path} has {count:,} values in {plural(metadata.num_rows, 'row')}")
+
+
+def _large_texts(metadata: pq.FileMetaData, wanted: pa.Schema, most: int) -> list[str]:
     """Check what the columns claim to hold.
 
     Returns:
         Columns of texts that could be too large once decoded, because a text that repeats is written once.
 
     Raises:
-        ValueError: there are too many rows or values.
+        ValueError: the columns take more bytes than ``most``.
     """
-    if metadata.num_rows > limit.rows:
-        raise ValueError(f"it has {metadata.num_rows:,} rows; the limit is {limit.rows:,}")
-    total, most = 0, 0
+    total, texts = 0, 0
     repeated = set()
-    for group in map(metadata.row_group, range(metadata.num_row_groups)):
-        for number in range(metadata.num_columns):
-            column = group.column(number)
-            name = column.path_in_schema.partition(".")[0]
-            if name not in wanted.names:
-                continue
-            total += max(column.total_uncompressed_size, 0) + NUMBER_BYTES * column.num_values
-            if column.physical_type == "BYTE_ARRAY" and column.has_dictionary_page:
-                repeated.add(name)
-                most += column.total_uncompressed_size * column.num_values
-    if total > limit.size:
-        raise ValueError(f"its columns take {total:,} bytes; the limit is {limit.size:,}")
-    return sorted(repeated) if total + most > limit.size else []
+    for name, column in _columns_of(metadata, wanted):
+        total += max(column.total_uncompressed_size, 0) + NUMBER_BYTES * column.num_values
+        if column.physical_type == "BYTE_ARRAY" and column.has_dictionary_page:
+            repeated.add(name)
+            texts += column.total_uncompressed_size * column.num_values
+    if total > most:
+        raise ValueError(f"its columns take {total:,} bytes; the limit is {most:,}")
+    return sorted(repeated) if total + texts > most else []
 
 
-def _check_size(table: pa.Table, limit: TableLimit) -> None:
+def _check_size(table: pa.Table, most: int) -> None:
     """ValueError if a table is too large once texts take the place of the numbers that stand for them."""
     size = table.nbytes
     for column in table.itercolumns():
@@ -200,8 +232,8 @@ def _check_size(table: pa.Table, limit: TableLimit) -> None:
             if pa.types.is_dictionary(chunk.type):
                 lengths = pc.binary_length(chunk.dictionary).take(chunk.indices)
                 size += pc.sum(lengths).as_py() or 0
-    if size > limit.size:
-        raise ValueError(f"its columns take {size:,} bytes; the limit is {limit.size:,}")
+    if size > most:
+        raise ValueError(f"its columns take {size:,} bytes; the limit is {most:,}")
 
 
 def _check_texts(table: pa.Table) -> None:
@@ -212,4 +244,14 @@ def _check_texts(table: pa.Table) -> None:
                 raise ValueError(
                     f"its column {name} has a text of {longest:,} characters; the limit is "
                     f"{limits.STORED_TEXT_LENGTH:,}"
+                )
+
+
+def _check_lists(table: pa.Table) -> None:
+    for name, column in zip(table.column_names, table.itercolumns(), strict=True):
+        if pa.types.is_list(column.type):
+            longest = pc.max(pc.list_value_length(column)).as_py() or 0
+            if longest > limits.CLICKS_PER_MASK:
+                raise ValueError(
+                    f"its column {name} has a list of {longest:,} values; the limit is {limits.CLICKS_PER_MASK}"
                 )

@@ -1,8 +1,8 @@
 """The rules of resuming: which folder a run may write to, and what of an earlier run it keeps.
 
 A folder that holds a plan of this program is this program's: a run reads, replaces and deletes the files whose names
-the layout gives, and leaves all others alone. A folder without such a plan must be empty, except for hidden files and
-what desktops leave in folders.
+the layout gives, and leaves all others alone. In the folders of tables there must be no others but hidden ones. A
+folder without such a plan must be empty, except for hidden files and what desktops leave in folders.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ from agg_pipeline.storage.store import Store
 from schemas import limits
 from schemas.canonical import Json
 from schemas.errors import StorageError, UserError
-from schemas.words import plural
+from schemas.words import plural, printable
 
 LOG = logging.getLogger(__name__)
 LITTER = ("Thumbs.db", "desktop.ini", "Icon\r")
 """Visible files that desktops leave in folders."""
+PARQUET_METADATA = ("_metadata", "_common_metadata")
+"""Files that pandas reads although their names begin with an underscore."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,7 @@ def earlier(store: Store, layout: Layout, plan: Json, overwrite: bool = False, v
     """
     old = old_plan(store, layout)
     sizes = listing(store, layout)
-    for path in foreign_tables(layout, sizes):
-        raise UserError(f"{store.url}/{path} would be read as a part of {layout.what}; move it to another folder")
+    refuse_foreign_tables(store, layout, sizes)
     found, broken = read_sidecars(store, layout, {} if overwrite else sizes)
     # A plan under which nothing is finished protects nothing, and is replaced. A broken sidecar still shows that a
     # shard was finished, whose files another plan must not delete.
@@ -115,20 +116,35 @@ def claim(store: Store, layout: Layout, plan: Json, overwrite: bool = False, ver
 
 
 def foreign_tables(layout: Layout, files: Iterable[str]) -> list[str]:
-    """Files that no run has written and that lie where others look for tables, sorted.
+    """What no run has written and lies where others look for tables, sorted.
 
-    Programs read all Parquet files of a folder; names that begin with a dot are hidden from them.
+    Programs that read a folder of tables take whatever lies in it for a table, except for some hidden files.
 
     Args:
         layout: what lies in the folder.
-        files: paths of all files in it.
+        files: paths of the files in it; those of folders end with "/".
     """
     found = []
     for path in files:
-        folder, _, name = path.rpartition("/")
-        if folder.partition("/")[0] in layout.folders and name.endswith(".parquet") and not name.startswith("."):
-            found += [] if layout.owns(path) else [path]
+        folder, _, name = path.removesuffix("/").rpartition("/")
+        if folder in layout.folders and not layout.owns(path) and not _is_hidden(name):
+            found.append(path.removesuffix("/"))
     return sorted(found)
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether programs that read a folder of tables skip a name, as PyArrow, pandas and patterns as *.parquet do."""
+    if name.startswith("."):
+        return True
+    return name.startswith("_") and name not in PARQUET_METADATA and not name.lower().endswith(".parquet")
+
+
+def refuse_foreign_tables(store: Store, layout: Layout, files: Iterable[str]) -> None:
+    """UserError if something in a folder would be read as one of its tables; arguments as ``foreign_tables``."""
+    for path in foreign_tables(layout, files):
+        raise UserError(
+            f"{store.url}/{printable(path)} would be read as a part of {layout.what}; move it to another folder"
+        )
 
 
 def damaged(store: Store, found: Mapping[int, Json], sizes: Mapping[str, int], plan: Json, verify: bool) -> list[int]:

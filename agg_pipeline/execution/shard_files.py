@@ -135,10 +135,19 @@ def file_facts(table: pa.Table, content: bytes) -> Json:
 
 
 def listing(store: Store, layout: Layout) -> dict[str, int]:
-    """Bytes of every file in the folders of a layout, by path; each folder is listed once."""
-    return {
-        f"{place}/{name}" if place else name: size for place in layout.places for name, size in store.listing(place)
-    }
+    """Bytes of every file in the folders of a layout, by path; each folder is listed once.
+
+    What is a folder among the tables of the shards has 0 bytes, and a path that ends with "/".
+    """
+    sizes = {}
+    for place in layout.places:
+        for name, size in store.entries(place):
+            path = f"{place}/{name}" if place else name
+            if size is not None:
+                sizes[path] = size
+            elif place in layout.folders:
+                sizes[f"{path}/"] = 0
+    return sizes
 
 
 def sidecars(store: Store, layout: Layout) -> dict[int, Json]:

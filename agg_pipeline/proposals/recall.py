@@ -10,9 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from agg_pipeline.database.reader import ProposalDatabase, mask_of
+from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.datasets.parts import AnnotatedPart, PartsOf
-from agg_pipeline.storage.rle import decode_crop
 from schemas.canonical import Row
 from schemas.crop import area, intersection
 from schemas.errors import UserError
@@ -113,7 +112,7 @@ def part_recall(database: ProposalDatabase, parts_of: PartsOf, limit_objects: in
 
     Raises:
         UserError: no object has an annotated part, the database holds no proposals, or a part has another size than
-            its image.
+            its image, or masks of the database are damaged.
     """
     objects = _objects(database, parts_of)
     if not objects:
@@ -128,8 +127,11 @@ def part_recall(database: ProposalDatabase, parts_of: PartsOf, limit_objects: in
     ious: list[_PartIous] = []
     for owner in objects:
         rows = proposals_of.get((owner.row["image_id"], owner.row["instance_id"]), [])
+        if any((row["height"], row["width"]) != (owner.row["height"], owner.row["width"]) for row in rows):
+            image_id = owner.row["image_id"]
+            raise database.damaged(image_id, f"has masks of several sizes for image {image_id}")
         masks += len(rows)
-        ious += _part_ious(owner, [mask_of(row) for row in rows], seed)
+        ious += _part_ious(owner, database.mask(owner.row), [database.mask(row) for row in rows], seed)
     by_size = [(_size_name(share), [part for part in ious if part.share >= share]) for share in MIN_SHARES]
     classes = sorted({part.class_name for part in ious})
     by_class = [(name, [part for part in ious if part.class_name == name]) for name in classes]
@@ -157,8 +159,9 @@ def _objects(database: ProposalDatabase, parts_of: PartsOf) -> list[_ObjectWithP
         parts = parts_of(image_id)
         if not parts:
             continue
-        masks = [decode_crop(row["rle"], row["height"], row["width"]) for row in rows]
-        if any((part.mask.height, part.mask.width) != (masks[0].height, masks[0].width) for part in parts):
+        masks = [database.crop(row) for row in rows]
+        sizes = {(mask.height, mask.width) for mask in masks}
+        if any({(part.mask.height, part.mask.width)} != sizes for part in parts):
             raise UserError(
                 f"the parts of image {image_id} in --parts have another size than the image; are these the same images?"
             )
@@ -179,8 +182,7 @@ def _proposals(database: ProposalDatabase) -> dict[tuple[str, int], list[Row]]:
     return rows_of
 
 
-def _part_ious(owner: _ObjectWithParts, proposals: Sequence[Mask], seed: int) -> list[_PartIous]:
-    mask = mask_of(owner.row)
+def _part_ious(owner: _ObjectWithParts, mask: Mask, proposals: Sequence[Mask], seed: int) -> list[_PartIous]:
     found = _best_ious(owner.parts, proposals)
     random = [
         _best_ious(owner.parts, random_cells(mask, len(proposals), seed, owner.row["proposal_id"], repeat))

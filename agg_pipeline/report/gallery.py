@@ -17,7 +17,6 @@ from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.report.page_sample import drawn_order
 from agg_pipeline.report.svg import View, view_of, widened
 from agg_pipeline.report.templates import filled
-from agg_pipeline.storage.rle import decode_crop
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Row
 from schemas.crop import Box, MaskCrop
@@ -161,6 +160,7 @@ def write_gallery(database: ProposalDatabase, dataset: Dataset, store: Store, pa
 
     Raises:
         StorageError: the page cannot be written.
+        UserError: the rows of an image that is drawn are damaged.
     """
     entries = {entry.image_id: entry for entry in dataset.entries}
     sample = _sample(database, dataset.name, images, seed)
@@ -211,40 +211,40 @@ def _picture(database: ProposalDatabase, dataset: Dataset, row: Row, entry: Imag
         return Unreadable(row, error.detail)
     if image.sha256 != row["sha256"]:
         return Unreadable(row, "the image has changed since its proposals were made")
-    return _drawn(image, row, database.of_image(row["image_id"]).to_pylist())
+    return _drawn(image, row, database.of_image(row["image_id"]).to_pylist(), database)
 
 
-def _drawn(image: ImageRecord, row: Row, rows: Sequence[Row]) -> Picture:
+def _drawn(image: ImageRecord, row: Row, rows: Sequence[Row], database: ProposalDatabase) -> Picture:
     """Draw an image; ``rows`` are its rows of ``proposals``."""
+    if any((other["height"], other["width"]) != (image.height, image.width) for other in rows):
+        raise database.damaged(image.image_id, f"has masks of another size than image {image.image_id}")
     objects = [other for other in rows if other["kind"] == "object"]
     objects.sort(key=lambda row: -row["area"])
     view = view_of(Box(0, 0, image.height, image.width), *PHOTOGRAPH)
-    outlines = tuple(_object_outline(view, owner, n < MAX_OBJECTS) for n, owner in enumerate(objects))
+    outlines = tuple(
+        _object_outline(view, owner, database.crop(owner), n < MAX_OBJECTS) for n, owner in enumerate(objects)
+    )
     sections = []
     for owner in objects[:MAX_OBJECTS]:
         own = [other for other in rows if other["instance_id"] == owner["instance_id"] and other is not owner]
-        sections.append(_section(image.pixels, owner, own))
+        sections.append(_section(image.pixels, owner, own, database))
     return Picture(row, view, view.photograph(image.pixels), outlines, tuple(sections))
 
 
-def _object_outline(view: View, row: Row, shown: bool) -> ObjectOutline:
+def _object_outline(view: View, row: Row, mask: MaskCrop, shown: bool) -> ObjectOutline:
     box = row["bbox"]
     x, y, _ = view.position(box["y"] + box["h"] // 2, box["x"] + box["w"] // 2, 10)
-    return ObjectOutline(row["instance_id"], view.outline(_mask(row)), x, y, shown)
+    return ObjectOutline(row["instance_id"], view.outline(mask), x, y, shown)
 
 
-def _mask(row: Row) -> MaskCrop:
-    return decode_crop(row["rle"], row["height"], row["width"])
-
-
-def _section(pixels: NDArray[np.uint8], row: Row, proposals: Sequence[Row]) -> Section:
+def _section(pixels: NDArray[np.uint8], row: Row, proposals: Sequence[Row], database: ProposalDatabase) -> Section:
     box = Box(row["bbox"]["y"], row["bbox"]["x"], row["bbox"]["h"], row["bbox"]["w"])
     view = view_of(widened(box, MARGIN, row["height"], row["width"]), *THUMBNAIL)
     ordered = sorted(proposals, key=lambda proposal: proposal["granularity"])
     figures = tuple(
-        ProposalFigure(proposal, view.outline(_mask(proposal)), _marks(view, proposal)) for proposal in ordered
+        ProposalFigure(proposal, view.outline(database.crop(proposal)), _marks(view, proposal)) for proposal in ordered
     )
-    return Section(row, view, view.photograph(pixels), view.outline(_mask(row)), figures)
+    return Section(row, view, view.photograph(pixels), view.outline(database.crop(row)), figures)
 
 
 def _marks(view: View, row: Row) -> tuple[Mark, ...]:

@@ -20,6 +20,8 @@ from schemas.words import printable
 
 TEMPORARY = ".tmp-"
 """Beginning of the names of files that are being written."""
+FOLDER, GONE = -1, -2
+"""What stands for the size of something that is no file."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,12 @@ class Disk:
 
         return [f"{folder}/{name}" for folder, _, names in os.walk(place, onerror=fail) for name in names]
 
-    def listing(self, place: str) -> list[tuple[str, int]]:
-        """(name, bytes) of the files directly in a folder; 0 bytes of a pipe, a device and a loop of links."""
+    def entries(self, place: str) -> list[tuple[str, int | None]]:
+        """(name, bytes) of what lies directly in a folder; None for folders, 0 for pipes, devices, loops of links."""
         # fsspec makes a dict of a kilobyte for every file, too much for a folder of a million.
         with os.scandir(place or "/") as found:
-            sizes = ((item.name, _file_size(item)) for item in found)
-            return [(name, size) for name, size in sizes if size is not None]
+            sizes = ((item.name, _size(item)) for item in found)
+            return [(name, None if size == FOLDER else size) for name, size in sizes if size != GONE]
 
     def names(self, place: str) -> list[str]:
         """Names of the files and folders directly in a folder."""
@@ -183,18 +185,18 @@ def _created_in_place(place: Path, content: bytes) -> bool:
     return True
 
 
-def _file_size(item: os.DirEntry[str]) -> int | None:
-    """Bytes of a file in a folder; None for a folder, a link to nothing, and what has gone meanwhile."""
+def _size(item: os.DirEntry[str]) -> int:
+    """Bytes of a file in a folder; or that it is a folder, or is a link to nothing or has gone meanwhile."""
     try:
         found = item.stat()
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            return None
+            return GONE
         if error.errno == errno.ELOOP:
             return 0
         raise
     if stat.S_ISDIR(found.st_mode):
-        return None
+        return FOLDER
     return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 

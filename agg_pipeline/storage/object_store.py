@@ -51,10 +51,12 @@ class ObjectStore:
         self.filesystem.invalidate_cache()
         return cast(list[str], self.filesystem.find(place))
 
-    def listing(self, place: str) -> list[tuple[str, int]]:
-        """(name, bytes) of the files directly in a folder."""
-        listed = self._listed(place)
-        return [(_name(item["name"]), int(item["size"] or 0)) for item in listed if item["type"] != "directory"]
+    def entries(self, place: str) -> list[tuple[str, int | None]]:
+        """(name, bytes) of what lies directly in a folder; None for folders."""
+        return [
+            (_name(item["name"]), None if item["type"] == "directory" else int(item["size"] or 0))
+            for item in self._listed(place)
+        ]
 
     def names(self, place: str) -> list[str]:
         """Names of the files and folders directly in a folder."""
@@ -90,7 +92,9 @@ class ObjectStore:
 
     def _listed(self, place: str) -> list[dict[str, Any]]:
         self.filesystem.invalidate_cache()
-        return cast(list[dict[str, Any]], self.filesystem.ls(place or "/", detail=True))
+        listed = cast(list[dict[str, Any]], self.filesystem.ls(place or "/", detail=True))
+        # Some programs mark a folder by an empty object of its name.
+        return [item for item in listed if item["size"] or item["name"].strip("/") != place.strip("/")]
 
 
 def _name(place: str) -> str:

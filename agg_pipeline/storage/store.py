@@ -183,8 +183,12 @@ class Store:
         What lies in the place of a file (a pipe, a device, a loop of links) is listed with 0 bytes, so that reading it
         says what it is. Names that are not UTF-8 have surrogates, as everywhere in Python.
         """
+        return [(name, size) for name, size in self.entries(folder) if size is not None]
+
+    def entries(self, folder: str) -> list[tuple[str, int | None]]:
+        """As ``listing``, with the folders directly in the folder, too; None stands for their sizes."""
         try:
-            return self._attempt(folder, lambda files, place: files.listing(place))
+            return self._attempt(folder, lambda files, place: files.entries(place))
         except FileNotFoundError:
             return []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from schemas.errors import UserError
 from schemas.numbers import BINS
 from schemas.tables import KINDS
 from schemas.training import TrainingSource
+from schemas.words import excerpt
 from stages.sampler import draw_probabilities, row_weights
 
 KINDS_OF: dict[TrainingSource, tuple[str, ...]] = {
@@ -46,6 +47,10 @@ COLUMNS: dict[str, type[np.generic]] = {
 }
 """Columns of the rows while they are chosen: those of ``MaskRows``, id of the row's object (``instance``), and whether
 the mask is that whole object (``whole``)."""
+
+
+ROWS = 4096
+"""Rows of images that are listed at a time: a row takes far more memory than in its table."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +115,7 @@ def choose_rows(databases: Sequence[ProposalDatabase], source: TrainingSource, b
         The rows; their images are numbered in the order of their first rows.
 
     Raises:
-        UserError: the databases lack a kind of row that the source needs.
+        UserError: the databases lack a kind of row that the source needs, or one of them is damaged.
     """
     numbers: dict[tuple[str, str], int] = {}
     images: list[UsedImage] = []
@@ -118,9 +123,10 @@ def choose_rows(databases: Sequence[ProposalDatabase], source: TrainingSource, b
     parts: dict[str, list[NDArray[Any]]] = {name: [np.empty(0, dtype)] for name, dtype in COLUMNS.items()}
     for number, database in enumerate(databases):
         name = database.plan["dataset"]["name"]
-        facts = {row["image_id"]: (row["path"], row["sha256"]) for row in database.images().to_pylist()}
+        facts = _facts(database)
         for shard in database.sidecars:
             table = database.table("proposals", ["image_id", "instance_id", "kind", "bin", "area"], [shard])
+            _check_references(database, table, facts)
             bins = _scale_bins(table) if by_scale else table["bin"].to_numpy()
             rows = np.flatnonzero(pc.is_in(table["kind"], pa.array(KINDS_OF[source])))
             table = table.take(rows)
@@ -145,6 +151,27 @@ def choose_rows(databases: Sequence[ProposalDatabase], source: TrainingSource, b
     columns = {name: np.concatenate(arrays) for name, arrays in parts.items()}
     kept = _without_repeats(columns["image"], columns.pop("instance"), columns.pop("whole"))
     return _indexed(images, {name: values[kept] for name, values in columns.items()})
+
+
+def _facts(database: ProposalDatabase) -> dict[str, tuple[str, str]]:
+    """Path and sha256 of every image, by its id."""
+    batches = database.images().select(["image_id", "path", "sha256"]).to_batches(ROWS)
+    return {row["image_id"]: (row["path"], row["sha256"]) for batch in batches for row in batch.to_pylist()}
+
+
+def _check_references(database: ProposalDatabase, table: pa.Table, images: Collection[str]) -> None:
+    """UserError if a row is of an image that the database lacks, or of an object that its shard lacks."""
+    image_ids, image = _encoded(table["image_id"])
+    for image_id in image_ids:
+        if image_id not in images:
+            raise database.damaged(image_id, f"has masks of image {excerpt(image_id)}, and no table of images has it")
+    keys = _object_keys(image, table["instance_id"].to_numpy())
+    lacking = np.flatnonzero(~np.isin(keys, keys[_is_object(table)]))
+    if len(lacking):
+        image_id, instance = (table[name][int(lacking[0])].as_py() for name in ("image_id", "instance_id"))
+        raise database.damaged(
+            image_id, f"has masks of object {instance} of image {excerpt(image_id)}, and not the object itself"
+        )
 
 
 def _encoded(texts: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int32]]:

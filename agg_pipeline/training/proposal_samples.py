@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from agg_pipeline.database.reader import ProposalDatabase, mask_of
+from agg_pipeline.database.impossible_values import REPAIR
+from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.storage.recent import Recent
 from agg_pipeline.training.mask_rows import MaskRows
 from agg_pipeline.training.training_images import IMAGE_CACHE_BYTES, ImageReader, read_pixels
@@ -59,19 +60,20 @@ class ProposalMasks:
         image = int(self.rows.image[row])
         used = self.rows.images[image]
         pixels = self._pixels.get(image, lambda: read_pixels(used, self.readers[used.database]))
-        database, number = int(self.rows.database[row]), int(self.rows.shard[row])
-        shard = self._shards.get((database, number), lambda: _read_shard(self.databases[database], number))
+        place, number = int(self.rows.database[row]), int(self.rows.shard[row])
+        database = self.databases[place]
+        shard = self._shards.get((place, number), lambda: _read_shard(database, number))
         rows: list[Json] = shard.table.slice(int(self.rows.row[row]), 1).to_pylist()
         if not rows or (rows[0]["height"], rows[0]["width"]) != pixels.shape[:2]:
-            raise UserError(f"{self.databases[database].store.url} was replaced while the training read it")
+            raise UserError(f"{database.store.url} is damaged, or was replaced while the training read it; {REPAIR}")
         found = rows[0]
-        mask = mask_of(found)
+        mask = database.mask(found)
         others, around = np.zeros_like(mask), mask
         for other in shard.objects.get(found["image_id"], ()):
             if other["instance_id"] == found["instance_id"]:
-                around = mask_of(other)
+                around = database.mask(other)
             else:
-                others |= mask_of(other)
+                others |= database.mask(other)
         return DrawnMask(pixels, mask, others & ~mask, around, int(self.rows.bin[row]))
 
 

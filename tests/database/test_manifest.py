@@ -1,5 +1,6 @@
 """The tables of a database and its summaries: manifest and sampling weights."""
 
+import hashlib
 import io
 import re
 from collections import Counter
@@ -13,10 +14,12 @@ from agg_pipeline.database.contents import CARD, DATABASE_LAYOUT, MANIFEST, SAMP
 from agg_pipeline.database.manifest import finish, finished, make_manifest
 from agg_pipeline.database.sampling import sampling_table
 from agg_pipeline.execution.parquet_files import parquet_bytes
+from agg_pipeline.execution.resuming import claim
 from agg_pipeline.execution.shard_files import PLAN, sidecars
 from agg_pipeline.proposals.pipeline import shard_tables
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
+from schemas.numbers import granularity_bin
 from schemas.tables import FILES, PROPOSALS, REASONS, SAMPLING
 from tests.execution.test_shard_files import edit_sidecar
 
@@ -200,6 +203,55 @@ def test_shard_unlike_its_plan_is_not_published(built, toy_plan, how):
         finish(built, toy_plan, sidecars(built, DATABASE_LAYOUT))
     assert not built.exists(MANIFEST)
     assert list(sidecars(built, DATABASE_LAYOUT)) == [0, 2]
+
+
+def edited(store, name, edit):
+    """Edit the rows of a table of shard 1, and the sidecar so that it agrees with the file."""
+    path = f"{name}/part-00001.parquet"
+    rows = edit(pq.read_table(io.BytesIO(store.read(path))).to_pylist())
+    content = parquet_bytes(pa.Table.from_pylist(rows, FILES[name]))
+    store.write(path, content)
+    facts = {"rows": len(rows), "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    edit_sidecar(store, 1, files=store.read_json("shards/part-00001.json")["files"] | {path: facts})
+
+
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [
+        ("images", lambda _rows: []),
+        ("images", lambda rows: rows[1:]),
+        ("images", lambda rows: rows * 2),
+        ("rejects", lambda rows: [*rows, rows[0]]),
+        ("proposals", lambda rows: [row | {"bin": 1} for row in rows]),
+        ("proposals", lambda rows: [*rows[:-1], rows[-1] | {"bin": rows[-1]["bin"] % 10 + 1}]),
+        ("proposals", lambda rows: [*rows[:-1], rows[-1] | {"bin": 11}]),
+        ("proposals", lambda rows: [row | {"granularity": float("nan")} for row in rows]),
+        ("proposals", lambda rows: [*rows[:-1], rows[-1] | {"image_id": "im_0"}]),
+        ("proposals", lambda rows: [*rows[:-1], rows[-1] | {"kind": "zzz"}]),
+        ("proposals", lambda rows: rows[:-1]),
+    ],
+)
+def test_shard_that_does_not_hold_what_it_should_is_made_again(built, toy_plan, name, edit):
+    """The sidecar has the sizes and checksums of the edited tables."""
+    edited(built, name, edit)
+    assert list(claim(built, DATABASE_LAYOUT, toy_plan, verify=True)) == [0, 1, 2]
+    said = "shards/part-00001.json or the plan does not say what proposals/part-00001.parquet holds"
+    with pytest.raises(UserError, match=re.escape(said)):
+        finish(built, toy_plan, sidecars(built, DATABASE_LAYOUT))
+    assert list(claim(built, DATABASE_LAYOUT, toy_plan)) == [0, 2]
+
+
+def test_bins_of_rounded_granularities(built, toy_plan):
+    """A granularity halfway between two bins is stored as the float32 on either side."""
+    halves = [0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95, 0.0, 0.01, 1.0]
+    edited(
+        built,
+        "proposals",
+        lambda rows: [
+            row | {"granularity": halves[n % 13], "bin": granularity_bin(halves[n % 13])} for n, row in enumerate(rows)
+        ],
+    )
+    assert finish(built, toy_plan, sidecars(built, DATABASE_LAYOUT))["complete"]
 
 
 @pytest.mark.parametrize("wrong", [False, True])

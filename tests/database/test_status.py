@@ -34,7 +34,9 @@ def test_complete_run(built, toy_plan):
 
 def test_complete_limited_run(built, toy_plan, capsys, monkeypatch):
     built.remove("shards/part-00002.json")
-    edit_sidecar(built, 1, images=2)
+    files = built.read_json("shards/part-00001.json")["files"]
+    files["images/part-00001.parquet"]["rows"] = 2
+    edit_sidecar(built, 1, images=2, files=files)
     finish_now(built, toy_plan)
     found = status(open_proposals(built.url))
     assert found.state == "complete: 5 of 8 images, as limited"

@@ -545,15 +545,21 @@ def test_file_of_no_finished_shard(root, name):
     assert only(root) == (f"proposals/{name}", what)
 
 
-@pytest.mark.parametrize("name", ["extra.parquet", "part-1.parquet", "deep/part-00000.parquet"])
+@pytest.mark.parametrize(
+    "name",
+    ["extra.parquet", "part-1.parquet", "part-00009.PARQUET", "copy.parq", "deep/part-00000.parquet", "notes.txt"],
+)
 def test_foreign_table(root, name):
     path = root / "proposals" / name
     path.parent.mkdir(exist_ok=True)
     shutil.copy(root / FILE, path)
-    assert only(root) == (f"proposals/{name}", "is not of this database, but whoever reads its folder reads it, too")
+    assert only(root) == (
+        f"proposals/{name.partition('/')[0]}",
+        "is not of this database, but whoever reads its folder reads it, too",
+    )
 
 
-@pytest.mark.parametrize("name", ["proposals/notes.txt", "notes.parquet", "proposals/._part-00001.parquet"])
+@pytest.mark.parametrize("name", ["shards/notes.txt", "notes.parquet", "proposals/._part-00001.parquet"])
 def test_files_of_others_that_no_reader_takes_for_tables(root, name):
     (root / name).write_text("mine")
     assert invoke("proposals", "validate", root).code == 0
@@ -646,7 +652,7 @@ def test_images_outside_of_the_data_set(root, path):
     assert where == f"images/{SHARD}.parquet"
     assert what.startswith("names the image ")
     assert what.endswith(", which is no path in the data set")
-    assert "no path in the data set; agg proposals validate says which" in refused_images(root)
+    assert "no path in the data set; agg proposals validate lists all damage" in refused_images(root)
 
 
 def refused_images(root):

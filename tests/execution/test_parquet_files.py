@@ -13,7 +13,7 @@ from agg_pipeline.execution.parquet_files import OF_SHARD, TableLimit, parquet_b
 from agg_pipeline.storage.store import Store
 from schemas import limits
 from schemas.errors import UserError
-from schemas.tables import IMAGES, MASKS
+from schemas.tables import IMAGES, MASKS, PROPOSALS
 
 PATH = "images/part-00000.parquet"
 ROW = {"image_id": "é", "path": "a.png", "height": 1, "width": 2, "sha256": "0", "licence": "none"}
@@ -94,7 +94,7 @@ def test_texts_that_repeat_are_measured_before_they_are_decoded(store):
         store_schema=False,
     )
     assert message.startswith("its columns take 40,0")
-    assert message.endswith(" bytes; the limit is 2,147,483,648")
+    assert message.endswith(" bytes; the limit is 268,435,456")
 
 
 def test_texts_that_repeat_within_the_limit_are_read(store, monkeypatch):
@@ -125,6 +125,37 @@ def test_columns_that_claim_much_are_refused(store):
     with pytest.raises(ValueError, match=r"its columns take \d+ bytes; the limit is 50"):
         parquet_table(store, PATH, IMAGES, limit=TableLimit(10, 50))
     assert parquet_table(store, PATH, IMAGES, ["height"], TableLimit(10, 100)).num_rows == 1
+
+
+def test_large_tables_need_large_files(store):
+    """Of 1 KB: no more than a small table. Of larger files: so many bytes for each of theirs."""
+    assert [OF_SHARD.of_file(size) for size in (1000, 8 << 20, 16 << 20, 64 << 20, 1 << 40)] == [
+        *(1 << 28, 1 << 28, 1 << 29, 2 << 30, 2 << 30)
+    ]
+    assert TableLimit(10, 1000).of_file(1) == 1000
+    zeros = pa.Table.from_pylist([MASK | {"rle": bytes(300 << 20)}], MASKS)
+    message = refused(store, zeros, MASKS, use_dictionary=False)
+    assert store.sizes([PATH])[PATH] < 100_000
+    assert message.startswith("its columns take 314,57")
+    assert message.endswith(" bytes; the limit is 268,435,456")
+
+
+CLICKS = pa.schema([PROPOSALS.field("proposal_id"), PROPOSALS.field("clicks")])
+CLICK = {"row": 0, "col": 0, "positive": True}
+
+
+def test_lists_of_many_values_are_refused_before_they_are_decoded(store, monkeypatch):
+    rows = [{"proposal_id": "a", "clicks": [CLICK] * 129}, {"proposal_id": "b", "clicks": None}]
+    with monkeypatch.context() as patch:
+        patch.setattr(pq.ParquetFile, "read", None)
+        message = refused(store, pa.Table.from_pylist(rows, CLICKS), CLICKS)
+    assert message == "its column clicks.list.element.row has 130 values in 2 rows"
+    rows[0]["clicks"] = [CLICK] * 65
+    message = refused(store, pa.Table.from_pylist(rows, CLICKS), CLICKS)
+    assert message == "its column clicks has a list of 65 values; the limit is 64"
+    rows[0]["clicks"] = [CLICK] * 64
+    store.write(PATH, parquet_bytes(pa.Table.from_pylist(rows, CLICKS)))
+    assert read_table(store, PATH, CLICKS).to_pylist() == rows
 
 
 def test_large_footer_is_refused(store):

@@ -1,17 +1,21 @@
 """Which folder a run may write to, and what of an earlier run it keeps."""
 
+import glob
 import json
 import shutil
 import threading
 
 import fsspec
+import pandas
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.database.manifest import finish
 from agg_pipeline.execution import resuming
-from agg_pipeline.execution.resuming import claim
-from agg_pipeline.execution.shard_files import PLAN, sidecars
+from agg_pipeline.execution.resuming import claim, foreign_tables
+from agg_pipeline.execution.shard_files import PLAN, listing, sidecars
 from agg_pipeline.storage.disk import TEMPORARY
 from agg_pipeline.storage.lock import LOCK
 from agg_pipeline.storage.store import Store
@@ -26,7 +30,8 @@ STRAYS = {
     "Thumbs.db": b"\0",
     "desktop.ini": b"[.ShellClassInfo]",
     "images/.DS_Store": b"\0",
-    "images/Thumbs.db": b"\0",
+    "proposals/.ipynb_checkpoints/part-00000.parquet": b"",
+    "shards/Thumbs.db": b"\0",
     "shards/._part-00000.json": b"\0",
 }
 """What git, macOS and Windows leave in folders."""
@@ -46,12 +51,12 @@ def test_finished_shards_are_kept(built, toy_plan):
 
 def test_nothing_is_read_twice_and_no_table_at_all(built, toy_plan, monkeypatch):
     read, listed, written = [], [], []
-    original = Store.read_all, Store.read, Store.listing
+    original = Store.read_all, Store.read, Store.entries
     monkeypatch.setattr(
         Store, "read_all", lambda self, paths, *limit: read.extend(paths) or original[0](self, paths, *limit)
     )
     monkeypatch.setattr(Store, "read", lambda self, path, *limit: read.append(path) or original[1](self, path, *limit))
-    monkeypatch.setattr(Store, "listing", lambda self, folder: listed.append(folder) or original[2](self, folder))
+    monkeypatch.setattr(Store, "entries", lambda self, folder: listed.append(folder) or original[2](self, folder))
     monkeypatch.setattr(Store, "write", lambda _self, path, _content: written.append(path))
     claim(built, DATABASE_LAYOUT, toy_plan)
     assert sorted(read) == ["plan.json", *(f"shards/part-0000{n}.json" for n in range(3))]
@@ -166,7 +171,9 @@ def test_shards_whose_plan_is_lost_are_only_overwritten(built, toy_plan, content
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_files_of_others_in_our_folder_stay(built, toy_plan, overwrite):
-    strays = STRAYS | {"notes.txt": b"mine", "images/notes.txt": b"mine", "figures/part-00009.parquet": b"mine"}
+    strays = STRAYS | dict.fromkeys(
+        ("notes.txt", "shards/notes.txt", "images/_SUCCESS", "figures/part-00009.parquet"), b"mine"
+    )
     for path, content in strays.items():
         built.write(path, content)
     built.write(LOCK, b"{}")
@@ -269,7 +276,13 @@ def test_shard_that_covers_other_images_than_planned_is_dropped(built, toy_plan,
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-@pytest.mark.parametrize("name", ["proposals/extra.parquet", "images/part-1.parquet", "rejects/a b.parquet"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("proposals/extra.parquet", "images/part-1.parquet", "rejects/a b.parquet", "proposals/part-00000.PARQUET"),
+        *("images/copy.parq", "images/Thumbs.db", "rejects/notes.txt", "proposals/_x.parquet", "images/_metadata"),
+    ],
+)
 def test_foreign_tables_are_refused_and_left_alone(built, toy_plan, name, overwrite):
     built.write(name, b"mine")
     before = snapshot(built)
@@ -279,6 +292,71 @@ def test_foreign_tables_are_refused_and_left_alone(built, toy_plan, name, overwr
         f"{built.url}/{name} would be read as a part of a proposal database; move it to another folder"
     )
     assert snapshot(built) == before
+
+
+@pytest.mark.parametrize("name", ["x/a.parquet", "z.parquet/b", "part-00000.parquet/b", "link"])
+def test_foreign_folders_are_refused_and_left_alone(built, toy_plan, tmp_path, name):
+    place = tmp_path / "out/database/images" / name
+    if name == "link":
+        (tmp_path / "elsewhere").mkdir()
+        place.symlink_to(tmp_path / "elsewhere")
+    else:
+        built.remove("images/part-00000.parquet")
+        place.parent.mkdir()
+        place.write_bytes(b"mine")
+    with pytest.raises(UserError) as error:
+        claim(built, DATABASE_LAYOUT, toy_plan)
+    folder = name.partition("/")[0]
+    assert str(error.value).startswith(f"{built.url}/images/{folder} would be read as a part of a proposal database")
+    assert place.exists()
+
+
+NAMES = (
+    *("x.parquet", "x.PARQUET", "x.parq", "x.txt", "x", ".x.parquet", "._x.parquet", "_x.parquet", "_x", "_SUCCESS"),
+    *("Thumbs.db", "desktop.ini", "Icon\r", "_metadata", "_common_metadata", "d/x.parquet", "d.parquet/x"),
+    *(".d/x.parquet", "_d/x.parquet", "link/x.parquet"),
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("content", ["table", "junk"])
+def test_what_readers_of_a_folder_take_for_a_table_is_foreign(built, tmp_path, name, content):
+    """A table of the same columns is read, junk is an error; glob finds what DuckDB and Polars read."""
+    folder = tmp_path / "out/database/images"
+    if name.startswith("link/"):
+        (tmp_path / "elsewhere").mkdir()
+        (folder / "link").symlink_to(tmp_path / "elsewhere")
+    (folder / name).parent.mkdir(exist_ok=True)
+    shutil.copy(folder / "part-00000.parquet", folder / name)
+    if content == "junk":
+        (folder / name).write_bytes(b"junk")
+    tables = [folder / f"part-0000{number}.parquet" for number in range(3)]
+    rows = sum(pq.read_metadata(path).num_rows for path in tables)
+    taken = {str(path) for path in tables} != set(glob.glob(f"{folder}/*.parquet"))  # noqa: PTH207
+    for read in (pq.read_table, pandas.read_parquet):
+        try:
+            taken |= len(read(str(folder))) != rows
+        except pa.ArrowInvalid:
+            taken = True
+    found = foreign_tables(DATABASE_LAYOUT, listing(built, DATABASE_LAYOUT))
+    first = name.partition("/")[0]
+    # Whether _metadata is read depends on its content.
+    if taken or not first.endswith("_metadata"):
+        assert found == ([f"images/{first}"] if taken else [])
+
+
+def test_foreign_folder_in_an_object_store(built, toy_plan):
+    remote = Store("memory://marked-test/db")
+    files = fsspec.filesystem("memory")
+    try:
+        for path in built.files():
+            remote.write(path, built.read(path))
+        assert len(claim(remote, DATABASE_LAYOUT, toy_plan)) == 3
+        remote.write("images/deep/x.parquet", b"mine")
+        with pytest.raises(UserError, match=r"db/images/deep would be read as a part"):
+            claim(remote, DATABASE_LAYOUT, toy_plan)
+    finally:
+        files.rm("/marked-test", recursive=True)
 
 
 @pytest.mark.parametrize("content", [b"[]", None])

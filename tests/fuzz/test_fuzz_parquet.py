@@ -1,20 +1,35 @@
 """Tables of a database of any content: findings, or one line."""
 
 import hashlib
+import io
 import tempfile
-from functools import cache
+from contextlib import redirect_stdout
+from functools import cache, partial
+from io import StringIO
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agg_pipeline.database.reader import inspect_proposals, mask_of
+from agg_pipeline.database.counts import finished_counts
+from agg_pipeline.database.reader import inspect_proposals, mask_of, open_proposals
 from agg_pipeline.database.validation import validate
+from agg_pipeline.datasets.parts import AnnotatedPart
+from agg_pipeline.execution.parquet_files import parquet_bytes
+from agg_pipeline.proposals.recall import part_recall
+from agg_pipeline.proposals.summary_tables import print_stats
+from agg_pipeline.report.gallery import write_gallery
+from agg_pipeline.training.mask_rows import choose_rows
+from agg_pipeline.training.proposal_samples import ProposalMasks
+from agg_pipeline.training.training_images import ImageReader
 from schemas.errors import UserError
 from schemas.tables import FILES
+from schemas.words import printable
 from tests.execution.test_shard_files import sealed
 from tests.fuzz.mutations import fuzzed, mutated_bytes, outcome
-from tests.toy_run import make_database
+from tests.toy_run import make_database, make_dataset
 
 SIDECAR = "shards/part-00000.json"
 FOOTER_START = 700
@@ -24,7 +39,7 @@ FOOTER_START = 700
 @cache
 def database():
     """A finished database, and the tables of its first shard."""
-    store = make_database(Path(tempfile.mkdtemp(prefix="fuzz-parquet-")))
+    store = make_database(Path(tempfile.mkdtemp(prefix="fuzz-parquet-")) / "database")
     return store, {name: store.read(f"{name}/part-00000.parquet") for name in FILES}, store.read_json(SIDECAR)
 
 
@@ -42,6 +57,7 @@ def target(name, content):
     try:
         for finding in validate(inspect_proposals(store.url)):
             assert "\n" not in finding.what.strip()
+        _used(store)
         opened = inspect_proposals(store.url)
         for table in FILES:
             opened.table(table).to_pylist()
@@ -54,13 +70,105 @@ def target(name, content):
         store.write_json(SIDECAR, sidecar)
 
 
+def _used(store):
+    """Read the database as the gallery, the statistics and a fine-tuning do."""
+    opened, dataset = open_proposals(store.url), make_dataset()
+    readers = (_gallery, _statistics, *(partial(_training, by_scale=by_scale) for by_scale in (False, True)))
+    for read in readers:
+        try:
+            read(opened, dataset)
+        except UserError as error:
+            assert printable(str(error)) == str(error)
+
+
+def _gallery(opened, dataset):
+    write_gallery(opened, dataset, opened.store.above().below("report"), "gallery.html", 2, 0)
+
+
+def _statistics(opened, dataset):
+    """The annotated parts are the objects."""
+    objects = {entry.image_id: dataset.read(entry).objects for entry in dataset.entries[:6]}
+    with redirect_stdout(StringIO()):
+        recall = part_recall(
+            opened, lambda image: [AnnotatedPart("x", each.mask) for each in objects.get(image, ())], 2, 0
+        )
+        print_stats(opened, recall)
+    finished_counts(opened)
+
+
+def _training(opened, dataset, by_scale):
+    read = {entry.path: dataset.read(entry) for entry in dataset.entries[:6]}
+    reader = ImageReader(lambda path: (read[path].pixels, read[path].sha256), lambda path: read[path].sha256)
+    rows = choose_rows([opened], "agg", by_scale)
+    masks = ProposalMasks([opened], [reader], rows)
+    for row in range(min(5, len(rows))):
+        try:
+            masks.open(row)
+        except KeyError as error:
+            # An image that the data set does not have, which its own readers report.
+            assert error.args[0] not in read
+
+
 def _variant(name):
     content = database()[1][name]
     footer = mutated_bytes(content[-FOOTER_START:]).map(lambda end: content[:-FOOTER_START] + end)
-    return st.tuples(st.just(name), st.one_of(footer, mutated_bytes(content)))
+    flipped = st.builds(partial(_flipped, content), st.integers(0, len(content) - 1), st.integers(0, 7))
+    return st.tuples(st.just(name), st.one_of(footer, mutated_bytes(content), flipped))
+
+
+def _flipped(content, place, bit):
+    return content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :]
 
 
 @fuzzed
 @given(st.sampled_from(sorted(FILES)).flatmap(_variant))
 def test_parquet(variant):
     assert outcome(lambda: target(*variant)) == "ok"
+
+
+def _values(kind):
+    """Values of a column, at the ends of its type or beside those that occur."""
+    if pa.types.is_integer(kind):
+        ends = (0, 1, -1, 2, 10, 11, 2 ** (kind.bit_width - 1) - 1, -(2 ** (kind.bit_width - 1)))
+        return st.sampled_from([number for number in ends if number.bit_length() < kind.bit_width])
+    if pa.types.is_floating(kind):
+        return st.sampled_from((0.0, -1.0, 0.5, 2.0, float("nan"), float("inf")))
+    if pa.types.is_boolean(kind):
+        return st.booleans()
+    if pa.types.is_binary(kind):
+        return st.binary(max_size=8)
+    if pa.types.is_string(kind):
+        return st.sampled_from(("", "im_0", "im_1", "im_9", "object", "part", "zzz", "a\0", "\x1b[2J", "../x"))
+    if pa.types.is_list(kind):
+        return st.lists(_values(kind.value_type), max_size=30)
+    return st.fixed_dictionaries({field.name: _values(field.type) for field in kind})
+
+
+def _edits(name):
+    """Edits of the rows of a table: values replaced, in one row or in all, and rows left out or doubled."""
+    fields = st.sampled_from(list(FILES[name]))
+    value = fields.flatmap(lambda field: st.tuples(st.just(field.name), _values(field.type)))
+    places = st.one_of(st.none(), st.integers(0, 100))
+    edits = st.tuples(st.sampled_from(("replace", "replace", "drop", "double")), places, value)
+    return st.tuples(st.just(name), st.lists(edits, min_size=1, max_size=2))
+
+
+def _edited(name, edits):
+    rows = pq.read_table(io.BytesIO(database()[1][name])).to_pylist()
+    for how, place, (column, value) in edits:
+        chosen = range(len(rows)) if place is None else [place % len(rows)] if rows else []
+        if how == "replace":
+            for number in chosen:
+                rows[number] = rows[number] | {column: value}
+        else:
+            count = 0 if how == "drop" else 2
+            rows = [row for number, row in enumerate(rows) for _ in range(count if number in chosen else 1)]
+    return parquet_bytes(pa.Table.from_pylist(rows, FILES[name]))
+
+
+@fuzzed
+@given(st.sampled_from(sorted(FILES)).flatmap(_edits))
+def test_rows(variant):
+    name, edits = variant
+    content = _edited(name, edits)
+    assert outcome(lambda: target(name, content)) == "ok"

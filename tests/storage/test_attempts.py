@@ -119,6 +119,7 @@ def test_names_that_no_file_has(odd, name):
 def test_what_lies_in_the_place_of_a_file_is_listed_without_bytes(odd):
     Path(odd.url, "broken").symlink_to("nowhere")
     assert dict(odd.listing("")) == {"file": 5, "loop": 0, "pipe": 0, "zero": 0}
+    assert dict(odd.entries("")) == {"file": 5, "folder": None, "loop": 0, "pipe": 0, "zero": 0}
     assert odd.names() == ["broken", "file", "folder", "loop", "pipe", "zero"]
     assert odd.sizes(["file", "folder", "broken", "pipe", "zero"]) == {"file": 5, "pipe": 0, "zero": 0}
 
