@@ -85,17 +85,14 @@ SHARD_TABLE_BYTES = 2 << 30
 """Most bytes of the columns that are read of a shard's table, once they are decoded."""
 RESULT_TABLE_BYTES = 8 << 30
 """Most bytes of the columns that are read of an evaluation's table, once they are decoded."""
-<<<<<<< HEAD
 RESULT_ROW_BYTES = 32 << 10
 """Most bytes of the columns that are read of a click, whose id has up to ``STORED_TEXT_LENGTH`` characters."""
-=======
 SHARD_TABLE_SMALL = 1 << 28
 """Bytes of the decoded columns of a shard's table up to which its file may be of any size."""
 SHARD_TABLE_GROWTH = 32
 """Most bytes of the decoded columns of a larger one per byte of its file; those of large databases have up to 5."""
 CLICKS_PER_MASK = 64
 """Most values in a list of a table: the clicks of a mask, of which the mask engine makes up to 24."""
->>>>>>> h-tables
 PARQUET_FOOTER_BYTES = 16 << 20
 """Largest footer of a Parquet file; that of a shard has up to 10 KB."""
 STORED_TEXT_LENGTH = 4 * TEXT_LENGTH

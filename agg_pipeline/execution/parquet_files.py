@@ -51,12 +51,7 @@ class TableLimit:
         return self.size if self.growth is None else min(self.size, max(self.small, self.growth * size))
 
 
-<<<<<<< HEAD
-OF_SHARD = TableLimit(limits.SHARD_ROWS, limits.SHARD_TABLE_BYTES)
-=======
 OF_SHARD = TableLimit(limits.SHARD_ROWS, limits.SHARD_TABLE_BYTES, limits.SHARD_TABLE_SMALL, limits.SHARD_TABLE_GROWTH)
-OF_RESULTS = TableLimit(limits.RESULT_ROWS, limits.RESULT_TABLE_BYTES)
->>>>>>> h-tables
 
 
 class OtherSchemaError(ValueError):
