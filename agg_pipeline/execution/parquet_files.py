@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -28,6 +28,8 @@ TAIL = 8
 """Bytes at the end of a Parquet file: length of its footer, and PAR1."""
 NUMBER_BYTES = 8
 """Most bytes of a value that is no text."""
+BUFFER_BYTES = 1 << 12
+"""Bytes that Arrow would read at a time from columns that are only opened."""
 
 
 @dataclass(frozen=True)
@@ -140,8 +142,11 @@ def parquet_table(
         if columns is None and parquet.schema_arrow.names != schema.names:
             raise OtherSchemaError
         schema = _chosen(parquet.schema_arrow, wanted)
-        _check_counts(parquet.metadata, wanted, limit)
-        texts = _large_texts(parquet.metadata, wanted, most)
+        if parquet.metadata.num_rows > limit.rows:
+            raise ValueError(f"it has {parquet.metadata.num_rows:,} rows; the limit is {limit.rows:,}")
+        columns_of_file = _columns_of(file, parquet.metadata, wanted)
+        _check_counts(columns_of_file, parquet.metadata.num_rows)
+        texts = _large_texts(columns_of_file, most)
         if texts:
             # Texts that repeat stay as numbers until their size is known.
             file.seek(0)
@@ -151,8 +156,7 @@ def parquet_table(
         _check_size(table, most)
         table = table.cast(schema)
     table.validate(full=True)
-    _check_texts(table)
-    _check_lists(table)
+    _check_lengths(table)
     return table
 
 
@@ -177,28 +181,39 @@ def _chosen(found: pa.Schema, wanted: pa.Schema) -> pa.Schema:
     return pa.schema([found.field(name) for name in wanted.names], found.metadata)
 
 
-def _columns_of(metadata: pq.FileMetaData, wanted: pa.Schema) -> Iterator[tuple[str, pq.ColumnChunkMetaData]]:
-    """The wanted columns of all row groups with their names; a nested column is several."""
-    for group in map(metadata.row_group, range(metadata.num_row_groups)):
-        for column in map(group.column, range(metadata.num_columns)):
+def _columns_of(
+    file: IO[bytes], metadata: pq.FileMetaData, wanted: pa.Schema
+) -> list[tuple[str, pq.ColumnChunkMetaData]]:
+    """The wanted columns of all row groups with their names; a nested column is several.
+
+    Raises:
+        OSError: what the footer says of a column is damaged.
+    """
+    # Asking Arrow's metadata for a column that is damaged ends the process. Its reader raises an error when it opens
+    # the column; as no row is asked for, and with a buffer, nothing is read or decoded.
+    reader = pq.ParquetFile(file, metadata=metadata, pre_buffer=False, buffer_size=BUFFER_BYTES).reader
+    numbers = list(range(metadata.num_columns))
+    found = []
+    for number in range(metadata.num_row_groups):
+        next(reader.iter_batches(0, row_groups=[number], column_indices=numbers, use_threads=False), None)
+        for column in map(metadata.row_group(number).column, numbers):
             name = column.path_in_schema.partition(".")[0]
             if name in wanted.names:
-                yield name, column
+                found.append((name, column))
+    return found
 
 
-def _check_counts(metadata: pq.FileMetaData, wanted: pa.Schema, limit: TableLimit) -> None:
-    """ValueError if there are too many rows, or values in the lists of the rows."""
-    if metadata.num_rows > limit.rows:
-        raise ValueError(f"it has {metadata.num_rows:,} rows; the limit is {limit.rows:,}")
+def _check_counts(columns: Sequence[tuple[str, pq.ColumnChunkMetaData]], rows: int) -> None:
+    """ValueError if there are too many values in the lists of the rows."""
     values: Counter[str] = Counter()
-    for _, column in _columns_of(metadata, wanted):
+    for _, column in columns:
         values[column.path_in_schema] += column.num_values
     for path, count in values.items():
-        if count > metadata.num_rows * limits.CLICKS_PER_MASK:
-            raise ValueError(f"its column {path} has {count:,} values in {plural(metadata.num_rows, 'row')}")
+        if count > rows * limits.CLICKS_PER_MASK:
+            raise ValueError(f"its column {path} has {count:,} values in {plural(rows, 'row')}")
 
 
-def _large_texts(metadata: pq.FileMetaData, wanted: pa.Schema, most: int) -> list[str]:
+def _large_texts(columns: Sequence[tuple[str, pq.ColumnChunkMetaData]], most: int) -> list[str]:
     """Check what the columns claim to hold.
 
     Returns:
@@ -209,7 +224,7 @@ def _large_texts(metadata: pq.FileMetaData, wanted: pa.Schema, most: int) -> lis
     """
     total, texts = 0, 0
     repeated = set()
-    for name, column in _columns_of(metadata, wanted):
+    for name, column in columns:
         total += max(column.total_uncompressed_size, 0) + NUMBER_BYTES * column.num_values
         if column.physical_type == "BYTE_ARRAY" and column.has_dictionary_page:
             repeated.add(name)
@@ -231,22 +246,17 @@ def _check_size(table: pa.Table, most: int) -> None:
         raise ValueError(f"its columns take {size:,} bytes; the limit is {most:,}")
 
 
-def _check_texts(table: pa.Table) -> None:
+def _check_lengths(table: pa.Table) -> None:
+    """ValueError if a text or a list of a table is too long."""
     for name, column in zip(table.column_names, table.itercolumns(), strict=True):
         if pa.types.is_string(column.type):
-            longest = pc.max(pc.utf8_length(column)).as_py() or 0
-            if longest > limits.STORED_TEXT_LENGTH:
-                raise ValueError(
-                    f"its column {name} has a text of {longest:,} characters; the limit is "
-                    f"{limits.STORED_TEXT_LENGTH:,}"
-                )
-
-
-def _check_lists(table: pa.Table) -> None:
-    for name, column in zip(table.column_names, table.itercolumns(), strict=True):
-        if pa.types.is_list(column.type):
-            longest = pc.max(pc.list_value_length(column)).as_py() or 0
-            if longest > limits.CLICKS_PER_MASK:
-                raise ValueError(
-                    f"its column {name} has a list of {longest:,} values; the limit is {limits.CLICKS_PER_MASK}"
-                )
+            what, limit, unit = "text", limits.STORED_TEXT_LENGTH, "characters"
+            lengths = pc.utf8_length(column)
+        elif pa.types.is_list(column.type):
+            what, limit, unit = "list", limits.CLICKS_PER_MASK, "values"
+            lengths = pc.list_value_length(column)
+        else:
+            continue
+        longest = pc.max(lengths).as_py() or 0
+        if longest > limit:
+            raise ValueError(f"its column {name} has a {what} of {longest:,} {unit}; the limit is {limit:,}")

@@ -2,6 +2,7 @@
 
 import io
 import os
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from agg_pipeline.execution import parquet_files
-from agg_pipeline.execution.parquet_files import OF_SHARD, TableLimit, parquet_bytes, parquet_table, read_table
+from agg_pipeline.execution.parquet_files import (
+    OF_SHARD,
+    TABLE_ERRORS,
+    TableLimit,
+    parquet_bytes,
+    parquet_table,
+    read_table,
+)
 from agg_pipeline.storage.store import Store
 from schemas import limits
 from schemas.errors import UserError
@@ -112,9 +120,10 @@ def test_texts_that_repeat_within_the_limit_are_read(store, monkeypatch):
     found = parquet_table(store, PATH, MASKS, limit=TableLimit(100, 20_000))
     assert found.equals(table, check_metadata=True)
     assert found.schema.equals(MASKS, check_metadata=True)
-    assert opened == [None, ["rle", "target_id"]]
+    # Its facts, its columns, its rows.
+    assert opened == [None, None, ["rle", "target_id"]]
     assert parquet_table(store, PATH, MASKS).equals(table)
-    assert opened[2:] == [None]
+    assert opened[3:] == [None, None]
     with pytest.raises(ValueError, match=r"its columns take [67],\d\d\d bytes; the limit is 5,000"):
         parquet_table(store, PATH, MASKS, limit=TableLimit(100, 5_000))
     assert opened[-1] == ["rle", "target_id"]
@@ -164,6 +173,23 @@ def test_large_footer_is_refused(store):
     assert refused(store, content) == "its footer has 16,777,217 bytes; the limit is 16,777,216"
     assert refused(store, parquet_bytes(TABLE)[:-8] + b"\xff\xff\xff\x7fPAR1")
     assert refused(store, b"PAR1" + bytes(100) + b"PAR1")
+
+
+def test_no_flipped_bit_of_a_footer_ends_the_process(store):
+    """Arrow's metadata ends the process for one of these bits: a truth value with the sizes of texts."""
+    schema = pa.schema([pa.field("flag", pa.bool_(), nullable=False), pa.field("name", pa.string(), nullable=False)])
+    content = parquet_bytes(pa.table({"flag": [True, False] * 10, "name": ["a"] * 20}, schema=schema))
+    length = int.from_bytes(content[-8:-4], "little")
+    broken = 0
+    for place in range(len(content) - 8 - length, len(content) - 8):
+        for bit in range(8):
+            flipped = content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :]
+            Path(store.url, "a.parquet").write_bytes(flipped)
+            try:
+                parquet_table(store, "a.parquet", schema)
+            except TABLE_ERRORS:
+                broken += 1
+    assert broken > 8 * length / 4
 
 
 def test_text_that_is_not_utf8_is_refused(store):
