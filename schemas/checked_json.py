@@ -155,6 +155,7 @@ def _inside(value: Any) -> Iterable[Any]:
 def _one_line(detail: str) -> str:
     """msgspec's message without its notation, printable and short."""
     text = re.sub(r" - at (key in )?`\$\.?(.*)`$", lambda found: f", at {found[1] or ''}{found[2]}", detail)
-    text = text.removesuffix(", at ").replace("`", "").replace(f"matching regex {WITHOUT_NUL!r}", "without NUL")
-    text = text.replace(f"matching regex {WITHOUT_CONTROL!r}", "without control characters")
+    text = text.removesuffix(", at ").replace("`", "")
+    for pattern, without in ((WITHOUT_NUL, "NUL"), (WITHOUT_CONTROL, "control characters")):
+        text = text.replace(f"matching regex {pattern!r}", f"without {without} and lone surrogates")
     return excerpt(text[:1].lower() + text[1:])

@@ -18,7 +18,7 @@ from agg_pipeline.database.proposal_rows import proposal_id
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.database.sampling import sampling_table
 from agg_pipeline.execution.parquet_files import TABLE_ERRORS, OtherSchemaError, first_line, parquet_table
-from agg_pipeline.execution.resuming import foreign_tables, unlike_plan
+from agg_pipeline.execution.resuming import folders_for_files, foreign_tables, is_litter, unlike_plan
 from agg_pipeline.execution.shard_files import PLAN, damage, listing, shard_name, shard_of, sidecar_path
 from agg_pipeline.storage.lock import holder, is_lock
 from agg_pipeline.storage.rle import decode
@@ -107,6 +107,9 @@ def _files(opened: ProposalDatabase) -> Iterator[Finding]:
     files = sorted(listing(opened.store, DATABASE_LAYOUT))
     for path in foreign_tables(DATABASE_LAYOUT, files):
         yield Finding(path, "is not of this database, but whoever reads its folder reads it, too")
+    for path in folders_for_files(DATABASE_LAYOUT, files):
+        yield Finding(path, "is a folder in the place of a file")
+    yield from _strays(opened.store)
     run = holder(opened.store)
     if run is not None and run.lives is not False:
         # The files of the shards that are being written have no sidecar yet.
@@ -117,6 +120,15 @@ def _files(opened: ProposalDatabase) -> Iterator[Finding]:
     for path in files:
         if path not in known and not is_lock(path) and DATABASE_LAYOUT.owns(path):
             yield Finding(path, "belongs to no finished shard; run the command that made the database again")
+
+
+def _strays(store: Store) -> Iterator[Finding]:
+    """What somebody has put beside the plan or the sidecars."""
+    for folder in ("", "shards"):
+        for name in store.names(folder):
+            path = f"{folder}/{name}" if folder else name
+            if not (path in DATABASE_LAYOUT.places or DATABASE_LAYOUT.owns(path) or is_litter(path)):
+                yield Finding(path, "is not of this database; move it to another folder")
 
 
 def _sidecar(store: Store, plan: Json, sidecar: Json) -> Iterator[Finding]:

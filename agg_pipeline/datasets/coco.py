@@ -15,6 +15,7 @@ from agg_pipeline.datasets.coco_masks import read_segmentation
 from agg_pipeline.datasets.coco_paths import image_paths, name_of_file, shared_files
 from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
 from agg_pipeline.datasets.file_listing import check_layout, listed, split_name
+from agg_pipeline.datasets.image_stems import found_files
 from agg_pipeline.datasets.images import read_image
 from agg_pipeline.datasets.instances import TOO_MANY, in_order
 from agg_pipeline.datasets.label_maps import check_size, ignore_mask
@@ -56,20 +57,22 @@ def open_coco(store: Store, split: str) -> Dataset:
     Args:
         store: root of the data set.
         split: name of a split, read from ``annotations/instances_<split>.json``, or the path of a JSON file below
-            the root.
+            the root, with or without the root itself.
 
     Raises:
         UserError: the file or the image folder is missing, or the file is not an instance file.
     """
-    path = split
-    if not split.endswith(".json"):
+    path = _below(store, split)
+    if not path.endswith(".json"):
         check_layout(store, ABOUT)
         path = f"annotations/instances_{split}.json"
     where = printable(f"{store.url}/{path}")
     try:
         content = store.read(path, limits.DATASET_JSON_BYTES)
     except FileNotFoundError:
-        known = possible(split, (*splits(store), f"the path of a JSON file below {store.url}"))
+        there = splits(store)
+        known = f"{possible(split, there)}, or the path of" if there else "name"
+        known += f" a JSON file below {store.url}"
         raise UserError(f"unknown split {split!r}, because {where} does not exist; {known}") from None
     truth = read_instances(content, where)
     paths = image_paths(store, path, truth.images)
@@ -98,9 +101,21 @@ def open_coco(store: Store, split: str) -> Dataset:
     )
 
 
+def _below(store: Store, split: str) -> str:
+    """The path of a JSON file below the root, which may also be given with the root; a name as it is."""
+    if not split.endswith(".json") or store.exists(split):
+        return split
+    root, whole = (f"{each.anchored().url.rstrip('/')}" for each in (store, Store(split)))
+    if whole.startswith(f"{root}/"):
+        return whole.removeprefix(f"{root}/")
+    if split.startswith("/"):
+        raise UserError(f"{printable(split)} does not lie below {store.url}, the root of the data set")
+    return split
+
+
 def _entries(store: Store, path: str, truth: Instances, paths: Mapping[str, str | None]) -> Iterator[ImageEntry]:
     """The entries of the images that can be used, with everything that ``_read`` needs."""
-    sizes = store.sizes(each for each in paths.values() if each is not None)
+    found = found_files(store, [each for each in paths.values() if each is not None])
     for image_id, image in truth.images.items():
         file = paths[image_id]
         if file is None:
@@ -113,7 +128,8 @@ def _entries(store: Store, path: str, truth: Instances, paths: Mapping[str, str 
             continue
         licence = None if image.license is None else truth.licences.get(id_text(image.license))
         annotation = (image.height, image.width), ABOUT.licence if licence is None else licence, tuple(instances)
-        yield listed(image_id, file, sizes.get(file), annotation)
+        there, size = found.get(file, (file, None))
+        yield listed(image_id, there, size, annotation)
 
 
 def _read(store: Store, entry: ImageEntry) -> ImageRecord:

@@ -23,6 +23,8 @@ MAX_NAMES_SHOWN = 8
 """Names in a wrong root that the error message lists."""
 MAX_FOLDERS_TRIED = 64
 """Folders in a wrong root that are searched for the layout, to suggest one."""
+FOLDER_BYTES = -1
+"""What stands for the bytes of a folder in the place of an image file."""
 
 
 def check_layout(store: Store, about: About) -> None:
@@ -118,7 +120,8 @@ def read_split(store: Store, split: str, folder: str = "", flags: bool = False) 
     if is_list_file(split):
         return read_list(split, flags)
     if not store.exists(f"{folder}{split}.txt"):
-        known = possible(split, list_files(store, folder) or ["a list file (*.txt)"])
+        there = list_files(store, folder)
+        known = f"{possible(split, there)}, or a list file (*.txt)" if there else "name a list file (*.txt)"
         raise UserError(f"unknown split {split!r}, because {store.url}/{folder}{split}.txt does not exist; {known}")
     return _read_ids(store, f"{folder}{split}.txt", flags)
 
@@ -155,11 +158,13 @@ def listed(image_id: str, path: str, size: int | None, annotation: Any) -> Image
     Args:
         image_id: id of the image.
         path: path of the image below the root.
-        size: bytes of the image file, as listed; None if it was not there.
+        size: bytes of the image file, as listed; None if it was not there, ``FOLDER_BYTES`` for a folder in its place.
         annotation: as of ``ImageEntry``.
     """
-    problem = ("unreadable_image", f"{path} does not exist") if size is None else None
-    return ImageEntry(image_id, path, size or 0, annotation, problem)
+    if size is None or size == FOLDER_BYTES:
+        what = "does not exist" if size is None else "is a folder"
+        return ImageEntry(image_id, path, 0, annotation, ("unreadable_image", f"{path} {what}"))
+    return ImageEntry(image_id, path, size, annotation)
 
 
 def check_only_split(split: str, name: str) -> None:

@@ -6,7 +6,14 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 
 from agg_pipeline.datasets.dataset import FIRST_READING, About, Dataset
-from agg_pipeline.datasets.file_listing import is_list_file, listed, read_annotations, read_list, split_name
+from agg_pipeline.datasets.file_listing import (
+    FOLDER_BYTES,
+    is_list_file,
+    listed,
+    read_annotations,
+    read_list,
+    split_name,
+)
 from agg_pipeline.datasets.image_formats import ENDINGS, OTHER_PICTURES
 from agg_pipeline.datasets.names import entries_of, id_problem, joined, normal_path
 from agg_pipeline.storage.store import Store
@@ -37,24 +44,25 @@ def files_by_stem(store: Store, folder: str) -> dict[str, tuple[str, int]]:
     """List the pictures of a folder by their stems.
 
     Returns:
-        stem -> (path below the root, bytes), sorted by name; other files and hidden ones are left out. Of two pictures
-        of the same stem, one whose format is not read, such as the raw picture of a camera, is left out.
+        stem -> (path below the root, bytes), sorted by name; other files and hidden ones are left out. The bytes of a
+        folder with the name of a picture are ``FOLDER_BYTES``. Of two pictures of the same stem, one that is not read,
+        such as the raw picture of a camera, is left out.
 
     Raises:
         UserError: two pictures have the same stem.
     """
     found: dict[str, tuple[str, int]] = {}
-    for name, size in sorted(store.listing(folder)):
-        if not has_ending(name, PICTURES):
+    for name, size in sorted(store.entries(folder)):
+        if not has_ending(name, PICTURES) or (size is None and "." not in name):
             continue
         stem = stem_of(name)
         if stem in found:
-            if not has_ending(name, ENDINGS):
+            if size is None or not has_ending(name, ENDINGS):
                 continue
-            other = found[stem][0]
-            if has_ending(other.rpartition("/")[2], ENDINGS):
+            other, other_size = found[stem]
+            if other_size != FOLDER_BYTES and has_ending(other.rpartition("/")[2], ENDINGS):
                 raise UserError(printable(f"{store.url}/{folder} has two files of the name {stem}: {other} and {name}"))
-        found[stem] = f"{folder}/{name}", size
+        found[stem] = f"{folder}/{name}", FOLDER_BYTES if size is None else size
     return found
 
 
@@ -116,7 +124,8 @@ def found_files(store: Store, paths: Iterable[str]) -> dict[str, tuple[str, int]
     """Find files below the root, also where an ending is in capitals or an accent is written as a character of its own.
 
     Returns:
-        (path as it is there, bytes) by the wanted path; those that are not there are left out.
+        (path as it is there, bytes) by the wanted path; those that are not there are left out. The bytes of a folder
+        are ``FOLDER_BYTES``.
     """
     wanted = list(paths)
     sizes = store.sizes(wanted)
@@ -124,7 +133,11 @@ def found_files(store: Store, paths: Iterable[str]) -> dict[str, tuple[str, int]
     if len(found) == len(wanted):
         return found
     folders = sorted({path.rpartition("/")[0] for path in wanted})
-    there = {f"{folder}/{name}".lstrip("/"): size for folder in folders for name, size in store.listing(folder)}
+    there = {
+        f"{folder}/{name}".lstrip("/"): FOLDER_BYTES if size is None else size
+        for folder in folders
+        for name, size in store.entries(folder)
+    }
     return joined(wanted, {path: (path, size) for path, size in there.items()}, normal_path)
 
 

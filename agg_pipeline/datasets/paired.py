@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from agg_pipeline.datasets.dataset import FIRST_READING, About, Dataset
 from agg_pipeline.datasets.file_listing import (
     ALL,
+    FOLDER_BYTES,
     check_layout,
     check_only_split,
     listed,
@@ -126,8 +127,8 @@ def open_pairs(pairs: Pairs, store: Store, split: str) -> Dataset:
 
     def entry(stem: str) -> ImageEntry:
         path, size = images[stem]
-        if stem in mask_of:
-            return listed(stem, path, size, mask_of[stem][0])
+        if stem in mask_of or size == FOLDER_BYTES:
+            return listed(stem, path, size, mask_of.get(stem, (None, 0))[0])
         return ImageEntry(stem, path, size, None, ("unreadable_annotation", f"{pairs.masks} has no mask for {path}"))
 
     stems = stems_of_split(images, split, f"{store.url}/{pairs.images}")

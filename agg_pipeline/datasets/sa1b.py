@@ -14,7 +14,15 @@ from msgspec import Raw, Struct
 from agg_pipeline.datasets.broken_objects import rejects_of
 from agg_pipeline.datasets.coco_masks import read_segmentation
 from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
-from agg_pipeline.datasets.file_listing import ALL, check_layout, is_list_file, read_list, split_name
+from agg_pipeline.datasets.file_listing import (
+    ALL,
+    FOLDER_BYTES,
+    check_layout,
+    is_list_file,
+    listed,
+    read_list,
+    split_name,
+)
 from agg_pipeline.datasets.images import read_image
 from agg_pipeline.datasets.instances import TOO_MANY, Instance, InstanceId, Numbered, SidePixels, check_exact, in_order
 from agg_pipeline.datasets.json_entries import decode_document, most_entries, readable_part
@@ -71,13 +79,13 @@ def open_sa1b(store: Store, split: str) -> Dataset:
         raise UserError(f"unknown split {split!r} of sa1b; {possible(split, (ALL, EVAL))}, or a list file (*.txt)")
     wanted = set(read_list(split)) if is_list_file(split) else None
     # Millions of entries: nothing is held twice, and annotations only as names with sizes.
-    listed = (
-        ImageEntry(stem, f"images/{stem}.jpg", size, None)
+    found = (
+        listed(stem, f"images/{stem}.jpg", size, None)
         for stem, size in _stems(store, "images", ".jpg")
         if wanted is None or stem in wanted
     )
     by_id = attrgetter("image_id")
-    entries = nsmallest(EVAL_IMAGES, listed, by_id) if split == EVAL else sorted(listed, key=by_id)
+    entries = nsmallest(EVAL_IMAGES, found, by_id) if split == EVAL else sorted(found, key=by_id)
     if wanted is not None and len(entries) < len(wanted):
         first = min(wanted - {entry.image_id for entry in entries})
         raise UserError(f"{split} lists {printable(first)}, which is not in {store.url}/images")
@@ -104,20 +112,20 @@ def open_sa1b(store: Store, split: str) -> Dataset:
 def _annotation_sizes(store: Store, entries: Sequence[ImageEntry], missing: list[int]) -> Iterator[bytes]:
     """The size of each entry's annotation as text; empty if it is missing, and the entry's number is put on a list."""
     # A sorted list of short texts takes less memory than a dict.
-    listed = sorted(f"{stem}/{size}" for stem, size in _stems(store, "annotations", ".json"))
+    found = sorted(f"{stem}/{size}" for stem, size in _stems(store, "annotations", ".json") if size != FOLDER_BYTES)
     for number, entry in enumerate(entries):
-        place = bisect_left(listed, f"{entry.image_id}/")
-        stem, _, size = listed[place].partition("/") if place < len(listed) else ("", "", "")
+        place = bisect_left(found, f"{entry.image_id}/")
+        stem, _, size = found[place].partition("/") if place < len(found) else ("", "", "")
         if stem != entry.image_id:
             missing.append(number)
         yield size.encode() if stem == entry.image_id else b""
 
 
 def _stems(store: Store, folder: str, ending: str) -> Iterator[tuple[str, int]]:
-    """(stem, bytes) of the files of a folder with this ending, in no order; hidden files are left out."""
-    for name, size in store.listing(folder):
+    """(stem, bytes) of what has this ending in a folder, in no order; ``FOLDER_BYTES`` of folders. No hidden ones."""
+    for name, size in store.entries(folder):
         if name.endswith(ending) and not name.startswith("."):
-            yield name.removesuffix(ending), size
+            yield name.removesuffix(ending), FOLDER_BYTES if size is None else size
 
 
 def _strays(store: Store) -> tuple[str, ...]:

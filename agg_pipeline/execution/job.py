@@ -16,7 +16,7 @@ from agg_pipeline.execution.chain import Chain, Done, TimedModel, Times
 from agg_pipeline.execution.cluster import cluster, default_workers
 from agg_pipeline.execution.plan import refuse_other_plan
 from agg_pipeline.execution.rereading import changed_rejects
-from agg_pipeline.execution.resuming import claim, damaged, old_plan, refuse_foreign_tables
+from agg_pipeline.execution.resuming import claim, damaged, old_plan, refuse_foreign
 from agg_pipeline.execution.scheduling import ask, run_shards
 from agg_pipeline.execution.shard_files import Layout, listing, read_sidecars, sidecar_path
 from agg_pipeline.execution.shard_task import ShardTask
@@ -288,7 +288,7 @@ def check_end(ownership: Ownership, layout: Layout, plan: Json, found: Mapping[i
     store = ownership.store
     refuse_other_plan(store.url, old_plan(store, layout), plan)
     sizes = listing(store, layout)
-    refuse_foreign_tables(store, layout, sizes)
+    refuse_foreign(store, layout, sizes)
     # If the run before was considered dead because it gave no sign of life, it may have written until it noticed.
     changed = {*damaged(store, found, sizes, plan, verify=ownership.disputed)}
     there, _ = read_sidecars(store, layout, sizes)

@@ -70,7 +70,7 @@ def earlier(store: Store, layout: Layout, plan: Json, overwrite: bool = False, v
     """
     old = old_plan(store, layout)
     sizes = listing(store, layout)
-    refuse_foreign_tables(store, layout, sizes)
+    refuse_foreign(store, layout, sizes)
     found, broken = read_sidecars(store, layout, {} if overwrite else sizes)
     # A plan under which nothing is finished protects nothing, and is replaced. A broken sidecar still shows that a
     # shard was finished, whose files another plan must not delete.
@@ -139,12 +139,19 @@ def _is_hidden(name: str) -> bool:
     return name.startswith("_") and name not in PARQUET_METADATA and not name.lower().endswith(".parquet")
 
 
-def refuse_foreign_tables(store: Store, layout: Layout, files: Iterable[str]) -> None:
-    """UserError if something in a folder would be read as one of its tables; arguments as ``foreign_tables``."""
+def folders_for_files(layout: Layout, files: Iterable[str]) -> list[str]:
+    """Folders that lie in the place of a file of a layout, sorted; arguments as ``foreign_tables``."""
+    return sorted(path[:-1] for path in files if path.endswith("/") and layout.owns(path[:-1]))
+
+
+def refuse_foreign(store: Store, layout: Layout, files: Iterable[str]) -> None:
+    """UserError if something would be read as a table, or lies in the place of a file; arguments as there."""
     for path in foreign_tables(layout, files):
         raise UserError(
             f"{store.url}/{printable(path)} would be read as a part of {layout.what}; move it to another folder"
         )
+    for path in folders_for_files(layout, files):
+        raise UserError(f"{store.url}/{path} is a folder, and {layout.what} has a file there; move the folder away")
 
 
 def damaged(store: Store, found: Mapping[int, Json], sizes: Mapping[str, int], plan: Json, verify: bool) -> list[int]:
@@ -231,11 +238,12 @@ def old_plan(store: Store, layout: Layout) -> Json | None:
         # Summaries are never without shards, so that a README.md here is somebody's.
         not_ours = {*layout.summaries} if content is None else {PLAN, *layout.summaries}
     for path in files:
-        if path in not_ours or not (layout.owns(path) or _is_litter(path)):
+        if path in not_ours or not (layout.owns(path) or is_litter(path)):
             raise UserError(f"{store.url} holds {path} and is not {layout.what}; choose another output folder")
     return None
 
 
-def _is_litter(path: str) -> bool:
+def is_litter(path: str) -> bool:
+    """Whether a file is hidden, or one that desktops leave in folders."""
     parts = path.split("/")
     return parts[-1] in LITTER or any(part.startswith(".") for part in parts)

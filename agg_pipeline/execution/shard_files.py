@@ -137,7 +137,7 @@ def file_facts(table: pa.Table, content: bytes) -> Json:
 def listing(store: Store, layout: Layout) -> dict[str, int]:
     """Bytes of every file in the folders of a layout, by path; each folder is listed once.
 
-    What is a folder among the tables of the shards has 0 bytes, and a path that ends with "/".
+    A folder among the tables of the shards, or in the place of a file, has 0 bytes and a path that ends with "/".
     """
     sizes = {}
     for place in layout.places:
@@ -145,7 +145,7 @@ def listing(store: Store, layout: Layout) -> dict[str, int]:
             path = f"{place}/{name}" if place else name
             if size is not None:
                 sizes[path] = size
-            elif place in layout.folders:
+            elif place in layout.folders or layout.owns(path):
                 sizes[f"{path}/"] = 0
     return sizes
 

@@ -12,9 +12,9 @@ from typing import Any
 from agg_pipeline.storage.attempts import cause
 from agg_pipeline.storage.local_file import cannot_write, read_file, replace_file
 from schemas.canonical import MAX_SHOWN, Json, content_hash, differences
-from schemas.checked_json import decode
+from schemas.checked_json import JsonError, decode
 from schemas.devices import device_kind
-from schemas.errors import StorageError, UserError
+from schemas.errors import StorageError, UnusableFileError, UserError
 from schemas.limits import JSON_BYTES
 from schemas.training import FinetuneConfig, PretrainConfig
 from schemas.words import excerpt
@@ -175,14 +175,13 @@ def _check_same(out: Path, config: FinetuneConfig | PretrainConfig) -> None:
     path = out / PLAN
     try:
         content = read_file(path, JSON_BYTES)
-        written = decode(content, _Plan, "it").config
-        device = decode(content, _Used, "it").config.training.device
+        written = decode(content, _Plan, str(path)).config
+        device = decode(content, _Used, str(path)).config.training.device
     except FileNotFoundError:
         return
-    except StorageError:
-        raise
-    except UserError as error:
-        raise UserError(f"{path} is damaged ({error}); use --overwrite to start afresh") from error
+    except (JsonError, UnusableFileError) as error:
+        wrong = error.said if isinstance(error, JsonError) else error.what
+        raise UserError(f"{path} is damaged ({wrong}); use --overwrite to start afresh") from error
     training = {**written["training"], "loaders": 0, "device": device_kind(device)}
     changed = differences({**written, "recipe": "", "training": training}, comparable(config))
     if changed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import multiprocessing
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +21,9 @@ from agg_pipeline.training.training_loop import Trained, Training, Watch, read_l
 from schemas.errors import UserError
 from schemas.training import TrainingConfig
 from schemas.words import plural
+
+PATIENCE = 5.0
+"""Seconds that a process whose work failed leaves the others to report the cause."""
 
 
 def check_devices(config: TrainingConfig) -> None:
@@ -76,6 +80,11 @@ def _run_in_process(fabric: Fabric, training: Training, watch: Watch) -> tuple[i
     try:
         with explaining_lack_of_memory(training.config):
             done = run_steps(fabric, replace(training, network=copy.deepcopy(training.network)), watch)
+    except RuntimeError:
+        # If the connection to another process broke, that process says why. The first one to end is the one that is
+        # heard; this one is ended as soon as the other has.
+        time.sleep(PATIENCE)
+        raise
     finally:
         watch.close()
     # Without this, the group's threads sometimes abort the process at its end.

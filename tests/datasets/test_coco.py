@@ -20,7 +20,7 @@ from schemas.errors import ImageError, UserError
 
 HEIGHT, WIDTH = 24, 32
 PATH = "annotations/instances_val2017.json"
-PLAIN = "expected str without control characters"
+PLAIN = "expected str without control characters and lone surrogates"
 
 
 def square(top, left, height, width):
@@ -67,7 +67,7 @@ def decoded(segmentation):
 
 
 def write(root, truth, split="val2017", folder="val2017"):
-    (root / "annotations").mkdir(exist_ok=True)
+    (root / "annotations").mkdir(parents=True, exist_ok=True)
     (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(truth))
     for image in truth["images"]:
@@ -155,6 +155,47 @@ def test_split_may_be_a_json_file(tmp_path):
     (tmp_path / "annotations" / "instances_val2017.json").rename(tmp_path / "mine.json")
     dataset = open_dataset("coco", str(tmp_path), "mine.json")
     assert dataset.split == "mine"
+    assert len(dataset.read(dataset.entries[0]).objects) == 1
+    whole = open_dataset("coco", str(tmp_path), str(tmp_path / "mine.json"))
+    assert (whole.split, whole.entries, whole.fingerprint) == ("mine", dataset.entries, dataset.fingerprint)
+
+
+def test_json_file_of_a_root_that_is_given_in_another_way(tmp_path, monkeypatch):
+    write(tmp_path / "set", truth_of([annotation(1, POLYGON)]), folder="images")
+    monkeypatch.chdir(tmp_path)
+    path = "set/annotations/instances_val2017.json"
+    for split in (path, str(tmp_path / path)):
+        assert len(open_dataset("coco", "set", split).entries) == 1
+
+
+def test_json_file_that_is_not_there(tmp_path):
+    write(tmp_path / "set", truth_of([annotation(1, POLYGON)]), folder="images")
+    root = str(tmp_path / "set")
+    with pytest.raises(UserError) as error:
+        open_dataset("coco", root, str(tmp_path / "mine.json"))
+    assert str(error.value) == f"{tmp_path}/mine.json does not lie below {root}, the root of the data set"
+    with pytest.raises(UserError) as error:
+        open_dataset("coco", root, "mine.json")
+    assert str(error.value).endswith(f"does not exist; possible: val2017, or the path of a JSON file below {root}")
+    (tmp_path / "set/annotations/instances_val2017.json").unlink()
+    with pytest.raises(UserError) as error:
+        open_dataset("coco", root, "mine.json")
+    assert str(error.value).endswith(f"does not exist; name a JSON file below {root}")
+
+
+@pytest.mark.parametrize("name", ["000000000007.jpg", "000000000007.JPG"])
+def test_folder_in_the_place_of_an_image(tmp_path, name):
+    write(tmp_path, truth_of([annotation(1, POLYGON)], images=(7, 9)))
+    (tmp_path / "val2017/000000000007.jpg").unlink()
+    (tmp_path / "val2017" / name).mkdir()
+    dataset = open_dataset("coco", str(tmp_path), "val2017")
+    assert dataset.entries[0].problem == ("unreadable_image", f"val2017/{name} is a folder")
+
+
+def test_ending_of_an_image_in_capitals(tmp_path):
+    write(tmp_path, truth_of([annotation(1, POLYGON)], images=(7, 9)))
+    (tmp_path / "val2017/000000000007.jpg").rename(tmp_path / "val2017/000000000007.JPG")
+    dataset = open_dataset("coco", str(tmp_path), "val2017")
     assert len(dataset.read(dataset.entries[0]).objects) == 1
 
 
@@ -334,13 +375,13 @@ def test_control_characters_in_the_names_of_categories_and_licences_are_kept(tmp
             {"id": "a\0"},
             "images[1]",
             "unreadable_annotation",
-            "images[1]: expected str without control characters, at id",
+            "images[1]: expected str without control characters and lone surrogates, at id",
         ),
         (
             {"id": "\ud800"},
             "images[1]",
             "unreadable_annotation",
-            "images[1]: expected str without control characters, at id",
+            "images[1]: expected str without control characters and lone surrogates, at id",
         ),
         ({"id": "a\x1b[2J"}, "images[1]", "unreadable_annotation", f"images[1]: {PLAIN}, at id"),
         ({"id": "a\n"}, "images[1]", "unreadable_annotation", f"images[1]: {PLAIN}, at id"),
@@ -355,13 +396,13 @@ def test_control_characters_in_the_names_of_categories_and_licences_are_kept(tmp
             {"file_name": "a\0.jpg"},
             "8",
             "unreadable_annotation",
-            "images[1]: expected str without control characters, at file_name",
+            "images[1]: expected str without control characters and lone surrogates, at file_name",
         ),
         (
             {"file_name": "\ud800.jpg"},
             "8",
             "unreadable_annotation",
-            "images[1]: expected str without control characters, at file_name",
+            "images[1]: expected str without control characters and lone surrogates, at file_name",
         ),
         ({"height": 0}, "8", "unreadable_annotation", "images[1]: expected int >= 1, at height"),
         ({"width": 1.5}, "8", "unreadable_annotation", "images[1]: expected int, got float, at width"),
@@ -686,10 +727,10 @@ def test_missing_root_json_or_images_are_named(tmp_path):
     with pytest.raises(UserError, match="nowhere does not exist"):
         open_dataset("coco", str(tmp_path / "nowhere"), "val2017")
     (tmp_path / "annotations").mkdir()
-    with pytest.raises(UserError, match=r"instances_val2017\.json does not exist; possible: the path of a JSON file"):
+    with pytest.raises(UserError, match=r"instances_val2017\.json does not exist; name a JSON file"):
         open_dataset("coco", str(tmp_path), "val2017")
     write(tmp_path, truth_of([]), split="train2017", folder="train2017")
-    with pytest.raises(UserError, match=r"instances_val2017\.json does not exist; possible: train2017, the path"):
+    with pytest.raises(UserError, match=r"instances_val2017\.json does not exist; possible: train2017, or the path"):
         open_dataset("coco", str(tmp_path), "val2017")
     with pytest.raises(UserError, match=r"unknown split 'train201', because .*; did you mean 'train2017'\?"):
         open_dataset("coco", str(tmp_path), "train201")

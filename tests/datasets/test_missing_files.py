@@ -70,14 +70,16 @@ def test_no_fingerprint_of_files_that_cannot_be_read(copied, monkeypatch):
         open_set()
 
 
-@pytest.mark.parametrize("kind", ["pipe", "device or socket", "loop of links"])
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device or socket", "loop of links"])
 @pytest.mark.parametrize("what", ["image", "annotation"])
 def test_what_lies_in_the_place_of_a_file_is_a_reject_that_says_so(copied, what, kind):
     open_set, root, _ = copied
     entry = open_set().entries[0]
     path = entry.path if what == "image" else entry.annotation
     (root / path).unlink()
-    if kind == "pipe":
+    if kind == "folder":
+        (root / path).mkdir()
+    elif kind == "pipe":
         os.mkfifo(root / path)
     else:
         (root / path).symlink_to("/dev/zero" if kind == "device or socket" else root / path)

@@ -228,6 +228,17 @@ def test_two_images_of_one_stem_are_refused(tmp_path):
         open_dataset("folder", str(tmp_path), None)
 
 
+def test_folder_with_the_name_of_an_image(tmp_path):
+    record_of(tmp_path, "folder", write_pixels, levels(1))
+    for name in ("a.png", "b.jpg", "thumbs", ".c.jpg"):
+        (tmp_path / "images" / name).mkdir()
+    entries = open_dataset("folder", str(tmp_path), None).entries
+    assert [(entry.image_id, entry.problem) for entry in entries] == [
+        ("a", None),
+        ("b", ("unreadable_image", "images/b.jpg is a folder")),
+    ]
+
+
 def test_hidden_files_are_passed_over(tmp_path):
     record_of(tmp_path, "folder", write_pixels, levels(1))
     (tmp_path / "images" / ".DS_Store").write_bytes(b"x")

@@ -338,3 +338,15 @@ def test_fraction_that_may_be_several_ids_is_no_id(root):
     assert [(each.instance_id, each.detail) for each in record.rejects] == [
         (None, "annotations/sa_1.json: annotations[1]: expected int, got float, at id")
     ]
+
+
+@pytest.mark.parametrize("what", ["images/sa_10.jpg", "annotations/sa_10.json"])
+def test_folder_in_the_place_of_a_file(root, what):
+    (root / what).unlink()
+    (root / what).mkdir()
+    dataset = open_dataset("sa1b", str(root), "all")
+    problem = {entry.image_id: entry.problem for entry in dataset.entries}["sa_10"]
+    if what.startswith("images"):
+        assert problem == ("unreadable_image", "images/sa_10.jpg is a folder")
+    else:
+        assert problem == ("unreadable_annotation", "annotations/sa_10.json does not exist")

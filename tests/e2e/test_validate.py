@@ -559,8 +559,24 @@ def test_foreign_table(root, name):
     )
 
 
-@pytest.mark.parametrize("name", ["shards/notes.txt", "notes.parquet", "proposals/._part-00001.parquet"])
-def test_files_of_others_that_no_reader_takes_for_tables(root, name):
+@pytest.mark.parametrize("name", ["notes.txt", "notes.parquet", "shards/x.json", "shards/part-0.json", "more/"])
+def test_what_lies_beside_a_database_is_not_of_it(root, name):
+    if name.endswith("/"):
+        (root / name).mkdir()
+    else:
+        (root / name).write_text("mine")
+    assert only(root) == (name.rstrip("/"), "is not of this database; move it to another folder")
+
+
+@pytest.mark.parametrize("name", ["shards/part-00009.json", "shards/part-00000.json", "manifest.json"])
+def test_folder_in_the_place_of_a_file(root, name):
+    (root / name).unlink(missing_ok=True)
+    (root / name).mkdir()
+    assert (name, "is a folder in the place of a file") in findings(root)
+
+
+@pytest.mark.parametrize("name", [".gitattributes", "Thumbs.db", "shards/.DS_Store", "proposals/._part-00001.parquet"])
+def test_hidden_files_are_passed_over(root, name):
     (root / name).write_text("mine")
     assert invoke("proposals", "validate", root).code == 0
 
@@ -595,7 +611,7 @@ def test_manifest_that_cannot_be_read(root, content, said):
         (lambda plan: plan.update(dataset={}), "object missing required field name, at dataset"),
         (lambda plan: plan["dataset"].update(name=["sbd"]), "expected str, got array, at dataset.name"),
         (lambda plan: plan["dataset"].update(images="6"), "expected int, got str, at dataset.images"),
-        (lambda plan: plan["dataset"].update(split="a\0"), "expected str without NUL, at dataset.split"),
+        (lambda plan: plan["dataset"].update(split="a\0"), "expected str without NUL and lone surrogates, at dataset"),
         (lambda plan: plan.update(seed=float("nan")), "is not JSON"),
         (lambda plan: plan.update(seed="x"), "expected int, got str, at seed"),
         (lambda plan: plan.update(config="x"), "expected object, got str, at config"),

@@ -311,6 +311,19 @@ def test_foreign_folders_are_refused_and_left_alone(built, toy_plan, tmp_path, n
     assert place.exists()
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["shards/part-00001.json", "shards/part-00009.json", "README.md"])
+def test_folders_in_the_place_of_files_are_refused_and_left_alone(built, toy_plan, tmp_path, name, overwrite):
+    place = tmp_path / "out/database" / name
+    place.unlink(missing_ok=True)
+    place.mkdir()
+    with pytest.raises(UserError) as error:
+        claim(built, DATABASE_LAYOUT, toy_plan, overwrite)
+    said = "is a folder, and a proposal database has a file there; move the folder away"
+    assert str(error.value) == f"{built.url}/{name} {said}"
+    assert place.exists()
+
+
 NAMES = (
     *("x.parquet", "x.PARQUET", "x.parq", "x.txt", "x", ".x.parquet", "._x.parquet", "_x.parquet", "_x", "_SUCCESS"),
     *("Thumbs.db", "desktop.ini", "Icon\r", "_metadata", "_common_metadata", "d/x.parquet", "d.parquet/x"),

@@ -117,7 +117,7 @@ def test_nesting_is_counted_inside_of_dataclasses():
 def test_plain_names_are_without_control_characters(name):
     with pytest.raises(UserError) as error:
         decode(json.dumps([name]), list[PlainName], "x.json")
-    assert str(error.value) == "x.json: expected str without control characters, at [0]"
+    assert str(error.value) == "x.json: expected str without control characters and lone surrogates, at [0]"
     assert decode(json.dumps([f"né e{ord(name[-1])}"]), list[PlainName], "x.json") == [f"né e{ord(name[-1])}"]
 
 
@@ -125,7 +125,7 @@ def test_names_are_short_and_without_nul():
     assert decode(json.dumps("a" * TEXT_LENGTH), Name, "p") == "a" * TEXT_LENGTH
     assert refused(json.dumps("a" * (TEXT_LENGTH + 1)), Name) == "plan.json: expected str of length <= 1024"
     assert refused('{"size": 1, "names": {"a": "\\u0000"}}', dict[str, int | dict[str, Name]]) == (
-        "plan.json: expected str without NUL, at [...][...]"
+        "plan.json: expected str without NUL and lone surrogates, at [...][...]"
     )
 
 
