@@ -43,6 +43,10 @@ ATTEMPTS = 3
 """Attempts to reach all workers."""
 LOOK_SECONDS = 0.1
 """Time between two looks at workers that start."""
+NOISY = ("asyncio", "distributed", "distributed.client", "tornado", "tornado.application")
+"""Loggers of Dask that are silenced."""
+SILENT = logging.CRITICAL + 1
+"""Level that no message has. A scheduler calls it critical that a client has left before its last message."""
 
 
 def default_workers(config: PredictorConfig) -> int:
@@ -68,8 +72,8 @@ def cluster(
     """
     run = f"agg-{uuid.uuid4().hex}"
     # What fails is one line of ours. Dask would print it too, with tracebacks, and asyncio what a replaced worker did.
-    for name in ("asyncio", "distributed", "distributed.client"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in NOISY:
+        logging.getLogger(name).setLevel(SILENT)
     with dask.config.set(_settings(threads)), ExitStack() as stack:
         if scheduler is None:
             local = _local_cluster(workers)
@@ -118,7 +122,7 @@ def _local_cluster(workers: int) -> LocalCluster:
             threads_per_worker=SHARDS_IN_FLIGHT,
             memory_limit=0,
             dashboard_address="127.0.0.1:0",
-            silence_logs="CRITICAL",
+            silence_logs=SILENT,
         )
         local.scale(workers)
         return local

@@ -1,5 +1,6 @@
 """Workers of a cluster that cannot work, and clusters that are lost, with real processes."""
 
+import logging
 import os
 import signal
 import socket
@@ -53,6 +54,19 @@ def no_space(_model):
 def test_a_model_that_cannot_be_opened(open_model, what):
     with pytest.raises(UserError, match=what), cluster(None, 1, 1, open_model) as workers:
         ready(workers)
+
+
+def level_of_a_worker():
+    return min(handler.level for handler in logging.getLogger("distributed").handlers)
+
+
+def test_no_message_of_dask_is_shown(capfd):
+    """The scheduler in this process, for one, calls it critical that a client leaves while a worker sends something."""
+    with cluster(None, 1, 1, Model) as workers:
+        assert workers.client.submit(level_of_a_worker).result() > logging.CRITICAL
+        for name in ("distributed", "distributed.scheduler", "distributed.client", "tornado.application", "asyncio"):
+            logging.getLogger(name).critical("Closed comm")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_worker_with_another_program_is_refused(monkeypatch):
