@@ -28,7 +28,7 @@ from schemas.errors import UserError
 from schemas.tables import FILES
 from schemas.words import printable
 from tests.execution.test_shard_files import sealed
-from tests.fuzz.mutations import fuzzed, mutated_bytes, outcome
+from tests.fuzz.mutations import fuzzed_in_every_way, mutated_bytes, outcome
 from tests.toy_run import make_database, make_dataset
 
 SIDECAR = "shards/part-00000.json"
@@ -120,7 +120,7 @@ def _flipped(content, place, bit):
     return content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :]
 
 
-@fuzzed
+@fuzzed_in_every_way
 @given(st.sampled_from(sorted(FILES)).flatmap(_variant))
 def test_parquet(variant):
     assert outcome(lambda: target(*variant)) == "ok"
@@ -166,7 +166,7 @@ def _edited(name, edits):
     return parquet_bytes(pa.Table.from_pylist(rows, FILES[name]))
 
 
-@fuzzed
+@fuzzed_in_every_way
 @given(st.sampled_from(sorted(FILES)).flatmap(_edits))
 def test_rows(variant):
     name, edits = variant

@@ -17,7 +17,7 @@ from schemas.errors import UserError
 from schemas.numbers import GRANULARITIES
 from schemas.tables import CLICKS, TARGETS
 from tests.evaluation.conftest import make_plan, make_run, make_tables
-from tests.fuzz.mutations import fuzzed, mutated_bytes, mutated_json, outcome
+from tests.fuzz.mutations import fuzzed, fuzzed_in_every_way, mutated_bytes, mutated_json, outcome
 
 TABLES = {"objects": CLICKS, "targets": TARGETS}
 PLAN = make_plan(mode="curves", clicks={"max_clicks": 2, "early_stop": False})
@@ -112,7 +112,7 @@ def test_bytes(variant):
     assert outcome(lambda: target(*variant)) in ("ok", "UserError")
 
 
-@fuzzed
+@fuzzed_in_every_way
 @given(st.deferred(lambda: mutated_json(folders()[3])))
 def test_summary(text):
     assert outcome(lambda: target("summary.json", text.encode())) in ("ok", "UserError")
