@@ -121,7 +121,7 @@ def test_class_list_without_any_image_is_refused(root):
 
 
 def test_unknown_split_names_those_that_are_there(root):
-    with pytest.raises(UserError, match=r"test\.txt does not exist; possible: train, val$"):
+    with pytest.raises(UserError, match=r"test\.txt does not exist; possible: train, val, or a list file \(\*\.txt\)$"):
         open_dataset("pascal_part", str(root), "test")
 
 

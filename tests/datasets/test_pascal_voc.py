@@ -102,9 +102,9 @@ def test_splits_are_the_lists_and_the_default_is_train(root):
     assert dataset.split == "train"
     assert [entry.image_id for entry in dataset.entries] == ["2007_000032", "2007_000063"]
     assert len(dataset.classes) == 20
-    with pytest.raises(UserError, match=r"test\.txt does not exist; possible: train, val$"):
+    with pytest.raises(UserError, match=r"test\.txt does not exist; possible: train, val, or a list file \(\*\.txt\)$"):
         open_dataset("pascal_voc", str(root), "test")
-    with pytest.raises(UserError, match=r"trian\.txt does not exist; did you mean 'train'\? Possible: train, val$"):
+    with pytest.raises(UserError, match=r"trian\.txt does not exist; did you mean 'train'\? Possible: train, val, or"):
         open_dataset("pascal_voc", str(root), "trian")
 
 

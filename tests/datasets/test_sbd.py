@@ -176,7 +176,8 @@ def test_missing_folder_is_named_beside_what_is_there(root, gone):
 
 def test_missing_list_names_those_that_are_there(root):
     (root / "train.txt").unlink()
-    with pytest.raises(UserError, match=r"unknown split 'train', because .*train\.txt does not exist; possible: val$"):
+    said = r"unknown split 'train', because .*train\.txt does not exist; possible: val, or a list file \(\*\.txt\)$"
+    with pytest.raises(UserError, match=said):
         open_dataset("sbd", str(root), "train")
 
 

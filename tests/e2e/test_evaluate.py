@@ -154,6 +154,7 @@ def test_a_shard_that_two_workers_share_gives_the_same_results(command, one_work
     assert len(list((tmp_path / "run" / "shards").iterdir())) == 1
 
 
+@pytest.mark.faults_long
 def test_an_extended_killed_and_resumed_run_gives_the_same_results(command, one_worker, tmp_path):
     orders = tmp_path / "orders"
     orders.mkdir()

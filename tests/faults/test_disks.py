@@ -42,6 +42,7 @@ def cannot_write(error, out, why):
     assert re.fullmatch(pattern, error), error
 
 
+@pytest.mark.faults_long
 def test_a_disk_that_becomes_read_only_and_is_removed(commands, reference, tmp_path):
     with small_disk(tmp_path / "disk", "size=8m") as disk:
         out = disk / "out"
