@@ -91,11 +91,15 @@ def stems_of_split(stems: Iterable[str], split: str, where: str) -> list[str]:
         return known
     ids = read_list(split)
     found = joined(ids, dict(zip(known, known, strict=True)))
-    missing = sorted(set(ids) - found.keys())
-    if missing:
-        others = f" (nor are {len(missing) - 1} others)" if len(missing) > 1 else ""
-        raise UserError(f"{split} lists {printable(missing[0])}, which is not in {where}{others}")
+    if len(found) < len(set(ids)):
+        raise not_there(split, set(ids) - found.keys(), where)
     return [found[image_id] for image_id in ids]
+
+
+def not_there(split: str, missing: Collection[str], where: str) -> UserError:
+    """The error for a list of which some images are not in their folder; arguments as ``stems_of_split``."""
+    others = f" (nor are {len(missing) - 1:,} others)" if len(missing) > 1 else ""
+    return UserError(f"{split} lists {printable(min(missing))}, which is not in {where}{others}")
 
 
 def stray_stems(store: Store, annotations: str, images: str, endings: Collection[str] = PICTURES) -> Sequence[str]:

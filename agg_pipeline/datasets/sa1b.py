@@ -23,6 +23,7 @@ from agg_pipeline.datasets.file_listing import (
     read_list,
     split_name,
 )
+from agg_pipeline.datasets.image_stems import not_there
 from agg_pipeline.datasets.images import read_image
 from agg_pipeline.datasets.instances import TOO_MANY, Instance, InstanceId, Numbered, SidePixels, check_exact, in_order
 from agg_pipeline.datasets.json_entries import decode_document, most_entries, readable_part
@@ -87,8 +88,7 @@ def open_sa1b(store: Store, split: str) -> Dataset:
     by_id = attrgetter("image_id")
     entries = nsmallest(EVAL_IMAGES, found, by_id) if split == EVAL else sorted(found, key=by_id)
     if wanted is not None and len(entries) < len(wanted):
-        first = min(wanted - {entry.image_id for entry in entries})
-        raise UserError(f"{split} lists {printable(first)}, which is not in {store.url}/images")
+        raise not_there(split, wanted - {entry.image_id for entry in entries}, f"{store.url}/images")
     if not entries:
         raise UserError(f"{store.url}/images has no .jpg file")
     if any(text_problem(entry.image_id) for entry in entries):
