@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from agg_pipeline.datasets.broken_objects import rejects_of
 from agg_pipeline.datasets.dataset import About, Dataset
@@ -157,7 +156,7 @@ def _read(store: Store, entry: ImageEntry) -> ImageRecord:
 def _object(number: int, item: Any, size: tuple[int, int], path: str) -> tuple[ObjectMask, list[ImageError]]:
     """An object with those of its parts that can be used, and what is wrong with the others."""
     with _as_published(path):
-        category = _category(item)
+        category = _category(item, f"{path}: object {number}")
         what = f"{path}: {category} {number}"
         mask = _mask(item["mask"], size, what)
         published = np.ravel(item["parts"])
@@ -169,7 +168,7 @@ def _object(number: int, item: Any, size: tuple[int, int], path: str) -> tuple[O
     for part in published:
         try:
             with _as_published(what):
-                label = _text(part["part_name"])
+                label = _text(part["part_name"], f"{what}, part_name")
                 parts.append((label, _mask(part["mask"], size, f"{what}, {label}")))
         except ImageError as error:
             broken.append(error)
@@ -182,31 +181,41 @@ def _as_published(where: str) -> Iterator[None]:
     try:
         yield
     except (IndexError, KeyError, ValueError, TypeError) as error:
-        raise ImageError("unreadable_annotation", f"{where}: anno is not as published: {error}") from error
+        # The words of NumPy would not help.
+        expected = "objects with class, mask and parts, and parts with part_name and mask"
+        raise ImageError("unreadable_annotation", f"{where}: anno is not as published: {expected}") from error
 
 
-def _category(item: Any) -> str:
+def _category(item: Any, what: str) -> str:
     """The class of an object as the set lists it; the files call a diningtable a table."""
-    name = _text(item["class"])
+    name = _text(item["class"], f"{what}, class")
     if name in CATEGORIES or "class_ind" not in item.dtype.names:
         return name
-    number = np.ravel(item["class_ind"])[0]
-    return CATEGORIES[int(number) - 1] if number in range(1, len(CATEGORIES) + 1) else name
+    numbers = np.ravel(item["class_ind"])
+    known = len(numbers) == 1 and numbers[0] in range(1, len(CATEGORIES) + 1)
+    return CATEGORIES[int(numbers[0]) - 1] if known else name
 
 
-def _text(value: Any) -> str:
-    """A text of a file; ValueError if it cannot be a name."""
-    text = str(np.ravel(value)[0])
-    problem = text_problem(text)
+def _text(value: Any, what: str) -> str:
+    """A text of a file; ImageError if it is none, or cannot be a name."""
+    texts = np.ravel(value)
+    if len(texts) != 1 or not isinstance(texts[0], str):
+        raise ImageError("unreadable_annotation", f"{what} is not a text")
+    problem = text_problem(texts[0])
     if problem is not None:
-        raise ValueError(f"a name {problem}")
-    return text
+        raise ImageError("unreadable_annotation", f"{what} {problem}")
+    return str(texts[0])
 
 
-def _mask(values: NDArray[Any], size: tuple[int, int], what: str) -> MaskCrop:
-    if not isinstance(values, np.ndarray):
-        raise ValueError(f"{what} is of type {type(values).__name__}, no array")
+def _mask(values: Any, size: tuple[int, int], what: str) -> MaskCrop:
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
+        raise ImageError("unreadable_annotation", f"the mask of {what} is not an array of real numbers")
     check_size(values.shape, size, what)
+    # What another program left here, such as probabilities, does not say which pixels belong to the object.
+    if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
+        raise ImageError("unreadable_annotation", f"the mask of {what} has numbers that are not whole")
+    if values.min(initial=0) < 0:
+        raise ImageError("unreadable_annotation", f"the mask of {what} has numbers below 0")
     return crop_mask(values != 0, *size)
 
 
@@ -233,10 +242,14 @@ def nested(parts: Sequence[tuple[str, MaskCrop]]) -> tuple[PartMask, ...]:
 
 def _unique_ids(labels: Sequence[str]) -> list[str]:
     seen: Counter[str] = Counter()
-    ids = []
+    taken, ids = set(labels), []
     for label in labels:
         seen[label] += 1
-        ids.append(label if seen[label] == 1 else f"{label}#{seen[label]}")
+        part_id, number = label, seen[label]
+        while number > 1 and part_id in taken:
+            part_id, number = f"{label}#{number}", number + 1
+        taken.add(part_id)
+        ids.append(part_id)
     return ids
 
 

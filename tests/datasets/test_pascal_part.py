@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.io import loadmat, savemat
+from scipy.sparse import csc_matrix
 
 from agg_pipeline.datasets.pascal_part import NESTED, nested, part_name, splits
 from agg_pipeline.datasets.registry import open_dataset
@@ -15,7 +16,7 @@ from agg_pipeline.storage.store import Store
 from schemas import limits
 from schemas.crop import crop_mask
 from schemas.errors import ImageError, UserError
-from tests.datasets.writers import square, write_anno, write_mat_73, write_photo
+from tests.datasets.writers import square, structs, write_anno, write_mat_73, write_photo
 
 SHAPE = 40, 50
 
@@ -337,8 +338,8 @@ def test_published_table_is_a_diningtable(root):
 @pytest.mark.parametrize(
     ("objects", "what"),
     [
-        ([("dog\x1b[31m", 21, DOG, [])], "a name has a control character"),
-        ([("x" * 5000, 21, DOG, [])], "a name has 5,000 characters"),
+        ([("dog\x1b[31m", 21, DOG, [])], "object 1, class has a control character"),
+        ([("x" * 5000, 21, DOG, [])], "object 1, class has 5,000 characters"),
         ([("dog", 12, DOG, [("eye", DOG)] * 5)], "dog 1 has 5 parts; the limit is 4"),
     ],
 )
@@ -354,9 +355,12 @@ def test_names_and_parts_without_limit_are_refused(root, monkeypatch, objects, w
     ("broken", "said"),
     [
         (("dog", 12, DOG.T, []), "dog 2 is 50x40, its image 40x50 (rows x columns); height and width are swapped"),
-        (("a\x07", 12, DOG, []), "anno is not as published: a name has a control character"),
+        (("a\x07", 12, DOG, []), "object 2, class has a control character"),
+        ((3.0, 12, DOG, []), "object 2, class is not a text"),
+        ((np.array(["cat"], object), 12, DOG, []), "object 2, class is not a text"),
+        ((np.array(["dog", "cat"]), 12, DOG, []), "object 2, class is not a text"),
     ],
-    ids=["size", "name"],
+    ids=["size", "name", "number", "cell", "two texts"],
 )
 def test_a_broken_object_costs_only_itself(root, broken, said):
     write_anno(annotation_of(root), [("dog", 12, DOG, []), broken, ("dog", 12, DOG, [])])
@@ -371,7 +375,7 @@ def test_a_broken_object_costs_only_itself(root, broken, said):
     ("broken", "said"),
     [
         (("head", DOG.T), "dog 1, head is 50x40, its image 40x50 (rows x columns); height and width are swapped"),
-        (("a\nb", DOG), "dog 1: anno is not as published: a name has a control character"),
+        (("a\nb", DOG), "dog 1, part_name has a control character"),
     ],
     ids=["size", "name"],
 )
@@ -383,3 +387,57 @@ def test_a_broken_part_costs_only_itself(root, broken, said):
     (reject,) = record.rejects
     assert (reject.instance_id, reject.reason) == (1, "unreadable_object")
     assert said in reject.detail
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (np.where(DOG, np.nan, 0), "has numbers that are not whole"),
+        (np.where(DOG, np.inf, 0.5), "has numbers that are not whole"),
+        (DOG * 0.7, "has numbers that are not whole"),
+        (-DOG.astype(np.int8), "has numbers below 0"),
+        (np.full(SHAPE, "0", object), "is not an array of real numbers"),
+        (DOG * 1j, "is not an array of real numbers"),
+        (csc_matrix(DOG.astype(float)), "is not an array of real numbers"),
+    ],
+    ids=["not a number", "infinite", "fractions", "negative", "cells", "complex", "sparse"],
+)
+@pytest.mark.parametrize("of", ["object", "part"])
+def test_mask_that_says_nothing_about_pixels_costs_only_itself(root, values, said, of):
+    parts = structs([("tail", values), ("head", DOG)] if of == "part" else [], ("part_name", "mask"))
+    things = structs(
+        [("dog", 12.0, DOG, parts), ("cat", 8.0, DOG if of == "part" else values, [])],
+        ("class", "class_ind", "mask", "parts"),
+    )
+    savemat(annotation_of(root), {"anno": structs([("x", things)], ("imname", "objects"))})
+    record = record_of(root)
+    assert [instance.instance_id for instance in record.objects] == ([1, 2] if of == "part" else [1])
+    assert [part.label for part in record.objects[0].parts] == (["head"] if of == "part" else [])
+    (reject,) = record.rejects
+    assert reject.detail.endswith(
+        f"the mask of {annotation_name(root)}: " + (f"dog 1, tail {said}" if of == "part" else f"cat 2 {said}")
+    )
+
+
+def annotation_name(root):
+    return annotation_of(root).relative_to(root).as_posix()
+
+
+def test_text_with_a_label_and_a_number_is_no_id_twice(root):
+    """The second eye may not take the id of a part that is called so."""
+    labels = ("eye", "eye", "eye#2", "eye", "eye#3")
+    masks = [box(4, 4, 20 - 2 * number, 20 - 2 * number) for number in range(5)]
+    write_anno(annotation_of(root), [("dog", 12, DOG, list(zip(labels, masks, strict=True)))])
+    dataset = open_dataset("pascal_part", str(root), "val")
+    (dog,) = dataset.read(dataset.entries[0]).objects
+    assert [part.part_id for part in dog.parts] == ["eye", "eye#4", "eye#2", "eye#5", "eye#3"]
+    assert [part.parent_id for part in dog.parts] == [None, "eye", "eye#4", "eye#2", "eye#5"]
+    (kept,) = select(dataset, Selection(classes=("dog",))).read(dataset.entries[0]).objects
+    assert [part.part_id for part in kept.parts] == [part.part_id for part in dog.parts]
+
+
+@pytest.mark.parametrize("number", [np.zeros((0, 0)), np.nan, np.ones((1, 2)), 21.0])
+def test_number_of_a_class_that_is_none(root, number):
+    things = structs([("zebra", number, DOG, [])], ("class", "class_ind", "mask", "parts"))
+    savemat(annotation_of(root), {"anno": structs([("x", things)], ("imname", "objects"))})
+    assert record_of(root).objects[0].category == "zebra"

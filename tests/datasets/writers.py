@@ -46,7 +46,8 @@ def write_palette(path, indices, colours=None):
     image.save(path)
 
 
-def _structs(rows, fields):
+def structs(rows, fields):
+    """A row of MATLAB's structs."""
     found = np.zeros((1, len(rows)) if rows else (0, 0), [(field, object) for field in fields])
     for number, row in enumerate(rows):
         for field, value in zip(fields, row, strict=True):
@@ -58,13 +59,13 @@ def write_anno(path, objects):
     """``Annotations_Part/<id>.mat`` as published. objects: (class, its number, mask, [(part name, mask)])."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [
-        (name, np.float64(number), mask.astype(np.uint8), _structs(
+        (name, np.float64(number), mask.astype(np.uint8), structs(
             [(label, part.astype(np.uint8)) for label, part in parts], ("part_name", "mask")
         ))
         for name, number, mask, parts in objects
     ]  # fmt: skip
-    things = _structs(rows, ("class", "class_ind", "mask", "parts"))
-    savemat(path, {"anno": _structs([(path.stem, things)], ("imname", "objects"))}, do_compression=True)
+    things = structs(rows, ("class", "class_ind", "mask", "parts"))
+    savemat(path, {"anno": structs([(path.stem, things)], ("imname", "objects"))}, do_compression=True)
 
 
 def write_mat_73(path):
