@@ -25,8 +25,8 @@ NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8
 """Types of numbers, by the number of the type of a data element."""
 MATRIX, COMPRESSED = 14, 15
 """Other types of data elements: an array, and a compressed element."""
-CELL, STRUCT, TEXT = 1, 2, 4
-"""Classes of arrays."""
+CELL, STRUCT, TEXT, OPAQUE = 1, 2, 4, 17
+"""Classes of arrays. An opaque one, such as a string or a table of MATLAB, has no size, and a layout of its own."""
 NUMERIC = range(6, 16)
 """Classes of arrays of numbers."""
 MOST_AXES = 32
@@ -175,7 +175,7 @@ def _header(parts: Iterator[_Element], order: str) -> _Header:
     if len(flags) < 1 or flags.dtype.kind != "u":
         raise MatError("an array of it has no class")
     flag = int(flags[0])
-    shape = _shape(_numbers(_next(parts), order))
+    shape = () if flag & 0xFF == OPAQUE else _shape(_numbers(_next(parts), order))
     name = bytes(_next(parts).data[:NAME_LENGTH]).rstrip(b"\0").decode("latin-1")
     return _Header(flag & 0xFF, bool(flag & COMPLEX), shape, name)
 
@@ -237,24 +237,46 @@ def _shaped(values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
 
 def _text(element: _Element, shape: tuple[int, ...], order: str, budget: _Budget) -> NDArray[np.str_]:
     """A text as an array of strings; its last axis are the characters."""
-    codecs = {1: "utf-8", 2: "utf-8", 16: "utf-8"}
-    wide = "le" if order == "<" else "be"
-    codecs |= {4: f"utf-16-{wide}", 17: f"utf-16-{wide}", 18: f"utf-32-{wide}"}
     count = math.prod(shape)
     budget.take_characters(count)
     budget.take_arrays(math.prod(shape[:-1]))
     if len(element.data) > 4 * count:
         raise MatError(f"a text of it has the size {'x'.join(map(str, shape))}, but {len(element.data)} bytes")
-    try:
-        text = str(element.data, codecs[element.kind])
-    except (KeyError, UnicodeDecodeError):
-        raise MatError("it has a text of an unknown encoding") from None
-    if len(text) != count:
-        raise MatError(f"a text of it has the size {'x'.join(map(str, shape))}, but {len(text)} characters")
-    if not text:
+    letters = _letters(element, count, order)
+    if len(letters) != count:
+        raise MatError(f"a text of it has the size {'x'.join(map(str, shape))}, but {len(letters)} characters")
+    if not letters:
         return np.empty(shape[:-1] if shape[-1] == 0 and 0 not in shape[:-1] else (0,), "U1")
-    letters = np.array(list(text)).reshape(shape, order="F").reshape(-1, shape[-1])
-    return np.array(["".join(line) for line in letters]).reshape(shape[:-1])
+    lines = np.array(letters).reshape(shape, order="F").reshape(-1, shape[-1])
+    return np.array([_whole("".join(line)) for line in lines]).reshape(shape[:-1])
+
+
+def _letters(element: _Element, count: int, order: str) -> list[str]:
+    """The characters of a text, ``count`` of them if the text is sound: MATLAB counts two for those above U+FFFF.
+
+    What is in no encoding becomes lone surrogates, so that it matters only to whoever uses the text.
+    """
+    wide = "le" if order == "<" else "be"
+    try:
+        if element.kind in (4, 17):
+            text = str(element.data, f"utf-16-{wide}", "surrogatepass")
+        elif element.kind == 18:
+            text = str(element.data, f"utf-32-{wide}", "surrogatepass")
+        elif element.kind in (1, 2, 16):
+            text = str(element.data, "utf-8", "surrogateescape")
+        else:
+            raise MatError("it has a text of an unknown encoding")
+    except UnicodeDecodeError:
+        raise MatError("it has a text of a broken size") from None
+    if len(text) == count:
+        return list(text)
+    units = np.frombuffer(text.encode("utf-16-le", "surrogatepass"), "<u2")
+    return [chr(unit) for unit in units]
+
+
+def _whole(line: str) -> str:
+    """A text in which the halves of characters above U+FFFF are one again."""
+    return line.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 def _field_names(parts: Iterator[_Element], order: str) -> list[str]:

@@ -161,7 +161,8 @@ HOSTILE = {
         "has 3,000,000 fields; the limit is 1,000",
     ),
     "same fields": (array(2, (1, 1), "GTinst", names("a", "a")), "fields of the same name"),
-    "broken text": (array(4, (1, 1), "GTinst", element(16, b"\xff")), "text of an unknown encoding"),
+    "odd text": (array(4, (1, 1), "GTinst", element(9, b"a")), "text of an unknown encoding"),
+    "broken text": (array(4, (1, 1), "GTinst", element(17, b"a")), "text of a broken size"),
     "short element": (struct.pack("<HH4s", 14, 9, b""), "a short element of more than 4 bytes"),
     "cut tag": (b"\x0e\0\0\0", "ends inside an element"),
     "size in fractions": (
@@ -306,3 +307,37 @@ def test_hostile_file_is_one_finding(tmp_path, name):
     (finding,) = check(open_dataset("sbd", str(tmp_path), "val"))
     assert finding.where == "img/b.jpg"
     assert finding.what.startswith("unreadable_annotation: inst/b.mat ")
+
+
+TEXT_ELEMENTS = {
+    "UTF-16, two units for one character": (5, element(17, "do\U0001f415g".encode("utf-16-le")), "do\U0001f415g"),
+    "UTF-8, two units for one character": (5, element(16, "do\U0001f415g".encode()), "do\U0001f415g"),
+    "UTF-8, one for one": (4, element(16, "do\U0001f415g".encode()), "do\U0001f415g"),
+    "half a character": (3, element(17, b"d\0\x00\xd8g\0"), "d\ud800g"),
+    "Latin-1": (3, element(1, b"d\xe9g"), "d\udce9g"),
+    "UTF-32": (3, element(18, "d\U0001f415g".encode("utf-32-le")), "d\U0001f415g"),
+}
+
+
+@pytest.mark.parametrize("name", TEXT_ELEMENTS)
+def test_texts_of_odd_characters_are_read(name):
+    """They cost at most what uses them: a lone surrogate can be no name."""
+    count, content, expected = TEXT_ELEMENTS[name]
+    assert read_variable(HEADER + array(4, (1, count), "x", content), "x").tolist() == [expected]
+
+
+def opaque(name):
+    """A string or table of MATLAB: it has no size; its own name, kind and class follow the flags."""
+    body = element(6, struct.pack("<II", 17, 0)) + element(1, name.encode()) + element(1, b"MCOS")
+    body += element(1, b"string") + array(13, (6, 1), "", element(6, bytes(24)))
+    return struct.pack("<II", 14, len(body)) + body
+
+
+@pytest.mark.parametrize("name", ["o", "GTinst", "a name of thirty-two characters"])
+def test_what_only_matlab_can_read_costs_nothing_else(name):
+    number = array(9, (1, 1), "", element(9, struct.pack("<d", 7.0)))
+    struct_of_both = array(2, (1, 1), "x", names("note", "good") + opaque("") + number)
+    found = read_variable(HEADER + opaque(name) + struct_of_both, "x")
+    assert found["note"][0, 0] is None
+    assert found["good"][0, 0].tolist() == [[7.0]]
+    assert read_variable(HEADER + opaque(name), name) is None
