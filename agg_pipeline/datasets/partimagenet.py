@@ -27,7 +27,7 @@ from agg_pipeline.datasets.mask_images import read_labels
 from agg_pipeline.datasets.names import entries_of, joined, text_problem
 from agg_pipeline.storage.store import Store
 from schemas import limits
-from schemas.checked_json import Name, decode
+from schemas.checked_json import MismatchError, Name, decode
 from schemas.crop import crop_mask
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask, PartMask
@@ -120,7 +120,10 @@ def _class_names(store: Store) -> dict[int, str]:
         content = store.read(CLASS_NAMES, limits.JSON_BYTES)
     except FileNotFoundError:
         raise UserError(f"{where} does not exist") from None
-    listed = decode(content, _ClassNames, f"{where} has no list of categories with id and name", strict=False)
+    try:
+        listed = decode(content, _ClassNames, where, strict=False)
+    except MismatchError as error:
+        raise UserError(f"{where} has no list of categories with id and name: {error.said}") from error
     check_keys(content, _ClassNames, where)
     names: dict[int, str] = {}
     for index, name in sorted((category.id, category.name) for category in listed.categories):
@@ -135,6 +138,11 @@ def _class_names(store: Store) -> dict[int, str]:
         same = first.setdefault(name, index)
         if same != index:
             raise UserError(f"{where} gives classes {same} and {index} the same name '{excerpt(name)}'")
+    if BACKGROUND in names and "background" not in names[BACKGROUND].lower():
+        raise UserError(
+            f"{where} names class {BACKGROUND} '{excerpt(names[BACKGROUND])}', which is the background in the masks of "
+            "PartImageNet; give the class another id, in the masks, too"
+        )
     return names
 
 

@@ -175,6 +175,25 @@ def test_class_names_that_name_no_single_class_are_refused(root, bad):
     assert str(error.value) == said.format(root / "class_names.json")
 
 
+def test_class_with_the_number_of_the_background(root):
+    write_class_names(root, NAMES | {40: "Cow Head"})
+    with pytest.raises(UserError, match=r"names class 40 'Cow Head', which is the background in the masks of"):
+        open_dataset("partimagenet", str(root), "val")
+    write_class_names(root, NAMES | {40: "Background"})
+    assert len(record_of(root).objects) == 1
+
+
+def test_class_names_that_are_not_json(root):
+    (root / "class_names.json").write_text("{")
+    with pytest.raises(UserError, match=r"class_names\.json is not JSON: "):
+        open_dataset("partimagenet", str(root), "val")
+    (root / "class_names.json").write_text("{}")
+    with pytest.raises(
+        UserError, match=r"class_names\.json has no list of categories with id and name: object missing"
+    ):
+        open_dataset("partimagenet", str(root), "val")
+
+
 def test_image_without_annotation_and_annotation_without_image(root):
     (root / "annotations" / "val" / "n01_1.png").rename(root / "annotations" / "val" / "n01_8.png")
     dataset = open_dataset("partimagenet", str(root), "val")
