@@ -125,7 +125,7 @@ def opened(store: Store, path: str, reason: str) -> Iterator[tuple[Image.Image, 
             # The decoder's warnings do not concern the user; what it cannot decode is an error.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                _check_limits(image, content)
+                _check_content(image, content)
                 yield as_stored(image, content), content
     except Image.DecompressionBombError as error:
         raise ImageError(reason, f"{path} is too large: {_too_many_pixels()}") from error
@@ -146,13 +146,16 @@ def _unidentified(content: bytes) -> str:
     return "no JPEG, PNG, TIFF, WebP, BMP, GIF, PPM or JPEG 2000 image"
 
 
-def _check_limits(image: Image.Image, content: bytes) -> None:
+def _check_content(image: Image.Image, content: bytes) -> None:
     width, height = image.size
     if width * height > limits.IMAGE_PIXELS:
         raise Image.DecompressionBombError
     # Inside the data of a scan these two bytes cannot follow each other.
     if image.format in ("JPEG", "MPO") and content.count(b"\xff\xda") > limits.JPEG_SCANS:
         raise ValueError(f"a JPEG of more than {limits.JPEG_SCANS} scans")
+    # Pillow turns its black into a colour.
+    if image.mode == "LAB":
+        raise ValueError("its colours are CIELab; store it in RGB")
 
 
 def _too_many_pixels() -> str:

@@ -216,6 +216,14 @@ def test_images_whose_white_is_unknown_are_refused(name):
     assert refusal(read_grey, REFUSED_IMAGES[name]) == what
 
 
+@pytest.mark.parametrize("function", [read_image, read_grey, read_labels, read_marked])
+def test_cielab_is_refused(function):
+    """Pillow and OpenCV turn it into different colours, and its black into a colour that marks a pixel."""
+    content = io.BytesIO()
+    Image.frombytes("LAB", RGB.shape[1::-1], RGB.tobytes()).save(content, "TIFF")
+    assert refusal(function, content.getvalue()) == "x: its colours are CIELab; store it in RGB"
+
+
 @pytest.mark.parametrize("name", [name for name in IMAGES if "RGB" not in name and "P " not in name])
 def test_grey_levels_of_a_mask_are_those_of_the_image(name):
     content, expected, _ = IMAGES[name]
