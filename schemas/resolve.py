@@ -33,11 +33,11 @@ def override(config: C, changes: Mapping[str, Any], where: str = "") -> C:
     for key, value in changes.items():
         name = f"{where}{key}"
         if key not in hints:
-            raise UserError(f"unknown configuration key {_quoted(name)}; {possible(key, sorted(hints))}")
+            raise UserError(f"unknown configuration key {quoted(name)}; {possible(key, sorted(hints))}")
         current = getattr(config, key)
         if dataclasses.is_dataclass(current) and not isinstance(current, type):
             if not isinstance(value, dict):
-                raise UserError(f"configuration key {name!r} is a table, not {_quoted(value)}")
+                raise UserError(f"configuration key {name!r} is a table, not {quoted(value)}")
             values[key] = override(current, value, f"{name}.")
         else:
             values[key] = _checked(name, value, current, hints[key])
@@ -47,14 +47,14 @@ def override(config: C, changes: Mapping[str, Any], where: str = "") -> C:
 def _checked(name: str, value: Any, current: Any, hint: Any) -> Any:
     choices = get_args(hint) if get_origin(hint) is Literal else ()
     if choices and value not in choices:
-        raise UserError(f"configuration key {name!r} is {_quoted(value)}; {possible(str(value), choices)}")
+        raise UserError(f"configuration key {name!r} is {quoted(value)}; {possible(value, choices)}")
     if isinstance(current, float) and type(value) is int and abs(value) <= LARGEST:
         value = float(value)
     if hint == tuple[str, ...] and isinstance(value, list) and all(isinstance(each, str) for each in value):
         value = tuple(value)
     if type(value) is not type(current):
         expected = "list of texts" if hint == tuple[str, ...] else type(current).__name__
-        raise UserError(f"configuration key {name!r} is {_quoted(value)}; a value of type {expected} is needed")
+        raise UserError(f"configuration key {name!r} is {quoted(value)}; a value of type {expected} is needed")
     return value
 
 
@@ -104,10 +104,10 @@ def _written(value: Any) -> str:
     """A value as TOML would have it."""
     if isinstance(value, bool):
         return str(value).lower()
-    return _quoted(list(value) if isinstance(value, tuple) else value)
+    return quoted(list(value) if isinstance(value, tuple) else value)
 
 
-def _quoted(value: Any) -> str:
+def quoted(value: Any) -> str:
     """A value of a file for a message, cut if it is long."""
     try:
         return excerpt(repr(value))

@@ -32,10 +32,11 @@ def probably(name: str, known: Iterable[str]) -> str:
     return next((names[alike] for alike in get_close_matches(name.lower(), names, 1, SIMILAR)), "")
 
 
-def possible(name: str, known: Iterable[str]) -> str:
-    """What may stand in the place of a wrong name: "did you mean 'sbd'? Possible: coco, sbd"."""
+def possible(name: object, known: Iterable[str]) -> str:
+    """What may stand in the place of a wrong name, or of another value: "did you mean 'sbd'? Possible: coco, sbd"."""
     names = list(known)
-    meant, listed = probably(name, names), ", ".join(map(printable, names))
+    meant = probably(name, names) if isinstance(name, str) else None
+    listed = ", ".join(map(printable, names))
     return f"did you mean {meant!r}? Possible: {listed}" if meant else f"possible: {listed}"
 
 

@@ -29,8 +29,8 @@ from agg_pipeline.storage.text_files import text_of
 from schemas import limits
 from schemas.errors import UnusableFileError, UserError
 from schemas.fields import INFINITY, LARGEST, Key, keys_of
-from schemas.resolve import override, validated, with_options
-from schemas.words import excerpt, possible
+from schemas.resolve import override, quoted, validated, with_options
+from schemas.words import possible
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -191,7 +191,7 @@ def resolve(
     written = {} if path is None else read_toml(path)
     name = preset or written.get("preset", "paper")
     if name not in list(presets):
-        raise UserError(f"unknown preset {excerpt(repr(name))}; {possible(str(name), sorted(presets))}")
+        raise UserError(f"unknown preset {quoted(name)}; {possible(name, sorted(presets))}")
     written.pop("preset", None)
     config = with_options(override(presets[name], written), settings)
     return validated(override(config, changes or {}))

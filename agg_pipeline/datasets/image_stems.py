@@ -19,7 +19,7 @@ from agg_pipeline.datasets.names import entries_of, id_problem, joined, normal_p
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
 from schemas.records import ImageEntry, ImageRecord
-from schemas.words import printable
+from schemas.words import excerpt, printable
 
 PICTURES = ENDINGS | OTHER_PICTURES
 """Endings of the names of pictures, in small letters. Other files, such as Thumbs.db, are passed over."""
@@ -99,7 +99,7 @@ def stems_of_split(stems: Iterable[str], split: str, where: str) -> list[str]:
 def not_there(split: str, missing: Collection[str], where: str) -> UserError:
     """The error for a list of which some images are not in their folder; arguments as ``stems_of_split``."""
     others = f" (nor are {len(missing) - 1:,} others)" if len(missing) > 1 else ""
-    return UserError(f"{split} lists {printable(min(missing))}, which is not in {where}{others}")
+    return UserError(f"{split} lists {excerpt(min(missing))}, which is not in {where}{others}")
 
 
 def stray_stems(store: Store, annotations: str, images: str, endings: Collection[str] = PICTURES) -> Sequence[str]:

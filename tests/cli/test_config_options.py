@@ -270,6 +270,16 @@ def test_number_of_thousands_of_digits_that_are_not_decimal_is_one_line(tmp_path
         resolve(PRESETS, None, path, {})
 
 
+@pytest.mark.parametrize("key", ["preset", "predictor.dtype", "predictor.dtype.a", "clicks.sampler"])
+def test_such_a_number_in_the_place_of_a_word_is_one_line(tmp_path, key):
+    path = tmp_path / "mine.toml"
+    path.write_text(f"{key} = 0x{'f' * 5000}\n")
+    said = r"^(unknown preset|configuration key '\S+' is|unknown configuration key) "
+    with pytest.raises(UserError, match=said) as error:
+        resolve(PRESETS, None, path, {})
+    assert len(str(error.value)) < 400
+
+
 def test_what_is_no_file_or_too_large_is_one_line(tmp_path):
     os.mkfifo(tmp_path / "pipe.toml")
     (tmp_path / "large.toml").write_bytes(b"a" * (limits.CONFIG_BYTES + 1))

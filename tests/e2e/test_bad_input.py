@@ -87,7 +87,7 @@ def test_missing_or_wrong_split_file(refused, finished, tmp_path):
     assert refused("--split", "test").startswith(
         f"unknown split 'test', because {finished.data}/test.txt does not exist"
     )
-    assert refused("--split", tmp_path / "mine.txt").startswith(f"split file {tmp_path}/mine.txt does not exist")
+    assert refused("--split", tmp_path / "mine.txt").startswith(f"list file {tmp_path}/mine.txt does not exist")
     (tmp_path / "mine.txt").write_text("\n")
     assert refused("--split", tmp_path / "mine.txt").endswith("mine.txt lists no image")
     (tmp_path / "mine.txt").write_text("2008_000001\n2008_000000\n2008_000001\n")
@@ -461,7 +461,7 @@ def test_values_out_of_range(refused, tmp_path, options, said):
         ("[granularity]\nweight = nan", "configuration key 'granularity.weight' is nan; it must be from 0 to 1"),
         ("[masks]\nopening = 4", "configuration key 'masks.opening' is 4; it must be odd"),
         ("preset = 'papre'", "unknown preset 'papre'; did you mean 'paper'? Possible: paper, parts, released"),
-        ("preset = ['paper']", "unknown preset ['paper']; did you mean 'paper'? Possible: paper, parts, released"),
+        ("preset = ['paper']", "unknown preset ['paper']; possible: paper, parts, released"),
     ],
 )
 def test_configuration_file(refused, tmp_path, text, said):
