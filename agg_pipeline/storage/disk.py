@@ -148,8 +148,13 @@ def writing(temporary: Path) -> Iterator[BufferedWriter]:
 
 
 def put(temporary: Path, place: Path) -> None:
-    """Rename a file that was written under a temporary name; it is deleted if that fails."""
+    """Rename a file that was written under a temporary name; it is deleted if that fails.
+
+    A device or a pipe is not replaced: other programs need it.
+    """
     try:
+        if place.exists() and not (place.is_file() or place.is_dir()):
+            raise OSError(errno.ENXIO, "a device or a pipe lies there")
         temporary.replace(place)
     except BaseException:
         discard(temporary)

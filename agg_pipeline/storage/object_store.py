@@ -20,10 +20,15 @@ class ObjectStore:
     filesystem: Any
 
     def read(self, place: str, limit: int) -> bytes:
-        """The bytes of a file; UnusableFileError if it has more than the limit."""
+        """The bytes of a file; UnusableFileError if it has more than the limit, OSError if not all of them came."""
         size = int(self.filesystem.info(place)["size"] or 0)
         check_size(self.filesystem.unstrip_protocol(place), size, limit)
-        return self.read_small(place)
+        content = self.read_small(place)
+        # Some servers and proxies cut an answer short and give the length of what they send. What was stored
+        # compressed may come unpacked, with more bytes.
+        if len(content) < size:
+            raise OSError(f"only {len(content):,} of {size:,} bytes came")
+        return content
 
     def read_small(self, place: str) -> bytes:
         """The bytes of a file whose size is known."""

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import uuid
 from pathlib import Path
 
 import fsspec
@@ -10,6 +11,7 @@ import pytest
 
 from agg_pipeline.storage import disk
 from agg_pipeline.storage.attempts import attempt, cause
+from agg_pipeline.storage.local_file import replace_file
 from agg_pipeline.storage.store import Store
 from schemas.errors import StorageError, UnusableFileError
 
@@ -76,6 +78,25 @@ def test_the_libraries_of_object_stores_have_errors_of_their_own():
     assert attempt("s3://a/b", Failing(RuntimeError("x"), 3), disk=False) == "done"
 
 
+def test_a_short_answer_of_an_object_store_is_tried_again(monkeypatch):
+    store = Store(f"memory://{uuid.uuid4()}")
+    store.write("image.png", b"all of it")
+    filesystem, whole, calls = type(fsspec.filesystem("memory")), b"all of it", []
+
+    def cut(_self, path, *_, **__):
+        calls.append(path)
+        return whole[:4] if len(calls) < most else whole
+
+    monkeypatch.setattr(filesystem, "cat_file", cut)
+    most = 3
+    assert store.read("image.png") == whole
+    calls.clear()
+    most = 99
+    with pytest.raises(StorageError, match=r"^cannot read memory://\S+/image\.png: only 4 of 9 bytes came$"):
+        store.read_listed("image.png")
+    assert len(calls) == 4
+
+
 def test_a_cause_on_its_second_line():
     assert cause(ValueError("Parameter validation failed:\n  Invalid bucket name \x1b\nmore")) == (
         "Parameter validation failed: Invalid bucket name \\x1b"
@@ -107,6 +128,19 @@ def test_only_regular_files_are_read(odd, name, what):
         with pytest.raises(UnusableFileError) as error:
             read(name)
         assert (error.value.where, error.value.what) == (f"{odd.url}/{name}", what)
+
+
+@pytest.mark.parametrize("name", ["pipe", "zero"])
+def test_devices_and_pipes_are_not_replaced(odd, name):
+    before = Path(odd.url, name).lstat()
+    with pytest.raises(StorageError) as error:
+        odd.write(name, b"page")
+    assert str(error.value) == f"cannot write {odd.url}/{name}: a device or a pipe lies there"
+    with pytest.raises(StorageError, match=r"cannot write \S+: a device or a pipe lies there$"):
+        replace_file(Path(odd.url, name), b"adapter")
+    after = Path(odd.url, name).lstat()
+    assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+    assert len(odd.names()) == 5
 
 
 @pytest.mark.parametrize("name", ["none", "file/none", "a\0b", "\ud800", "x" * 5000])
