@@ -43,8 +43,9 @@ class Store:
         """The file system, and the folder's place in it."""
         try:
             filesystem, root = fsspec.core.url_to_fs(self.url)
-        except (ImportError, ValueError) as error:
-            raise UserError(f"cannot open {self.url}: {error}") from error
+        except Exception as error:
+            # Each of fsspec's many file systems raises errors of its own; some open an archive, or ask a server.
+            raise UserError(f"cannot open {printable(self.url)}: {cause(error)}") from error
         files = Disk() if isinstance(filesystem, LocalFileSystem) else ObjectStore(filesystem)
         return files, root.rstrip("/")
 

@@ -118,6 +118,17 @@ def test_unknown_scheme_is_a_user_error():
         Store("nosuch://bucket/db").read("a")
 
 
+@pytest.mark.parametrize("url", ["zip://::{}", "tar://::{}", "tar://x::file://{}", "reference://x", "filecache://x"])
+def test_what_fsspec_cannot_open_is_one_line(tmp_path, url):
+    broken = tmp_path / "broken.zip"
+    broken.write_bytes(b"PK\3\4 no archive")
+    url = url.format(broken)
+    with pytest.raises(UserError) as error:
+        Store(url).exists()
+    assert str(error.value).startswith(f"cannot open {url}: ")
+    assert "\n" not in str(error.value)
+
+
 def _full_disk(*_):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
