@@ -1,10 +1,21 @@
 """``agg``, and ``python -m agg_pipeline.cli``."""
 
+import sys
+
 from agg_pipeline.cli.foreign import refuse_foreign_packages
 
 
 def run() -> None:
     """Run the command."""
+    try:
+        _run()
+    except KeyboardInterrupt:
+        # The modules of the command are still being imported, with all that explains errors.
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def _run() -> None:
     refuse_foreign_packages()
     from agg_pipeline.cli.last_words import end_of_error
     from agg_pipeline.cli.main import STOPPED, main

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from agg_pipeline.cli import __main__
 from agg_pipeline.datasets import registry
 from tests.e2e.commands import ENVIRONMENT, error_of, invoke, start
 
@@ -123,3 +124,14 @@ def test_an_odd_size_of_the_terminal_is_passed_over(tmp_path, name, size):
     result = subprocess.run(command, env=os.environ | ENVIRONMENT | sizes, capture_output=True, text=True, timeout=120)
     assert (result.returncode, result.stderr) == (0, "")
     assert max(map(len, result.stdout.splitlines())) <= 100
+
+
+def test_an_interrupt_while_modules_are_imported_is_one_line(monkeypatch, capfd):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(__main__, "refuse_foreign_packages", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        __main__.run()
+    assert ended.value.code == 130
+    assert capfd.readouterr() == ("", "stopped\n")
