@@ -266,7 +266,7 @@ DAMAGE = {
     "a Parquet file of no shard": (lambda d: shutil.copy(d / PARQUET, d / "proposals/part-00009.parquet"), REPAIRED, 1),
     "a shard too many": (lambda d: extra_shard(d, 4), REPAIRED, True),
     "a shard far beyond the plan": (lambda d: extra_shard(d, 99999), REPAIRED, True),
-    "a foreign file": (lambda d: (d / "notes.txt").write_text("mine"), HARMLESS, False),
+    "a foreign file": (lambda d: (d / "notes.txt").write_text("mine"), HARMLESS, True),
     "a foreign file in proposals": (lambda d: (d / "proposals/notes.txt").write_text("mine"), REFUSED, True),
     "a temporary file": (lambda d: (d / "proposals/.tmp-mine").write_text("mine"), REPAIRED, True),
     "a folder in place of a table": (lambda d: into_folder(d / "images/part-00001.parquet"), BLOCKED, True),
