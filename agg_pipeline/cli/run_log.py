@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -83,6 +83,10 @@ class RunLog(logging.Handler):
 
     def begin(self) -> None:
         """The output folder is this run's: write what was kept, and each further message."""
+        if self._local and not self._begun:
+            # Not later: a folder that is moved away while the run works is not made again.
+            with suppress(OSError):
+                Path(self._store.url).mkdir(parents=True, exist_ok=True)
         self._begun = True
         if self._local:
             self._write()
@@ -104,11 +108,9 @@ class RunLog(logging.Handler):
         self._kept = []
         try:
             if self._local:
-                folder = Path(self._store.url)
-                folder.mkdir(parents=True, exist_ok=True)
                 # A pipe would be waited for without O_NONBLOCK, and a link could lead to a file of somebody else.
                 flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-                with os.fdopen(os.open(folder / LOG, flags, 0o666), "ab") as file:
+                with os.fdopen(os.open(Path(self._store.url) / LOG, flags, 0o666), "ab") as file:
                     file.write(text)
             elif text:
                 before = self._store.read(LOG) if self._store.exists(LOG) else b""

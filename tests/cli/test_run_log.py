@@ -62,6 +62,15 @@ def test_a_resumed_run_appends(tmp_path):
     assert [line.split()[0] for line in found] == ["started:", "in", "with", "finished"] * 2
 
 
+def test_a_folder_that_is_moved_away_is_not_made_again(tmp_path):
+    out = tmp_path / "out"
+    with run_log(str(out)) as log:
+        log.begin()
+        out.rename(tmp_path / "moved")
+        SAYS.warning("more")
+    assert not out.exists()
+
+
 def test_a_refused_run_leaves_no_log(tmp_path):
     with pytest.raises(UserError), run_log(str(tmp_path / "out")):
         raise UserError("the folder is another run's")
