@@ -182,7 +182,7 @@ def _as_published(where: str) -> Iterator[None]:
         yield
     except (IndexError, KeyError, ValueError, TypeError) as error:
         # The words of NumPy would not help.
-        expected = "objects with class, mask and parts, and parts with part_name and mask"
+        expected = "objects have class, mask and parts, and parts have part_name and mask"
         raise ImageError("unreadable_annotation", f"{where}: anno is not as published: {expected}") from error
 
 
