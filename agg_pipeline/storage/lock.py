@@ -6,8 +6,9 @@ file is made only where there is none, and only by the run that it names, so tha
 folder a single one succeeds, and no run ever writes over the lock of another.
 
 Whether a run lives is never decided by a clock. In the same process table (boot of the machine and PID namespace), the
-process itself is looked up, by its number and its start in ticks since boot. Elsewhere, a run lives if its heartbeat
-changes while we watch. What is guaranteed, and what is not, stands in ``docs/reference/reliability.md``.
+process itself is looked up, by its number and its start in ticks since boot. Elsewhere, and where processes are hidden,
+a run lives if its heartbeat changes while we watch. What is guaranteed, and what is not, stands in
+``docs/reference/reliability.md``.
 """
 
 from __future__ import annotations

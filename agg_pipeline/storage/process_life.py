@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from pathlib import Path
 
@@ -16,6 +17,9 @@ def process_table() -> str:
     """The table of processes that this process sees: boot of the machine, PID and time namespaces; "" if unknown."""
     try:
         boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
+        if (PROC / "self").resolve().name != str(os.getpid()):
+            # The mounted table is that of another namespace: there, our numbers mean other processes.
+            return ""
         time = PROC / "self/ns/time"
         # In another time namespace, the same process has another start. Kernels before 5.6 have none.
         times = time.stat().st_ino if time.exists() else 0
@@ -26,7 +30,7 @@ def process_table() -> str:
 
 
 def process_start(pid: int) -> str:
-    """When a process was started, in ticks since the boot of its machine; "" if there is no such process."""
+    """When a process was started, in ticks since the boot of its machine; "" if it is gone, or hidden from us."""
     try:
         # The name, in parentheses, may hold anything.
         return (PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()[STARTED].decode()
@@ -44,17 +48,36 @@ def process_lives(table: str, pid: int, started: str) -> bool | None:
     """
     if not table or not started or table != process_table():
         return None
-    if not 0 < pid < 1 << 31 or process_start(pid) != started:
+    if not 0 < pid < 1 << 31:
+        return False
+    there = process_start(pid)
+    if not there:
+        # With hidepid, /proc shows nothing of the processes of other users, or not even their folders.
+        return None if _exists(pid) else False
+    if there != started:
         return False
     try:
         # A process that was killed and not yet waited for does nothing any more.
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+    except psutil.AccessDenied:
+        return None
+
+
+def _exists(pid: int) -> bool:
+    """Whether there is a process or thread with a number, of whatever user."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _created(pid: int) -> str:
     try:
         return f"{psutil.Process(pid).create_time():.2f}"
-    except psutil.NoSuchProcess:
+    except psutil.Error:
         return ""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from agg_pipeline.storage.process_life import process_start
 from tests.e2e.commands import invoke
 from tests.faults.namespaces import PID, TIME, host, mounted, needs_namespace
 from tests.faults.processes import (
@@ -34,6 +35,14 @@ REFUSED = re.compile(
     r"\S+ is being written by another run \(process (\d+) on (\S+)\); wait for it or choose another .*"
 )
 LOST = re.compile(r"another run \(process \d+ on \S+\) has taken over \S+, because it considered this one dead; .*")
+
+
+def hidden(hidepid):
+    """Another user of a machine that hides the processes of others; he may read and write all files."""
+    files = "+dac_override,+dac_read_search"
+    user = ("--reuid", "65534", "--regid", "65534", "--clear-groups")
+    capabilities = ("--inh-caps", files, "--ambient-caps", files)
+    return (*mounted(f"mount -t proc -o hidepid={hidepid} proc /proc"), "setpriv", *user, *capabilities)
 
 
 def clock(seconds):
@@ -93,13 +102,32 @@ def test_a_container_and_a_machine_with_a_wrong_clock_are_refused(first, command
     refused(first, commands, reference, {"container": (out, PID, ""), "late": (out, (), clock(-600))})
 
 
+@pytest.mark.parametrize("hidepid", [1, 2])
+def test_another_user_cannot_see_whether_a_run_lives(hidepid):
+    needs_namespace(hidden(hidepid))
+    look = (
+        "import sys; from agg_pipeline.storage.process_life import process_lives, process_table; "
+        "print(process_lives(process_table(), int(sys.argv[1]), sys.argv[2]))"
+    )
+
+    def seen(prefix):
+        command = (*prefix, sys.executable, "-c", look, other.pid, started)
+        return subprocess.run([*map(str, command)], capture_output=True, text=True, check=True).stdout.strip()
+
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        started = process_start(other.pid)
+        assert (seen(()), seen(hidden(hidepid))) == ("True", "None")
+        other.communicate(b"\n")
+    assert (seen(()), seen(hidden(hidepid))) == ("False", "False")
+
+
 @pytest.mark.faults_long
 def test_every_second_run_is_refused_while_the_first_lives(first, commands, reference, tmp_path):
     out = first[2]
     link, bound = tmp_path / "link", tmp_path / "bound"
     link.symlink_to(out)
     bound.mkdir()
-    for prefix in (PID, host("b"), TIME, mounted("true")):
+    for prefix in (PID, host("b"), TIME, mounted("true"), hidden(1)):
         needs_namespace(prefix)
     seconds = {
         "early": (out, (), clock(600)),
@@ -108,6 +136,8 @@ def test_every_second_run_is_refused_while_the_first_lives(first, commands, refe
         "another time since boot": (out, TIME, ""),
         "boot a second later": (out, moved_boot(tmp_path, 1), ""),
         "boot ten minutes earlier": (out, moved_boot(tmp_path, -600), ""),
+        "another user, processes without content": (out, hidden(1), ""),
+        "another user, no processes": (out, hidden(2), ""),
         "link": (link, (), ""),
         "bind mount": (bound, mounted(f"mount --bind '{out}' '{bound}'"), ""),
     }

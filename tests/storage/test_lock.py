@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 import psutil
 import pytest
@@ -128,6 +129,80 @@ def test_another_table_of_processes_is_not_looked_into(store):
     assert holder(store).lives is None
     assert process_lives("", os.getpid(), process_start(os.getpid())) is None
     assert process_lives(process_table(), os.getpid(), "") is None
+
+
+@pytest.fixture
+def hidden(tmp_path, monkeypatch):
+    """Make a /proc that shows of no other process more than its folder, or not even that, as with hidepid=1 and 2."""
+
+    def hide(pid, hidepid):
+        proc = tmp_path / "proc"
+        proc.mkdir()
+        for name in ("self", "sys", str(os.getpid())):
+            (proc / name).symlink_to(f"/proc/{name}")
+        if hidepid == 1:
+            (proc / str(pid)).mkdir()
+            read = Path.read_bytes
+            denied = PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+            monkeypatch.setattr(Path, "read_bytes", lambda path: refuse(denied) if pid_in(path, pid) else read(path))
+        monkeypatch.setattr(process_life, "PROC", proc)
+
+    return hide
+
+
+def pid_in(path, pid):
+    return str(pid) in path.parts
+
+
+def refuse(error):
+    raise error
+
+
+@pytest.mark.parametrize("permitted", [True, False])
+@pytest.mark.parametrize("hidepid", [1, 2])
+def test_a_hidden_process_is_not_dead(store, hidden, monkeypatch, hidepid, permitted, caplog):
+    """Nodes of clusters hide the processes of other users."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        put(store, pid=other.pid, started=process_start(other.pid))
+        assert holder(store).lives is True
+        hidden(other.pid, hidepid)
+        if not permitted:
+            monkeypatch.setattr(os, "kill", lambda *_: refuse(PermissionError(errno.EPERM, "not permitted")))
+        assert process_life.process_start(other.pid) == ""
+        assert holder(store).lives is None
+        with owned(store) as ownership:
+            assert ownership.disputed
+        assert f"locked by process {other.pid} on {socket.gethostname()}; it is taken over unless" in caplog.text
+        other.communicate(b"\n")
+
+
+@pytest.mark.parametrize("hidepid", [1, 2])
+def test_a_dead_process_is_dead_even_where_others_are_hidden(store, hidden, hidepid):
+    put(store, pid=dead_pid())
+    hidden(owner(store).pid, hidepid)
+    assert holder(store).lives is False
+    with owned(store) as ownership:
+        assert not ownership.disputed
+        assert (owner(store).started, holder(store).lives) == (process_start(os.getpid()), True)
+
+
+def test_a_process_whose_state_is_hidden_is_not_dead(store, monkeypatch):
+    """It has changed its user between the two looks."""
+    put(store)
+    monkeypatch.setattr(psutil.Process, "status", lambda _: refuse(psutil.AccessDenied()))
+    assert holder(store).lives is None
+
+
+def test_proc_of_another_namespace_is_not_looked_into(store, tmp_path, monkeypatch):
+    """In a container without a /proc of its own, numbers of processes mean others there."""
+    put(store, pid=dead_pid())
+    proc = tmp_path / "proc"
+    proc.mkdir()
+    (proc / "sys").symlink_to("/proc/sys")
+    (proc / "self").symlink_to(f"/proc/{os.getppid()}")
+    monkeypatch.setattr(process_life, "PROC", proc)
+    assert process_table() == ""
+    assert holder(store).lives is None
 
 
 def beating(store, name, stop):
