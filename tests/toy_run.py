@@ -10,7 +10,7 @@ from agg_pipeline.database.manifest import finish
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.execution.chain import run_stages
 from agg_pipeline.execution.plan import make_plan
-from agg_pipeline.execution.shard_files import PLAN, sidecars
+from agg_pipeline.execution.shard_files import PLAN, publish, sidecars
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.proposals.pipeline import chain, write_shard
 from agg_pipeline.storage.store import Store
@@ -110,7 +110,7 @@ def write_database(store, plan, shards):
     """Plan and shards, as a run leaves them before it finishes."""
     store.write_json(PLAN, plan)
     for state in shards:
-        write_shard(state, store, plan["config_hash"])
+        publish(store, write_shard(state, store, plan["config_hash"]))
 
 
 def make_database(folder):

@@ -119,7 +119,7 @@ def reject_row(reject: Reject) -> Row:
 
 
 def write_proposals(store: Store, index: int, images: int, config_hash: str, tables: Mapping[str, pa.Table]) -> Json:
-    """Write a shard's files, its sidecar last.
+    """Write a shard's tables.
 
     Args:
         store: the database.
@@ -129,7 +129,7 @@ def write_proposals(store: Store, index: int, images: int, config_hash: str, tab
         tables: the tables of the shard, by name.
 
     Returns:
-        The sidecar.
+        The sidecar, which is not written yet.
     """
     counts = {
         "kinds": _counted(tables["proposals"]["kind"], KINDS),

@@ -42,7 +42,7 @@ def write(shard: EvaluationShard, store: Store, config_hash: str) -> Json:
         config_hash: hash of the plan.
 
     Returns:
-        The sidecar.
+        The sidecar, which is not written yet.
     """
     counts = {"masks": len(shard.outcomes), "whole": shard.whole, "noc": _noc_so_far(shard)}
     task = shard.task

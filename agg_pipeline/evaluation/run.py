@@ -120,7 +120,7 @@ def run(
     """
     store, job = prepare(dataset, checkpoint, adapter, config, options)
     plan, place = job.plan, Store(options.out).anchored()
-    with owned(store) as ownership:
+    with owned(store, unseen=options.scheduler is not None) as ownership:
         found = resume(ownership, EVALUATION_LAYOUT, plan, options, progress)
         job, images = choose_masks(job, dataset, config, limit_objects, progress.say)
         made = make_shards(ownership, job, found, options, progress)

@@ -63,7 +63,7 @@ class Chain:
 
     Attributes:
         stages: in order.
-        write: writes the last state into a store under a config hash, and returns the sidecar.
+        write: writes the tables of the last state into a store under a config hash, and returns their sidecar.
     """
 
     stages: tuple[CpuStage | ModelStage, ...]

@@ -16,9 +16,9 @@ from agg_pipeline.execution.chain import Chain, Done, TimedModel, Times
 from agg_pipeline.execution.cluster import cluster, default_workers
 from agg_pipeline.execution.plan import refuse_other_plan
 from agg_pipeline.execution.rereading import changed_rejects
-from agg_pipeline.execution.resuming import claim, damaged, old_plan, refuse_foreign
+from agg_pipeline.execution.resuming import claim, damaged, old_plan, refuse_foreign, unlike_plan
 from agg_pipeline.execution.scheduling import ask, run_shards
-from agg_pipeline.execution.shard_files import Layout, listing, read_sidecars, sidecar_path
+from agg_pipeline.execution.shard_files import Layout, listing, publish, read_sidecars, sidecar_path
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.execution.waiting import ready
 from agg_pipeline.inference.predictor import open_predictor
@@ -212,7 +212,7 @@ def make_shards(
     """Make the missing shards of a folder that this run owns.
 
     Args:
-        ownership: the folder. A worker that finds it lost does not write its shard.
+        ownership: the folder. A worker that finds it lost does not publish its shard.
         job: what is to be made.
         found: sidecars of the shards that are there, by shard, as ``resume`` has found them.
         options: who does the work.
@@ -289,24 +289,33 @@ def check_end(ownership: Ownership, layout: Layout, plan: Json, found: Mapping[i
     refuse_other_plan(store.url, old_plan(store, layout), plan)
     sizes = listing(store, layout)
     refuse_foreign(store, layout, sizes)
-    # If the run before was considered dead because it gave no sign of life, it may have written until it noticed.
+    # What was left of the run before may have written until it noticed that the folder is not its own any more.
     changed = {*damaged(store, found, sizes, plan, verify=ownership.disputed)}
     there, _ = read_sidecars(store, layout, sizes)
     changed |= {index for index, sidecar in found.items() if there.get(index) != sidecar}
-    if changed:
-        who = "a run that was considered dead" if ownership.disputed else "somebody"
+    # The run has begun without such ones.
+    foreign = {index for index, sidecar in there.items() if unlike_plan(sidecar, plan)}
+    if changed or foreign:
+        other = ownership.disputed or foreign
+        who = "a run that was considered dead has written" if other else "somebody has changed"
         raise StoppedError(
-            f"{who} has changed or removed files of {plural(len(changed), 'shard')} of {store.url} while this run "
-            f"worked{'; resume with --verify' if ownership.disputed else ''}"
+            f"{who} or removed files of {plural(len(changed | foreign), 'shard')} of {store.url} while "
+            f"this run worked{'; resume with --verify' if other else ''}"
         )
 
 
 def _write_owned(
     ownership: Ownership, write: Callable[[Any, Store, str], Json], state: Any, store: Store, config_hash: str
 ) -> Json:
-    """Write a shard, in a worker, if the run still owns the folder; its sidecar."""
+    """Write and publish a shard, in a worker, if the run still owns the folder; its sidecar.
+
+    The tables may take long, and the client may be killed meanwhile, so that another run owns the folder.
+    """
     ownership.check()
-    return write(state, store, config_hash)
+    sidecar = write(state, store, config_hash)
+    ownership.check()
+    publish(store, sidecar)
+    return sidecar
 
 
 def images_of(tasks: Iterable[ShardTask[Any]]) -> int:

@@ -96,7 +96,7 @@ def write_shard(
     tables: Mapping[str, pa.Table],
     counts: Json,
 ) -> Json:
-    """Write a shard's files, its sidecar last.
+    """Write a shard's tables. Others see the shard when its sidecar is published.
 
     Args:
         store: folder of the shards.
@@ -108,7 +108,7 @@ def write_shard(
         counts: the layout's own keys of the sidecar.
 
     Returns:
-        The sidecar.
+        The sidecar, which is not written yet.
     """
     files = {}
     for folder in layout.folders:
@@ -125,8 +125,12 @@ def write_shard(
         **counts,
     }
     sidecar["checksum"] = checksum(sidecar)
-    store.write_json(sidecar_path(index), sidecar)
     return sidecar
+
+
+def publish(store: Store, sidecar: Json) -> None:
+    """Write a shard's sidecar, which says that its tables are there."""
+    store.write_json(sidecar_path(sidecar["shard"]), sidecar)
 
 
 def file_facts(table: pa.Table, content: bytes) -> Json:

@@ -239,7 +239,7 @@ def write_shard(shard: Shard, store: Store, config_hash: str) -> Json:
         config_hash: hash of the plan.
 
     Returns:
-        The sidecar.
+        The sidecar, which is not written yet.
     """
     return write_proposals(store, shard.task.index, len(shard.task.entries), config_hash, shard_tables(shard))
 

@@ -127,7 +127,7 @@ def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: Run
     store, job = prepare(dataset, checkpoint, config, options)
     plan = job.plan
     started = time.perf_counter()
-    with owned(store) as ownership:
+    with owned(store, unseen=options.scheduler is not None) as ownership:
         found = resume(ownership, DATABASE_LAYOUT, plan, options, progress)
         made = make_shards(ownership, job, found, options, progress)
         found = dict(sorted((found | made.sidecars).items()))

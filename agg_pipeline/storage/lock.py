@@ -59,6 +59,8 @@ class Lock:
         table: the table of processes in which the number counts; "" if unknown.
         started: start of the process in that table; "" if unknown.
         beat: number of its heartbeats, of a fixed length.
+        unseen: whether others may write for it, or for a run before it, when its process is dead: workers of an
+            existing cluster, or a run that could not be looked up.
     """
 
     run: str
@@ -67,6 +69,7 @@ class Lock:
     table: str = ""
     started: str = ""
     beat: str = f"{0:012d}"
+    unseen: bool = False
 
     @property
     def process(self) -> str:
@@ -93,6 +96,11 @@ class Holder:
         """The process, for messages."""
         return _process(self.lock)
 
+    @property
+    def may_write(self) -> bool:
+        """Whether something may still write for the run after its folder was taken over."""
+        return self.lives is not False or self.lock is None or self.lock.unseen
+
 
 @dataclass(frozen=True)
 class Ownership:
@@ -102,8 +110,8 @@ class Ownership:
         store: the folder.
         number: fencing number of the run.
         run: id of the run in its lock file.
-        disputed: whether the folder was taken over from a run that may have lived on unseen. What it wrote meanwhile
-            may lie among the files of this run.
+        disputed: whether the folder was taken over from a run that may have lived on unseen, or whose workers may
+            have. What they wrote meanwhile may lie among the files of this run.
     """
 
     store: Store
@@ -161,8 +169,12 @@ def holder(store: Store) -> Holder | None:
 
 
 @contextmanager
-def owned(store: Store) -> Iterator[Ownership]:
+def owned(store: Store, unseen: bool = False) -> Iterator[Ownership]:
     """Own an output folder.
+
+    Args:
+        store: the folder.
+        unseen: whether workers that outlive this process may write for it, as those of an existing cluster.
 
     Raises:
         UserError: another run that lives owns it; something else lies in the place of a lock file; at the end, another
@@ -175,8 +187,11 @@ def owned(store: Store) -> Iterator[Ownership]:
     if number > LAST:
         raise UserError(f"{store.url}/{lock_name(LAST)} leaves no number for another run; delete it")
     pid = os.getpid()
-    lock = Lock(uuid.uuid4().hex, socket.gethostname(), pid, process_table(), process_start(pid))
-    ownership = Ownership(store, number, lock.run, before is not None and before.lives is not False)
+    disputed = before is not None and before.may_write
+    # If this run is killed as well, the next one must know.
+    start = process_start(pid)
+    lock = Lock(uuid.uuid4().hex, socket.gethostname(), pid, process_table(), start, unseen=unseen or disputed)
+    ownership = Ownership(store, number, lock.run, disputed)
     made = store.create(lock_name(number), _encoded(lock))
     found = _locks(store)
     # A lock that was not there before, even one with a lower number, is of a run that began after this one had looked.

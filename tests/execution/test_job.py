@@ -9,7 +9,7 @@ from agg_pipeline.database.contents import DATABASE_LAYOUT, MANIFEST
 from agg_pipeline.execution import job as module
 from agg_pipeline.execution.chain import Chain
 from agg_pipeline.execution.job import Job, Made, Progress, RunOptions, check_end, make_shards, resume, tasks_of
-from agg_pipeline.execution.shard_files import sidecars
+from agg_pipeline.execution.shard_files import sidecar_path, sidecars
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.storage.lock import LOCK, owned
 from schemas.config import PredictorConfig
@@ -100,13 +100,27 @@ def test_worker_writes_only_for_a_run_that_owns_the_folder(built):
 
     def write(*args):
         written.append(args)
-        return {"shard": 0}
+        return {"shard": 7}
 
     with pytest.raises(UserError, match="has taken over"), owned(built) as ownership:
-        assert module._write_owned(ownership, write, "state", built, "hash") == {"shard": 0}
+        assert module._write_owned(ownership, write, "state", built, "hash") == {"shard": 7}
+        assert built.read_json(sidecar_path(7)) == {"shard": 7}
         put_successor(built)
         module._write_owned(ownership, write, "state", built, "hash")
     assert written == [("state", built, "hash")]
+
+
+def test_worker_publishes_no_shard_of_a_run_that_lost_the_folder_while_its_tables_were_written(built):
+    """The client was killed, and the next run has made this shard before the worker's storage answered."""
+    before = built.read(sidecar_path(1))
+
+    def write(*_args):
+        put_successor(built)
+        return {"shard": 1}
+
+    with pytest.raises(UserError, match="has taken over"), owned(built) as ownership:
+        module._write_owned(ownership, write, "state", built, "hash")
+    assert built.read(sidecar_path(1)) == before
 
 
 def test_verification_is_announced(built, toy_plan, told):
@@ -160,8 +174,25 @@ def test_what_a_run_that_was_taken_for_dead_has_written_is_found(built, toy_plan
     built.write(path, bytes(len(built.read(path))))
     with owned(built) as ownership:
         check_end(ownership, DATABASE_LAYOUT, toy_plan, found)
-        with pytest.raises(UserError, match="considered dead has changed or removed files of 1 shard of"):
+        with pytest.raises(UserError, match="considered dead has written or removed files of 1 shard of"):
             check_end(disputed(ownership), DATABASE_LAYOUT, toy_plan, found)
+
+
+@pytest.mark.parametrize("shard", [1, 2])
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_shard_of_another_configuration_is_of_a_run_that_was_taken_for_dead(built, toy_plan, shard, lost):
+    """This run may have been asked for fewer images, without the shard."""
+    found = sidecars(built, DATABASE_LAYOUT)
+    built.write_json(sidecar_path(shard), sealed(found[shard] | {"config_hash": "another"}))
+    mine = {index: sidecar for index, sidecar in found.items() if index != 2}
+    with (
+        owned(built) as ownership,
+        pytest.raises(
+            UserError,
+            match=r"^a run that was considered dead has written or removed files of 1 shard of .*; resume with",
+        ),
+    ):
+        check_end(replace(ownership, disputed=lost), DATABASE_LAYOUT, toy_plan, mine)
 
 
 @pytest.mark.parametrize("change", [{"images": 1}, {"rejects": {"empty": 3}}])

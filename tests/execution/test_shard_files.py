@@ -11,7 +11,15 @@ import pytest
 
 from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.execution.parquet_files import parquet_table, read_table
-from agg_pipeline.execution.shard_files import checksum, damage, listing, read_sidecars, sidecar_files, sidecars
+from agg_pipeline.execution.shard_files import (
+    checksum,
+    damage,
+    listing,
+    publish,
+    read_sidecars,
+    sidecar_files,
+    sidecars,
+)
 from agg_pipeline.proposals.pipeline import write_shard
 from agg_pipeline.storage.store import Store
 from schemas import limits
@@ -33,13 +41,12 @@ def test_sidecar_says_what_its_files_hold(built, toy_plan):
     assert [sidecar["images"] for sidecar in found.values()] == [3, 3, 2]
 
 
-def test_sidecar_is_written_last(tmp_path, toy_plan, toy_shards, monkeypatch):
-    order = []
-    write = Store.write
-    monkeypatch.setattr(Store, "write", lambda self, path, content: order.append(path) or write(self, path, content))
-    write_shard(toy_shards[1], Store(str(tmp_path)), toy_plan["config_hash"])
-    assert len(order) == 4
-    assert order[-1] == "shards/part-00001.json"
+def test_sidecar_is_written_by_itself(tmp_path, toy_plan, toy_shards):
+    store = Store(str(tmp_path))
+    sidecar = write_shard(toy_shards[1], store, toy_plan["config_hash"])
+    assert sorted(store.files()) == sorted(sidecar["files"]) == sorted(DATABASE_LAYOUT.files(1))
+    publish(store, sidecar)
+    assert sidecars(store, DATABASE_LAYOUT) == {1: sidecar}
 
 
 def sealed(sidecar):

@@ -14,6 +14,7 @@ import pytest
 
 from agg_pipeline.storage.process_life import process_start
 from tests.e2e.commands import invoke
+from tests.faults.clusters import Cluster
 from tests.faults.namespaces import PID, TIME, host, mounted, needs_namespace
 from tests.faults.processes import (
     SIDECAR,
@@ -21,6 +22,7 @@ from tests.faults.processes import (
     assert_done,
     assert_same,
     assign,
+    database,
     error_line,
     hold,
     shim,
@@ -142,6 +144,79 @@ def test_every_second_run_is_refused_while_the_first_lives(first, commands, refe
         "bind mount": (bound, mounted(f"mount --bind '{out}' '{bound}'"), ""),
     }
     refused(first, commands, reference, seconds)
+
+
+def traced(file):
+    """Lines for a worker that leaves a file when it has written a shard, or has refused to."""
+    return f"""
+import agg_pipeline.execution.job as _job
+def _trace(write):
+    import pathlib
+    def traced(*args):
+        try:
+            return write(*args)
+        finally:
+            pathlib.Path({str(file)!r}).touch()
+    return traced
+_job._write_owned = _trace(_job._write_owned)
+"""
+
+
+@pytest.fixture
+def orphan(commands, tmp_path):
+    """The client of a run on a cluster was killed while a worker writes a table; output folder, what lets it go on."""
+    out, gate, done = tmp_path / "out", tmp_path / "gate", tmp_path / "done"
+    cluster = Cluster(commands, tmp_path)
+    lines = hold("agg_pipeline.storage.store:Store.write", gate, "str(args[1]) == 'proposals/part-00001.parquet'")
+    cluster.start_worker("--no-nanny", environment=shim(tmp_path, lines, traced(done)))
+    gate.touch()
+    running = commands.proposals(out, "--scheduler", cluster.address)
+    running.wait_for(gate.with_name("gate-waits").exists, "a worker that writes a table")
+    running.process.kill()
+    running.process.wait()
+    done.unlink(missing_ok=True)
+
+    def go_on():
+        gate.unlink()
+        cluster.workers[0].wait_for(done.exists, "the end of the shard")
+
+    return out, go_on
+
+
+def test_a_worker_that_outlives_its_client_publishes_nothing(commands, other_seed, orphan):
+    """The next run has finished before the storage answers: tables of one shard are replaced, and that is found."""
+    out, go_on = orphan
+    assert commands.make(out, "--workers", 1, "--overwrite", "--seed", 1).code == 0
+    assert_same(out, other_seed)
+    go_on()
+    changed = {path for path, content in database(other_seed).items() if database(out)[path] != content}
+    assert changed == {"proposals/part-00001.parquet", "rejects/part-00001.parquet"}
+    found = invoke("proposals", "validate", out)
+    assert found.code == 1
+    assert all(f"{path} " in found.stdout for path in changed), found
+    assert commands.make(out, "--workers", 1, "--seed", 1, "--verify").code == 0
+    assert_same(out, other_seed)
+
+
+@pytest.mark.faults_long
+def test_a_run_that_takes_over_from_a_cluster_compares_checksums(commands, other_seed, orphan, tmp_path):
+    """The worker's table arrives while the next run, which is killed once, is about to finish."""
+    out, go_on = orphan
+    gate = tmp_path / "end"
+    gate.touch()
+    environment = shim(tmp_path, hold("agg_pipeline.proposals.run:check_end", gate))
+    second = commands.proposals(out, "--workers", 1, "--overwrite", "--seed", 1, environment=environment)
+    second.wait_for(gate.with_name("end-waits").exists, "the second run's end")
+    second.clean_up()
+    gate.with_name("end-waits").unlink()
+    third = commands.proposals(out, "--workers", 1, "--seed", 1, environment=environment)
+    third.wait_for(gate.with_name("end-waits").exists, "the third run's end")
+    go_on()
+    gate.unlink()
+    line = error_line(third.end())
+    assert re.match(r"a run that was considered dead has written or removed files of 1 shard of .*with --verify", line)
+    assert commands.make(out, "--workers", 1, "--seed", 1, "--verify").code == 0
+    assert_same(out, other_seed)
 
 
 def frozen(running):

@@ -11,7 +11,7 @@ from agg_pipeline.database.validation import validate
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.execution.chain import run_stages
 from agg_pipeline.execution.plan import make_plan
-from agg_pipeline.execution.shard_files import PLAN
+from agg_pipeline.execution.shard_files import PLAN, publish
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.proposals.pipeline import chain, write_shard
 from agg_pipeline.storage.store import Store
@@ -68,7 +68,8 @@ def made(tmp_path, config):
     store = Store(str(tmp_path))
     store.write_json(PLAN, plan)
     task = ShardTask(0, "toy", entries, read, config)
-    write_shard(run_stages(chain(config).stages, task, Slope()), store, plan["config_hash"])
+    shard = run_stages(chain(config).stages, task, Slope())
+    publish(store, write_shard(shard, store, plan["config_hash"]))
     return store
 
 

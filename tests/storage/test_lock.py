@@ -102,6 +102,31 @@ def test_lock_of_a_dead_process_is_taken_over_at_once(store, changes, monkeypatc
     assert store.files() == []
 
 
+@pytest.mark.parametrize("unseen", [False, True])
+def test_workers_of_a_dead_process_may_live(store, unseen):
+    """A run that is killed while it owns the folder of such a run leaves the same doubt."""
+    put(store, pid=dead_pid(), unseen=unseen)
+    assert holder(store).lives is False
+    with owned(store) as ownership:
+        assert (ownership.disputed, owner(store).unseen) == (unseen, unseen)
+    with owned(store, unseen=True) as ownership:
+        assert (ownership.disputed, owner(store).unseen) == (False, True)
+
+
+def test_a_run_after_one_that_could_not_be_looked_up_tells_it_to_the_next(store):
+    put(store, **ELSEWHERE)
+    with owned(store):
+        assert owner(store).unseen
+
+
+def test_lock_of_a_version_without_workers_elsewhere(store):
+    old = content(pid=dead_pid())
+    del old["unseen"]
+    store.write(LOCK, json.dumps(old).encode())
+    with owned(store) as ownership:
+        assert not ownership.disputed
+
+
 def test_lock_of_a_killed_process_that_nobody_waited_for_is_taken_over(store):
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         put(store, pid=other.pid, started=process_start(other.pid))

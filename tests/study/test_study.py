@@ -20,7 +20,7 @@ from agg_pipeline.database.manifest import finish
 from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.execution.chain import run_stages
 from agg_pipeline.execution.plan import make_plan
-from agg_pipeline.execution.shard_files import PLAN, sidecars
+from agg_pipeline.execution.shard_files import PLAN, publish, sidecars
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.models.architecture import ARCHITECTURES
 from agg_pipeline.models.checkpoints import new_click_model, save_click_model
@@ -55,7 +55,8 @@ def write_proposals(out):
     plan = make_plan(DATABASE_LAYOUT, dataset, MODEL, ENVIRONMENT, config)
     store.write_json(PLAN, plan)
     task = ShardTask(0, "demo", dataset.entries, dataset.read, config)
-    write_shard(run_stages(chain(config).stages, task, Halver()), store, plan["config_hash"])
+    shard = run_stages(chain(config).stages, task, Halver())
+    publish(store, write_shard(shard, store, plan["config_hash"]))
     finish(store, plan, sidecars(store, DATABASE_LAYOUT))
 
 

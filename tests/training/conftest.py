@@ -9,7 +9,7 @@ from agg_pipeline.database.manifest import finish
 from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.execution.chain import run_stages
 from agg_pipeline.execution.plan import make_plan
-from agg_pipeline.execution.shard_files import PLAN, sidecars
+from agg_pipeline.execution.shard_files import PLAN, publish, sidecars
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.models.checkpoints import default_checkpoint
 from agg_pipeline.proposals.pipeline import chain, write_shard
@@ -50,7 +50,8 @@ def write_proposals(out, data):
     model = Halver()
     for index, start in enumerate(range(0, IMAGES, 2)):
         task = ShardTask(index, "folder", dataset.entries[start : start + 2], dataset.read, config)
-        write_shard(run_stages(chain(config).stages, task, model), store, plan["config_hash"])
+        shard = run_stages(chain(config).stages, task, model)
+        publish(store, write_shard(shard, store, plan["config_hash"]))
     finish(store, plan, sidecars(store, DATABASE_LAYOUT))
     return out
 
