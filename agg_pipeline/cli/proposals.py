@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,10 @@ from schemas.words import plural
 if TYPE_CHECKING:
     from agg_pipeline.datasets.dataset import Dataset
     from agg_pipeline.proposals.run import Summary
+    from agg_pipeline.storage.store import Store
+
+GALLERY = "gallery.html"
+"""Name of the page of a run."""
 
 
 @cloup.group("proposals")
@@ -98,11 +103,14 @@ def _run(
     run: Run,
     settings: dict[str, Any],
 ) -> None:
+    from agg_pipeline.cli.runs_index import closing_line
     from agg_pipeline.datasets.selection import nothing_selected
     from agg_pipeline.proposals.run import check_lost_images, prepare
     from agg_pipeline.proposals.run import run as run_proposals
     from agg_pipeline.proposals.summary_tables import print_summary
+    from agg_pipeline.report.printed import say
     from agg_pipeline.report.progress import RunProgress
+    from agg_pipeline.storage.store import Store
 
     with recorded(run.out, run.overwrite) as log:
         config = replace(_config(preset, run.config, settings), source=source)
@@ -114,16 +122,21 @@ def _run(
             print_run(*prepare(dataset, model_file(checkpoint), config, run.options), run.options, seconds_so_far())
             comment(NOTHING_WRITTEN)
             return
-        progress = RunProgress()
+        page, progress = Store(run.out).below("report"), RunProgress()
+
+        def report(summary: Summary, check: Callable[[], None]) -> None:
+            progress.close()
+            print_summary(summary)
+            if (data.classes or data.skip_classes) and not summary.manifest["totals"]["objects"]:
+                raise nothing_selected(dataset)
+            _write_report(summary, dataset, page, gallery_images, check)
+
         try:
             callbacks = logged(progress.callbacks(), log)
-            summary = run_proposals(dataset, model_file(checkpoint), config, run.options, callbacks)
+            summary = run_proposals(dataset, model_file(checkpoint), config, run.options, callbacks, report)
         finally:
             progress.close()
-        print_summary(summary)
-        if (data.classes or data.skip_classes) and not summary.manifest["totals"]["objects"]:
-            raise nothing_selected(dataset)
-        _write_report(summary, dataset, run.out, gallery_images)
+        say(closing_line(run.out, f"{page.url}/{GALLERY}"))
         check_lost_images(summary, run.max_reject_share)
 
 
@@ -143,21 +156,18 @@ def _check_parts(dataset: Dataset) -> None:
         raise UserError(f"data set {dataset.name} has no annotated parts; {', '.join(WITH_PARTS)} have")
 
 
-def _write_report(summary: Summary, dataset: Dataset, out: str, images: int) -> None:
-    """Gallery and timings, beside the database and not in it."""
-    from agg_pipeline.cli.runs_index import closing_line
+def _write_report(summary: Summary, dataset: Dataset, store: Store, images: int, check: Callable[[], None]) -> None:
+    """Gallery and timings, beside the database and not in it. check: raises UserError if it is another run's by now."""
     from agg_pipeline.report.gallery import write_gallery
     from agg_pipeline.report.printed import say
-    from agg_pipeline.storage.store import Store
 
-    report = Store(out).below("report")
     if summary.images_done:
         timings = {"images": summary.images_done, "seconds": summary.seconds, **asdict(summary.times)}
-        report.write_json("timings.json", timings)
+        check()
+        store.write_json("timings.json", timings)
     seed = summary.manifest["plan"]["seed"]
-    shown = write_gallery(summary.database, dataset, report, "gallery.html", images, seed)
-    say(f"{report.url}/gallery.html shows {plural(shown, 'image')}; the database is {summary.database.store.url}")
-    say(closing_line(out, f"{report.url}/gallery.html"))
+    shown = write_gallery(summary.database, dataset, store, GALLERY, images, seed, check)
+    say(f"{store.url}/{GALLERY} shows {plural(shown, 'image')}; the database is {summary.database.store.url}")
 
 
 DATABASE = cloup.argument("path", type=PLACE, help="Proposal database, or the output folder of a run.")

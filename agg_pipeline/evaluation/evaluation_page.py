@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.evaluation.compare import published_rows
@@ -24,7 +25,13 @@ MAX_CLASSES = 40
 """Rows of the table by class: the classes with the most masks."""
 
 
-def write_report(evaluation: Evaluation, dataset: Dataset, pictures: int, with_published: bool) -> None:
+def write_report(
+    evaluation: Evaluation,
+    dataset: Dataset,
+    pictures: int,
+    with_published: bool,
+    check: Callable[[], None] = lambda: None,
+) -> None:
     """Write ``report.html``, a self-contained page, beside the tables of an evaluation.
 
     A mask that cannot be drawn any more, or that has changed, becomes a line that says so, and a warning.
@@ -34,6 +41,8 @@ def write_report(evaluation: Evaluation, dataset: Dataset, pictures: int, with_p
         dataset: data set that was evaluated.
         pictures: number of pictures per level of the best, of the median, and of the worst masks.
         with_published: whether to show the paper's rows beside ours.
+        check: called before the page is written; raises UserError if the folder is another run's by now. Drawing takes
+            a while.
     """
     summary = evaluation.summary
     settings = metric_settings(summary["plan"])
@@ -56,6 +65,7 @@ def write_report(evaluation: Evaluation, dataset: Dataset, pictures: int, with_p
         radius=MARK_RADIUS,
         limit=settings.max_clicks,
     )
+    check()
     evaluation.store.write(REPORT, page.encode())
 
 

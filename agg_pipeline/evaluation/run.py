@@ -103,6 +103,7 @@ def run(
     limit_objects: int | None,
     options: RunOptions,
     progress: Progress,
+    report: Callable[[Evaluation, Callable[[], None]], None] = lambda _evaluation, _check: None,
 ) -> Evaluation:
     """Evaluate what is missing of the masks, and write tables and summary into ``options.out``.
 
@@ -114,6 +115,8 @@ def run(
         limit_objects: only the first masks, None for all.
         options: where the results go, and who does the work.
         progress: called with the progress so far.
+        report: writes what shows the results, while the run still owns their folder. Called with the results, and with
+            a check to call before each change, which raises UserError if the folder is another run's by now.
 
     Raises:
         UserError: for everything that a user can mend. Finished shards stay, and the same call resumes.
@@ -138,8 +141,9 @@ def run(
         if made.shards:
             ownership.check()
             place.write_json(TIMINGS, timings_of(made))
-        timings = read_timings(place)
-    return Evaluation(place, tables, summary, timings, images)
+        evaluation = Evaluation(place, tables, summary, read_timings(place), images)
+        report(evaluation, ownership.check)
+    return evaluation
 
 
 def _describe_model(

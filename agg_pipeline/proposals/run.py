@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -111,7 +112,14 @@ def prepare(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options:
     return store, job
 
 
-def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: RunOptions, progress: Progress) -> Summary:
+def run(
+    dataset: Dataset,
+    checkpoint: str,
+    config: ProposalsConfig,
+    options: RunOptions,
+    progress: Progress,
+    report: Callable[[Summary, Callable[[], None]], None] = lambda _summary, _check: None,
+) -> Summary:
     """Make what is missing of the database below ``options.out``, and finish it (manifest, sampling weights, card).
 
     Args:
@@ -120,6 +128,8 @@ def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: Run
         config: configuration of the proposals.
         options: output folder, limits and workers.
         progress: called while the run works.
+        report: writes what shows the database, while the run still owns its folder. Called with the summary, and with a
+            check to call before each change, which raises UserError if the folder is another run's by now.
 
     Raises:
         UserError: for everything that a user can mend. Finished shards stay, and the same call resumes.
@@ -137,8 +147,10 @@ def run(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: Run
         manifest = None if options.verify else finished(store, plan, found)
         if manifest is None:
             manifest = finish(store, plan, found, ownership.check)
-    database = ProposalDatabase(store, plan, found)
-    return Summary(database, manifest, made.images, time.perf_counter() - started, made.times)
+        database = ProposalDatabase(store, plan, found)
+        summary = Summary(database, manifest, made.images, time.perf_counter() - started, made.times)
+        report(summary, ownership.check)
+    return summary
 
 
 def _is_finished(task: ShardTask[Any], sidecar: Json) -> bool:

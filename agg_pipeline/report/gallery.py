@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,7 +142,15 @@ class Unreadable:
     problem: str
 
 
-def write_gallery(database: ProposalDatabase, dataset: Dataset, store: Store, path: str, images: int, seed: int) -> int:
+def write_gallery(
+    database: ProposalDatabase,
+    dataset: Dataset,
+    store: Store,
+    path: str,
+    images: int,
+    seed: int,
+    check: Callable[[], None] = lambda: None,
+) -> int:
     """Write the gallery of a database, a self-contained page; it shows images of finished shards.
 
     An image that cannot be read any more, or that has changed, becomes a line that says so.
@@ -154,6 +162,8 @@ def write_gallery(database: ProposalDatabase, dataset: Dataset, store: Store, pa
         path: file name of the page.
         images: most images.
         seed: seed by which they are drawn.
+        check: called before the page is written; raises UserError if the folder is another run's by now. Drawing takes
+            a while.
 
     Returns:
         Number of images that are drawn.
@@ -176,6 +186,7 @@ def write_gallery(database: ProposalDatabase, dataset: Dataset, store: Store, pa
         seed=seed,
         radius=MARK_RADIUS,
     )
+    check()
     store.write(path, page.encode())
     return sum(isinstance(picture, Picture) for picture in pictures)
 

@@ -100,9 +100,10 @@ class RunProgress:
         return Progress(self._started, self._shard_finished, self._print, self._advanced)
 
     def close(self) -> None:
-        """End the bar."""
+        """End the bar, if it has not ended."""
         if self._bar is not None:
             self._bar.stop()
+            self._bar = None
 
     def _started(self, start: RunStart) -> None:
         for sidecar in start.finished:

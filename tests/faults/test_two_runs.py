@@ -14,6 +14,7 @@ import pytest
 
 from agg_pipeline.storage.process_life import process_start
 from tests.e2e.commands import invoke
+from tests.e2e.small_set import SIZES
 from tests.faults.clusters import Cluster
 from tests.faults.namespaces import PID, TIME, host, mounted, needs_namespace
 from tests.faults.processes import (
@@ -160,6 +161,69 @@ def _trace(write):
     return traced
 _job._write_owned = _trace(_job._write_owned)
 """
+
+
+def command(commands, kind, out, *options, **how):
+    """Start a run on the small set that writes a page: of proposals, or an evaluation."""
+    written = ("--data", commands.data, "--out", out, "--workers", 1, *options)
+    if kind == "proposals":
+        return commands.start("proposals", "run", *SIZES, "--gallery-images", 2, *written, **how)
+    sizes = ("--dataset", "sbd", "--split", "train", "--input-size", 64, "--max-clicks", 2, "--pictures", 1)
+    return commands.start("eval", "run", *sizes, *written, **how)
+
+
+PAGES = {
+    "proposals": ("agg_pipeline.report.gallery:write_gallery", "agg_pipeline.report.gallery:filled", "report"),
+    "evaluation": (
+        "agg_pipeline.cli.eval.evaluating:write_report",
+        "agg_pipeline.evaluation.evaluation_page:filled",
+        "",
+    ),
+}
+"""By kind of run: what writes its page, what fills it, and the folder that it lies in."""
+
+
+def held_at_its_page(commands, kind, out, gate, place, **how):
+    environment = shim(commands.folder, QUICK_LOCK, f"import {place.partition(':')[0]}", hold(place, gate))
+    gate.touch()
+    running = command(commands, kind, out, environment=environment, **how)
+    running.wait_for(gate.with_name(f"{gate.name}-waits").exists, "a run that writes its page")
+    return running
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_a_run_that_writes_its_page_still_owns_the_folder(commands, tmp_path, kind):
+    out, gate = tmp_path / "out", tmp_path / "gate"
+    running = held_at_its_page(commands, kind, out, gate, PAGES[kind][0])
+    assert REFUSED.fullmatch(error_line(command(commands, kind, out, "--seed", 1, "--overwrite").end()))
+    gate.unlink()
+    assert_done(running.end())
+    assert_clean(out)
+
+
+@pytest.mark.faults_long
+@pytest.mark.parametrize("kind", PAGES)
+def test_a_run_that_is_suspended_while_it_draws_its_page(commands, tmp_path, kind):
+    """Another run takes the folder over and finishes; its page and its timings stay."""
+    needs_namespace(PID)
+    out, gate, (_, fills, folder) = tmp_path / "out", tmp_path / "gate", PAGES[kind]
+    running = held_at_its_page(commands, kind, out, gate, fills, prefix=PID)
+    family = frozen(running)
+    second = command(commands, kind, out, "--seed", 1, "--overwrite", environment=shim(tmp_path, QUICK_LOCK)).end()
+    assert second.code == 0, second
+
+    def written():
+        return {path.name: path.read_bytes() for path in (out / folder).iterdir() if path.suffix in (".html", ".json")}
+
+    before = written()
+    assert len(before) >= 2
+    gate.unlink()
+    for each in family:
+        each.send_signal(signal.SIGCONT)
+    ended = running.end()
+    assert re.search(r"lock\.json is gone|has taken over", error_line(ended)), ended
+    assert "shows" not in ended.stdout
+    assert written() == before
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ It imports torch, so commands import it in their bodies.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from agg_pipeline.cli.run_log import RunLog, logged
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.evaluation.evaluation_page import write_report
@@ -40,11 +42,14 @@ def evaluate(
         log: log of the command.
     """
     progress = RunProgress(RunningNoc())
+
+    def report(evaluation: Evaluation, check: Callable[[], None]) -> None:
+        progress.close()
+        print_evaluation(evaluation)
+        write_report(evaluation, dataset, pictures, with_published, check)
+        say(f"{evaluation.store.url}/report.html shows the results; their tables are in the same folder")
+
     try:
-        evaluation = run(dataset, *files, config, limit_objects, options, logged(progress.callbacks(), log))
+        return run(dataset, *files, config, limit_objects, options, logged(progress.callbacks(), log), report)
     finally:
         progress.close()
-    print_evaluation(evaluation)
-    write_report(evaluation, dataset, pictures, with_published)
-    say(f"{evaluation.store.url}/report.html shows the results; their tables are in the same folder")
-    return evaluation
