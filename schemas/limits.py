@@ -95,6 +95,8 @@ CLICKS_PER_MASK = 64
 """Most values in a list of a table: the clicks of a mask, of which the mask engine makes up to 24."""
 PARQUET_FOOTER_BYTES = 16 << 20
 """Largest footer of a Parquet file; that of a shard has up to 10 KB."""
+PAGE_HEADER_BYTES = 1 << 20
+"""Largest header of a page of a Parquet file; those of a shard have up to 100 bytes."""
 STORED_TEXT_LENGTH = 4 * TEXT_LENGTH
 """Longest text in a table, in characters: ids that are made of several, and messages."""
 SIDECAR_BYTES = 1 << 20

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from agg_pipeline.execution.parquet_pages import pages_of
 from agg_pipeline.storage.store import Store
 from schemas import limits
 from schemas.errors import UserError
@@ -146,10 +147,10 @@ def parquet_table(
             raise ValueError(f"it has {parquet.metadata.num_rows:,} rows; the limit is {limit.rows:,}")
         columns_of_file = _columns_of(file, parquet.metadata, wanted)
         _check_counts(columns_of_file, parquet.metadata.num_rows)
-        texts = _large_texts(columns_of_file, most)
+        texts = _large_texts(file, columns_of_file, most)
+        file.seek(0)
         if texts:
             # Texts that repeat stay as numbers until their size is known.
-            file.seek(0)
             parquet = pq.ParquetFile(file, pre_buffer=False, read_dictionary=texts)
         table = parquet.read(columns=wanted.names, use_threads=False).select(wanted.names)
     if texts:
@@ -213,22 +214,23 @@ def _check_counts(columns: Sequence[tuple[str, pq.ColumnChunkMetaData]], rows: i
             raise ValueError(f"its column {path} has {count:,} values in {plural(rows, 'row')}")
 
 
-def _large_texts(columns: Sequence[tuple[str, pq.ColumnChunkMetaData]], most: int) -> list[str]:
-    """Check what the columns claim to hold.
+def _large_texts(file: IO[bytes], columns: Sequence[tuple[str, pq.ColumnChunkMetaData]], most: int) -> list[str]:
+    """Check what the pages of the columns take.
 
     Returns:
         Columns of texts that could be too large once decoded, because a text that repeats is written once.
 
     Raises:
-        ValueError: the columns take more bytes than ``most``.
+        ValueError: the columns take more bytes than ``most``, or a page is damaged or of another encoding.
     """
     total, texts = 0, 0
     repeated = set()
     for name, column in columns:
-        total += max(column.total_uncompressed_size, 0) + NUMBER_BYTES * column.num_values
-        if column.physical_type == "BYTE_ARRAY" and column.has_dictionary_page:
+        pages = pages_of(file, column)
+        total += pages.size + NUMBER_BYTES * column.num_values
+        if column.physical_type == "BYTE_ARRAY" and pages.by_number:
             repeated.add(name)
-            texts += column.total_uncompressed_size * column.num_values
+            texts += pages.size * column.num_values
     if total > most:
         raise ValueError(f"its columns take {total:,} bytes; the limit is {most:,}")
     return sorted(repeated) if total + texts > most else []
@@ -247,11 +249,14 @@ def _check_size(table: pa.Table, most: int) -> None:
 
 
 def _check_lengths(table: pa.Table) -> None:
-    """ValueError if a text or a list of a table is too long."""
+    """ValueError if a text, the run lengths of a mask, or a list of a table is too long."""
     for name, column in zip(table.column_names, table.itercolumns(), strict=True):
         if pa.types.is_string(column.type):
             what, limit, unit = "text", limits.STORED_TEXT_LENGTH, "characters"
             lengths = pc.utf8_length(column)
+        elif pa.types.is_binary(column.type):
+            what, limit, unit = "mask", limits.SEGMENTATION_BYTES, "bytes"
+            lengths = pc.binary_length(column)
         elif pa.types.is_list(column.type):
             what, limit, unit = "list", limits.CLICKS_PER_MASK, "values"
             lengths = pc.list_value_length(column)

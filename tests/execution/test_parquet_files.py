@@ -117,7 +117,7 @@ def test_texts_that_repeat_within_the_limit_are_read(store, monkeypatch):
         "ParquetFile",
         lambda *args, **options: opened.append(options.get("read_dictionary")) or original(*args, **options),
     )
-    found = parquet_table(store, PATH, MASKS, limit=TableLimit(100, 20_000))
+    found = parquet_table(store, PATH, MASKS, limit=TableLimit(100, 8_000))
     assert found.equals(table, check_metadata=True)
     assert found.schema.equals(MASKS, check_metadata=True)
     # Its facts, its columns, its rows.
