@@ -93,6 +93,8 @@ SHARD_TABLE_GROWTH = 32
 """Most bytes of the decoded columns of a larger one per byte of its file; those of large databases have up to 5."""
 CLICKS_PER_MASK = 64
 """Most values in a list of a table: the clicks of a mask, of which the mask engine makes up to 24."""
+GIVEN_CLICKS = 1000
+"""Most clicks on a mask that a program gives, as many as an evaluation makes."""
 PARQUET_FOOTER_BYTES = 16 << 20
 """Largest footer of a Parquet file; that of a shard has up to 10 KB."""
 PAGE_HEADER_BYTES = 1 << 20

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, g
 
 from schemas.errors import UserError
 from schemas.fields import INFINITY, LARGEST, Checked, keys_of
-from schemas.words import excerpt, possible
+from schemas.words import possible, quoted
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -105,15 +105,6 @@ def _written(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return quoted(list(value) if isinstance(value, tuple) else value)
-
-
-def quoted(value: Any) -> str:
-    """A value of a file for a message, cut if it is long."""
-    try:
-        return excerpt(repr(value))
-    except ValueError:
-        # Python writes no number of thousands of digits; TOML may hold one in hexadecimal digits.
-        return "a number of thousands of digits"
 
 
 def _impossible(config: Any) -> Iterator[tuple[str, str]]:

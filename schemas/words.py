@@ -101,3 +101,12 @@ def _escaped(match: re.Match[str]) -> str:
 def excerpt(text: str, longest: int = 200) -> str:
     """A text of unknown length and origin for a message: printable, and cut after ``longest`` characters."""
     return printable(text) if len(text) <= longest else f"{printable(text[:longest])}..."
+
+
+def quoted(value: object) -> str:
+    """A value of unknown kind and origin for a message: as Python writes it, printable, and cut if it is long."""
+    try:
+        return excerpt(repr(value))
+    except ValueError:
+        # Python writes no integer of thousands of digits.
+        return "a number of thousands of digits"

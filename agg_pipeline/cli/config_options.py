@@ -29,8 +29,8 @@ from agg_pipeline.storage.text_files import text_of
 from schemas import limits
 from schemas.errors import UnusableFileError, UserError
 from schemas.fields import INFINITY, LARGEST, Key, keys_of
-from schemas.resolve import override, quoted, validated, with_options
-from schemas.words import possible
+from schemas.resolve import override, validated, with_options
+from schemas.words import possible, quoted
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

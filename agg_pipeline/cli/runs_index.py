@@ -79,7 +79,7 @@ def _described(path: Path, name: str) -> RunEntry | None:
         if (path / marker).is_file():
             try:
                 return describe(path, name)
-            except (UserError, KeyError, TypeError, ValueError, AttributeError, OSError):
+            except (UserError, LookupError, ArithmeticError, TypeError, ValueError, AttributeError, OSError):
                 return RunEntry(name, "unknown", "", "", "", (f"{marker} cannot be read",), ((marker, marker),))
     return None
 

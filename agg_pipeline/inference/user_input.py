@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas import limits
 from schemas.errors import UserError
 from schemas.records import Click
+from schemas.words import excerpt, quoted
 
 Clicks = Iterable[tuple[float, float, bool]]
 """(row, col, positive), in pixels of the image, fractions allowed."""
@@ -17,7 +20,10 @@ Clicks = Iterable[tuple[float, float, bool]]
 
 def rgb_image(image: object) -> NDArray[np.uint8]:
     """The image as one piece of memory, (H, W, 3) uint8 RGB; a copy only where it is none yet."""
-    pixels = np.ascontiguousarray(image)
+    try:
+        pixels = np.ascontiguousarray(image)
+    except ValueError as error:
+        raise UserError(f"the image is no array: {error}") from error
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise UserError(f"the image must be (H, W, 3) uint8 RGB, not {pixels.shape} {pixels.dtype}")
     return pixels
@@ -34,14 +40,20 @@ def clicks_in(clicks: Clicks, height: int, width: int) -> tuple[Click, ...]:
         The clicks, in order.
 
     Raises:
-        UserError: there is no click, or one is malformed or lies outside of the image.
+        UserError: there is no click, or there are more than ``limits.GIVEN_CLICKS``, or one is malformed or lies
+            outside of the image.
     """
+    most = limits.GIVEN_CLICKS
     try:
-        made = tuple(Click(float(row), float(col), _sign(sign)) for row, col, sign in clicks)  # type: ignore[arg-type]
-    except (TypeError, ValueError) as error:
-        raise UserError(f"clicks are (row, col, positive), two numbers and True or False: {error}") from error
+        given = tuple(islice(clicks, most + 1))
+        made = tuple(Click(float(row), float(col), _sign(sign)) for row, col, sign in given)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError) as error:
+        what = excerpt(str(error))
+        raise UserError(f"clicks are (row, col, positive), two numbers and True or False: {what}") from error
     if not made:
         raise UserError("at least one click is needed")
+    if len(made) > most:
+        raise UserError(f"there are more than {most:,} clicks on one mask")
     for click in made:
         if not (0 <= click.row < height and 0 <= click.col < width):
             raise UserError(f"click {tuple(click)} lies outside of the image of {height}x{width}")
@@ -51,7 +63,7 @@ def clicks_in(clicks: Clicks, height: int, width: int) -> tuple[Click, ...]:
 def _sign(positive: object) -> bool:
     """True and False, and the numbers that stand for them in an array of clicks."""
     if not isinstance(positive, np.bool_ | Real) or positive not in (0, 1):
-        raise ValueError(f"{positive!r} is neither True nor False")
+        raise ValueError(f"{quoted(positive)} is neither True nor False")
     return bool(positive)
 
 
@@ -70,7 +82,7 @@ def granularity_in(granularity: float | None, has_table: bool) -> float | None:
     if not has_table:
         raise UserError("the model has no granularity table; load it with an adapter")
     if not isinstance(granularity, Real) or not 0 <= granularity <= 1:
-        raise UserError(f"granularity {granularity} is not in [0, 1]")
+        raise UserError(f"the granularity is {quoted(granularity)}; it must be a number in [0, 1]")
     return float(granularity)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
 from agg_pipeline.report.templates import filled
 from agg_pipeline.storage.store import Store
+from schemas.words import printable
 
 INDEX = "index.html"
 
@@ -46,6 +48,13 @@ def write_index(folder: Path, entries: Sequence[RunEntry]) -> Path:
     Raises:
         StorageError: the page cannot be written.
     """
-    rows = [(entry, [(text, quote(f"{entry.folder}/{page}")) for text, page in entry.pages]) for entry in entries]
-    Store(str(folder)).write(INDEX, filled("index.html.j2", folder=folder.name, rows=rows).encode())
+    # A name may be no UTF-8: its bytes make the link, and what is shown is printable.
+    rows = [
+        (
+            replace(entry, folder=printable(entry.folder)),
+            [(text, quote(os.fsencode(f"{entry.folder}/{page}"))) for text, page in entry.pages],
+        )
+        for entry in entries
+    ]
+    Store(str(folder)).write(INDEX, filled("index.html.j2", folder=printable(folder.name), rows=rows).encode())
     return folder / INDEX

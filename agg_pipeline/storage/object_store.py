@@ -98,8 +98,15 @@ class ObjectStore:
     def _listed(self, place: str) -> list[dict[str, Any]]:
         self.filesystem.invalidate_cache()
         listed = cast(list[dict[str, Any]], self.filesystem.ls(place or "/", detail=True))
-        # Some programs mark a folder by an empty object of its name.
-        return [item for item in listed if item["size"] or item["name"].strip("/") != place.strip("/")]
+        found: dict[str, dict[str, Any]] = {}
+        for item in listed:
+            # Some programs mark a folder by an empty object of its name.
+            if not item["size"] and item["name"].strip("/") == place.strip("/"):
+                continue
+            # A key may be a file, and the beginning of others: the file counts.
+            if item["type"] != "directory" or _name(item["name"]) not in found:
+                found[_name(item["name"])] = item
+        return list(found.values())
 
 
 def _name(place: str) -> str:

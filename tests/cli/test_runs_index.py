@@ -12,6 +12,7 @@ from agg_pipeline.cli.runs_index import closing_line, find_runs, runs_folder, up
 from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.database.manifest import finish
 from agg_pipeline.execution.shard_files import PLAN, sidecars
+from agg_pipeline.report.index_page import write_index
 from agg_pipeline.storage.store import Store
 from agg_pipeline.training.training_log import append
 from schemas.config import EvaluationConfig
@@ -165,3 +166,18 @@ def test_a_summary_without_a_target_iou_is_unknown(runs, key):
     path.write_text(json.dumps(summary))
     found = {entry.folder: entry for entry in find_runs(runs)}
     assert found["toy/eval"].figures == ("summary.json cannot be read",)
+
+
+def test_a_comparison_without_evaluations_is_unknown(runs):
+    (runs / "odd").mkdir()
+    (runs / "odd/comparison.md").write_text("x")
+    found = {entry.folder: entry for entry in find_runs(runs)}
+    assert found["odd"].figures == ("comparison.md cannot be read",)
+    assert write_index(runs, list(found.values())).exists()
+
+
+def test_a_folder_whose_name_is_not_utf_8(runs):
+    (runs / "toy").rename(runs / "caf\udce9")
+    page = write_index(runs, find_runs(runs)).read_text()
+    assert "<b>caf\\xe9/eval</b>" in page
+    assert 'href="caf%E9/' in page

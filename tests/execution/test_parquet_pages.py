@@ -32,7 +32,7 @@ def repeated(name, rows, length):
 def refused(tmp_path, content):
     """The error of reading a file, within little memory."""
     (tmp_path / PATH).write_bytes(content)
-    with limited(memory=128 << 20, seconds=20), pytest.raises(ValueError, match="^[a-z]") as error:
+    with limited(memory=128 << 20, seconds=20), pytest.raises(ValueError, match=r"^[a-z]") as error:
         parquet_table(Store(str(tmp_path)), PATH, SCHEMA, limit=LIMIT)
     return str(error.value)
 

@@ -3,6 +3,7 @@
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import repeat
 
 import numpy as np
 import pytest
@@ -223,7 +224,13 @@ def test_threads_share_a_session():
         ([(1, float("nan"), True)], None, "outside of the image"),
         ([(1, 1)], None, "two numbers and True or False"),
         ([(1, 1, 2)], None, "neither True nor False"),
-        (CLICKS, 1.5, "not in"),
+        ([(10**400, 1, True)], None, "two numbers and True or False: int too large"),
+        ([(1, 1, 10**5000)], None, "a number of thousands of digits is neither True nor False"),
+        ([(1, 1, True)] * 1001, None, "there are more than 1,000 clicks on one mask"),
+        (repeat((1, 1, True)), None, "there are more than 1,000 clicks on one mask"),
+        (CLICKS, 1.5, r"the granularity is 1\.5; it must be a number in \[0, 1\]"),
+        (CLICKS, "0.4\x1b", r"the granularity is '0\.4\\x1b'; it must be a number in"),
+        pytest.param(CLICKS, 10**5000, "the granularity is a number of thousands of digits; it must", id="digits"),
     ],
 )
 def test_bad_input_leaves_the_session_as_it_was(clicks, granularity, said):

@@ -5,6 +5,7 @@ import os
 import stat
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import fsspec
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from agg_pipeline.storage import disk
 from agg_pipeline.storage.attempts import attempt, cause
 from agg_pipeline.storage.local_file import replace_file
+from agg_pipeline.storage.object_store import ObjectStore
 from agg_pipeline.storage.store import Store
 from schemas.errors import StorageError, UnusableFileError
 
@@ -95,6 +97,21 @@ def test_a_short_answer_of_an_object_store_is_tried_again(monkeypatch):
     with pytest.raises(StorageError, match=r"^cannot read memory://\S+/image\.png: only 4 of 9 bytes came$"):
         store.read_listed("image.png")
     assert len(calls) == 4
+
+
+def test_a_key_that_is_a_file_and_the_beginning_of_others_is_the_file():
+    items = [
+        {"name": "bucket/set/a.jpg", "size": 0, "type": "directory"},
+        {"name": "bucket/set/a.jpg", "size": 7, "type": "file"},
+        {"name": "bucket/set/b", "size": 0, "type": "directory"},
+        {"name": "bucket/set/c.jpg", "size": 5, "type": "file"},
+        {"name": "bucket/set/c.jpg/", "size": 0, "type": "directory"},
+        {"name": "bucket/set/", "size": 0, "type": "file"},
+    ]
+    library = SimpleNamespace(invalidate_cache=lambda: None, ls=lambda _place, detail: items if detail else None)
+    store = ObjectStore(library)
+    assert store.entries("bucket/set") == [("a.jpg", 7), ("b", None), ("c.jpg", 5)]
+    assert store.names("bucket/set") == ["a.jpg", "b", "c.jpg"]
 
 
 def test_a_cause_on_its_second_line():
