@@ -78,7 +78,7 @@ def run_shards(
         for future in first_done(workers, list(in_flight), news):
             task = in_flight.pop(future)
             try:
-                done = Done(task, *finished(future))
+                done = Done(task, *finished(workers, future))
             except KilledWorker:
                 suspects.append(task)
                 continue

@@ -15,7 +15,7 @@ from distributed.scheduler import KilledWorker
 
 from agg_pipeline.execution.interrupts import check_interrupt
 from agg_pipeline.execution.worker_plugin import SAME_PACKAGE, machine_of
-from agg_pipeline.execution.workers import Workers, WorkerState, lost
+from agg_pipeline.execution.workers import ANSWER_SECONDS, Workers, WorkerState, lost
 from schemas.errors import StoppedError
 
 LOG = logging.getLogger(__name__)
@@ -92,15 +92,29 @@ def _check_paused(workers: Mapping[str, WorkerState]) -> None:
 def result_of(workers: Workers, future: Future) -> Any:
     """Wait for a future, and return its result; raises what its task raised."""
     first_done(workers, [future])
-    return finished(future)
+    return finished(workers, future)
 
 
-def finished(future: Future) -> Any:
-    """The result of a future that is done; raises what its task raised, KilledWorker if its workers died."""
-    try:
-        return future.result()
-    except (CancelledError, CommClosedError) as error:
-        raise lost(error) from error
+def finished(workers: Workers, future: Future) -> Any:
+    """The result of a future that is done; raises what its task raised, KilledWorker if its workers died.
+
+    Args:
+        workers: the cluster, which is asked for the result.
+        future: is done.
+
+    Raises:
+        UserError: the scheduler is gone, or does not answer.
+    """
+    while True:
+        try:
+            return future.result(timeout=ANSWER_SECONDS)
+        except TimeoutError:
+            if future.status == "error":
+                raise
+            # The worker that has the result may hang until the scheduler gives it up. The scheduler itself may not.
+            workers.states()
+        except (CancelledError, CommClosedError) as error:
+            raise lost(error) from error
 
 
 def ready(workers: Workers) -> Workers:

@@ -21,6 +21,8 @@ from schemas.errors import StoppedError
 LOG = logging.getLogger(__name__)
 SHARDS_IN_FLIGHT = 2
 """Shards of one worker: one is in the model while another one loads or writes."""
+ANSWER_SECONDS = 120.0
+"""A run ends if the scheduler gives no answer for this time."""
 _attempts = itertools.count()
 
 
@@ -59,8 +61,7 @@ class Workers:
 
     def addresses(self) -> list[str]:
         """Addresses of the workers that are there now."""
-        with connected():
-            return list(self.client.nthreads())
+        return addresses(self.client)
 
     def count(self) -> int:
         """Number of workers that are there now."""
@@ -69,7 +70,7 @@ class Workers:
     def states(self) -> dict[str, WorkerState]:
         """What the scheduler knows of each worker, by address."""
         with connected():
-            found = self.client.sync(self.client.scheduler.identity)["workers"]
+            found = self.client.sync(self.client.scheduler.identity, callback_timeout=ANSWER_SECONDS)["workers"]
         return {
             address: WorkerState(
                 float(worker["last_seen"]),
@@ -107,9 +108,15 @@ class Workers:
         return messages
 
 
+def addresses(client: Client) -> list[str]:
+    """Addresses of the workers that are there now, as the scheduler at the other end of a connection knows them."""
+    with connected():
+        return list(client.nthreads(callback_timeout=ANSWER_SECONDS))
+
+
 @contextmanager
 def connected() -> Iterator[None]:
-    """Around what asks the scheduler or sends something to it: a lost connection is one line.
+    """Around what asks the scheduler or sends something to it: a lost connection is one line, and so is no answer.
 
     Dask and the network raise many kinds of errors then, depending on the instant.
     """
@@ -118,6 +125,10 @@ def connected() -> Iterator[None]:
     except (TypeError, PicklingError):
         # A task that cannot be sent is a mistake in this program.
         raise
+    except TimeoutError as error:
+        raise StoppedError(
+            f"the Dask scheduler has not answered for {ANSWER_SECONDS:.0f} s (stopped, or too busy)"
+        ) from error
     except Exception as error:
         raise lost(error) from error
 

@@ -109,10 +109,46 @@ def test_a_lost_scheduler_is_one_line(monkeypatch, error):
         raise error
 
     class Cancelled:
-        def result(self):
+        def result(self, timeout):
             raise error
 
     monkeypatch.setattr(waiting, "wait", fail)
-    for ask in (lambda: first_done(Silent({}), [None]), lambda: finished(Cancelled())):
+    for ask in (lambda: first_done(Silent({}), [None]), lambda: finished(Silent({}), Cancelled())):
         with pytest.raises(StoppedError, match=r"^the connection to the Dask scheduler is lost$"):
             ask()
+
+
+class Late:
+    """Stands for a future whose result does not come in time, so many times."""
+
+    def __init__(self, times, status="finished"):
+        self.times = times
+        self.status = status
+
+    def result(self, timeout):
+        assert timeout == waiting.ANSWER_SECONDS
+        self.times -= 1
+        if self.times >= 0:
+            raise TimeoutError
+        return "result"
+
+
+def test_a_result_that_is_late_is_waited_for_while_the_scheduler_answers():
+    silent = Silent({}, {}, {})
+    assert finished(silent, Late(2)) == "result"
+    # The scheduler was asked twice.
+    assert len(silent.looks) == 1
+
+
+def test_a_result_is_not_waited_for_when_the_scheduler_does_not_answer():
+    class Stopped:
+        def states(self):
+            raise StoppedError("no answer")
+
+    with pytest.raises(StoppedError, match="^no answer$"):
+        finished(Stopped(), Late(99))
+
+
+def test_a_task_may_raise_a_timeout_itself():
+    with pytest.raises(TimeoutError):
+        finished(Silent({}), Late(1, "error"))
