@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import multiprocessing
 import time
 import uuid
 from collections.abc import Iterator
@@ -18,35 +17,30 @@ from typing import Any
 
 import dask
 from dask.system import CPU_COUNT
-from distributed import Client, LocalCluster, Security, Status
+from distributed import Client, Security
 from distributed.comm import connect
 from distributed.protocol.pickle import dumps
-from distributed.utils import get_mp_context
 
-from agg_pipeline.datasets.all_cores import interrupts_blocked
 from agg_pipeline.execution.interrupts import check_interrupt
+from agg_pipeline.execution.local_workers import SILENT, close_local, local_cluster, start_workers
 from agg_pipeline.execution.worker_facts import program_facts
 from agg_pipeline.execution.worker_plugin import SAME_PACKAGE, ModelPlugin, OpenModel
-from agg_pipeline.execution.workers import SHARDS_IN_FLIGHT, Workers, connected, lost
+from agg_pipeline.execution.workers import Workers, addresses, lost
 from agg_pipeline.storage.attempts import cause
 from schemas.config import PredictorConfig
-from schemas.errors import UserError
+from schemas.errors import StoppedError, UserError
 
 LOG = logging.getLogger(__name__)
 CONNECT_SECONDS = 10
 """Time in which a scheduler must take a connection, and again in which it must answer."""
 LEAVE_SECONDS = 10
 """Time that workers of an existing cluster have to forget the run at its end."""
-START_SECONDS = 60.0
-"""Time that local workers have to start. The run then begins with those that are there."""
+REGISTER_SECONDS = 60.0
+"""Time that the workers have to take the plugin of a run."""
 ATTEMPTS = 3
 """Attempts to reach all workers."""
-LOOK_SECONDS = 0.1
-"""Time between two looks at workers that start."""
 NOISY = ("asyncio", "distributed", "distributed.client", "tornado", "tornado.application")
 """Loggers of Dask that are silenced."""
-SILENT = logging.CRITICAL + 1
-"""Level that no message has. A scheduler calls it critical that a client has left before its last message."""
 
 
 def default_workers(config: PredictorConfig) -> int:
@@ -76,11 +70,11 @@ def cluster(
         logging.getLogger(name).setLevel(SILENT)
     with dask.config.set(_settings(threads)), ExitStack() as stack:
         if scheduler is None:
-            local = _local_cluster(workers)
-            stack.callback(_close, local)
+            local = local_cluster(__name__)
+            stack.callback(close_local, local)
             client = _connect(local.scheduler_address)
             stack.callback(_leave, client, run)
-            _await_workers(local, client, workers)
+            start_workers(local, client, workers)
         else:
             client = _connect(scheduler)
             stack.callback(_leave, client, run)
@@ -111,48 +105,6 @@ def _settings(threads: int) -> dict[str, Any]:
     }
 
 
-def _local_cluster(workers: int) -> LocalCluster:
-    # Otherwise, distributed chooses the modules that the first process imports.
-    get_mp_context().set_forkserver_preload([__name__])
-    with interrupts_blocked():
-        local = LocalCluster(
-            # Workers that are asked for here would be waited for without an end.
-            n_workers=0,
-            # Every thread holds one task.
-            threads_per_worker=SHARDS_IN_FLIGHT,
-            memory_limit=0,
-            dashboard_address="127.0.0.1:0",
-            silence_logs=SILENT,
-        )
-        local.scale(workers)
-        return local
-
-
-def _await_workers(local: LocalCluster, client: Client, wanted: int) -> None:
-    """Wait for local workers. One that dies while it starts is replaced.
-
-    Raises:
-        UserError: no worker has started.
-    """
-    started = time.monotonic()
-    while time.monotonic() - started < START_SECONDS:
-        check_interrupt()
-        with connected():
-            found = len(client.nthreads())
-        if found >= wanted:
-            return
-        failed = [name for name, worker in list(local.workers.items()) if worker.status == Status.failed]
-        for name in failed:
-            del local.worker_spec[name]
-        if failed:
-            with interrupts_blocked():
-                local.scale(wanted)
-        time.sleep(LOOK_SECONDS)
-    if not found:
-        raise UserError(f"no worker process has started within {START_SECONDS:.0f} s; is there enough memory?")
-    LOG.warning("only %d of %d worker processes have started within %.0f s", found, wanted, START_SECONDS)
-
-
 def _connect(scheduler: str) -> Client:
     try:
         asyncio.run(asyncio.wait_for(_greet(scheduler), 2 * CONNECT_SECONDS))
@@ -174,19 +126,26 @@ async def _greet(scheduler: str) -> None:
 
 
 def _register(client: Client, plugin: ModelPlugin) -> None:
-    """Send the plugin to every worker; UserError if a worker has no such package, or another version of it."""
+    """Send the plugin to every worker; UserError if a worker has no such package or another version of it, or hangs."""
     register = client.scheduler.register_worker_plugin
     for attempt in range(1, ATTEMPTS + 1):
         check_interrupt()
         try:
             client.sync(
-                register, plugin=dumps(plugin), name=plugin.name, idempotent=False, callback_timeout=START_SECONDS
+                register, plugin=dumps(plugin), name=plugin.name, idempotent=False, callback_timeout=REGISTER_SECONDS
             )
-        except (OSError, TimeoutError, CancelledError) as error:
+        except (OSError, CancelledError) as error:
             # A worker has died in this instant, or hangs. The next attempt asks those that are left.
-            if attempt == ATTEMPTS:
+            there = addresses(client)
+            if attempt < ATTEMPTS:
+                time.sleep(1.0)
+            elif isinstance(error, TimeoutError):
+                raise StoppedError(
+                    f"a worker of the Dask cluster has not answered for {ATTEMPTS * REGISTER_SECONDS:.0f} s; end the "
+                    f"one that hangs ({', '.join(there)})"
+                ) from error
+            else:
                 raise lost(error) from error
-            time.sleep(1.0)
         except Exception as error:
             # Dask passes on an error inside a worker as text.
             raise UserError(f"a worker of the cluster cannot use this package ({error}); {SAME_PACKAGE}") from error
@@ -200,16 +159,3 @@ def _leave(client: Client, run: str) -> None:
         client.sync(client.scheduler.unregister_worker_plugin, name=run, callback_timeout=LEAVE_SECONDS)
     with suppress(Exception, CancelledError):
         client.close()
-
-
-def _close(local: LocalCluster) -> None:
-    try:
-        local.close(timeout=5)
-    except (Exception, CancelledError):
-        # While a worker hangs in its start, the cluster closes none, and replaces those that are killed here.
-        for nanny in list(local._created):
-            nanny.close_gracefully()
-    # A worker that hangs takes no other signal, and the interpreter would wait for it at its end.
-    for process in multiprocessing.active_children():
-        if process.name.startswith("Dask Worker"):
-            process.kill()

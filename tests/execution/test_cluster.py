@@ -1,26 +1,32 @@
 """Workers of a cluster that cannot work, and clusters that are lost, with real processes."""
 
+import asyncio
+import errno
 import logging
 import os
 import signal
 import socket
 import struct
+import tempfile
 import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
 from pickle import PicklingError
 
+import dask
 import psutil
 import pytest
 from distributed import LocalCluster
 
 from agg_pipeline.execution import cluster as module
+from agg_pipeline.execution import local_workers
+from agg_pipeline.execution import workers as workers_module
 from agg_pipeline.execution.cluster import cluster
 from agg_pipeline.execution.scheduling import ask
 from agg_pipeline.execution.waiting import ready
 from agg_pipeline.execution.workers import connected
-from schemas.errors import StorageError, UserError
+from schemas.errors import StoppedError, StorageError, UserError
 
 
 class Model:
@@ -121,7 +127,7 @@ def signal_the_first(number, stop):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_worker_that_is_killed_or_hangs_while_it_starts(number, monkeypatch):
-    monkeypatch.setattr(module, "START_SECONDS", 10.0 if number == signal.SIGKILL else 4.0)
+    monkeypatch.setattr(local_workers, "START_SECONDS", 10.0 if number == signal.SIGKILL else 4.0)
     stop = threading.Event()
     killer = threading.Thread(target=signal_the_first, args=(number, stop))
     killer.start()
@@ -134,9 +140,66 @@ def test_a_worker_that_is_killed_or_hangs_while_it_starts(number, monkeypatch):
         killer.join()
 
 
+def kill_the_first(number, stop):
+    """Kill so many worker processes, each as soon as it is there."""
+    killed = set()
+    while len(killed) < number and not stop.is_set():
+        for process in worker_processes():
+            if process.pid not in killed and len(killed) < number:
+                process.kill()
+                killed.add(process.pid)
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize(("wanted", "kills"), [(1, 1), (1, 2), (2, 3)])
+def test_all_workers_killed_while_they_start(wanted, kills, monkeypatch):
+    monkeypatch.setattr(local_workers, "START_SECONDS", 30.0)
+    stop = threading.Event()
+    killer = threading.Thread(target=kill_the_first, args=(kills, stop))
+    killer.start()
+    try:
+        with cluster(None, wanted, 1, Model) as workers:
+            assert workers.count() == wanted
+            assert ask(ready(workers), type) is Model
+    finally:
+        stop.set()
+        killer.join()
+
+
+def test_what_keeps_workers_from_starting_is_said(monkeypatch):
+    def fail(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/dask")
+
+    monkeypatch.setattr(LocalCluster, "new_worker_spec", fail)
+    with pytest.raises(UserError) as error, cluster(None, 1, 1, Model):
+        pytest.fail("the run begins")
+    assert str(error.value) == (
+        "no worker process can start: No space left on device: /tmp/dask; make room there, or set TMPDIR to another "
+        "folder"
+    )
+
+
+def test_what_keeps_the_scheduler_from_starting_is_said(tmp_path):
+    (tmp_path / "file").touch()
+    place = dask.config.set({"temporary-directory": str(tmp_path / "file")})
+    with place, pytest.raises(UserError) as error, cluster(None, 1, 1, Model):
+        pytest.fail("the run begins")
+    assert str(error.value) == (
+        f"the scheduler of the workers cannot start: Not a directory: {tmp_path}/file/dask-scratch-space"
+    )
+
+
+def test_a_long_path_of_temporary_files_is_refused(tmp_path, monkeypatch):
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with pytest.raises(UserError, match="; set TMPDIR to a folder with a shorter path "), cluster(None, 1, 1, Model):
+        pytest.fail("the run begins")
+
+
 def test_no_worker_that_starts(monkeypatch):
-    monkeypatch.setattr(module, "START_SECONDS", 1.0)
-    monkeypatch.setattr(LocalCluster, "scale", lambda *_: None)
+    monkeypatch.setattr(local_workers, "START_SECONDS", 1.0)
+    monkeypatch.setattr(LocalCluster, "new_worker_spec", lambda _: {})
     with pytest.raises(UserError, match=r"^no worker process has started within 1 s"), cluster(None, 1, 1, Model):
         pass
 
@@ -148,6 +211,24 @@ def test_asking_a_lost_scheduler_is_one_line():
         for question in (workers.count, workers.states, lambda: workers.submit("x", "model", os.getpid)):
             with pytest.raises(UserError, match=r"^the connection to the Dask scheduler is lost"):
                 question()
+
+
+def test_a_scheduler_that_does_not_answer_is_one_line(monkeypatch):
+    with cluster(None, 1, 1, Model) as workers:
+        workers = ready(workers)
+        asked = workers.count(), len(workers.states())
+        assert asked == (1, 1)
+
+        async def wait(*_, **__):
+            await asyncio.sleep(30)
+
+        scheduler = workers.client.scheduler
+        monkeypatch.setattr(type(scheduler), "__getattr__", lambda *_: wait)
+        monkeypatch.setattr(workers_module, "ANSWER_SECONDS", 1.0)
+        for question in (workers.count, workers.states):
+            with pytest.raises(StoppedError, match=r"^the Dask scheduler has not answered for 1 s "):
+                question()
+        monkeypatch.undo()
 
 
 @pytest.mark.parametrize("mistake", [TypeError("cannot pickle"), PicklingError("cannot pickle")])

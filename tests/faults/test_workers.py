@@ -11,7 +11,7 @@ import pytest
 from agg_pipeline.models.checkpoints import default_checkpoint
 from tests.e2e.commands import ROOT, invoke
 from tests.faults.clusters import Cluster, under_nanny
-from tests.faults.namespaces import needs_namespace, read_only, without
+from tests.faults.namespaces import needs_namespace, read_only, small_disk, without
 from tests.faults.processes import (
     SIDECAR,
     assert_clean,
@@ -120,7 +120,7 @@ def test_killed_processes_of_a_run_do_not_change_its_bytes(commands, reference, 
 def test_a_worker_that_is_lost_while_it_starts(commands, reference, tmp_path, number, instant):
     out = tmp_path / "out"
     # Seconds that are long in the product are short here.
-    times = assign(execution__cluster__START_SECONDS=15.0)
+    times = assign(execution__local_workers__START_SECONDS=15.0)
     environment = shim(tmp_path, times) | {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "10s"}
     running = commands.proposals(out, "--workers", 2, environment=environment)
     running.wait_for(running.workers, "a worker process")
@@ -134,6 +134,48 @@ def test_a_worker_that_is_lost_while_it_starts(commands, reference, tmp_path, nu
         assert_clean(out)
         assert_done(commands.make(out))
     assert_same(out, reference)
+
+
+@pytest.mark.faults_long
+@pytest.mark.parametrize(("workers", "kills"), [(1, 1), (2, 5)])
+def test_workers_that_are_killed_one_after_the_other_while_they_start(commands, reference, tmp_path, workers, kills):
+    out = tmp_path / "out"
+    running = commands.proposals(out, "--workers", workers)
+    killed = set()
+
+    def all_killed():
+        for each in running.workers():
+            if each.pid not in killed and len(killed) < kills:
+                each.kill()
+                killed.add(each.pid)
+        return len(killed) == kills
+
+    running.wait_for(all_killed, "workers to kill")
+    assert_done(running.end())
+    assert_same(out, reference)
+
+
+@pytest.mark.faults_long
+@pytest.mark.parametrize("inodes", [1, 2, 4, 8])
+def test_a_temporary_folder_without_room_for_files(commands, reference, tmp_path, inodes):
+    out = tmp_path / "out"
+    with small_disk(tmp_path / "disk", f"size=1m,nr_inodes={inodes}") as disk:
+        ended = commands.make(out, "--workers", 1, environment={"TMPDIR": str(disk)})
+    if ended.code:
+        assert "No space left on device" in error_line(ended)
+        assert_clean(out)
+        assert_done(commands.make(out))
+    assert_same(out, reference)
+
+
+@pytest.mark.faults_long
+def test_a_temporary_folder_with_a_long_path(commands, tmp_path):
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    error = error_line(commands.make(tmp_path / "out", environment={"TMPDIR": str(folder)}))
+    assert re.search(
+        r" processes can only meet in one of at most 75; set TMPDIR to a folder with a shorter path", error
+    )
 
 
 @pytest.mark.faults_long
@@ -212,6 +254,73 @@ def test_a_killed_scheduler(cluster, commands, reference, tmp_path, gate, instan
     cluster.start_worker()
     assert_done(commands.make(out, "--scheduler", cluster.address))
     assert_same(out, reference)
+
+
+def stop_scheduler(commands, cluster, tmp_path, gate, out, *values):
+    """Start a run, and stop its scheduler when a shard is at the gate."""
+    gate.touch()
+    cluster.start_worker(environment=held(tmp_path, gate, 1))
+    environment = shim(tmp_path, *values)
+    running = commands.proposals(out, "--scheduler", cluster.address, environment=environment)
+    running.wait_for(gate.with_name("gate-waits").exists, "a shard at the gate")
+    cluster.scheduler.signal(signal.SIGSTOP)
+    return running
+
+
+def test_a_scheduler_that_does_not_answer_any_more(cluster, commands, reference, tmp_path, gate):
+    out = tmp_path / "out"
+    times = assign(execution__workers__ANSWER_SECONDS=2.0, execution__waiting__HEARTBEAT_SECONDS=1.0)
+    quick = times, assign(execution__cluster__LEAVE_SECONDS=1)
+    running = stop_scheduler(commands, cluster, tmp_path, gate, out, *quick)
+    assert error_line(running.end()) == (
+        f"the Dask scheduler has not answered for 2 s (stopped, or too busy); finished shards are kept; {RESUME}"
+    )
+    assert_clean(out)
+    gate.unlink()
+    cluster.scheduler.signal(signal.SIGCONT)
+    assert_done(commands.make(out, "--scheduler", cluster.address))
+    assert_same(out, reference)
+
+
+@pytest.mark.faults_long
+@pytest.mark.parametrize("who", ["scheduler", "worker"])
+def test_what_hangs_before_a_run_begins(cluster, commands, tmp_path, gate, who):
+    """The scheduler stops when the run has connected to it; a worker before."""
+    out = tmp_path / "out"
+    gate.touch()
+    cluster.start_worker()
+    times = assign(
+        execution__workers__ANSWER_SECONDS=2.0,
+        execution__cluster__LEAVE_SECONDS=1,
+        execution__cluster__REGISTER_SECONDS=1.0,
+    )
+    if who == "worker":
+        cluster.workers[0].signal(signal.SIGSTOP)
+        gate.unlink()
+    environment = shim(tmp_path, times, hold("agg_pipeline.execution.cluster:_register", gate))
+    running = commands.proposals(out, "--scheduler", cluster.address, environment=environment)
+    if who == "scheduler":
+        running.wait_for(gate.with_name("gate-waits").exists, "a run that has connected")
+        cluster.scheduler.signal(signal.SIGSTOP)
+        gate.unlink()
+    error = error_line(running.end())
+    said = {
+        "scheduler": "the Dask scheduler has not answered for 2 s (stopped, or too busy); ",
+        "worker": "a worker of the Dask cluster has not answered for 3 s; end the one that hangs (tcp://127.0.0.1:",
+    }
+    assert error.startswith(said[who]), error
+    assert_clean(out)
+
+
+@pytest.mark.faults_long
+def test_a_run_whose_scheduler_does_not_answer_is_stopped(cluster, commands, tmp_path, gate):
+    out = tmp_path / "out"
+    running = stop_scheduler(commands, cluster, tmp_path, gate, out, assign(execution__waiting__HEARTBEAT_SECONDS=1.0))
+    time.sleep(3)
+    running.signal(signal.SIGTERM)
+    ended = running.end()
+    assert (ended.code, ended.stderr) == (130, f"stopped; finished shards are kept; {RESUME}\n")
+    assert_clean(out)
 
 
 def test_a_worker_without_the_data_makes_no_reject(cluster, commands, reference, tmp_path):
