@@ -86,7 +86,7 @@ def run_shards(
             yield done
             tell()
     for task in suspects:
-        yield _without_culprits(shards, task)
+        yield _without_culprits(shards, task, news)
         made += len(task.entries)
         tell()
 
@@ -212,18 +212,18 @@ class _Shards:
         return parts
 
 
-def _without_culprits(shards: _Shards, task: ShardTask[Any]) -> Done:
+def _without_culprits(shards: _Shards, task: ShardTask[Any], news: Callable[[], bool]) -> Done:
     """Make a shard without the images that kill their worker; these are found by trying each image alone."""
     workers = shards.workers
     culprits = set()
     for entry in task.entries:
         try:
-            result_of(workers, shards.submit_trial(replace(task, entries=(entry,))))
+            result_of(workers, shards.submit_trial(replace(task, entries=(entry,))), news)
         except KilledWorker:
             culprits.add(entry.image_id)
     task = replace(task, excluded=frozenset(culprits))
     try:
-        return Done(task, *result_of(workers, shards.submit(task)))
+        return Done(task, *result_of(workers, shards.submit(task), news))
     except KilledWorker:
         raise UserError(
             f"the worker of shard {task.index} died several times, though each of its images passes alone; "

@@ -35,7 +35,7 @@ def first_done(workers: Workers, futures: Sequence[Future], news: Callable[[], b
     Args:
         workers: the cluster.
         futures: at least one.
-        news: called about twice a second; whether a task has advanced.
+        news: called about twice a second; whether a task has reported that it advances.
 
     Raises:
         UserError: no worker of the cluster has given a sign of life for a long time, nothing advances because a worker
@@ -43,10 +43,11 @@ def first_done(workers: Workers, futures: Sequence[Future], news: Callable[[], b
     """
     alive = advanced = checked = time.monotonic()
     known: Mapping[str, WorkerState] = {}
+    worked: set[str] = set()
     while True:
         check_interrupt()
         if news():
-            advanced = time.monotonic()
+            alive = advanced = time.monotonic()
         try:
             return set(wait(futures, timeout=POLL_SECONDS, return_when="FIRST_COMPLETED").done)
         except TimeoutError:
@@ -57,12 +58,13 @@ def first_done(workers: Workers, futures: Sequence[Future], news: Callable[[], b
             raise lost(error) from error
         found, checked = workers.states(), now
         # A worker that cannot start (without this package, say) joins the cluster, and is never heard of again.
-        if any(address in known and known[address].sign != state.sign for address, state in found.items()):
+        heard = {address for address, state in found.items() if known.get(address, state).sign != state.sign}
+        worked |= heard
+        if heard:
             alive = now
         elif now - alive > NO_WORKER_SECONDS:
-            raise StoppedError(
-                f"no worker of the Dask cluster has worked for {NO_WORKER_SECONDS:.0f} s ({_joined(found)})"
-            )
+            silent = _silent(found, found if workers.machine else worked)
+            raise StoppedError(f"no worker of the Dask cluster has worked for {NO_WORKER_SECONDS:.0f} s ({silent})")
         if any(state.tasks and not state.paused for state in found.values()):
             # Not every task reports how far it is.
             advanced = now
@@ -71,10 +73,19 @@ def first_done(workers: Workers, futures: Sequence[Future], news: Callable[[], b
         known = found
 
 
-def _joined(workers: Collection[str]) -> str:
+def _silent(workers: Collection[str], worked: Collection[str]) -> str:
+    """Why nothing is heard of some workers, as far as that is known.
+
+    Args:
+        workers: addresses of the workers that are there.
+        worked: those that may have worked before.
+    """
     if not workers:
         return "it has none"
-    return f"{next(iter(workers))} joined it and could not start: {SAME_PACKAGE}"
+    address = next(iter(workers))
+    if address in worked:
+        return f"{address} gives no sign of life; does it hang?"
+    return f"{address} joined it and could not start: {SAME_PACKAGE}"
 
 
 def _check_paused(workers: Mapping[str, WorkerState]) -> None:
@@ -89,9 +100,9 @@ def _check_paused(workers: Mapping[str, WorkerState]) -> None:
             )
 
 
-def result_of(workers: Workers, future: Future) -> Any:
-    """Wait for a future, and return its result; raises what its task raised."""
-    first_done(workers, [future])
+def result_of(workers: Workers, future: Future, news: Callable[[], bool] = lambda: False) -> Any:
+    """Wait for a future, and return its result; raises what its task raised. ``news`` is as in ``first_done``."""
+    first_done(workers, [future], news)
     return finished(workers, future)
 
 

@@ -19,8 +19,9 @@ def state(sign, paused=False, tasks=0):
 class Silent:
     """Stands for workers: what the scheduler knows of them at each look, until the last look stays."""
 
-    def __init__(self, *looks):
+    def __init__(self, *looks, machine=None):
         self.looks = list(looks)
+        self.machine = machine or {}
 
     def states(self):
         return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
@@ -56,6 +57,41 @@ def test_workers_that_never_work_end_the_run(clock, looks, seconds, what):
     with pytest.raises(UserError, match=re.escape(what)):
         first_done(Silent(*looks), [None])
     assert clock[0] - 1000 == pytest.approx(seconds, abs=5)
+
+
+@pytest.mark.parametrize(
+    ("looks", "machine"),
+    [
+        # It worked in this wait, or in one before.
+        ([{"tcp://a": state(100.0 + n)} for n in range(2)], {}),
+        ([{"tcp://a": state(100.0)}], {"torch": "2.13"}),
+    ],
+)
+def test_the_version_of_a_worker_that_has_worked_is_not_blamed(clock, looks, machine):
+    with pytest.raises(UserError) as error:
+        first_done(Silent(*looks, machine=machine), [None])
+    assert str(error.value) == (
+        "no worker of the Dask cluster has worked for 120 s (tcp://a gives no sign of life; does it hang?)"
+    )
+    assert clock[0] - 1000 == pytest.approx(127, abs=8)
+
+
+def test_reports_are_signs_of_life(clock):
+    """Heartbeats stop when a clock is set back, because Dask waits for a time of day."""
+
+    def news():
+        if clock[0] > 1400:
+            raise KeyboardInterrupt
+        return clock[0] < 1300
+
+    with pytest.raises(KeyboardInterrupt):
+        first_done(Silent({"tcp://a": state(100.0, tasks=1)}), [None], news)
+
+
+def test_a_worker_that_reports_no_longer_ends_the_run(clock):
+    with pytest.raises(UserError, match=r"^no worker of the Dask cluster has worked for 120 s "):
+        first_done(Silent({"tcp://a": state(100.0)}, machine={"torch": "2"}), [None], lambda: clock[0] < 1300)
+    assert clock[0] - 1000 == pytest.approx(300 + 120, abs=6)
 
 
 def living(paused, times=200):
@@ -109,7 +145,7 @@ def test_a_lost_scheduler_is_one_line(monkeypatch, error):
         raise error
 
     class Cancelled:
-        def result(self, timeout):
+        def result(self, **_options):
             raise error
 
     monkeypatch.setattr(waiting, "wait", fail)
@@ -145,7 +181,7 @@ def test_a_result_is_not_waited_for_when_the_scheduler_does_not_answer():
         def states(self):
             raise StoppedError("no answer")
 
-    with pytest.raises(StoppedError, match="^no answer$"):
+    with pytest.raises(StoppedError, match=r"^no answer$"):
         finished(Stopped(), Late(99))
 
 

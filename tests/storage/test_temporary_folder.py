@@ -48,5 +48,5 @@ def test_the_longest_path_is_the_longest_in_which_processes_meet(below, monkeypa
 
 def test_a_folder_in_which_nothing_can_be_made(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-    with pytest.raises(UserError, match="^cannot write temporary files: No such file or directory; set TMPDIR to a "):
+    with pytest.raises(UserError, match=r"^cannot write temporary files: No such file or directory; set TMPDIR to a "):
         check_temporary_folder()
