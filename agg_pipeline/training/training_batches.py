@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 
 import cv2
 import numpy as np
@@ -22,6 +25,12 @@ from schemas.training import TrainingConfig
 from stages.draws import generator
 
 KILLED = f"a process that prepares samples was killed, perhaps because memory ran out; {HOW_TO_RESUME}"
+SILENT_SECONDS = 600.0
+"""Longest time to wait for a batch of other processes."""
+SILENT = (
+    f"the processes that prepare samples have given no batch for {SILENT_SECONDS:.0f} s; try --loaders 0, and "
+    f"{HOW_TO_RESUME}"
+)
 PREFETCHED = 4
 """Batches that each process prepares ahead."""
 
@@ -152,21 +161,45 @@ def next_batch(loader: Iterator[Batch]) -> Batch:
     """Take the next batch.
 
     Raises:
-        UserError: a sample cannot be made, or a process that prepares samples was killed.
+        UserError: a sample cannot be made, or a process that prepares samples was killed or hangs.
         StorageError: a file of a sample cannot be read now.
     """
+    with _loaders_killed_after(SILENT_SECONDS) as silent:
+        try:
+            return next(loader)
+        except (ConnectionError, EOFError) as error:
+            raise UserError(SILENT if silent() else KILLED) from error
+        except (UserError, RuntimeError) as error:
+            # An error of another process comes with its traceback, as a RuntimeError if it has no text alone.
+            if "DataLoader worker (pid" in str(error):
+                raise UserError(SILENT if silent() else KILLED) from error
+            mended = error_of_traceback(str(error))
+            if mended is None:
+                raise
+            raise mended from error
+
+
+@contextmanager
+def _loaders_killed_after(seconds: float) -> Iterator[Callable[[], bool]]:
+    """Kill the processes that prepare samples if the block takes longer; yields what tells whether that was done.
+
+    torch waits without an end for a process that hangs, and at some places without looking whether it lives.
+    """
+    killed: list[BaseProcess] = []
+
+    def kill() -> None:
+        # The process of a training has no others.
+        killed.extend(multiprocessing.active_children())
+        for process in killed:
+            process.kill()
+
+    watchdog = threading.Timer(seconds, kill)
+    watchdog.daemon = True
+    watchdog.start()
     try:
-        return next(loader)
-    except (ConnectionError, EOFError) as error:
-        raise UserError(KILLED) from error
-    except (UserError, RuntimeError) as error:
-        # An error of another process comes with that process's traceback, as a RuntimeError if it has no text alone.
-        if "DataLoader worker (pid" in str(error):
-            raise UserError(KILLED) from error
-        mended = error_of_traceback(str(error))
-        if mended is None:
-            raise
-        raise mended from error
+        yield lambda: bool(killed)
+    finally:
+        watchdog.cancel()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from agg_pipeline.datasets.all_cores import start_tracker
 from agg_pipeline.models.backend import check_gpu
+from agg_pipeline.storage.temporary_folder import check_temporary_folder
 from agg_pipeline.training.training_errors import HOW_TO_RESUME, error_of_traceback, explaining_lack_of_memory
 from agg_pipeline.training.training_loop import Trained, Training, Watch, read_last_checkpoint, run_steps
 from schemas.errors import UserError
@@ -27,7 +28,7 @@ PATIENCE = 5.0
 
 
 def check_devices(config: TrainingConfig) -> None:
-    """Check that the devices are there and can share a batch; UserError if not."""
+    """Check that the devices are there and can share a batch, and that processes can start; UserError if not."""
     if config.devices > 1 and ":" in config.device:
         raise UserError(f"device {config.device!r} is one device; for several, use --device cuda with --devices")
     if config.batch % config.devices:
@@ -35,6 +36,8 @@ def check_devices(config: TrainingConfig) -> None:
             f"--batch {config.batch} cannot be shared equally by {plural(config.devices, 'device')}; give a multiple"
         )
     check_gpu(config.device, config.devices)
+    if config.loaders or config.devices > 1:
+        check_temporary_folder()
 
 
 def train(training: Training, watch: Watch) -> Trained:

@@ -312,6 +312,34 @@ def test_a_killed_process_of_a_training(finetune, undisturbed, tmp_path, what):
 
 
 @pytest.mark.faults_long
+def test_a_loader_that_hangs(finetune, undisturbed, tmp_path):
+    out = tmp_path / "out"
+    gate = tmp_path / "gate"
+    gate.touch()
+    quick = assign(training__training_batches__SILENT_SECONDS=30.0)
+    environment = shim(tmp_path, quick, hold(STEP, gate, "args[1].step >= 1"))
+    running = finetune(out, "--loaders", 1, environment=environment)
+    running.wait_for(gate.with_name("gate-waits").exists, "the step")
+    (loader,) = [each for each in running.family() if "spawn_main" in " ".join(each.cmdline())]
+    loader.send_signal(signal.SIGSTOP)
+    gate.unlink()
+    assert "have given no batch for 600 s; try --loaders 0, and run the same command with --resume" in error_line(
+        running.end()
+    )
+    assert_clean(out)
+    resume(finetune, out, "--loaders", 1)
+    assert weights(out) == weights(undisturbed)
+
+
+@pytest.mark.faults_long
+def test_a_training_in_a_temporary_folder_with_a_long_path(finetune, tmp_path):
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    error = error_line(finetune(tmp_path / "out", "--loaders", 2, environment={"TMPDIR": str(folder)}).end())
+    assert "; set TMPDIR to a folder with a shorter path (" in error
+
+
+@pytest.mark.faults_long
 @pytest.mark.parametrize("what", ["folder", "database", "data"])
 def test_what_a_training_needs_is_removed(finetune, commands, undisturbed, reference, finished, tmp_path, what):
     out, proposals = tmp_path / "out", shutil.copytree(reference, tmp_path / "proposals")
