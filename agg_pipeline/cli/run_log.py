@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agg_pipeline.report.printed import PRINTED
+from agg_pipeline.storage.local_file import open_to_append
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
 from schemas.words import printable_lines
@@ -108,9 +109,7 @@ class RunLog(logging.Handler):
         self._kept = []
         try:
             if self._local:
-                # A pipe would be waited for without O_NONBLOCK, and a link could lead to a file of somebody else.
-                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-                with os.fdopen(os.open(Path(self._store.url) / LOG, flags, 0o666), "ab") as file:
+                with open_to_append(Path(self._store.url) / LOG) as file:
                     file.write(text)
             elif text:
                 before = self._store.read(LOG) if self._store.exists(LOG) else b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader, BufferedWriter
@@ -13,6 +14,9 @@ from agg_pipeline.storage.attempts import attempt, cause
 from agg_pipeline.storage.disk import check_size, open_regular, put, writing
 from schemas.errors import StorageError, UnusableFileError
 from schemas.words import printable
+
+IN_PLACE = {errno.ENXIO: "a device or a pipe lies there", errno.ELOOP: "a link lies there"}
+"""What lies in the place of a file that is added to, by the error of opening it."""
 
 
 @contextmanager
@@ -86,6 +90,30 @@ def replace_file(path: Path, content: bytes) -> None:
     """
     with replacing(path) as file:
         file.write(content)
+
+
+def open_to_append(path: Path) -> BufferedWriter:
+    """Open a regular file to add to its end, without waiting for anybody; it is made if there is none.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        OSError: it cannot be opened, or something else lies in its place. A link is not followed: it could lead to a
+            file of somebody else.
+    """
+    # A pipe would be waited for without O_NONBLOCK.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        number = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno in IN_PLACE:
+            raise OSError(error.errno, IN_PLACE[error.errno]) from error
+        raise
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise OSError(errno.ENXIO, IN_PLACE[errno.ENXIO])
+    return os.fdopen(number, "ab")
 
 
 def cannot_write(path: Path, error: OSError) -> StorageError:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agg_pipeline.storage.local_file import cannot_write, read_file, replace_file
+from agg_pipeline.storage.local_file import cannot_write, open_to_append, read_file, replace_file
 from agg_pipeline.training.training_folder import STEPS, VALIDATION
 from schemas.errors import UserError
 from schemas.limits import LOG_BYTES
@@ -31,14 +31,16 @@ def append(path: Path, row: Sequence[Any]) -> None:
         row: a value per column.
 
     Raises:
-        StorageError: the log cannot be written.
+        StorageError: the log cannot be written, or something else lies in its place.
     """
     try:
-        with path.open("a", newline="") as file:
-            writer = csv.writer(file)
+        with open_to_append(path) as file:
+            text = io.StringIO(newline="")
+            writer = csv.writer(text)
             if file.tell() == 0:
                 writer.writerow(COLUMNS[path.name])
             writer.writerow(row)
+            file.write(text.getvalue().encode())
     except OSError as error:
         raise cannot_write(path, error) from error
 

@@ -1,5 +1,6 @@
 """What a training needs is removed while it runs: it continues, or ends with one line that names the true cause."""
 
+import os
 import shutil
 
 import pytest
@@ -42,16 +43,30 @@ def make_folder(name):
     return happen
 
 
+def make_pipe(folder):
+    (folder / "steps.csv").unlink()
+    os.mkfifo(folder / "steps.csv")
+
+
+def make_link(folder):
+    """A link to a file of somebody else."""
+    (folder / "steps.csv").unlink()
+    (folder / "other").write_text("precious\n")
+    (folder / "steps.csv").symlink_to(folder / "other")
+
+
 @pytest.mark.parametrize(
     ("happen", "said"),
     [
+        (make_pipe, "steps.csv: a device or a pipe lies there"),
+        (make_link, "steps.csv: a link lies there"),
         (shutil.rmtree, "checkpoint.pt: No such file or directory"),
         (make_folder("steps.csv"), "steps.csv: Is a directory"),
         (make_folder("checkpoint.pt"), "checkpoint.pt: Is a directory"),
         (make_folder("adapter.safetensors"), "adapter.safetensors: Is a directory"),
         (make_folder("training.html"), "training.html: Is a directory"),
     ],
-    ids=["folder", "steps", "checkpoint", "adapter", "page"],
+    ids=["pipe", "link", "folder", "steps", "checkpoint", "adapter", "page"],
 )
 def test_what_cannot_be_written_is_one_line(prepared, tmp_path, happen, said):
     made = prepared("out", checkpoint_minutes=0.0)
@@ -60,6 +75,8 @@ def test_what_cannot_be_written_is_one_line(prepared, tmp_path, happen, said):
         train_and_save(made, watch)
     watch.close()
     assert str(error.value) == f"cannot write {tmp_path / 'out'}/{said}"
+    if happen is make_link:
+        assert (tmp_path / "out/other").read_text() == "precious\n"
 
 
 def test_a_training_without_its_logs_continues(prepared, tmp_path):
