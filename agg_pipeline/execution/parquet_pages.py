@@ -47,6 +47,9 @@ def pages_of(file: IO[bytes], column: pq.ColumnChunkMetaData) -> ColumnPages:
     Raises:
         ValueError: a header is damaged, or its page has an encoding that is not among ``ENCODINGS``.
     """
+    if column.num_values == 0:
+        # No page is read, and the places of pages are not those of pages.
+        return ColumnPages(0, by_number=False)
     place = _start(column)
     end = place + column.total_compressed_size
     size, by_number = 0, False

@@ -78,8 +78,10 @@ def test_sizes_are_those_of_the_footer(version, dictionary, codec):
         assert pages.by_number is dictionary
 
 
-def test_files_of_this_project_are_read(tmp_path):
-    table = pa.table({"text": ["a", "b"] * 500, "rle": [bytes([n % 256]) * n for n in range(1000)]}, SCHEMA)
+@pytest.mark.parametrize("rows", [0, 1, 1000])
+def test_files_of_this_project_are_read(tmp_path, rows):
+    texts, masks = [f"{n % 2}" for n in range(rows)], [bytes([n % 256]) * n for n in range(rows)]
+    table = pa.table({"text": texts, "rle": masks}, SCHEMA)
     (tmp_path / PATH).write_bytes(parquet_bytes(table))
     assert parquet_table(Store(str(tmp_path)), PATH, SCHEMA).equals(table)
 
