@@ -99,6 +99,7 @@ def test_a_worker_killed_in_each_stage(one_worker, tmp_path):
     assert parquet(out) == parquet(one_worker)
 
 
+@pytest.mark.faults_long
 def test_a_shard_that_two_workers_share_and_are_killed_in_each_stage(one_worker, tmp_path):
     orders = tmp_path / "orders"
     orders.mkdir()

@@ -172,6 +172,7 @@ def command(commands, kind, out, *options, **how):
     return commands.start("eval", "run", *sizes, *written, **how)
 
 
+LONG = pytest.mark.faults_long
 PAGES = {
     "proposals": ("agg_pipeline.report.gallery:write_gallery", "agg_pipeline.report.gallery:filled", "report"),
     "evaluation": (
@@ -191,7 +192,7 @@ def held_at_its_page(commands, kind, out, gate, place, **how):
     return running
 
 
-@pytest.mark.parametrize("kind", PAGES)
+@pytest.mark.parametrize("kind", [kind if kind == "proposals" else pytest.param(kind, marks=LONG) for kind in PAGES])
 def test_a_run_that_writes_its_page_still_owns_the_folder(commands, tmp_path, kind):
     out, gate = tmp_path / "out", tmp_path / "gate"
     running = held_at_its_page(commands, kind, out, gate, PAGES[kind][0])
@@ -247,6 +248,7 @@ def orphan(commands, tmp_path):
     return out, go_on
 
 
+@pytest.mark.faults_long
 def test_a_worker_that_outlives_its_client_publishes_nothing(commands, other_seed, orphan):
     """The next run has finished before the storage answers: tables of one shard are replaced, and that is found."""
     out, go_on = orphan
