@@ -20,6 +20,8 @@ from schemas.words import printable
 
 TEMPORARY = ".tmp-"
 """Beginning of the names of files that are being written."""
+NO_FILE = "a device or a pipe lies there"
+"""What keeps a file from being written."""
 FOLDER, GONE = -1, -2
 """What stands for the size of something that is no file."""
 
@@ -154,7 +156,7 @@ def put(temporary: Path, place: Path) -> None:
     """
     try:
         if place.exists() and not (place.is_file() or place.is_dir()):
-            raise OSError(errno.ENXIO, "a device or a pipe lies there")
+            raise OSError(errno.ENXIO, NO_FILE)
         temporary.replace(place)
     except BaseException:
         discard(temporary)

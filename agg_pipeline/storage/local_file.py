@@ -11,11 +11,11 @@ from io import BufferedReader, BufferedWriter
 from pathlib import Path
 
 from agg_pipeline.storage.attempts import attempt, cause
-from agg_pipeline.storage.disk import check_size, open_regular, put, writing
+from agg_pipeline.storage.disk import NO_FILE, check_size, open_regular, put, writing
 from schemas.errors import StorageError, UnusableFileError
 from schemas.words import printable
 
-IN_PLACE = {errno.ENXIO: "a device or a pipe lies there", errno.ELOOP: "a link lies there"}
+IN_PLACE = {errno.ENXIO: NO_FILE, errno.ELOOP: "a link lies there"}
 """What lies in the place of a file that is added to, by the error of opening it."""
 
 
@@ -112,7 +112,7 @@ def open_to_append(path: Path) -> BufferedWriter:
         raise
     if not stat.S_ISREG(os.fstat(number).st_mode):
         os.close(number)
-        raise OSError(errno.ENXIO, IN_PLACE[errno.ENXIO])
+        raise OSError(errno.ENXIO, NO_FILE)
     return os.fdopen(number, "ab")
 
 

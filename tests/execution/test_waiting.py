@@ -155,7 +155,7 @@ def test_a_lost_scheduler_is_one_line(monkeypatch, error):
 
 
 class Late:
-    """Stands for a future whose result does not come in time, so many times."""
+    """A stand-in for a future: asking for its result times out a given number of times."""
 
     def __init__(self, times, status="finished"):
         self.times = times
