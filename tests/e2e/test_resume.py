@@ -9,7 +9,6 @@ import pytest
 
 from agg_pipeline import open_proposals
 from agg_pipeline.storage.lock import LOCK
-from agg_pipeline.storage.store import Store
 from tests.e2e.commands import error_of, invoke, start, wait
 from tests.e2e.small_set import QUICK, SIZES, add_split
 from tests.e2e.test_bad_input import snapshot
@@ -108,8 +107,9 @@ def test_run_that_lost_its_folder_stops(finished, tmp_path, content):
     if content is None:
         (root / LOCK).unlink()
     else:
-        # In one step: the run may look at any instant.
-        Store(str(root)).write(LOCK, json.dumps(lock).encode())
+        # In one step, because the run may look at any instant; and from elsewhere, because it removes temporary files.
+        (tmp_path / LOCK).write_text(json.dumps(lock))
+        (tmp_path / LOCK).replace(root / LOCK)
     # The run or one of its workers notices first; a worker is named.
     error = re.sub(r"^worker tcp://\S+: ", "", error_of(wait(process)))
     if content is None:
