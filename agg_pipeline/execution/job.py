@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from agg_pipeline.execution.plan import refuse_other_plan
 from agg_pipeline.execution.rereading import changed_rejects
 from agg_pipeline.execution.resuming import claim, damaged, old_plan, refuse_foreign, unlike_plan
 from agg_pipeline.execution.scheduling import ask, run_shards
-from agg_pipeline.execution.shard_files import Layout, listing, publish, read_sidecars, sidecar_path
+from agg_pipeline.execution.shard_files import Layout, is_temporary, listing, publish, read_sidecars, sidecar_path
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.execution.waiting import ready
 from agg_pipeline.inference.predictor import open_predictor
@@ -236,10 +237,26 @@ def make_shards(
     ownership.check()
     job.drop()
     job = replace(job, chain=replace(job.chain, write=partial(_write_owned, ownership, job.chain.write)))
+    try:
+        return _made(job, missing, begin, options, progress, store)
+    finally:
+        # A worker that died while it wrote has left one.
+        _remove_temporary_files(ownership, job.layout)
+
+
+def _made(
+    job: Job,
+    missing: Sequence[ShardTask[Any]],
+    begin: RunStart,
+    options: RunOptions,
+    progress: Progress,
+    store: Store,
+) -> Made:
+    """Make shards on a cluster."""
     made = []
     open_model = partial(open_predictor, job.model, job.predictor)
     predictor = job.predictor
-    with cluster(options.scheduler, workers, predictor.threads, open_model, predictor.device) as running:
+    with cluster(options.scheduler, begin.workers, predictor.threads, open_model, predictor.device) as running:
         if not running.count():
             progress.say("the Dask cluster has no worker yet; waiting for one")
         running = ready(running)
@@ -251,6 +268,14 @@ def make_shards(
             progress.finished(done)
         seconds = time.perf_counter() - started
         return Made(tuple(made), seconds, None if job.last is None else ask(running, job.last))
+
+
+def _remove_temporary_files(ownership: Ownership, layout: Layout) -> None:
+    """Delete the temporary files of a folder, unless it is another run's by now, or cannot be changed now."""
+    with suppress(UserError):
+        ownership.check()
+        temporary = [path for path in listing(ownership.store, layout) if is_temporary(path)]
+        ownership.store.remove_all(temporary)
 
 
 def kept_shards(store: Store, job: Job, found: Mapping[int, Json]) -> tuple[set[int], set[int]]:

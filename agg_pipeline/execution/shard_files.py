@@ -67,9 +67,14 @@ class Layout:
         folder, _, name = path.rpartition("/")
         if folder not in self.places:
             return False
-        if name.startswith(TEMPORARY):
+        if is_temporary(path):
             return True
         return SIDECAR.fullmatch(path) is not None or (folder in self.folders and TABLE.fullmatch(name) is not None)
+
+
+def is_temporary(path: str) -> bool:
+    """Whether a file has the name of one that is being written."""
+    return path.rpartition("/")[2].startswith(TEMPORARY)
 
 
 def shard_name(index: int) -> str:

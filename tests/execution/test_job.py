@@ -95,6 +95,24 @@ def test_run_that_lost_its_folder_drops_nothing(built, start, told, monkeypatch)
     assert told == []
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_temporary_files_of_killed_workers_are_removed_unless_the_folder_is_lost(built, start, monkeypatch, lost):
+    paths = ["proposals/.tmp-part-00001.parquet-0", "shards/.tmp-part-00001.json-0", ".tmp-plan.json-0", "images/.keep"]
+
+    def killed(*_args):
+        for path in paths:
+            built.write(path, b"x")
+        if lost:
+            put_successor(built)
+        raise UserError("all workers were killed")
+
+    monkeypatch.setattr(module, "cluster", killed)
+    built.remove("shards/part-00001.json")
+    with pytest.raises(UserError, match="all workers were killed"):
+        start(None)
+    assert [path for path in paths if built.exists(path)] == (paths if lost else paths[3:])
+
+
 def test_worker_writes_only_for_a_run_that_owns_the_folder(built):
     written = []
 

@@ -3,7 +3,9 @@
 import re
 import shutil
 import signal
+import tempfile
 import time
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -114,6 +116,19 @@ def test_killed_processes_of_a_run_do_not_change_its_bytes(commands, reference, 
     assert_same(out, reference)
 
 
+def test_a_worker_that_is_killed_while_it_writes_a_file(commands, reference, tmp_path, gate):
+    out = tmp_path / "out"
+    gate.touch()
+    lines = hold("agg_pipeline.storage.disk:put", gate, "'part-00001.parquet' in str(args[1])")
+    running = commands.proposals(out, "--workers", 1, environment=shim(tmp_path, lines))
+    running.wait_for(gate.with_name("gate-waits").exists, "a file under its temporary name")
+    assert list((out / "database").rglob(".tmp-*"))
+    kill_one(running)
+    gate.unlink()
+    assert_done(running.end())
+    assert_same(out, reference)
+
+
 @pytest.mark.faults_long
 @pytest.mark.parametrize("instant", [0.0, 0.3, 0.8, 1.5])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
@@ -159,7 +174,11 @@ def test_workers_that_are_killed_one_after_the_other_while_they_start(commands, 
 @pytest.mark.parametrize("inodes", [1, 2, 4, 8])
 def test_a_temporary_folder_without_room_for_files(commands, reference, tmp_path, inodes):
     out = tmp_path / "out"
-    with small_disk(tmp_path / "disk", f"size=1m,nr_inodes={inodes}") as disk:
+    # Sockets need a short path.
+    with (
+        tempfile.TemporaryDirectory(prefix="agg-") as short,
+        small_disk(Path(short) / "disk", f"size=1m,nr_inodes={inodes}") as disk,
+    ):
         ended = commands.make(out, "--workers", 1, environment={"TMPDIR": str(disk)})
     if ended.code:
         assert "No space left on device" in error_line(ended)
@@ -209,8 +228,9 @@ def test_a_clock_that_is_set_back(commands, reference, tmp_path):
     gate.touch()
     clock = f"""
 import importlib, os, pathlib, time
-real_time, gate = time.time, pathlib.Path({str(gate)!r})
-time.time = lambda: real_time() - (7200.0 if os.path.exists({str(back)!r}) else 0.0)
+real_time, gate, back = time.time, pathlib.Path({str(gate)!r}), pathlib.Path({str(back)!r})
+began = time.monotonic()
+time.time = lambda: real_time() - (7200.0 if os.path.exists(back) else 0.0)
 tasks = importlib.import_module("agg_pipeline.execution.worker_tasks")
 run_batches = tasks.run_batches
 def slow(stage, state, model, part, parts, update):
@@ -218,16 +238,17 @@ def slow(stage, state, model, part, parts, update):
     while gate.exists():
         gate.with_name("gate-waits").touch()
         update(Advance(0.0, 0))
-        time.sleep(0.5)
+        time.sleep(0.3)
+        # A message that Dask holds back in the instant of the change would come when the clock has caught up.
+        if time.monotonic() > began + 5:
+            back.touch()
+        time.sleep(0.2)
     return run_batches(stage, state, model, part, parts, update)
 tasks.run_batches = slow
 """
     times = assign(execution__waiting__NO_WORKER_SECONDS=10.0, execution__waiting__HEARTBEAT_SECONDS=1.0)
     running = commands.proposals(out, "--workers", 1, environment=shim(tmp_path, clock, times))
-    running.wait_for(gate.with_name("gate-waits").exists, "a shard in the model")
-    # A message that Dask holds back in the instant of the change would come when the clock has caught up.
-    time.sleep(3)
-    back.touch()
+    running.wait_for(back.exists, "the clock that is set back")
     began = time.monotonic()
     running.wait_for(lambda: time.monotonic() > began + 20, "a time that is longer than a run waits for its workers")
     gate.unlink()
