@@ -1,5 +1,6 @@
 """What the fault tests share: commands that are cleaned up, and the databases of undisturbed runs."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,14 @@ def commands(finished, tmp_path) -> Iterator[Commands]:
     made = Commands(logs, finished.data)
     yield made
     made.close()
+
+
+@pytest.fixture
+def hangup() -> Iterator[None]:
+    """Commands do not inherit from nohup that SIGHUP is ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(scope="session")

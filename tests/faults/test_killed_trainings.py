@@ -119,6 +119,7 @@ def test_many_kills_in_a_row(finetune, undisturbed, tmp_path, loaders, steps):
 
 
 @pytest.mark.faults_long
+@pytest.mark.usefixtures("hangup")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_signals_stop_a_training_cleanly(finetune, undisturbed, tmp_path, number):
     out = tmp_path / "out"

@@ -24,6 +24,7 @@ from tests.faults.processes import (
     shim,
 )
 
+pytestmark = pytest.mark.usefixtures("hangup")
 HOW = "run the same command again to resume"
 STOPPED = f"stopped; finished shards are kept; {HOW}"
 SIGNALS = {
