@@ -189,17 +189,25 @@ def _columns_of(
 
     Raises:
         OSError: what the footer says of a column is damaged.
+        ValueError: it contradicts what it says of the rows.
     """
     # Asking Arrow's metadata for a column that is damaged ends the process. Its reader raises an error when it opens
     # the column; as no row is asked for, and with a buffer, nothing is read or decoded.
     reader = pq.ParquetFile(file, metadata=metadata, pre_buffer=False, buffer_size=BUFFER_BYTES).reader
     numbers = list(range(metadata.num_columns))
     found = []
+    rows = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+    if min(rows, default=0) < 0 or sum(rows) != metadata.num_rows:
+        raise ValueError(f"its row groups have {sum(rows):,} rows, and its footer says {metadata.num_rows:,}")
     for number in range(metadata.num_row_groups):
         next(reader.iter_batches(0, row_groups=[number], column_indices=numbers, use_threads=False), None)
-        for column in map(metadata.row_group(number).column, numbers):
+        for place, column in enumerate(map(metadata.row_group(number).column, numbers)):
             name = column.path_in_schema.partition(".")[0]
             if name in wanted.names:
+                if not metadata.schema.column(place).max_repetition_level and column.num_values != rows[number]:
+                    raise ValueError(
+                        f"its column {name} has {column.num_values:,} values in {plural(rows[number], 'row')}"
+                    )
                 found.append((name, column))
     return found
 

@@ -18,6 +18,10 @@ ENCODINGS = {0: "plain", 2: "plain dictionary", 3: "run lengths", 8: "dictionary
 """Encodings that the tables of this project have. Others may unpack a few bytes into texts of any length."""
 BY_NUMBER = (2, 8)
 """Encodings in which a value is the number of an entry of the dictionary page."""
+DICTIONARY = 7
+"""Field of the part of a header that only a dictionary page has."""
+PARTS = {5: 2, DICTIONARY: 2, 8: 4}
+"""Fields of the parts of a header for data, a dictionary and data of version 2, with the fields of their encodings."""
 FIRST_READ = 1 << 12
 """Bytes that are read to find the header of a page; few headers are longer."""
 MOST_LEVELS = 4
@@ -45,14 +49,15 @@ def pages_of(file: IO[bytes], column: pq.ColumnChunkMetaData) -> ColumnPages:
         column: what its footer says of the column.
 
     Raises:
-        ValueError: a header is damaged, or its page has an encoding that is not among ``ENCODINGS``.
+        ValueError: a header is damaged, claims another number of values than the footer or the page can hold, or its
+            page has an encoding that is not among ``ENCODINGS``.
     """
     if column.num_values == 0:
         # No page is read, and the places of pages are not those of pages.
         return ColumnPages(0, by_number=False)
     place = _start(column)
     end = place + column.total_compressed_size
-    size, by_number = 0, False
+    size, values, by_number = 0, 0, False
     while place < end:
         header, length = _header(file, place, end)
         unpacked, packed = header.get(2), header.get(3)
@@ -62,10 +67,13 @@ def pages_of(file: IO[bytes], column: pq.ColumnChunkMetaData) -> ColumnPages:
         if encoding not in ENCODINGS:
             raise ValueError(f"a page has the encoding {encoding}; this format has {', '.join(ENCODINGS.values())}")
         size += unpacked
-        by_number |= encoding in BY_NUMBER or 7 in header
+        values += _values(header, unpacked)
+        by_number |= encoding in BY_NUMBER or DICTIONARY in header
         place += length + packed
     if place != end:
         raise ValueError("a page ends outside of its column")
+    if values != column.num_values:
+        raise ValueError(f"the pages of a column hold {values:,} values, and the footer says {column.num_values:,}")
     return ColumnPages(size, by_number)
 
 
@@ -76,9 +84,20 @@ def _start(column: pq.ColumnChunkMetaData) -> int:
     return int(dictionary) if dictionary is not None and 0 < dictionary < start else start
 
 
+def _values(header: dict[int, Any], size: int) -> int:
+    """The number of values of a page of data; 0 for a dictionary, whose entries take a byte at least."""
+    for part in PARTS:
+        if isinstance(header.get(part), dict):
+            found = header[part].get(1)
+            if not isinstance(found, int) or found < 0 or (part == DICTIONARY and found > size):
+                break
+            return 0 if part == DICTIONARY else found
+    raise ValueError("the header of a page is damaged")
+
+
 def _encoding(header: dict[int, Any]) -> int | None:
     """The encoding of a page, from the part of its header for data, for a dictionary, or for data of version 2."""
-    for part, field in ((5, 2), (7, 2), (8, 4)):
+    for part, field in PARTS.items():
         if isinstance(header.get(part), dict):
             found = header[part].get(field)
             return found if isinstance(found, int) else None

@@ -9,9 +9,11 @@ import pytest
 from agg_pipeline.execution.parquet_files import TableLimit, parquet_bytes, parquet_table
 from agg_pipeline.execution.parquet_pages import pages_of
 from agg_pipeline.storage.store import Store
+from tests.execution.thrift_structs import ParquetParts, unsigned
 from tests.fuzz.mutations import limited
 
 SCHEMA = pa.schema([pa.field("text", pa.string(), False), pa.field("rle", pa.binary(), False)])
+CLICKS = pa.schema([pa.field("clicks", pa.list_(pa.field("element", pa.int32(), False)), False)])
 LIMIT = TableLimit(10_000, 1 << 20)
 PATH = "table.parquet"
 
@@ -29,11 +31,11 @@ def repeated(name, rows, length):
     return pa.table(columns, SCHEMA)
 
 
-def refused(tmp_path, content):
+def refused(tmp_path, content, schema=SCHEMA):
     """The error of reading a file, within little memory."""
     (tmp_path / PATH).write_bytes(content)
     with limited(memory=128 << 20, seconds=20), pytest.raises(ValueError, match=r"^[a-z]") as error:
-        parquet_table(Store(str(tmp_path)), PATH, SCHEMA, limit=LIMIT)
+        parquet_table(Store(str(tmp_path)), PATH, schema, limit=LIMIT)
     return str(error.value)
 
 
@@ -114,6 +116,71 @@ def test_a_footer_that_hides_a_dictionary(tmp_path, name):
     content = footer_with(content, data + b"\x26" + dictionary, hidden)
     assert columns_of(content)[SCHEMA.names.index(name)].has_dictionary_page is False
     assert refused(tmp_path, content).startswith("its columns take 400,")
+
+
+def clicks(rows):
+    """A table with two clicks in each row."""
+    return pa.table({"clicks": pa.array([[1, 2]] * rows, CLICKS.field("clicks").type)}, CLICKS)
+
+
+def changed(table, change):
+    """A file of which a part is changed before the footer says where its columns are."""
+    parts = ParquetParts(written(table, use_dictionary=False, write_statistics=False))
+    parts.place_anew()
+    change(parts)
+    parts.place_anew()
+    return parts.content()
+
+
+def test_parts_of_a_file_are_put_together_again(tmp_path):
+    (tmp_path / PATH).write_bytes(changed(clicks(3), ParquetParts.place_anew))
+    assert parquet_table(Store(str(tmp_path)), PATH, CLICKS).equals(clicks(3))
+
+
+def claims_many_values(count):
+    """One row whose list goes on for so many values, each of which is the first entry of a dictionary."""
+
+    def change(parts):
+        ((header, _),) = parts.pages[0]
+        repeated_levels = unsigned(1 << 1) + b"\0" + unsigned(count - 1 << 1) + b"\1"
+        levels = [repeated_levels, unsigned(count << 1) + b"\1"]
+        body = b"".join(len(each).to_bytes(4, "little") + each for each in levels) + b"\0" + unsigned(count << 1)
+        header[2][1] = len(body)
+        header[5][1][1][1], header[5][1][2][1] = count, 8
+        dictionary = {1: [5, 2], 2: [5, 4], 3: [5, 4], 7: [12, {1: [5, 1], 2: [5, 0]}]}
+        parts.pages[0] = [(dictionary, b"\1\0\0\0"), (header, body)]
+
+    return change
+
+
+@pytest.mark.parametrize("count", [1 << 28, (1 << 31) - 1])
+def test_a_page_that_claims_more_values_than_its_column(tmp_path, count):
+    content = changed(clicks(3), claims_many_values(count))
+    assert refused(tmp_path, content, CLICKS) == f"the pages of a column hold {count:,} values, and the footer says 6"
+
+
+def test_a_dictionary_that_claims_more_entries_than_it_has_bytes(tmp_path):
+    parts = ParquetParts(parquet_bytes(repeated("text", 50, 10)))
+    parts.pages[0][0][0][7][1][1][1] = 1 << 30
+    parts.place_anew()
+    assert refused(tmp_path, parts.content()) == "the header of a page is damaged"
+
+
+@pytest.mark.parametrize("rows", [1 << 40, 500_000_000, 1])
+def test_a_row_group_with_other_rows_than_the_file(tmp_path, rows):
+    def change(parts):
+        parts.footer[4][1][1][0][3][1] = rows
+
+    message = refused(tmp_path, changed(clicks(3), change), CLICKS)
+    assert message == f"its row groups have {rows:,} rows, and its footer says 3"
+
+
+def test_a_column_with_other_values_than_rows(tmp_path):
+    def change(parts):
+        parts.footer[4][1][1][0][3][1] = parts.footer[3][1] = 5_000
+
+    message = refused(tmp_path, changed(repeated("text", 50, 10), change))
+    assert message == "its column text has 50 values in 5000 rows"
 
 
 def test_no_flipped_bit_in_the_header_of_a_page_ends_the_process(tmp_path):

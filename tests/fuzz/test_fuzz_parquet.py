@@ -28,6 +28,7 @@ from schemas.errors import UserError
 from schemas.tables import FILES
 from schemas.words import printable
 from tests.execution.test_shard_files import sealed
+from tests.execution.thrift_structs import ParquetParts
 from tests.fuzz.mutations import fuzzed_in_every_way, mutated_bytes, outcome
 from tests.toy_run import make_database, make_dataset
 
@@ -114,6 +115,37 @@ def _variant(name):
     footer = mutated_bytes(content[-FOOTER_START:]).map(lambda end: content[:-FOOTER_START] + end)
     flipped = st.builds(partial(_flipped, content), st.integers(0, len(content) - 1), st.integers(0, 7))
     return st.tuples(st.just(name), st.one_of(footer, mutated_bytes(content), flipped))
+
+
+NUMBERS = (0, 1, -1, 2, 3, 7, 127, 2**20, 2**28, 2**31 - 1, -(2**31), 2**40, 2**62)
+"""Numbers that a footer or the header of a page may claim."""
+
+
+def _renumbered(name):
+    """A table of which a few numbers in the footer and in the headers of its pages are others."""
+
+    def apply(edits, placed):
+        parts = ParquetParts(database()[1][name])
+        numbers = parts.numbers()
+        for place, number in edits:
+            kind = numbers[place % len(numbers)][0]
+            numbers[place % len(numbers)][1] = max(-(2 ** LARGEST[kind]), min(number, 2 ** LARGEST[kind] - 1))
+        if placed:
+            parts.place_anew()
+        return parts.content()
+
+    edits = st.lists(st.tuples(st.integers(0, 10_000), st.sampled_from(NUMBERS)), min_size=1, max_size=3)
+    return st.tuples(st.just(name), st.builds(apply, edits, st.booleans()))
+
+
+LARGEST = {4: 15, 5: 31, 6: 63}
+"""Bits of the types of numbers."""
+
+
+@fuzzed_in_every_way
+@given(st.sampled_from(sorted(FILES)).flatmap(_renumbered))
+def test_numbers(variant):
+    assert outcome(lambda: target(*variant)) == "ok"
 
 
 def _flipped(content, place, bit):
