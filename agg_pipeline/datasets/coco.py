@@ -133,7 +133,7 @@ def _entries(store: Store, path: str, truth: Instances, paths: Mapping[str, str 
 
 
 def _read(store: Store, entry: ImageEntry) -> ImageRecord:
-    pixels, sha256 = read_image(store, entry.path)
+    pixels, sha256 = read_image(store, entry.path, entry.size)
     size, licence, instances = entry.annotation
     height, width = pixels.shape[:2]
     check_size(size, (height, width), f"the size given for image {entry.image_id}")

@@ -101,23 +101,24 @@ silence_decoders()
 
 
 @contextmanager
-def opened(store: Store, path: str, reason: str) -> Iterator[tuple[Image.Image, bytes]]:
+def opened(store: Store, path: str, reason: str, size: int = 0) -> Iterator[tuple[Image.Image, bytes]]:
     """Open an image file of one of ``FORMATS``, within the limits on images.
 
     Args:
         store: root of the data set.
         path: path of the file below the root.
         reason: reason of the ImageError.
+        size: bytes that the file had when it was listed; 0 if that is not known.
 
     Yields:
         The image, of which the header is read, and the bytes of the file.
 
     Raises:
         ImageError: the file is broken, of another format or too large; errors of decoding it inside the block, too.
-        StorageError: it cannot be read now.
+        StorageError: it cannot be read now, or has another size.
     """
     try:
-        content = store.read_listed(path, limits.IMAGE_FILE_BYTES)
+        content = store.read_listed(path, limits.IMAGE_FILE_BYTES, size)
     except UnusableFileError as error:
         raise ImageError(reason, f"{path} {error.what}") from error
     try:

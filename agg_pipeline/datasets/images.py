@@ -18,7 +18,7 @@ STRIP = 512
 """Rows of an image that are converted at a time, because Pillow's conversion takes twice the memory of its result."""
 
 
-def read_image(store: Store, path: str) -> tuple[NDArray[np.uint8], str]:
+def read_image(store: Store, path: str, size: int = 0) -> tuple[NDArray[np.uint8], str]:
     """Read an image file as RGB.
 
     Grey, palette, CMYK and 16-bit images are converted, transparency is dropped, EXIF rotation is not applied.
@@ -26,14 +26,16 @@ def read_image(store: Store, path: str) -> tuple[NDArray[np.uint8], str]:
     Args:
         store: root of the data set.
         path: path of the file below the root.
+        size: bytes that the file had when it was listed; 0 if that is not known.
 
     Returns:
         The (H, W, 3) uint8 RGB pixels, and the sha256 of the file in hex.
 
     Raises:
         ImageError: ``unreadable_image``, the file is missing or broken, or has signed or 32-bit pixels.
+        StorageError: it cannot be read now, or has another size.
     """
-    with opened(store, path, "unreadable_image") as (image, content):
+    with opened(store, path, "unreadable_image", size) as (image, content):
         return _rgb(image, path), hashlib.sha256(content).hexdigest()
 
 

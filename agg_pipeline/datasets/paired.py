@@ -145,7 +145,7 @@ def open_pairs(pairs: Pairs, store: Store, split: str) -> Dataset:
 
 
 def _read(pairs: Pairs, store: Store, entry: ImageEntry) -> ImageRecord:
-    pixels, sha256 = read_image(store, entry.path)
+    pixels, sha256 = read_image(store, entry.path, entry.size)
     labels, ignored = pairs.read_truth(store, entry.annotation)
     check_size(labels.shape, pixels.shape[:2], entry.annotation)
     objects = tuple(ObjectMask(instance_id, None, mask) for instance_id, mask in instance_masks(labels))

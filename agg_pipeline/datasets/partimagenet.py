@@ -147,7 +147,7 @@ def _class_names(store: Store) -> dict[int, str]:
 
 
 def _read(store: Store, names: Mapping[int, str], entry: ImageEntry) -> ImageRecord:
-    pixels, sha256 = read_image(store, entry.path)
+    pixels, sha256 = read_image(store, entry.path, entry.size)
     labels = read_labels(store, entry.annotation)
     check_size(labels.shape, pixels.shape[:2], entry.annotation)
     if labels.min(initial=0) < 0:

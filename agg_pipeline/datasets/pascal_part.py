@@ -133,7 +133,7 @@ def open_pascal_part(store: Store, split: str) -> Dataset:
 
 
 def _read(store: Store, entry: ImageEntry) -> ImageRecord:
-    pixels, sha256 = read_image(store, entry.path)
+    pixels, sha256 = read_image(store, entry.path, entry.size)
     size = pixels.shape[0], pixels.shape[1]
     path = entry.annotation
     annotation = read_mat(store, path, "anno")

@@ -86,7 +86,7 @@ def open_pascal_voc(store: Store, split: str) -> Dataset:
 
 
 def _read(store: Store, entry: ImageEntry) -> ImageRecord:
-    pixels, sha256 = read_image(store, entry.path)
+    pixels, sha256 = read_image(store, entry.path, entry.size)
     # Palette indices, not grey levels: as grey levels the ids 1 and 16 are the same.
     objects_path, classes_path = entry.annotation
     labels = read_labels(store, objects_path)

@@ -153,7 +153,7 @@ class _Annotation(Struct, frozen=True):
 
 def _read(store: Store, choose: bool, entry: ImageEntry) -> ImageRecord:
     """Read an image; with ``choose``, only the masks that the evaluation uses."""
-    pixels, sha256 = read_image(store, entry.path)
+    pixels, sha256 = read_image(store, entry.path, entry.size)
     height, width = pixels.shape[:2]
     path = f"annotations/{entry.image_id}.json"
     masks: list[tuple[int, MaskCrop]] = []

@@ -74,7 +74,7 @@ def open_sbd(store: Store, split: str) -> Dataset:
 
 
 def _read(store: Store, entry: ImageEntry) -> ImageRecord:
-    pixels, sha256 = read_image(store, entry.path)
+    pixels, sha256 = read_image(store, entry.path, entry.size)
     instances, codes = _instances(store, entry.annotation, (pixels.shape[0], pixels.shape[1]))
     objects = tuple(
         ObjectMask(instance_id, _category(codes, instance_id), mask) for instance_id, mask in instance_masks(instances)

@@ -120,7 +120,9 @@ def run_in_worker(run: str, machine: Facts, function: Callable[..., Any], *args:
     try:
         return function(*args)
     except UserError as error:
-        raise _of_worker(error, plugin.address) from None
+        found = _of_worker(error, plugin.address)
+    # Out here it has no cause. Dask would send that along, and the errors of some libraries cannot be sent.
+    raise found
 
 
 def send(run: str, message: Any) -> None:

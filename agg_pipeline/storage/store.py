@@ -26,7 +26,7 @@ from agg_pipeline.storage.object_store import ObjectStore
 from schemas import limits
 from schemas.checked_json import checked, decode
 from schemas.errors import StorageError, UnusableFileError, UserError
-from schemas.words import printable
+from schemas.words import plural, printable
 
 T = TypeVar("T")
 REQUESTS = 32
@@ -118,20 +118,30 @@ class Store:
         """
         return self._attempt(path, lambda files, place: files.read(place, limit))
 
-    def read_listed(self, path: str, limit: int = limits.FILE_BYTES) -> bytes:
+    def read_listed(self, path: str, limit: int = limits.FILE_BYTES, size: int = 0) -> bytes:
         """The bytes of a file that was there when its folder was listed; the errors are those of ``read``.
 
+        Args:
+            path: path of the file.
+            limit: most bytes that it may have.
+            size: bytes that it had then; 0 if that is not known.
+
         Raises:
-            StorageError: also if the file is gone, because another process may see it, or this one later.
+            StorageError: also if the file is gone or has another size, because another process may see it, or this one
+                later.
         """
         for pause in (*attempts.PAUSES, None):
             try:
-                return self.read(path, limit)
+                content = self.read(path, limit)
             except FileNotFoundError:
-                if pause is None:
-                    break
-            time.sleep(pause)
-        raise StorageError(f"{self._named(path)} was there when its folder was listed, and is not there now")
+                now = "is not there now"
+            else:
+                if not size or len(content) == size:
+                    return content
+                now = f"has {plural(len(content), 'byte')} now instead of {size}"
+            if pause is not None:
+                time.sleep(pause)
+        raise StorageError(f"{self._named(path)} was there when its folder was listed, and {now}")
 
     def read_all(self, paths: Sequence[str], limit: int = limits.FILE_BYTES) -> Iterator[bytes]:
         """The bytes of many files, in their order; the errors are those of ``read``.

@@ -93,6 +93,16 @@ def test_pixels_are_as_stored_without_exif_rotation(tmp_path):
     assert pixels_of(tmp_path, file_of(Image.fromarray(RGB), "JPEG", exif=exif)).shape == RGB.shape
 
 
+def test_file_of_another_size_than_listed_is_no_reject(tmp_path):
+    """It was replaced while a run works, or a server answers for it."""
+    (tmp_path / "x.png").write_bytes(file_of(Image.fromarray(RGB)))
+    size = (tmp_path / "x.png").stat().st_size
+    assert read_image(Store(str(tmp_path)), "x.png", size)[0].shape == RGB.shape
+    (tmp_path / "x.png").write_bytes(b"<html>log in</html>")
+    with pytest.raises(StorageError, match=f"x.png was there when .*, and has 19 bytes now instead of {size}$"):
+        read_image(Store(str(tmp_path)), "x.png", size)
+
+
 def test_pixels_are_writable_and_contiguous(tmp_path):
     for image in (Image.fromarray(RGB), Image.fromarray(GREY), Image.fromarray(GREY.astype(np.uint16) * 257)):
         pixels = pixels_of(tmp_path, file_of(image))
@@ -152,7 +162,7 @@ class Bytes:
     def __init__(self, content):
         self.content = content
 
-    def read_listed(self, _path, _limit):
+    def read_listed(self, _path, _limit, _size=0):
         return self.content
 
 

@@ -286,7 +286,7 @@ class Bytes:
     def __init__(self, content):
         self.content = content
 
-    def read_listed(self, _path, _limit):
+    def read_listed(self, _path, _limit, _size=0):
         return self.content
 
 

@@ -73,7 +73,7 @@ class _Files:
     def __init__(self, annotation):
         self.annotation = annotation
 
-    def read_listed(self, path, _limit):
+    def read_listed(self, path, _limit, _size=0):
         return IMAGE if path == "a.png" else self.annotation
 
 

@@ -212,6 +212,17 @@ def test_a_listed_file_that_has_gone_stops_the_run(tmp_path, monkeypatch):
     assert store.read_listed("file") == b"back"
 
 
+def test_a_listed_file_of_another_size_is_read_again_and_then_stops_the_run(tmp_path, monkeypatch):
+    store = Store(str(tmp_path))
+    store.write("file", b"page")
+    assert store.read_listed("file") == store.read_listed("file", size=4) == b"page"
+    with pytest.raises(StorageError, match=r"listed, and has 4 bytes now instead of 9$"):
+        store.read_listed("file", size=9)
+    found = [b"<html>", b"<html>", b"right"]
+    monkeypatch.setattr(disk, "read_regular", lambda _place, _limit: found.pop(0))
+    assert store.read_listed("file", size=5) == b"right"
+
+
 @pytest.mark.parametrize("method", ["exists", "is_file", "files", "names"])
 def test_a_folder_that_cannot_be_looked_at_is_not_taken_for_missing(tmp_path, monkeypatch, method):
     def refuse(*_, **__):
