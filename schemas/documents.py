@@ -99,11 +99,12 @@ class NocSoFar(Struct, frozen=True):
 
 
 class EvaluationCounts(Struct, frozen=True):
-    """What the sidecar of a shard of an evaluation counts."""
+    """What the sidecar of a shard of an evaluation counts; version 0.1 wrote no ``chosen``."""
 
     masks: Count
     whole: bool
     noc: dict[Name, NocSoFar]
+    chosen: str | None = None
 
 
 class ProposalTotals(Struct, frozen=True):

@@ -27,7 +27,9 @@ FEW = 64
 """The first items are done in one process, a copy of this one, which takes less time than to start others."""
 AHEAD = 3
 """Chunks per process that are submitted before the first of them is done."""
-MOST_DEATHS = 32
+TRIES = 2
+"""An item whose process dies is tried again, because somebody else may have ended the process."""
+MOST_DEATHS = 64
 """So many processes that die one after the other die of the machine, not of their items."""
 
 NO_MEMORY = 71
@@ -47,7 +49,7 @@ def in_all_cores(function: Callable[[T], R], items: Sequence[T], died: Died[T, R
         function: applied to each item; it can be pickled, and so can its results.
         items: can be pickled.
         died: makes the result of an item whose process is killed, has not enough memory, or takes longer than
-            ``limits.ITEM_SECONDS``.
+            ``limits.ITEM_SECONDS``, and so does the process that tries it again.
 
     Raises:
         UserError: many processes die one after the other.
@@ -96,7 +98,7 @@ def _submitted(pool: ProcessPoolExecutor, function: Callable[[T], R], chunk: Seq
 def _guarded(function: Callable[[T], R], items: Sequence[T], died: Died[T, R]) -> Iterator[R]:
     """Apply a function to items in a copy of this process; another copy continues behind an item that kills it."""
     context = multiprocessing.get_context("fork")
-    rest, deaths = deque(items), 0
+    rest, deaths, tries = deque(items), 0, 0
     while rest:
         here, there = context.Pipe()
         process = context.Process(target=_answer, args=(function, here, there))
@@ -111,15 +113,17 @@ def _guarded(function: Callable[[T], R], items: Sequence[T], died: Died[T, R]) -
                 fine, result = answer
                 if not fine:
                     raise result
-                deaths = 0
+                deaths = tries = 0
                 rest.popleft()
                 yield result
             if rest:
                 process.join()
-                deaths += 1
+                deaths, tries = deaths + 1, tries + 1
                 if deaths == MOST_DEATHS:
                     raise UserError("processes that read images die one after the other; is there enough memory?")
-                yield died(rest.popleft(), _how(process.exitcode))
+                if tries == TRIES:
+                    tries = 0
+                    yield died(rest.popleft(), _how(process.exitcode))
         finally:
             here.close()
             process.kill()

@@ -17,7 +17,7 @@ from agg_pipeline.execution.shard_files import Layout, shard_name, write_shard
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.storage.rle import encode
 from agg_pipeline.storage.store import Store
-from schemas.canonical import Json, Row
+from schemas.canonical import Json, Row, content_hash
 from schemas.crop import area
 from schemas.documents import EvaluationCounts
 from schemas.tables import CLICKS, EVALUATION_FILES, MASKS, REJECTS, TARGETS
@@ -44,9 +44,19 @@ def write(shard: EvaluationShard, store: Store, config_hash: str) -> Json:
     Returns:
         The sidecar, which is not written yet.
     """
-    counts = {"masks": len(shard.outcomes), "whole": shard.whole, "noc": _noc_so_far(shard)}
     task = shard.task
+    counts = {
+        "masks": len(shard.outcomes),
+        "whole": shard.whole,
+        "chosen": chosen_masks(task),
+        "noc": _noc_so_far(shard),
+    }
     return write_shard(store, EVALUATION_LAYOUT, task.index, len(task.entries), config_hash, tables(shard), counts)
+
+
+def chosen_masks(task: ShardTask[Any]) -> str:
+    """A hash of the ids of the masks that a task is to use of its images; "" if it uses all."""
+    return "" if task.chosen is None else content_hash(sorted(task.chosen))
 
 
 def _noc_so_far(shard: EvaluationShard) -> Json:

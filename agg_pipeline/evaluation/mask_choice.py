@@ -20,6 +20,8 @@ from schemas.errors import UserError
 from schemas.records import ImageEntry, Reject
 
 Tasks = Sequence[ShardTask[EvaluationConfig]]
+KILLED = "killed_worker"
+"""Reason for which an image falls out whose reading has ended several processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +61,15 @@ def sampled(dataset: Dataset, tasks: Tasks, config: EvaluationConfig) -> list[Sh
     drawn = [each for of_level in draws.values() for each in sorted(of_level)[: config.sample]]
     # What cannot be used is read again, so that it is recorded.
     rejected = {reject.image_id for reject in rejects if reject.instance_id is None}
-    chosen, images = frozenset(each[1] for each in drawn), {each[2] for each in drawn} | rejected
-    kept = [
-        replace(task, entries=tuple(entry for entry in task.entries if entry.image_id in images), chosen=chosen)
-        for task in tasks
-    ]
+    killed = frozenset(reject.image_id for reject in rejects if reject.reason == KILLED)
+    chosen: dict[str, set[str]] = {image_id: set() for image_id in rejected}
+    for _, target_id, image_id in drawn:
+        chosen.setdefault(image_id, set()).add(target_id)
+    kept = []
+    for task in tasks:
+        entries = tuple(entry for entry in task.entries if entry.image_id in chosen)
+        own = frozenset(target_id for entry in entries for target_id in chosen[entry.image_id])
+        kept.append(replace(task, entries=entries, chosen=own, excluded=killed & {entry.image_id for entry in entries}))
     return [task for task in kept if task.entries]
 
 
@@ -74,12 +80,15 @@ def limited(tasks: Tasks, masks: int) -> list[ShardTask[EvaluationConfig]]:
         for task in tasks:
             entries = []
             limit = masks
+            killed = set(task.excluded)
             for entry in task.entries:
                 entries.append(entry)
-                masks -= len(next(found).masks)
+                image = next(found)
+                killed.update(reject.image_id for reject in image.rejects if reject.reason == KILLED)
+                masks -= len(image.masks)
                 if masks <= 0:
                     break
-            kept.append(replace(task, entries=tuple(entries), limit=limit))
+            kept.append(replace(task, entries=tuple(entries), limit=limit, excluded=frozenset(killed)))
             if masks <= 0:
                 break
     return kept
@@ -110,7 +119,7 @@ def _read(tasks: Tasks) -> Generator[ImageMasks, None, None]:
 
 def _died(entry: ImageEntry, how: str) -> ImageMasks:
     """The masks of an image that killed the process that read it: none, and a reject."""
-    return ImageMasks((), (Reject(entry.image_id, None, None, "load", "killed_worker", f"while it was read, {how}"),))
+    return ImageMasks((), (Reject(entry.image_id, None, None, "load", KILLED, f"while it was read, {how}"),))
 
 
 def masks_of(task: ShardTask[EvaluationConfig], entry: ImageEntry) -> ImageMasks:

@@ -9,7 +9,7 @@ from typing import Any
 
 from agg_pipeline.database.fallen_images import check_rejects
 from agg_pipeline.datasets.dataset import Dataset
-from agg_pipeline.evaluation.evaluation_tables import EVALUATION_LAYOUT, collect, write
+from agg_pipeline.evaluation.evaluation_tables import EVALUATION_LAYOUT, chosen_masks, collect, write
 from agg_pipeline.evaluation.interactions import stages
 from agg_pipeline.evaluation.latency import measure_latency
 from agg_pipeline.evaluation.mask_choice import limited, nothing_to_evaluate, sampled
@@ -214,7 +214,9 @@ def _check_mode(model: Json, config: EvaluationConfig) -> None:
 
 def _is_finished(task: ShardTask[Any], sidecar: Json) -> bool:
     enough = sidecar["whole"] or (task.limit is not None and sidecar["masks"] >= task.limit)
-    return bool(enough and sidecar["images"] >= len(task.entries))
+    # The same sample may be another if images cannot be read, or can be read again.
+    same = sidecar.get("chosen", "") == chosen_masks(task)
+    return bool(enough and same and sidecar["images"] >= len(task.entries))
 
 
 def _write(ownership: Ownership, place: Store, tables: Tables, summary: Json) -> None:

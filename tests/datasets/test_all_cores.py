@@ -102,6 +102,23 @@ def test_item_that_kills_its_process_costs_only_itself(monkeypatch, few_items):
     assert multiprocessing.active_children() == []
 
 
+def dies_once(item):
+    """The first process that gets an item with a file deletes the file and is killed."""
+    if item is not None and item.exists():
+        item.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "done"
+
+
+@pytest.mark.parametrize("few_items", [2, 64])
+def test_item_whose_process_was_killed_by_somebody_is_tried_again(monkeypatch, tmp_path, few_items):
+    monkeypatch.setattr(all_cores, "FEW", few_items)
+    items = [tmp_path / "first", None, tmp_path / "third", None, None]
+    for item in filter(None, items):
+        item.touch()
+    assert list(in_all_cores(dies_once, items, told)) == ["done"] * 5
+
+
 def sleeps(_item):
     time.sleep(60)
 

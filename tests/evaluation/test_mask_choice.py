@@ -7,9 +7,11 @@ import pytest
 
 from agg_pipeline.datasets import all_cores
 from agg_pipeline.datasets.evaluated_masks import sample
+from agg_pipeline.evaluation import mask_choice
+from agg_pipeline.evaluation.evaluation_tables import chosen_masks
 from agg_pipeline.evaluation.interactions import load
 from agg_pipeline.evaluation.mask_choice import limited, masks_of, sampled
-from agg_pipeline.evaluation.run import run
+from agg_pipeline.evaluation.run import _is_finished, run
 from agg_pipeline.execution.job import Progress, RunOptions, tasks_of
 from agg_pipeline.models.checkpoints import default_checkpoint
 from agg_pipeline.storage.lock import owned
@@ -143,6 +145,55 @@ def test_nothing_to_draw_from_says_why():
         "1 x the image file is missing, truncated or of an unknown format (for example broken: made to fail); "
         "1 x the object's mask has no pixel (for example none: mask none:1:part:4)"
     )
+
+
+def killed_by(monkeypatch, *image_ids):
+    """Let the processes that read some images die."""
+    read = mask_choice._read
+
+    def died(tasks):
+        entries = [entry for task in tasks for entry in task.entries]
+        for entry, found in zip(entries, read(tasks), strict=True):
+            yield mask_choice._died(entry, "it died") if entry.image_id in image_ids else found
+
+    monkeypatch.setattr(mask_choice, "_read", died)
+
+
+@pytest.mark.parametrize("choose", ["sampled", "limited"])
+def test_image_whose_reading_kills_processes_is_recorded(monkeypatch, choose):
+    killed_by(monkeypatch, "b")
+    dataset = dataset_of("a", "b", "c")
+    tasks = tasks_of(dataset, CONFIG, 3, None)
+    if choose == "sampled":
+        (task,) = sampled(dataset, tasks, override(CONFIG, {"sample": 100}))
+    else:
+        (task,) = limited(tasks, 100)
+    found = load(task)
+    assert [reject.reason for reject in found.rejects if reject.image_id == "b"] == ["killed_worker"]
+    assert {target.image.image_id for target in found.targets} == {"a", "c"}
+
+
+def test_shard_of_another_sample_is_not_finished(monkeypatch):
+    dataset = dataset_of("a", "b", "c")
+    tasks, config = tasks_of(dataset, CONFIG, 3, None), override(CONFIG, {"sample": 2})
+
+    def sidecar(task):
+        shard = load(task)
+        masks = {"masks": len(shard.targets), "whole": shard.whole, "chosen": chosen_masks(task)}
+        return {"images": len(task.entries), **masks}
+
+    (undisturbed,) = sampled(dataset, tasks, config)
+    lost = sorted({target.image.image_id for target in load(undisturbed).targets})[0]
+    with monkeypatch.context() as disturbed:
+        killed_by(disturbed, lost)
+        (other,) = sampled(dataset, tasks, config)
+    assert _is_finished(undisturbed, sidecar(undisturbed))
+    assert not _is_finished(undisturbed, sidecar(other))
+    # Nor is one of fewer images, or one of version 0.1, which does not say what was chosen.
+    assert not _is_finished(undisturbed, sidecar(undisturbed) | {"images": len(undisturbed.entries) - 1})
+    old = {key: value for key, value in sidecar(undisturbed).items() if key != "chosen"}
+    assert not _is_finished(undisturbed, old)
+    assert _is_finished(tasks[0], {"images": 3, "masks": 9, "whole": True})
 
 
 @pytest.mark.parametrize(("config", "limit"), [(override(CONFIG, {"sample": 1}), None), (CONFIG, 1)])
