@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.datasets.parts import AnnotatedPart, PartsOf
+from agg_pipeline.proposals.random_cells import random_cells
 from schemas.canonical import Row
-from schemas.crop import area, intersection
+from schemas.crop import MaskCrop, area, intersection, iou
 from schemas.errors import UserError
-from stages.draws import index, uniforms
-from stages.evaluate import counted_iou
-
-Mask = NDArray[np.bool_]
-"""(H, W) bool."""
+from stages.draws import uniforms
 
 THRESHOLDS = (0.5, 0.75)
 """Smallest IoU at which a part counts as covered."""
@@ -131,7 +127,7 @@ def part_recall(database: ProposalDatabase, parts_of: PartsOf, limit_objects: in
             image_id = owner.row["image_id"]
             raise database.damaged(image_id, f"has masks of several sizes for image {image_id}")
         masks += len(rows)
-        ious += _part_ious(owner, database.mask(owner.row), [database.mask(row) for row in rows], seed)
+        ious += _part_ious(owner, database.crop(owner.row), [database.crop(row) for row in rows], seed)
     by_size = [(_size_name(share), [part for part in ious if part.share >= share]) for share in MIN_SHARES]
     classes = sorted({part.class_name for part in ious})
     by_class = [(name, [part for part in ious if part.class_name == name]) for name in classes]
@@ -182,7 +178,7 @@ def _proposals(database: ProposalDatabase) -> dict[tuple[str, int], list[Row]]:
     return rows_of
 
 
-def _part_ious(owner: _ObjectWithParts, mask: Mask, proposals: Sequence[Mask], seed: int) -> list[_PartIous]:
+def _part_ious(owner: _ObjectWithParts, mask: MaskCrop, proposals: Sequence[MaskCrop], seed: int) -> list[_PartIous]:
     found = _best_ious(owner.parts, proposals)
     random = [
         _best_ious(owner.parts, random_cells(mask, len(proposals), seed, owner.row["proposal_id"], repeat))
@@ -199,39 +195,12 @@ def _part_ious(owner: _ObjectWithParts, mask: Mask, proposals: Sequence[Mask], s
     ]
 
 
-def random_cells(mask: Mask, count: int, seed: int, object_id: str, repeat: int) -> list[Mask]:
-    """Cells of random Voronoi partitions of a mask, each with 2 to 6 random centres in the mask.
-
-    Args:
-        mask: (H, W) bool; not empty if ``count`` is positive.
-        count: cells to make.
-        seed: seed of the centres.
-        object_id: id of the object, part of the random numbers' key.
-        repeat: number of the repetition, part of the key.
-
-    Returns:
-        ``count`` masks of shape (H, W): the cells of the first partition, then those of the next, and so on.
-    """
-    pixels = np.argwhere(mask)
-    cells: list[Mask] = []
-    partition = 0
-    while len(cells) < count:
-        draws = uniforms(seed, "recall", object_id, repeat, "cells", partition, 7)
-        centre_count = 2 + index(draws[0], 5)
-        # Centres that fall on the same pixel are one, so that no cell is empty.
-        centres = pixels[sorted({index(draw, len(pixels)) for draw in draws[1 : 1 + centre_count]})]
-        nearest = np.square(pixels[:, None] - centres[None]).sum(axis=2).argmin(axis=1)
-        for number in range(len(centres)):
-            cell = np.zeros_like(mask)
-            cell[tuple(pixels[nearest == number].T)] = True
-            cells.append(cell)
-        partition += 1
-    return cells[:count]
-
-
-def _best_ious(parts: Sequence[AnnotatedPart], masks: Sequence[Mask]) -> list[float]:
-    frames = (part.mask.full() for part in parts)
-    return [max((counted_iou(mask, frame, None) for mask in masks), default=0.0) for frame in frames]
+def _best_ious(parts: Sequence[AnnotatedPart], masks: Iterable[MaskCrop]) -> list[float]:
+    """The largest IoU of each part with any of the masks, which are made one at a time; 0 if there are none."""
+    best = [0.0] * len(parts)
+    for mask in masks:
+        best = [max(known, iou(part.mask, mask)) for known, part in zip(best, parts, strict=True)]
+    return best
 
 
 def _compared(which: str, parts: Sequence[_PartIous]) -> Comparison:

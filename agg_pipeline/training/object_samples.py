@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from agg_pipeline.training.training_datasets import DatasetMixture
 from agg_pipeline.training.training_sample import DrawnMask, Sample, make_sample
-from schemas.crop import tight_box
+from schemas.crop import MaskCrop, area, crop_mask, tight_box
 from schemas.numbers import BINS
 from schemas.records import ImageRecord
 from schemas.training import PretrainConfig
@@ -67,12 +67,9 @@ def draw_object(record: ImageRecord, rng: np.random.Generator) -> DrawnMask:
         The object, with all others of the image.
     """
     chosen = int(rng.integers(len(record.objects)))
-    masks = [each.mask.full() for each in record.objects]
-    others = np.zeros_like(masks[chosen])
-    for number, mask in enumerate(masks):
-        if number != chosen:
-            others |= mask
-    return DrawnMask(record.pixels, masks[chosen], others & ~masks[chosen], masks[chosen], BINS, _ignored(record))
+    masks = [each.mask for each in record.objects]
+    mask, others = _apart(masks, chosen)
+    return DrawnMask(record.pixels, mask, others, mask, BINS, _ignored(record))
 
 
 def paste_objects(record: ImageRecord, pasted: Sequence[DrawnMask], rng: np.random.Generator) -> DrawnMask:
@@ -91,25 +88,49 @@ def paste_objects(record: ImageRecord, pasted: Sequence[DrawnMask], rng: np.rand
     """
     pixels, ignored = record.pixels, _ignored(record)
     height, width = pixels.shape[:2]
-    seen = [each.mask.full() for each in record.objects]
-    wholes = [np.count_nonzero(mask) for mask in seen]
+    # Packed: an image of SA-1B has hundreds of objects.
+    seen = [each.mask for each in record.objects]
+    wholes = [area(mask) for mask in seen]
     for each in pasted:
         box = tight_box(each.mask)
         if box is None:
             continue
-        near = np.flatnonzero(seen[int(rng.integers(len(seen)))]) if rng.random() < NEAR else ()
+        near = _places(seen[int(rng.integers(len(seen)))]) if rng.random() < NEAR else ()
         pixel = int(near[rng.integers(len(near))]) if len(near) else int(rng.integers(height * width))
         share = np.exp(rng.uniform(np.log(SMALLEST), 0))
         scale = share * min(height / box.height, width / box.width)
         pixels, mask = place(each.pixels, each.mask, pixels, scale, divmod(pixel, width))
         if not mask.any():
             continue
-        seen = [own & ~mask for own in seen] + [mask]
+        seen = [_without(own, mask) for own in seen] + [crop_mask(mask, height, width)]
         ignored = None if ignored is None else ignored & ~mask
         wholes.append(np.count_nonzero(mask))
-    found = [own for own, area in zip(seen, wholes, strict=True) if own.any() and own.sum() >= MIN_SEEN * area]
-    chosen = found[int(rng.integers(len(found)))]
-    return DrawnMask(pixels, chosen, np.logical_or.reduce(seen) & ~chosen, chosen, BINS, ignored)
+    areas = [area(own) for own in seen]
+    found = [number for number, own in enumerate(areas) if own and own >= MIN_SEEN * wholes[number]]
+    mask, others = _apart(seen, found[int(rng.integers(len(found)))])
+    return DrawnMask(pixels, mask, others, mask, BINS, ignored)
+
+
+def _apart(masks: Sequence[MaskCrop], chosen: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The chosen one of an image's masks, and the pixels of the others that are not in it; both (H, W) bool."""
+    mask = masks[chosen].full()
+    others = np.zeros_like(mask)
+    for each in masks:
+        others[each.box.slices] |= each.values
+    others[masks[chosen].box.slices] &= ~masks[chosen].values
+    return mask, others
+
+
+def _without(mask: MaskCrop, covered: NDArray[np.bool_]) -> MaskCrop:
+    """The pixels of a mask that are not in ``covered``, (H, W) bool."""
+    left = mask.values & ~covered[mask.box.slices]
+    return crop_mask(left, mask.height, mask.width, mask.box.top, mask.box.left)
+
+
+def _places(mask: MaskCrop) -> NDArray[np.int64]:
+    """The pixels of a mask: row * width + col, ascending."""
+    rows, cols = np.nonzero(mask.values)
+    return (rows + mask.box.top) * mask.width + cols + mask.box.left
 
 
 def _ignored(record: ImageRecord) -> NDArray[np.bool_] | None:

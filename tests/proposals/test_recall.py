@@ -1,69 +1,16 @@
-"""Recall of annotated parts, and the random cells that it is compared with."""
+"""Recall of annotated parts by proposals and by random cells."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from agg_pipeline.database.reader import open_proposals
 from agg_pipeline.datasets.parts import AnnotatedPart
-from agg_pipeline.proposals.recall import part_recall, random_cells
+from agg_pipeline.proposals.recall import part_recall
 from schemas.crop import crop_mask
 from schemas.errors import UserError
 
-FRAME = np.zeros((40, 50), bool)
-FRAME[5:30, 10:45] = True
-FRAME[12:20, 20:30] = False
-
-
 def annotated(name, mask):
     return AnnotatedPart(name, crop_mask(mask, *mask.shape))
-
-
-def partitions(mask, cells):
-    """Cut a list of cells into complete partitions of the mask; an incomplete last one is left out."""
-    whole, current, covered = [], [], np.zeros_like(mask)
-    for cell in cells:
-        if current and not (mask & ~covered).any() and cell.any():
-            whole.append(current)
-            current, covered = [], np.zeros_like(mask)
-        assert not (covered & cell).any()
-        current.append(cell)
-        covered = covered | cell
-    return whole
-
-
-@settings(deadline=None, max_examples=40)
-@given(
-    arrays(np.bool_, st.tuples(st.integers(1, 8), st.integers(1, 8))).filter(lambda mask: mask.any()),
-    st.integers(0, 30),
-    st.integers(0, 5),
-)
-def test_random_cells_are_as_many_as_wanted_and_lie_in_the_object(mask, count, repeat):
-    cells = random_cells(mask, count, 0, "object", repeat)
-    assert len(cells) == count
-    assert all(cell.shape == mask.shape and cell.dtype == np.bool_ for cell in cells)
-    assert not any((cell & ~mask).any() for cell in cells)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_random_cells_partition_the_object(seed):
-    found = partitions(FRAME, random_cells(FRAME, 40, seed, "object", 0))
-    assert len(found) >= 5
-    for cells in found:
-        assert 2 <= len(cells) <= 6
-        np.testing.assert_array_equal(sum(cell.astype(int) for cell in cells), FRAME.astype(int))
-
-
-def test_random_cells_are_stable_and_different_for_each_repeat_seed_and_object():
-    def cells(seed=0, name="object", repeat=0, count=12):
-        return np.array(random_cells(FRAME, count, seed, name, repeat))
-
-    np.testing.assert_array_equal(cells(), cells())
-    np.testing.assert_array_equal(cells(count=5), cells()[:5])
-    for other in (cells(seed=1), cells(name="another"), cells(repeat=1)):
-        assert (other != cells()).any()
 
 
 def test_recall_is_1_where_the_proposals_are_the_parts(built):

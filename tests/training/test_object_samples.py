@@ -9,9 +9,11 @@ from agg_pipeline.training.object_samples import ObjectSamples, draw_object, pas
 from agg_pipeline.training.training_datasets import DatasetMixture
 from agg_pipeline.training.training_sample import DrawnMask
 from schemas.crop import crop_mask
+from schemas.records import ImageRecord, ObjectMask
 from schemas.resolve import override
 from schemas.training import PretrainConfig
 from stages.draws import generator
+from tests.held_memory import peak_bytes
 
 
 def test_objects_are_whole_and_without_the_others(data):
@@ -97,3 +99,23 @@ def test_a_sample_depends_on_seed_epoch_and_number_alone(data):
         assert first.clicks == again.clicks
         assert first.row == -1
     assert not np.array_equal(samples[0, 0].pixels, samples[1, 0].pixels)
+
+
+def test_an_image_of_very_many_objects_takes_little_memory():
+    shape, frame = (600, 800), np.zeros((600, 800), bool)
+    objects = []
+    for number in range(200):
+        mask = frame.copy()
+        mask[2 * number : 2 * number + 60, 3 * number : 3 * number + 60] = True
+        objects.append(ObjectMask(number + 1, None, crop_mask(mask, *shape)))
+    record = ImageRecord("a", "a.jpg", "", "", np.zeros((*shape, 3), np.uint8), tuple(objects))
+    union = np.logical_or.reduce([each.mask.full() for each in objects])
+
+    def draw():
+        return draw_object(record, generator(0)), paste_objects(record, [thing(251, (10, 30, 10, 30))], generator(0))
+
+    peak, (drawn, pasted) = peak_bytes(draw)
+    assert np.array_equal(drawn.mask | drawn.others, union)
+    assert (pasted.mask | pasted.others)[union].all()
+    # As image-sized masks, the objects would take 96 MB.
+    assert peak < 20_000_000
