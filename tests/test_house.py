@@ -158,3 +158,33 @@ for command in ("status", "validate"):
         "status 0",
         "validate 0",
     ]
+
+
+def printed_raw(module):
+    """What a module prints, other than constants and what is made printable in place."""
+    for node in ast.walk(ast.parse((ROOT / module).read_text())):
+        name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+        if name in ("print", "click.echo", "click.secho") or name.endswith(
+            (".stdout.write", ".stderr.write", "console.print")
+        ):
+            what = node.args[0]
+            made = ast.unparse(what.func) if isinstance(what, ast.Call) else ""
+            if not isinstance(what, ast.Constant) and made not in ("printable", "printable_lines"):
+                yield ast.unparse(node)
+
+
+def test_names_of_users_and_files_are_printed_without_control_characters():
+    found = {module: raw for module in MODULES if (raw := list(printed_raw(module)))}
+    assert found == {
+        # It makes lines printable; a table has printable cells.
+        Path("agg_pipeline/report/printed.py"): [
+            "print(shown, file=sys.stderr if err else sys.stdout, flush=True)",
+            "console.print(content, markup=False, soft_wrap=isinstance(content, str))",
+        ],
+        # The data sets that this package knows.
+        Path("agg_pipeline/cli/data.py"): [
+            """click.secho(f"{name}: {about.title} ({' and '.join(about.levels)} masks)", bold=True)"""
+        ],
+        # Its formatter makes messages printable.
+        Path("agg_pipeline/cli/run_log.py"): ["print(self.format(record), file=sys.stderr)"],
+    }

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import click
 import cloup
 
 from agg_pipeline.cli.option_groups import examples, option
 from agg_pipeline.cli.options import LOCAL_FILE, Choice
+from agg_pipeline.report.printed import say
 from schemas.errors import UserError
 
 OVERWRITE = option("--overwrite", is_flag=True, help="Replace TARGET if it exists.")
@@ -64,9 +64,7 @@ def export_command(adapter: Path, target: Path, form: str, checkpoint: Path | No
     if form == "released":
         _written(target, lambda: save_released_adapter(target, loaded))
         if info.input_size:
-            click.echo(
-                f"note: the file does not hold the adapter's input size; use it with --input-size {info.input_size}"
-            )
+            say(f"note: the file does not hold the adapter's input size; use it with --input-size {info.input_size}")
         return
     if target.suffix == ".pth":
         raise UserError(f"--format merged writes safetensors; give TARGET the ending .safetensors, not {target}")
@@ -110,4 +108,4 @@ def _check_target(target: Path, overwrite: bool, *sources: Path | None) -> None:
 
 def _written(target: Path, write: Callable[[], None]) -> None:
     write()
-    click.echo(f"{target}: {target.stat().st_size} bytes")
+    say(f"{target}: {target.stat().st_size} bytes")

@@ -12,8 +12,9 @@ import cloup
 
 from agg_pipeline.cli.option_groups import examples, gathered, option, options_of
 from agg_pipeline.cli.options import PLACE, Count, Data, check_root, complete_data_set, data_set
+from agg_pipeline.report.printed import say
 from schemas.errors import UserError
-from schemas.words import plural, printable
+from schemas.words import plural
 
 if TYPE_CHECKING:
     from agg_pipeline.datasets.dataset import Dataset
@@ -49,7 +50,7 @@ def list_command() -> None:
             "split": f"{known.default_split} for training, {known.evaluation_split} for evaluation",
         }
         for key, text in lines.items():
-            click.echo(click.wrap_text(text, 110, f"  {key:<10}", " " * 12))
+            say(click.wrap_text(text, 110, f"  {key:<10}", " " * 12))
 
 
 DATASET = cloup.argument(
@@ -121,16 +122,16 @@ def inspect_command(data: Data, out: str | None, images: int, seed: int) -> None
 
     found, problems = _datasets(data)
     for problem in problems:
-        click.echo(f"left out: {printable(str(problem))}", err=True)
+        say(f"left out: {problem}", err=True)
     counts = {listed.split: counted(list(survey(listed))) for listed in found}
     if (data.classes or data.skip_classes) and not any(each.objects for each in counts.values()):
         raise nothing_selected(found[0])
     for note in _unmatched(data, found[0], counts):
-        click.echo(f"note: {printable(note)}", err=True)
+        say(f"note: {note}", err=True)
     _print_counts(data.dataset, counts)
     page = out or f"runs/{data.dataset}/data.html"
     shown = write_contact_sheet(found, counts, *Store.of_file(page), images, seed)
-    click.echo(f"{page} shows {plural(shown, 'image')}")
+    say(f"{page} shows {plural(shown, 'image')}")
 
 
 def _unmatched(data: Data, dataset: Dataset, counts: dict[str, Counts]) -> Iterator[str]:

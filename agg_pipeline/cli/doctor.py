@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
-import click
 import cloup
 
 from agg_pipeline.cli.checks import (
@@ -26,6 +25,7 @@ from agg_pipeline.cli.checks import (
 )
 from agg_pipeline.cli.foreign import foreign_packages
 from agg_pipeline.cli.option_groups import examples
+from agg_pipeline.report.printed import say
 from agg_pipeline.report.terminal import print_rows
 from schemas.words import plural
 
@@ -46,7 +46,7 @@ def group() -> None:
     for title, checks in (("Packages", packages), ("Machine", machine)):
         print_rows(title, ("", "found", "needed", ""), [_row(check) for check in checks])
     problems = [check.problem for check in (*packages, *machine) if check.problem]
-    click.echo(summary(problems))
+    say(summary(problems))
     sys.exit(1 if problems else 0)
 
 

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-import click
 import psutil
 
+from agg_pipeline.report.printed import say
 from schemas.canonical import Json
-from schemas.words import duration, plural
+from schemas.words import duration, plural, printable
 
 if TYPE_CHECKING:
     # They import Dask.
@@ -29,12 +29,12 @@ NOTHING_WRITTEN = "nothing was written"
 
 def comment(line: str) -> None:
     """Print a line as a comment of TOML."""
-    click.echo(f"# {line}")
+    say(f"# {line}")
 
 
 def print_config(config: Any) -> None:
     """Print a configuration, a dataclass, as TOML that the command takes."""
-    click.echo(as_toml(asdict(config)))
+    say(as_toml(asdict(config)))
 
 
 def seconds_so_far() -> float:
@@ -122,11 +122,15 @@ def as_toml(settings: Mapping[str, Any], table: str = "") -> str:
         table: name of the table that they lie in.
     """
     plain = {key: value for key, value in settings.items() if not isinstance(value, Mapping)}
-    lines = [
-        f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in plain.items() if value not in (None, ())
-    ]
+    lines = [f"{key} = {_toml_value(value)}" for key, value in plain.items() if value not in (None, ())]
     for key, value in settings.items():
         if isinstance(value, Mapping):
             name = f"{table}.{key}" if table else key
             lines += ["", f"[{name}]", as_toml(value, name).rstrip("\n")]
     return "\n".join((*lines, ""))
+
+
+def _toml_value(value: Any) -> str:
+    """A value as TOML; a text that is not printable is written with escapes."""
+    plain = json.dumps(value, ensure_ascii=False)
+    return plain if printable(plain) == plain else json.dumps(value)

@@ -8,7 +8,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
 import cloup
 
 from agg_pipeline.cli.config_options import config_options, configured, preset_option, read_toml, resolve
@@ -17,6 +16,7 @@ from agg_pipeline.cli.option_groups import Command, Decorator, examples, gathere
 from agg_pipeline.cli.options import CHECKPOINT, PLACE, Count, Data, Run, model_file
 from agg_pipeline.cli.run_log import logged
 from agg_pipeline.cli.start_and_stop import recorded
+from agg_pipeline.report.printed import say
 from schemas.config import PRESETS, ProposalsConfig, Source
 from schemas.errors import UserError
 from schemas.words import plural
@@ -108,7 +108,6 @@ def _run(
     from agg_pipeline.proposals.run import check_lost_images, prepare
     from agg_pipeline.proposals.run import run as run_proposals
     from agg_pipeline.proposals.summary_tables import print_summary
-    from agg_pipeline.report.printed import say
     from agg_pipeline.report.progress import RunProgress
     from agg_pipeline.storage.store import Store
 
@@ -159,7 +158,6 @@ def _check_parts(dataset: Dataset) -> None:
 def _write_report(summary: Summary, dataset: Dataset, store: Store, images: int, check: Callable[[], None]) -> None:
     """Gallery and timings, beside the database and not in it. check: raises UserError if it is another run's by now."""
     from agg_pipeline.report.gallery import write_gallery
-    from agg_pipeline.report.printed import say
 
     if summary.images_done:
         timings = {"images": summary.images_done, "seconds": summary.seconds, **asdict(summary.times)}
@@ -254,4 +252,4 @@ def stats_command(path: str, parts: str | None, limit_objects: int | None, seed:
     print_stats(database, recall)
     store = Store(out) if out else database.store.anchored().beside("report")
     write_statistics(database, recall, store)
-    click.echo(f"open {store.url}/stats.html; the histograms are also in stats.png beside it")
+    say(f"open {store.url}/stats.html; the histograms are also in stats.png beside it")

@@ -11,6 +11,7 @@ import click
 
 from agg_pipeline.models.checkpoints import load_click_model, save_click_model
 from schemas.errors import UserError
+from schemas.words import printable
 
 
 @click.command()
@@ -23,8 +24,9 @@ def convert(source: Path, target: Path, full: bool) -> None:
         model, info = load_click_model(source)
         save_click_model(target, model, half=not full)
     except UserError as error:
-        raise click.ClickException(str(error)) from None
-    click.echo(f"{target}: {info.architecture}, input {info.input_size}, {target.stat().st_size} bytes")
+        raise click.ClickException(printable(str(error))) from None
+    size = target.stat().st_size
+    click.echo(printable(f"{target}: {info.architecture}, input {info.input_size}, {size} bytes"))
 
 
 if __name__ == "__main__":

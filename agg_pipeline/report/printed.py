@@ -1,9 +1,10 @@
-"""What a command prints for a person: it goes to stdout, and to the log of the run."""
+"""What a command prints for a person: it goes to stdout or stderr, and to the log of the run."""
 
 from __future__ import annotations
 
 import io
 import logging
+import sys
 from typing import TYPE_CHECKING
 
 from schemas.words import printable_lines
@@ -17,10 +18,15 @@ LOG_WIDTH = 160
 """Columns of a table in the log."""
 
 
-def say(line: str) -> None:
-    """Print a line, and log it."""
+def say(line: str, err: bool = False) -> None:
+    """Print a line, and log it.
+
+    Args:
+        line: the line, or several; names of users and files in it are made printable.
+        err: whether it goes to stderr.
+    """
     shown = printable_lines(line)
-    print(shown, flush=True)
+    print(shown, file=sys.stderr if err else sys.stdout, flush=True)
     logging.getLogger(PRINTED).info("%s", shown)
 
 

@@ -104,7 +104,7 @@ def paste_objects(record: ImageRecord, pasted: Sequence[DrawnMask], rng: np.rand
             continue
         seen = [_without(own, mask) for own in seen] + [crop_mask(mask, height, width)]
         ignored = None if ignored is None else ignored & ~mask
-        wholes.append(np.count_nonzero(mask))
+        wholes.append(area(seen[-1]))
     areas = [area(own) for own in seen]
     found = [number for number, own in enumerate(areas) if own and own >= MIN_SEEN * wholes[number]]
     mask, others = _apart(seen, found[int(rng.integers(len(found)))])

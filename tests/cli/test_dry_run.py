@@ -11,6 +11,7 @@ from agg_pipeline.execution.time_estimate import MaskCount, TimeEstimate
 from schemas.config import EVALUATION_PRESETS, PRESETS
 from schemas.resolve import override, validated
 from schemas.training import FinetuneConfig, PretrainConfig
+from schemas.words import printable_lines
 from tests.cli.every_command import COMMANDS
 from tests.e2e.commands import error_of, invoke
 
@@ -24,6 +25,14 @@ def test_what_is_printed_is_a_configuration_file_of_the_same_run(presets):
         written = tomllib.loads(as_toml(asdict(changed)))
         assert written.pop("preset") == preset
         assert validated(override(config, written)) == changed
+
+
+def test_a_text_that_is_not_printable_is_written_with_escapes():
+    settings = {"data": "a\x1b[31m\x7f\x9b\u202eé"}
+    written = as_toml(settings)
+    assert printable_lines(written) == written
+    assert tomllib.loads(written) == settings
+    assert as_toml({"data": "é"}) == 'data = "é"\n'
 
 
 def test_values_of_every_kind():

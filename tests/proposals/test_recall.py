@@ -9,6 +9,7 @@ from agg_pipeline.proposals.recall import part_recall
 from schemas.crop import crop_mask
 from schemas.errors import UserError
 
+
 def annotated(name, mask):
     return AnnotatedPart(name, crop_mask(mask, *mask.shape))
 

@@ -62,3 +62,9 @@ def test_nothing_is_rendered_twice_without_a_log():
     show(Console(file=io.StringIO()), Counted())
     assert len(rendered) == 1
     logging.getLogger(PRINTED).setLevel(logging.NOTSET)
+
+
+def test_names_reach_no_terminal_as_they_are(logged, capsys):
+    say("left out: \x1b[31m\udcff", err=True)
+    assert capsys.readouterr() == ("", "left out: \\x1b[31m\\xff\n")
+    assert logged == ["left out: \\x1b[31m\\xff"]

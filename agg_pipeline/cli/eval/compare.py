@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import click
 import cloup
 
 from agg_pipeline.cli.option_groups import examples, option
 from agg_pipeline.cli.options import PLACE, Choice
+from agg_pipeline.report.printed import say
 from schemas.errors import UserError
 from schemas.words import plural
 
@@ -55,6 +55,6 @@ def compare_command(
         for table in tables:
             print_rows(table.title, table.head, table.rows, table.rules)
     else:
-        click.echo((markdown if form == "markdown" else latex)(tables), nl=False)
+        say((markdown if form == "markdown" else latex)(tables).removesuffix("\n"))
     for line in without_published(named) if with_published else ():
-        click.echo(line, err=True)
+        say(line, err=True)
