@@ -17,12 +17,12 @@ from typing import Any
 
 import dask
 from dask.system import CPU_COUNT
-from distributed import Client, Security
+from distributed import Client, LocalCluster, Security
 from distributed.comm import connect
 from distributed.protocol.pickle import dumps
 
 from agg_pipeline.execution.interrupts import check_interrupt
-from agg_pipeline.execution.local_workers import SILENT, close_local, local_cluster, start_workers
+from agg_pipeline.execution.local_workers import SILENT, close_local, local_cluster, reason, start_workers
 from agg_pipeline.execution.worker_facts import program_facts
 from agg_pipeline.execution.worker_plugin import SAME_PACKAGE, ModelPlugin, OpenModel
 from agg_pipeline.execution.workers import Workers, addresses, lost
@@ -72,7 +72,7 @@ def cluster(
         if scheduler is None:
             local = local_cluster(__name__)
             stack.callback(close_local, local)
-            client = _connect(local.scheduler_address)
+            client = _connect_to_local(local)
             stack.callback(_leave, client, run)
             start_workers(local, client, workers)
         else:
@@ -105,15 +105,25 @@ def _settings(threads: int) -> dict[str, Any]:
     }
 
 
+def _connect_to_local(local: LocalCluster) -> Client:
+    try:
+        return Client(local.scheduler_address, timeout=CONNECT_SECONDS)
+    except Exception as error:
+        raise UserError(f"the scheduler of the workers does not answer: {reason(error) or cause(error)}") from error
+
+
 def _connect(scheduler: str) -> Client:
+    greeted = False
     try:
         asyncio.run(asyncio.wait_for(_greet(scheduler), 2 * CONNECT_SECONDS))
+        greeted = True
         return Client(scheduler, timeout=CONNECT_SECONDS)
-    except MemoryError as error:
-        # Dask takes the first bytes for the length of a message.
-        raise UserError(f"what answers at {scheduler} is no Dask scheduler; check --scheduler") from error
     # An address may name any way to connect that Dask knows, each with errors of its own.
     except Exception as error:
+        # Dask takes the first bytes of another program for the length of a message. A worker speaks as a scheduler
+        # does, and takes other arguments.
+        if isinstance(error, MemoryError) or (greeted and isinstance(error, TypeError)):
+            raise UserError(f"what answers at {scheduler} is no Dask scheduler; check --scheduler") from error
         said = cause(error) if str(error) else f"what is there has said nothing for {2 * CONNECT_SECONDS} s"
         raise UserError(f"no Dask scheduler answers at {scheduler}; check --scheduler ({said})") from error
 

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import multiprocessing
+import resource
 import time
 from concurrent.futures import CancelledError, Future
 
@@ -29,6 +30,9 @@ FAILURES = 3
 """So many starts in a row that fail for a reason that is known end the run, if there is no worker."""
 LOOK_SECONDS = 0.1
 """Time between two looks at workers that start."""
+FEWEST_OPEN_FILES = 64
+"""Files that the process of a scheduler with two workers must be allowed to have open."""
+MORE_OPEN_FILES = "allow more with ulimit -n 1024"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Errors of a folder without room for the files of a worker."""
 
@@ -43,6 +47,7 @@ def local_cluster(preloaded: str) -> LocalCluster:
         UserError: the scheduler cannot start, or workers cannot meet in the folder of temporary files.
     """
     check_temporary_folder()
+    _check_open_files()
     # Otherwise, distributed chooses the modules that the first process imports.
     get_mp_context().set_forkserver_preload([preloaded])
     try:
@@ -57,7 +62,14 @@ def local_cluster(preloaded: str) -> LocalCluster:
                 silence_logs=SILENT,
             )
     except (OSError, RuntimeError) as error:
-        raise UserError(f"the scheduler of the workers cannot start: {_reason(error) or cause(error)}") from error
+        raise UserError(f"the scheduler of the workers cannot start: {reason(error) or cause(error)}") from error
+
+
+def _check_open_files() -> None:
+    """UserError if this process may not open enough files: what fails then prints tracebacks of asyncio."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed != resource.RLIM_INFINITY and allowed < FEWEST_OPEN_FILES:
+        raise UserError(f"no worker process can start: a process may have only {allowed} files open; {MORE_OPEN_FILES}")
 
 
 def start_workers(local: LocalCluster, client: Client, wanted: int) -> None:
@@ -80,7 +92,7 @@ def start_workers(local: LocalCluster, client: Client, wanted: int) -> None:
         if found >= wanted:
             return
         if starting.done():
-            reasons += filter(None, [_reason(starting.exception())])
+            reasons += filter(None, [reason(starting.exception())])
             if not found and len(reasons) >= FAILURES:
                 break
             starting = _started(local, wanted)
@@ -111,13 +123,14 @@ async def _start(local: LocalCluster, wanted: int) -> None:
     await local
 
 
-def _reason(error: BaseException | None) -> str:
+def reason(error: BaseException | None) -> str:
     """What the system said when a process could not start, with the file; "" if it said nothing."""
     while error is not None:
         if isinstance(error, OSError):
             where = f": {error.filename}" if error.filename else ""
             full = "; make room there, or set TMPDIR to another folder" if error.errno in FULL else ""
-            return printable(f"{cause(error)}{where}{full}")
+            many = f"; {MORE_OPEN_FILES}" if error.errno == errno.EMFILE else ""
+            return printable(f"{cause(error)}{where}{full}{many}")
         error = error.__cause__ or error.__context__
     return ""
 

@@ -302,3 +302,29 @@ def test_addresses_of_no_scheduler(address):
     with pytest.raises(UserError, match=f"^no Dask scheduler answers at {address}; check --scheduler "):  # noqa: SIM117
         with cluster(address, 1, 1, Model):
             pytest.fail("the run begins")
+
+
+@pytest.mark.parametrize("kind", ["worker", "nanny"])
+def test_a_worker_is_no_scheduler(kind):
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, processes=kind == "nanny") as local:
+        (found,) = local.workers.values()
+        with pytest.raises(UserError) as error, cluster(found.address, 1, 1, Model):
+            pytest.fail("the run begins")
+    assert str(error.value) == f"what answers at {found.address} is no Dask scheduler; check --scheduler"
+
+
+def test_too_few_open_files_are_one_line(monkeypatch):
+    monkeypatch.setattr(local_workers.resource, "getrlimit", lambda _: (16, 16))
+    said = "^no worker process can start: a process may have only 16 files open; allow more with ulimit -n 1024$"
+    with pytest.raises(UserError, match=said), cluster(None, 1, 1, Model):
+        pytest.fail("the run begins")
+
+
+def test_a_scheduler_of_this_run_that_cannot_be_reached_names_no_option(monkeypatch):
+    def no_more(*_, **__):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(module, "Client", no_more)
+    said = "^the scheduler of the workers does not answer: Too many open files; allow more with ulimit -n 1024$"
+    with pytest.raises(UserError, match=said), cluster(None, 1, 1, Model):
+        pytest.fail("the run begins")
