@@ -29,6 +29,9 @@ from schemas.errors import StorageError, UnusableFileError, UserError
 from schemas.words import plural, printable
 
 T = TypeVar("T")
+_OPENED: set[Any] = set()
+"""Every file system that was opened, which fsspec keeps as well. In a copy of this process (fork), fsspec forgets them;
+if they were then deleted, they would close the connections of the original process, with errors."""
 REQUESTS = 32
 """Files of an object store that are read at a time: each waits for the network most of the time."""
 
@@ -46,8 +49,11 @@ class Store:
         except Exception as error:
             # Each of fsspec's many file systems raises errors of its own; some open an archive, or ask a server.
             raise UserError(f"cannot open {printable(self.url)}: {cause(error)}") from error
-        files = Disk() if isinstance(filesystem, LocalFileSystem) else ObjectStore(filesystem)
-        return files, root.rstrip("/")
+        if isinstance(filesystem, LocalFileSystem):
+            return Disk(), root.rstrip("/")
+        if filesystem.cachable:
+            _OPENED.add(filesystem)
+        return ObjectStore(filesystem), root.rstrip("/")
 
     def _named(self, path: str) -> str:
         """A path for a message."""

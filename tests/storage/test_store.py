@@ -1,13 +1,18 @@
 """The storage port on a disk and on an object store (fsspec's memory file system)."""
 
 import errno
+import gc
 import os
 import uuid
+import weakref
 from pathlib import Path
+from typing import ClassVar
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
+from agg_pipeline.datasets.all_cores import in_all_cores
 from agg_pipeline.storage.disk import TEMPORARY
 from agg_pipeline.storage.store import Store
 from schemas.errors import StorageError, UserError
@@ -184,3 +189,27 @@ def test_sizes_follow_links(tmp_path):
     (tmp_path / "file").write_bytes(b"four")
     (tmp_path / "link").symlink_to(tmp_path / "file")
     assert Store(str(tmp_path)).sizes(["link"]) == {"link": 4}
+
+
+class Connected(MemoryFileSystem):
+    """A file system that closes its connections when it is deleted, as s3fs does."""
+
+    protocol = "connected"
+    closed: ClassVar[list[int]] = []
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        weakref.finalize(self, self.closed.append, os.getpid())
+
+
+def closed_here(name):
+    """The connections that are closed in this process after a look at a file."""
+    Store("connected://folder").exists(name)
+    gc.collect()
+    return len(Connected.closed)
+
+
+def test_a_copy_of_the_process_closes_no_connections_of_the_original():
+    fsspec.register_implementation("connected", Connected, clobber=True)
+    assert closed_here("a") == 0
+    assert list(in_all_cores(closed_here, ["a", "b"], lambda _, how: pytest.fail(how))) == [0, 0]
