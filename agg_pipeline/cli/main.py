@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -125,9 +126,18 @@ class Groups(cloup.Group):
 @click.version_option(package_name="agg-pipeline", prog_name="agg")
 def main(debug: bool, verbose: int) -> None:  # noqa: ARG001  # Groups.invoke reads debug
     """GraCo: make masks of every granularity from object masks, and train click models that a number controls."""
+    _check_working_folder()
     _forget_odd_sizes()
     watch_interrupts()
     show_messages(verbose)
+
+
+def _check_working_folder() -> None:
+    """UserError if the working folder is gone: what torch says of it does not name it, and ends the process."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise UserError("the working folder does not exist any more; change to another folder") from error
 
 
 def _forget_odd_sizes() -> None:
