@@ -25,7 +25,6 @@ from agg_pipeline.execution.job import (
     check_device,
     check_end,
     environment,
-    images_of,
     make_shards,
     resume,
     tasks_of,
@@ -33,7 +32,7 @@ from agg_pipeline.execution.job import (
 from agg_pipeline.execution.parquet_files import REMAKE, parquet_bytes
 from agg_pipeline.execution.plan import make_plan
 from agg_pipeline.execution.shard_files import PLAN, file_facts
-from agg_pipeline.execution.shard_task import ShardTask
+from agg_pipeline.execution.shard_task import ShardTask, images_of
 from agg_pipeline.models.model_files import ModelFiles, describe_model
 from agg_pipeline.storage.lock import Ownership, owned
 from agg_pipeline.storage.store import Store

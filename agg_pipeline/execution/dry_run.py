@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agg_pipeline.execution.job import Job, images_of, kept_shards
+from agg_pipeline.execution.job import Job, kept_shards
 from agg_pipeline.execution.resuming import earlier
-from agg_pipeline.execution.shard_task import ShardTask
+from agg_pipeline.execution.shard_task import ShardTask, images_of
 from agg_pipeline.storage.store import Store
 
 

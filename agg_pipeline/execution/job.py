@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from typing import Any, TypeVar
@@ -17,10 +16,17 @@ from agg_pipeline.execution.chain import Chain, Done, TimedModel, Times
 from agg_pipeline.execution.cluster import cluster, default_workers
 from agg_pipeline.execution.plan import refuse_other_plan
 from agg_pipeline.execution.rereading import changed_rejects
-from agg_pipeline.execution.resuming import claim, damaged, old_plan, refuse_foreign, unlike_plan
+from agg_pipeline.execution.resuming import (
+    claim,
+    damaged,
+    old_plan,
+    refuse_foreign,
+    remove_temporary_files,
+    unlike_plan,
+)
 from agg_pipeline.execution.scheduling import ask, run_shards
-from agg_pipeline.execution.shard_files import Layout, is_temporary, listing, publish, read_sidecars, sidecar_path
-from agg_pipeline.execution.shard_task import ShardTask
+from agg_pipeline.execution.shard_files import Layout, listing, publish, read_sidecars, sidecar_path
+from agg_pipeline.execution.shard_task import ShardTask, images_of
 from agg_pipeline.execution.waiting import ready
 from agg_pipeline.inference.predictor import open_predictor
 from agg_pipeline.models.backend import check_gpu
@@ -241,7 +247,7 @@ def make_shards(
         return _made(job, missing, begin, options, progress, store)
     finally:
         # A worker that died while it wrote has left one.
-        _remove_temporary_files(ownership, job.layout)
+        remove_temporary_files(ownership, job.layout)
 
 
 def _made(
@@ -268,14 +274,6 @@ def _made(
             progress.finished(done)
         seconds = time.perf_counter() - started
         return Made(tuple(made), seconds, None if job.last is None else ask(running, job.last))
-
-
-def _remove_temporary_files(ownership: Ownership, layout: Layout) -> None:
-    """Delete the temporary files of a folder, unless it is another run's by now, or cannot be changed now."""
-    with suppress(UserError):
-        ownership.check()
-        temporary = [path for path in listing(ownership.store, layout) if is_temporary(path)]
-        ownership.store.remove_all(temporary)
 
 
 def kept_shards(store: Store, job: Job, found: Mapping[int, Json]) -> tuple[set[int], set[int]]:
@@ -341,11 +339,6 @@ def _write_owned(
     ownership.check()
     publish(store, sidecar)
     return sidecar
-
-
-def images_of(tasks: Iterable[ShardTask[Any]]) -> int:
-    """Number of images of some shards."""
-    return sum(len(task.entries) for task in tasks)
 
 
 def _check_arrived(store: Store, done: Done) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,11 +19,12 @@ from agg_pipeline.execution.shard_files import (
     PLAN,
     Layout,
     damage,
+    is_temporary,
     listing,
     read_sidecars,
     sidecar_path,
 )
-from agg_pipeline.storage.lock import is_lock
+from agg_pipeline.storage.lock import Ownership, is_lock
 from agg_pipeline.storage.store import Store
 from schemas import limits
 from schemas.canonical import Json
@@ -200,6 +202,13 @@ def remove_leftovers(store: Store, layout: Layout, found: Mapping[int, Json], fi
     kept = {path for index, sidecar in found.items() for path in (sidecar_path(index), *sidecar["files"])}
     kept |= {PLAN, *layout.summaries}
     store.remove_all(path for path in files if path not in kept and not is_lock(path) and layout.owns(path))
+
+
+def remove_temporary_files(ownership: Ownership, layout: Layout) -> None:
+    """Delete the temporary files of a folder, unless it is another run's by now, or cannot be changed now."""
+    with suppress(UserError):
+        ownership.check()
+        ownership.store.remove_all(path for path in listing(ownership.store, layout) if is_temporary(path))
 
 
 def delete(store: Store, layout: Layout, files: Iterable[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -51,6 +51,11 @@ class ShardState(Protocol):
     @property
     def pixels(self) -> Mapping[str, Pixels]:
         """Pixels of the images that the shard keeps, by image id; those of others are read again."""
+
+
+def images_of(tasks: Iterable[ShardTask[Any]]) -> int:
+    """Number of images of some shards."""
+    return sum(len(task.entries) for task in tasks)
 
 
 def read_entry(task: ShardTask[Any], entry: ImageEntry) -> ImageRecord | Reject:

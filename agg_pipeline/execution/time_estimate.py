@@ -14,9 +14,9 @@ from typing import Any
 
 from agg_pipeline.execution.chain import Chain, CpuStage, ModelStage
 from agg_pipeline.execution.cluster import cluster, default_workers
-from agg_pipeline.execution.job import Job, RunOptions, images_of
+from agg_pipeline.execution.job import Job, RunOptions
 from agg_pipeline.execution.scheduling import ask, run_shards
-from agg_pipeline.execution.shard_task import ShardTask
+from agg_pipeline.execution.shard_task import ShardTask, images_of
 from agg_pipeline.execution.waiting import ready
 from agg_pipeline.execution.workers import SHARDS_IN_FLIGHT, Workers
 from agg_pipeline.inference.predictor import open_predictor
