@@ -12,7 +12,10 @@ from msgspec import Meta, Struct
 from schemas.checked_json import Count, Name
 from schemas.config import Source
 
-Seconds = Annotated[float, Meta(ge=0)]
+Seconds = Annotated[float, Meta(ge=0, le=1e11)]
+"""A time of at most some thousand years, so that sums and ratios of such times are finite."""
+Duration = Annotated[float, Meta(ge=1e-9, le=1e11)]
+"""How long something took that took time; a clock's smallest step is a nanosecond."""
 TargetIou = Annotated[str, Meta(pattern=r"^(0(\.\d+)?|1(\.0+)?)$", max_length=32)]
 """An IoU from 0 to 1, as a key."""
 
@@ -91,10 +94,10 @@ class ProposalCounts(Struct, frozen=True):
 
 
 class NocSoFar(Struct, frozen=True):
-    """Masks of a level in a shard of an evaluation."""
+    """Masks of a level in a shard of an evaluation that has some."""
 
     target: float
-    masks: Count
+    masks: Annotated[int, Meta(ge=1, le=2**63 - 1)]
     clicks: Count
 
 
@@ -206,7 +209,7 @@ class Timings(Struct, frozen=True):
     """How long an evaluation took, ``timings.json``."""
 
     masks: Count
-    seconds: Seconds
+    seconds: Duration
     latency: Latency | None
 
 
