@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -152,8 +153,12 @@ def group(
 
 
 def _check_report(report: Path) -> None:
+    """UserError if the report cannot be written at the end, which may be days away."""
     if not report.absolute().parent.is_dir():
         raise UserError(f"--report {report}: the folder {report.parent} does not exist; make it, or name another file")
+    for place, is_right, what in ((report, Path.is_file, "file"), (report.with_suffix(""), Path.is_dir, "folder")):
+        if os.path.lexists(place) and not is_right(place):
+            raise UserError(f"--report {report}: {place} is no {what}; name another file")
 
 
 def study_lines(config: StudyConfig, made: Sequence[StudyStep], finished: Mapping[str, float]) -> list[str]:

@@ -23,6 +23,11 @@ class Arm:
     levels: tuple[str, ...]
     changes: Mapping[str, Any]
 
+    @property
+    def mode(self) -> str:
+        """How its granularities are chosen (``EvaluationConfig.mode``)."""
+        return str(self.changes.get("mode", "none"))
+
 
 ARMS = {
     arm.name: arm

@@ -103,6 +103,27 @@ def open_results(path: str) -> Results:
     return Results(path.rstrip("/"), summary["plan"]["dataset"]["name"], settings, tuple(masks), facts)
 
 
+def check_results(path: str) -> str:
+    """Check that a folder of results is as an evaluation has written it; its tables are not decoded.
+
+    Args:
+        path: the folder, a path or URL.
+
+    Returns:
+        The mode of the evaluation (``EvaluationConfig.mode``).
+
+    Raises:
+        UserError: the evaluation is not finished, or a file is missing or was changed.
+    """
+    store = Store(path)
+    summary = read_summary(store)
+    for table in (MASKS, CLICKS):
+        if not store.sizes([table]):
+            raise UserError(f"{store.url}/{table} is missing; {EVALUATE_AGAIN}")
+        _check_file(store, summary, table)
+    return str(summary["plan"]["config"]["mode"])
+
+
 def _read_masks(store: Store, summary: Json) -> pa.Table:
     """The rows of masks, which are those that the summary is of."""
     rows = min(summary["masks"], limits.RESULT_MASKS)

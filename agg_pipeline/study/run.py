@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from agg_pipeline.storage.store import Store
+from agg_pipeline.study.step_results import is_whole, may_resume
 from agg_pipeline.study.study_steps import StudyStep
-from agg_pipeline.training.training_folder import CHECKPOINT
 from schemas.canonical import Json, differences
 from schemas.checked_json import JsonError
 from schemas.documents import BegunSteps
@@ -29,7 +29,7 @@ def begun_steps(out: Path) -> dict[str, Json]:
 
 
 def run_study(steps: Sequence[StudyStep], facts: Mapping[str, str], out: Path, say: Callable[[str], None]) -> None:
-    """Run the steps that are not finished, in their order.
+    """Run the steps that are not finished, in their order; a finished step whose results are damaged is run again.
 
     Args:
         steps: all steps of the study.
@@ -46,11 +46,13 @@ def run_study(steps: Sequence[StudyStep], facts: Mapping[str, str], out: Path, s
     for number, step in enumerate(steps, start=1):
         if _is_finished(step, begun):
             continue
-        say(f"[{number} of {len(steps)}] {step.name}")
+        damaged = _was_finished(step, begun)
+        again = ", again: what it has left is missing or damaged" if damaged else ""
+        say(f"[{number} of {len(steps)}] {step.name}{again}")
         before = begun.get(step.name, {}).get("seconds", 0.0)
         started, failed = time.monotonic(), True
         try:
-            failed = run_command(_command(step)) != 0
+            failed = run_command(_command(step, damaged)) != 0
         finally:
             seconds = before + time.monotonic() - started
             begun[step.name] = {"arguments": list(step.arguments), "finished": not failed, "seconds": seconds}
@@ -58,7 +60,10 @@ def run_study(steps: Sequence[StudyStep], facts: Mapping[str, str], out: Path, s
             text = json.dumps({"facts": dict(facts), "steps": begun}, indent=1)
             Store(str(out)).write(DONE, f"{text}\n".encode())
         if failed:
-            raise UserError(f"{step.name!r} failed; when the cause is mended, run the same command again to resume")
+            raise UserError(
+                f"{step.name!r} failed; when the cause is mended, run the same command again to resume (to make a step "
+                "from scratch, delete its folder before)"
+            )
 
 
 def finished_steps(steps: Sequence[StudyStep], facts: Mapping[str, str], out: Path) -> dict[str, float]:
@@ -79,8 +84,12 @@ def finished_steps(steps: Sequence[StudyStep], facts: Mapping[str, str], out: Pa
 
 
 def _is_finished(step: StudyStep, begun: Mapping[str, Json]) -> bool:
-    there = all((Path(step.folder) / name).exists() for name in step.results)
-    return bool(there and step.name in begun and begun[step.name]["finished"])
+    return _was_finished(step, begun) and is_whole(step)
+
+
+def _was_finished(step: StudyStep, begun: Mapping[str, Json]) -> bool:
+    """Whether a step has ended well, whatever has become of its results since."""
+    return bool(step.name in begun and begun[step.name]["finished"])
 
 
 def _check_same(out: Path, written: Json, steps: Sequence[StudyStep], facts: Mapping[str, str]) -> None:
@@ -96,11 +105,18 @@ def _check_same(out: Path, written: Json, steps: Sequence[StudyStep], facts: Map
             )
 
 
-def _command(step: StudyStep) -> list[str]:
-    """The command line of a step; a training that was stopped is resumed if it has left a checkpoint."""
-    how: tuple[str, ...] = ()
-    if step.resumable:
-        how = ("--resume",) if (Path(step.folder) / CHECKPOINT).exists() else ("--overwrite",)
+def _command(step: StudyStep, damaged: bool) -> list[str]:
+    """The command line of a step.
+
+    A training that was stopped is resumed if it has left a checkpoint.
+
+    Args:
+        step: the step.
+        damaged: whether it was finished, and what it has left is damaged: then nothing of it is trusted unseen.
+    """
+    how: tuple[str, ...] = ("--verify",) if damaged else ()
+    if step.learnt:
+        how = ("--resume",) if may_resume(step.folder) else ("--overwrite",)
     return [sys.executable, "-m", "agg_pipeline.cli", *step.arguments, "--out", step.folder, *how]
 
 

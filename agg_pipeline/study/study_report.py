@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from urllib.parse import quote
 
 from agg_pipeline.database.reader import open_proposals
 from agg_pipeline.datasets.parts import open_parts
@@ -15,17 +17,19 @@ from agg_pipeline.evaluation.summary import figures
 from agg_pipeline.proposals.recall import THRESHOLDS, part_recall
 from agg_pipeline.report.plots import new_figure, png
 from agg_pipeline.report.text_table import Table, markdown
+from agg_pipeline.storage.local_file import cannot_write, replace_file
 from agg_pipeline.storage.store import Store
 from agg_pipeline.study.run import begun_steps
+from agg_pipeline.study.step_results import training_plan
 from agg_pipeline.study.study_config import PAPER, SOURCES, StudyConfig
 from agg_pipeline.study.study_steps import has_table, trained_name, trainings
-from agg_pipeline.training.training_folder import PLAN, STEPS
+from agg_pipeline.training.training_folder import STEPS
 from agg_pipeline.training.training_log import read_log
 from schemas.canonical import Json, flatten
-from schemas.documents import StudiedTraining
+from schemas.errors import StorageError, UserError
 from schemas.numbers import GRANULARITIES
 from schemas.tables import LEVELS
-from schemas.words import plural
+from schemas.words import plural, printable_lines
 
 ABLATIONS = ("no table", "no LoRA", "neither", PAPER)
 INTRODUCTION = """# A study on small sets
@@ -49,10 +53,29 @@ def write_study(config: StudyConfig, roots: Mapping[str, str], out: Path, report
         roots: root folders of its data sets, by name.
         out: its output folder.
         report: the Markdown file; figures go into a folder of its name without the ending.
+
+    Raises:
+        UserError: results of a step are damaged.
+        StorageError: a file cannot be read or written now.
     """
-    found = _Results(config, out)
     pictures = report.with_suffix("")
-    pictures.mkdir(parents=True, exist_ok=True)
+    try:
+        pictures.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(pictures, error) from error
+    try:
+        text = _report(config, roots, out, pictures)
+    except StorageError:
+        raise
+    except UserError as error:
+        raise UserError(f"{error}; in a study, delete the folder that it is in, and run agg study again") from error
+    # Names of files need not be UTF-8.
+    replace_file(report, f"{printable_lines(text).rstrip()}\n".encode())
+
+
+def _report(config: StudyConfig, roots: Mapping[str, str], out: Path, pictures: Path) -> str:
+    """The text of the report. Its figures are written into a folder."""
+    found = _Results(config, out)
     lines = ["## Sources of masks (Table 1)", "", *_sources(found)]
     lines += ["## Ablation (Table 3)", "", *_ablation(found)]
     lines += ["## Granularity and IoU (Fig. 4)", "", *_curves(found, pictures)]
@@ -62,7 +85,7 @@ def write_study(config: StudyConfig, roots: Mapping[str, str], out: Path, report
     if config.seeds > 1:
         lines += ["## Seeds", "", *_seeds(found)]
     lines += ["## What it was made of, and what it cost", "", *_cost(config, roots, out)]
-    report.write_text("\n".join([INTRODUCTION, _left_out(found), *lines]).rstrip() + "\n")
+    return "\n".join([INTRODUCTION, _left_out(found), *lines])
 
 
 def _left_out(found: _Results) -> str:
@@ -85,7 +108,7 @@ class _Results:
     def _open(self, name: str, training: str, mode: str, level: str) -> Results | None:
         """The results over the masks of a level, without the images that are left out; None if there are none."""
         path = self._out / name / training / mode
-        if not (path / SUMMARY).exists():
+        if not Store(str(path)).exists(SUMMARY):
             return None
         results = open_results(str(path))
         self.left_out |= {mask.image_id for mask in results.masks} & set(self.config.leave_out)
@@ -179,10 +202,10 @@ def _curves(found: _Results, pictures: Path) -> list[str]:
     axes.grid(alpha=0.3)
     if rows:
         axes.legend()
-    (pictures / "curves.png").write_bytes(png(figure, dpi=110))
+    replace_file(pictures / "curves.png", png(figure, dpi=110))
     head = ("masks", "clicks", *(f"{value:.1f}" for value in GRANULARITIES))
     table = Table("IoU after so many clicks at each granularity", head, tuple(rows))
-    return [f"![IoU@1 by granularity]({pictures.name}/curves.png)", "", markdown([table])]
+    return [f"![IoU@1 by granularity]({_link(pictures)}/curves.png)", "", markdown([table])]
 
 
 def _chosen(found: _Results, pictures: Path) -> list[str]:
@@ -217,10 +240,15 @@ def _chosen(found: _Results, pictures: Path) -> list[str]:
         if axes.lines:
             axes.legend(fontsize=7)
     panels[LEVELS[0]].set_ylabel("share of the masks")
-    (pictures / "best.png").write_bytes(png(figure, dpi=110))
+    replace_file(pictures / "best.png", png(figure, dpi=110))
     head = ("masks", "definition", *(f"{value:.1f}" for value in GRANULARITIES), "mean")
     table = Table("Share of the masks for which each granularity is the best", head, tuple(rows))
-    return [f"![The best granularity]({pictures.name}/best.png)", "", markdown([table])]
+    return [f"![The best granularity]({_link(pictures)}/best.png)", "", markdown([table])]
+
+
+def _link(folder: Path) -> str:
+    """The name of a folder beside the report, for a link: of any bytes, with blanks and brackets."""
+    return quote(os.fsencode(folder.name))
 
 
 def _mean_chosen(summary: Json) -> float:
@@ -277,8 +305,9 @@ def _trainings(config: StudyConfig, out: Path) -> list[str]:
     for variant, seed in trainings(config):
         name = trained_name(variant, seed)
         folder = out / "trained" / name
-        written = Store(str(folder)).read_json(PLAN, StudiedTraining)["config"]
-        learning, steps = written["training"], read_log(folder / STEPS)[-1]["step"]
+        written, rows_of_steps = training_plan(folder)["config"], read_log(folder / STEPS)
+        # The weights are worth more than the log of how they were learnt.
+        learning, steps = written["training"], rows_of_steps[-1]["step"] if rows_of_steps else "-"
         cells = (written["source"], learning["lr"], learning["epochs"], learning["batch"], steps)
         rows.append((name, *map(str, cells)))
     head = ("training", "source", "learning rate", "epochs", "batch", "steps")

@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from agg_pipeline.database.contents import MANIFEST
 from agg_pipeline.datasets.registry import known_dataset
-from agg_pipeline.evaluation.results_folder import SUMMARY
+from agg_pipeline.evaluation.arms import ARMS
 from agg_pipeline.study.study_config import PAPER, SOURCES, VARIANTS, StudyConfig
 from agg_pipeline.training.training_folder import ADAPTER, MODEL
 from schemas.errors import UserError
 
-DATABASE = f"database/{MANIFEST}"
-
 
 @dataclass(frozen=True)
 class StudyStep:
-    """A step of the study: one command.
+    """A step of the study: one command, which makes a database, trains or evaluates.
 
     Attributes:
         name: what the study calls it.
         arguments: of ``agg``, without --out.
         folder: its output folder.
-        results: files in the folder without which it is not finished.
-        resumable: whether it takes --resume.
+        learnt: the file that a training leaves; "" for another step.
+        modes: the mode of each evaluation, by the folder of its results in the output folder; empty for another step.
     """
 
     name: str
     arguments: tuple[str, ...]
     folder: str
-    results: tuple[str, ...]
-    resumable: bool = False
+    learnt: str = ""
+    modes: Mapping[str, str] = field(default_factory=dict)
 
 
 def has_table(variant: str) -> bool:
@@ -85,16 +82,12 @@ def study_steps(config: StudyConfig, roots: Mapping[str, str], checkpoint: str, 
     limit = ("--limit-images", str(config.images)) if config.images else ()
     run = ("proposals", "run", *source(config.objects), *model, *limit, "--rounds", str(config.rounds))
     made = [
-        StudyStep("proposals", (*run, "--preset", config.preset), str(proposals), (DATABASE,)),
-        StudyStep(
-            "annotated", ("proposals", "annotate", *source(config.parts), *model, *limit), str(annotated), (DATABASE,)
-        ),
+        StudyStep("proposals", (*run, "--preset", config.preset), str(proposals)),
+        StudyStep("annotated", ("proposals", "annotate", *source(config.parts), *model, *limit), str(annotated)),
     ]
     for variant, seed in trainings(config):
         if variant == PAPER:
-            made.append(
-                StudyStep("proposals of the paper's clicks", (*run, "--preset", "paper"), str(plain), (DATABASE,))
-            )
+            made.append(StudyStep("proposals of the paper's clicks", (*run, "--preset", "paper"), str(plain)))
         databases: dict[Path, str] = {}
         if "gt" not in VARIANTS[variant]:
             databases[plain if variant == PAPER else proposals] = config.objects
@@ -106,9 +99,7 @@ def study_steps(config: StudyConfig, roots: Mapping[str, str], checkpoint: str, 
         arguments += ("--precision", config.precision)
         folder = str(out / "trained" / trained_name(variant, seed))
         arguments += (*VARIANTS[variant], "--seed", str(seed))
-        made.append(
-            StudyStep(f"train {trained_name(variant, seed)}", arguments, folder, (learnt(variant),), resumable=True)
-        )
+        made.append(StudyStep(f"train {trained_name(variant, seed)}", arguments, folder, learnt(variant)))
         for name in config.sets if variant in SOURCES and seed == 0 else config.ablation_sets:
             made += _evaluations(config, variant, seed, name, source(name), model, out)
     return made
@@ -128,21 +119,23 @@ def _evaluations(
     how = (*source, *limits, "--sample", str(config.sample))
     title = f"evaluate {trained_name(variant, seed)} on {name}"
     if "--no-lora" in VARIANTS[variant]:
-        mode = ("--granularity", "optimal") if has_table(variant) else ()
-        arguments = ("eval", "run", *how, "--checkpoint", str(trained), *model[2:], *mode)
-        return [StudyStep(title, arguments, str(folder / ("optimal" if mode else "none")), (SUMMARY,))]
+        mode = "optimal" if has_table(variant) else "none"
+        granularity = ("--granularity", mode) if has_table(variant) else ()
+        arguments = ("eval", "run", *how, "--checkpoint", str(trained), *model[2:], *granularity)
+        return [StudyStep(title, arguments, str(folder / mode), modes={".": mode})]
     fine_tuned = (*model, "--adapter", str(trained))
     if not has_table(variant):
-        return [StudyStep(title, ("eval", "run", *how, *fine_tuned), str(folder / "none"), (SUMMARY,))]
+        return [StudyStep(title, ("eval", "run", *how, *fine_tuned), str(folder / "none"), modes={".": "none"})]
     first = (variant, seed) == (config.variants[0], 0)
     only = ["optimal", "whole"] if not first else ["base", "best-of-10", "optimal", "whole"]
     if name == config.parts and variant in SOURCES and seed == 0:
         only.append("by-class")
     chosen = tuple(text for arm in only for text in ("--only", arm))
     arguments = ("eval", "adapted", *how, *fine_tuned, *chosen, "--calibrate", str(config.calibrate))
-    made = [StudyStep(title, arguments, str(folder), tuple(f"{arm}/{SUMMARY}" for arm in only))]
+    modes = {arm: ARMS[arm].mode for arm in only}
+    made = [StudyStep(title, arguments, str(folder), modes=modes)]
     if first:
         arguments = ("eval", "run", *source, *limits, "--sample", str(config.curves), *fine_tuned, "--curves")
         title = f"curves of {trained_name(variant)} on {name}"
-        made.append(StudyStep(title, arguments, str(folder / "curves-of-masks"), (SUMMARY,)))
+        made.append(StudyStep(title, arguments, str(folder / "curves-of-masks"), modes={".": "curves"}))
     return made

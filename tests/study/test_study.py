@@ -1,6 +1,7 @@
 """``agg study``: its steps, resuming, and its report. Commands are replaced by what they leave, written by hand."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from agg_pipeline.cli.study import read_config
 from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.database.manifest import finish
 from agg_pipeline.datasets.registry import open_dataset
+from agg_pipeline.evaluation.arms import ARMS
 from agg_pipeline.execution.chain import run_stages
 from agg_pipeline.execution.plan import make_plan
 from agg_pipeline.execution.shard_files import PLAN, publish, sidecars
@@ -81,13 +83,15 @@ class Commands:
                 written = asdict(FinetuneConfig())
                 (folder / "training.json").write_text(json.dumps({"config": written}))
                 append(folder / "steps.csv", (70, 1, 0.1, 5e-5, 1, 0))
-                (folder / ("model.safetensors" if "--no-lora" in arguments else "adapter.safetensors")).touch()
+                (folder / ("model.safetensors" if "--no-lora" in arguments else "adapter.safetensors")).write_text("?")
             case ["eval", "adapted"]:
                 for position, word in enumerate(arguments):
                     if word == "--only":
                         arm = arguments[position + 1]
-                        mode = {"optimal": "optimal", "by-class": "none", "whole": "none"}.get(arm, "none")
-                        config = {"mode": mode, "level": {"by-class": "part", "whole": "object"}.get(arm, "all")}
+                        config = {
+                            "mode": ARMS[arm].mode,
+                            "level": {"by-class": "part", "whole": "object"}.get(arm, "all"),
+                        }
                         write_results(str(folder / arm), arm, override(EvaluationConfig(), config))
             case ["eval", "run"]:
                 curves = "--curves" in arguments
@@ -163,12 +167,17 @@ def error_of_last_line(result):
 
 
 def test_training_goes_on_from_its_checkpoint(study, commands, tmp_path):
-    (tmp_path / "out" / "trained" / "AGG").mkdir(parents=True)
-    (tmp_path / "out" / "trained" / "AGG" / "checkpoint.pt").touch()
+    trained = tmp_path / "out" / "trained" / "AGG"
+    trained.mkdir(parents=True)
+    (trained / "checkpoint.pt").touch()
+    (trained / "training.json").write_text(json.dumps({"config": asdict(FinetuneConfig())}))
     commands.broken = "trained/"
     study()
     assert commands.run[-1][-1] == "--resume"
-    (tmp_path / "out" / "trained" / "AGG" / "checkpoint.pt").unlink()
+    (trained / "training.json").write_text("{")
+    study()
+    assert commands.run[-1][-1] == "--overwrite", "nobody knows what the checkpoint is of"
+    (trained / "checkpoint.pt").unlink()
     study()
     assert commands.run[-1][-1] == "--overwrite"
 
@@ -228,13 +237,61 @@ def test_another_training_recipe_is_refused(study, commands, recipe, tmp_path):
     assert not commands.run
 
 
-def test_steps_without_their_results_are_run_again(study, commands, tmp_path):
+def test_a_step_whose_results_are_damaged_is_run_again(study, commands, tmp_path):
     assert study().code == 0
+    page = (tmp_path / "report.md").read_text()
     commands.run = []
-    (tmp_path / "out" / "evaluated" / "demo" / "AGG" / "base" / "summary.json").unlink()
-    (tmp_path / "out" / "trained" / "neither" / "model.safetensors").unlink()
+    out = tmp_path / "out"
+    (out / "evaluated" / "demo" / "AGG" / "optimal" / "summary.json").write_text("{")
+    shutil.rmtree(out / "proposals" / "database" / "proposals")
+    (out / "trained" / "neither" / "model.safetensors").unlink()
+    again = study()
+    assert again.code == 0, again
+    assert "[1 of 13] proposals, again: what it has left is missing or damaged" in again.stdout
+    made = [(" ".join(arguments[:2]), arguments[-1]) for arguments in commands.run]
+    assert made == [
+        ("proposals run", "--verify"),
+        ("eval adapted", "--verify"),
+        ("finetune --proposals", "--overwrite"),
+    ]
+    minutes = "Minutes of each step"
+    assert (tmp_path / "report.md").read_text().partition(minutes)[0] == page.partition(minutes)[0]
+
+
+@pytest.mark.usefixtures("commands")
+def test_the_log_of_a_training_may_be_missing(study, tmp_path):
     assert study().code == 0
-    assert [arguments[:2] for arguments in commands.run] == [["eval", "adapted"], ["finetune", "--proposals"]]
+    path = tmp_path / "out" / "trained" / "AGG" / "steps.csv"
+    path.write_text(path.read_text().splitlines(keepends=True)[0])
+    assert study().code == 0
+    rows = [line for line in (tmp_path / "report.md").read_text().splitlines() if line.startswith("| AGG | agg |")]
+    assert [row.split(" | ")[-1] for row in rows] == ["- |"]
+    path.write_text("no log\n")
+    said = error_of_last_line(study())
+    assert said.startswith(f"error: {path} is damaged")
+    assert said.endswith("; in a study, delete the folder that it is in, and run agg study again")
+
+
+@pytest.mark.usefixtures("commands")
+def test_a_report_of_any_name_and_a_pipe_in_the_place_of_a_figure(study, tmp_path):
+    report = tmp_path / os.fsdecode(b"my (\xff) caf\xc3\xa9.md")
+    folder = report.with_suffix("")
+    folder.mkdir()
+    os.mkfifo(folder / "curves.png")
+    assert "/curves.png: a device or a pipe lies there" in error_of_last_line(study("--report", report))
+    assert not report.exists()
+    (folder / "curves.png").unlink()
+    assert study("--report", report).code == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["best.png", "curves.png"]
+    assert "](my%20%28%FF%29%20caf%C3%A9/curves.png)" in report.read_text()
+
+
+@pytest.mark.parametrize("name", ["report.md", "report"])
+def test_a_report_in_the_place_of_a_pipe_is_refused_before_the_first_step(study, commands, tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    what = "file" if name == "report.md" else "folder"
+    assert error_of(study()).endswith(f"{tmp_path / name} is no {what}; name another file")
+    assert commands.run == []
 
 
 def test_seconds_are_those_of_all_attempts(study, commands, tmp_path):
