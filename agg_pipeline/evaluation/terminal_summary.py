@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from agg_pipeline.evaluation.per_class import without_granularity
 from agg_pipeline.evaluation.results_folder import Evaluation
 from agg_pipeline.report.printed import say
 from agg_pipeline.report.terminal import print_rows
@@ -102,10 +103,14 @@ def how(summary: Json) -> str:
 def remarks(summary: Json) -> list[str]:
     """One line for each thing that a reader of the numbers must know."""
     lines = []
-    limit = summary["plan"]["config"]["clicks"]["max_clicks"]
+    config = summary["plan"]["config"]
+    limit = config["clicks"]["max_clicks"]
     for level, found in summary["levels"].items():
         if empty := found["all"]["empty"]:
             lines.append(f"{plural(empty, f'{level} mask')}: nothing was predicted even after {plural(limit, 'click')}")
+        if config["mode"] == "per_class":
+            line = without_granularity(level, found["by_class"], config["granularities"])
+            lines += [line] if line else []
     for reason, count in summary["rejects"].items():
         what = "image" if reason in IMAGE_REASONS else "mask"
         lines.append(f"{plural(count, what)} left out: {REASONS[reason]}; see rejects.parquet")

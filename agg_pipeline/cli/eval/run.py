@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import cloup
@@ -13,9 +13,12 @@ from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, comment, print_config, pri
 from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
 from agg_pipeline.cli.options import EVALUATION_SPLIT, PLACE, Count, Data, Model, Run
 from agg_pipeline.cli.start_and_stop import recorded
-from schemas.config import EVALUATION_PRESETS
+from schemas.config import EVALUATION_PRESETS, EvaluationConfig
 from schemas.errors import UserError
 from schemas.words import possible
+
+if TYPE_CHECKING:
+    from agg_pipeline.datasets.dataset import Dataset
 
 GRANULARITY_WORDS = ("none", "optimal")
 
@@ -88,6 +91,13 @@ class Mode:
         if isinstance(self.granularity, float):
             return {"mode": "fixed", "granularity": self.granularity}
         return {} if self.granularity is None else {"mode": self.granularity}
+
+    def check(self, dataset: Dataset, config: EvaluationConfig) -> None:
+        """UserError if the results of --granularity-from are of other levels or classes than the data set's masks."""
+        if self.others is not None:
+            from agg_pipeline.evaluation.per_class import check_granularities
+
+            check_granularities(self.others, config.granularities, dataset, config.level)
 
 
 @dataclass(frozen=True)
@@ -167,6 +177,7 @@ def run_command(
     with recorded(run.out, run.overwrite) as log:
         config = resolve(EVALUATION_PRESETS, preset, run.config, settings, mode.changes())
         dataset = data.open(data.split or known_dataset(data.dataset).evaluation_split)
+        mode.check(dataset, config)
         if run.dry_run:
             print_config(config)
             store, job = prepare(dataset, *model.files, config, run.options)
