@@ -14,7 +14,7 @@ from agg_pipeline.cli.config_options import config_options, configured, preset_o
 from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, comment, print_config, print_run, seconds_so_far
 from agg_pipeline.cli.option_groups import Command, Decorator, examples, gathered, option, options_of
 from agg_pipeline.cli.options import CHECKPOINT, PLACE, Count, Data, Run, model_file
-from agg_pipeline.cli.run_log import logged
+from agg_pipeline.cli.run_log import logged, warn_each
 from agg_pipeline.cli.start_and_stop import recorded
 from agg_pipeline.report.printed import say
 from schemas.config import PRESETS, ProposalsConfig, Source
@@ -104,7 +104,7 @@ def _run(
     settings: dict[str, Any],
 ) -> None:
     from agg_pipeline.cli.runs_index import closing_line
-    from agg_pipeline.datasets.selection import nothing_selected
+    from agg_pipeline.datasets.selection import nothing_selected, unmatched_classes
     from agg_pipeline.proposals.run import check_lost_images, prepare
     from agg_pipeline.proposals.run import run as run_proposals
     from agg_pipeline.proposals.summary_tables import print_summary
@@ -121,6 +121,8 @@ def _run(
             print_run(*prepare(dataset, model_file(checkpoint), config, run.options), run.options, seconds_so_far())
             comment(NOTHING_WRITTEN)
             return
+        # Before threads of the run are there, because images are read in copies of this process.
+        unmatched = unmatched_classes(dataset, run.limit_images)
         page, progress = Store(run.out).below("report"), RunProgress()
 
         def report(summary: Summary, check: Callable[[], None]) -> None:
@@ -135,6 +137,7 @@ def _run(
             summary = run_proposals(dataset, model_file(checkpoint), config, run.options, callbacks, report)
         finally:
             progress.close()
+        warn_each(unmatched)
         say(closing_line(run.out, f"{page.url}/{GALLERY}"))
         check_lost_images(summary, run.max_reject_share)
 

@@ -13,7 +13,7 @@ import shlex
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -117,6 +117,13 @@ class RunLog(logging.Handler):
         except (OSError, UserError):
             # A full disk is reported by the run itself.
             pass
+
+
+def warn_each(lines: Iterable[str]) -> None:
+    """Print and log warnings, a line each."""
+    logger = logging.getLogger(__name__)
+    for line in lines:
+        logger.warning("%s", line)
 
 
 @contextmanager

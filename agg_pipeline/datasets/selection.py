@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 
+from agg_pipeline.datasets.all_cores import in_all_cores
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.file_listing import read_list
 from agg_pipeline.datasets.names import joined, normal_form
-from schemas.errors import UserError
+from schemas.errors import ImageError, UserError
 from schemas.numbers import whole_number
 from schemas.records import ImageEntry, ImageRecord, ObjectMask, PartMask
 from schemas.words import excerpt, few_of, plural, possible, printable
@@ -66,7 +68,7 @@ def select(dataset: Dataset, selection: Selection) -> Dataset:
         dataset,
         entries=entries,
         fingerprint=hashlib.blake2b(repr(described).encode(), digest_size=16).hexdigest(),
-        reader=partial(_read, dataset.reader, wanted, skipped),
+        reader=SelectedReader(dataset.reader, wanted, skipped),
         selection={
             "classes": sorted(wanted),
             "skip_classes": sorted(skipped),
@@ -121,12 +123,66 @@ def _small(name: str) -> str:
     return normal_form(name).casefold()
 
 
-def _read(
-    read: Callable[[ImageEntry], ImageRecord], wanted: frozenset[str], skipped: frozenset[str], entry: ImageEntry
-) -> ImageRecord:
-    record = read(entry)
-    selected = (_selected(instance, wanted, skipped) for instance in record.objects)
-    return replace(record, objects=tuple(instance for instance in selected if instance is not None))
+@dataclass(frozen=True, slots=True)
+class SelectedReader:
+    """Reads an entry with the masks of chosen classes alone. Can be pickled.
+
+    Attributes:
+        read: reads an entry with all its masks.
+        wanted: names of the classes to use; empty for all.
+        skipped: names of the classes to leave out.
+    """
+
+    read: Callable[[ImageEntry], ImageRecord]
+    wanted: frozenset[str]
+    skipped: frozenset[str]
+
+    def __call__(self, entry: ImageEntry) -> ImageRecord:
+        """The record of an entry; raises what ``read`` raises."""
+        record = self.read(entry)
+        selected = (_selected(instance, self.wanted, self.skipped) for instance in record.objects)
+        return replace(record, objects=tuple(instance for instance in selected if instance is not None))
+
+
+def unmatched_classes(dataset: Dataset, limit_images: int | None = None) -> list[str]:
+    """Find the chosen classes that match no mask; images are read until every class is found.
+
+    Args:
+        dataset: as ``select`` returns it.
+        limit_images: search only the first so many images; None for all.
+
+    Returns:
+        One line per option of --class and --skip-class that changes nothing.
+    """
+    reader = dataset.reader
+    if not isinstance(reader, SelectedReader):
+        return []
+    left = reader.wanted | reader.skipped
+    read = replace(dataset, reader=reader.read).read
+    entries = dataset.entries[:limit_images]
+    with closing(in_all_cores(partial(_classes_in, read), entries, _died)) as found:
+        while left and (names := next(found, None)) is not None:
+            left -= names
+    where = f"{dataset.name} {dataset.split}"
+    if len(entries) < len(dataset.entries):
+        where = f"the {plural(len(entries), 'image')} of this run"
+    options = (("--class", reader.wanted), ("--skip-class", reader.skipped))
+    return [f"{option} {name} matches no mask of {where}" for option, names in options for name in sorted(names & left)]
+
+
+def _classes_in(read: Callable[[ImageEntry], ImageRecord], entry: ImageEntry) -> frozenset[str]:
+    """The classes of the objects and parts of an image; none if it cannot be used."""
+    try:
+        objects = read(entry).objects
+    except ImageError:
+        return frozenset()
+    names = {instance.category for instance in objects if instance.category is not None}
+    return frozenset(names | {part.label for instance in objects for part in instance.parts})
+
+
+def _died(_entry: ImageEntry, _how: str) -> frozenset[str]:
+    """The classes of an image whose process was killed."""
+    return frozenset()
 
 
 def _selected(instance: ObjectMask, wanted: frozenset[str], skipped: frozenset[str]) -> ObjectMask | None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from agg_pipeline.datasets.registry import open_dataset
-from agg_pipeline.datasets.selection import Selection, select
+from agg_pipeline.datasets.selection import Selection, select, unmatched_classes
 from schemas.errors import UserError
 from tests.datasets.writers import square, write_anno, write_class_names, write_palette, write_photo, write_pixels
 
@@ -231,3 +231,53 @@ def test_part_moves_to_the_next_one_around_if_its_own_is_gone(animals):
 def with_part_classes(dataset):
     """The set as if it published the names of its nested parts as classes."""
     return replace(dataset, classes=("head", "muzzle", "nose"))
+
+
+@pytest.mark.parametrize(
+    ("classes", "skipped", "unmatched"),
+    [
+        ((), (), []),
+        (("dog",), (), []),
+        (("dog", "cat"), (), ["--class cat matches no mask of pascal_part val"]),
+        ((), ("boat",), []),
+        ((), ("boat", "cow"), ["--skip-class cow matches no mask of pascal_part val"]),
+        (("dog", "boat"), ("boat",), []),
+        (
+            ("dog", "cat"),
+            ("cow",),
+            ["--class cat matches no mask of pascal_part val", "--skip-class cow matches no mask of pascal_part val"],
+        ),
+    ],
+)
+def test_chosen_classes_that_match_no_mask_are_named(animals, classes, skipped, unmatched):
+    assert unmatched_classes(select(animals, Selection(classes=classes, skip_classes=skipped))) == unmatched
+
+
+def test_classes_of_parts_match_too(parts):
+    chosen = select(parts, Selection(classes=("Car Body", "Dog Head"), skip_classes=("Car Tire",)))
+    assert unmatched_classes(chosen) == ["--class Dog Head matches no mask of partimagenet val"]
+
+
+def test_classes_are_looked_for_where_the_run_looks(animals, tmp_path):
+    """The first image cannot be read, and the others have a cat."""
+    (tmp_path / "Annotations_Part" / "1.mat").write_bytes(b"no MATLAB file")
+    for image_id in "23":
+        write_anno(tmp_path / "Annotations_Part" / f"{image_id}.mat", [("cat", 8, box(0, 0, 28, 24), [])])
+    chosen = select(animals, Selection(classes=("cat",)))
+    assert unmatched_classes(chosen) == unmatched_classes(chosen, 2) == unmatched_classes(chosen, 99) == []
+    assert unmatched_classes(chosen, 1) == ["--class cat matches no mask of the 1 image of this run"]
+
+
+def test_no_image_is_read_after_the_last_class_is_found(animals, tmp_path):
+    read = tmp_path / "read"
+
+    def counting(entry, reader=animals.reader):
+        with read.open("a") as file:
+            file.write(entry.image_id)
+        return reader(entry)
+
+    counted = replace(animals, reader=counting)
+    assert unmatched_classes(select(counted, Selection(classes=("dog",), skip_classes=("boat",)))) == []
+    assert read.read_text() == "1"
+    assert unmatched_classes(counted) == []
+    assert read.read_text() == "1"

@@ -76,11 +76,12 @@ def test_source_is_no_setting_of_a_file(tmp_path):
 
 def test_choice_of_classes_is_in_plan_and_card_and_an_empty_one_is_told(tmp_path):
     command = ("proposals", "annotate", "--dataset", "demo", "--out", tmp_path, *QUICK)
-    result = invoke(*command, "--class", "vehicle", "--skip-class", "plant")
+    result = invoke(*command, "--class", "vehicle", "--class", "animal", "--skip-class", "plant")
     assert result.code == 0, result
-    selection = {"classes": ["vehicle"], "skip_classes": ["plant"], "excluded_images": 0}
+    assert "WARNING: --class animal matches no mask of the 2 images of this run" in result.stderr.splitlines()
+    selection = {"classes": ["animal", "vehicle"], "skip_classes": ["plant"], "excluded_images": 0}
     assert open_proposals(tmp_path).plan["dataset"]["selection"] == selection
-    assert "classes vehicle, without plant" in (tmp_path / "database/README.md").read_text()
+    assert "classes animal, vehicle, without plant" in (tmp_path / "database/README.md").read_text()
     assert "dataset.selection" in error_of(invoke(*command, "--class", "figure", "--class", "plant"))
     result = invoke(*command, "--class", "animal", "--overwrite")
     assert result.code == 2

@@ -100,8 +100,10 @@ def adapted_command(data: Data, model: Model, arms: Arms, pictures: int, run: Ru
     objects (whole). Run the same command again to resume.
     """
     from agg_pipeline.cli.eval.evaluating import evaluate
+    from agg_pipeline.cli.run_log import warn_each
     from agg_pipeline.cli.runs_index import closing_line
     from agg_pipeline.datasets.registry import known_dataset
+    from agg_pipeline.datasets.selection import unmatched_classes
     from agg_pipeline.evaluation.per_class import granularities_or_stand_in
     from agg_pipeline.evaluation.run import check_lost_images
     from agg_pipeline.evaluation.run_arms import TABLES, evaluations, fitting, run_arms
@@ -136,6 +138,8 @@ def adapted_command(data: Data, model: Model, arms: Arms, pictures: int, run: Ru
             _print_arms(planned, (checkpoint, adapter), chosen, run, limited=dataset)
             return
         say(models)
+        # Before threads of a run are there, because images are read in copies of this process.
+        unmatched = unmatched_classes(dataset, run.limit_images)
 
         def evaluate_into(planned: PlannedEvaluation) -> None:
             say(_heading(planned, chosen))
@@ -148,6 +152,7 @@ def adapted_command(data: Data, model: Model, arms: Arms, pictures: int, run: Ru
         tables = run_arms(evaluations(*wanted), run.out, models, evaluate_into)
         for table in tables:
             print_rows(table.title, table.head, table.rows, table.rules)
+        warn_each(unmatched)
         say(closing_line(run.out, f"{Store(run.out).anchored().url}/{TABLES}"))
 
 

@@ -165,8 +165,10 @@ def run_command(
     Run the same command again to resume.
     """
     from agg_pipeline.cli.eval.evaluating import evaluate
+    from agg_pipeline.cli.run_log import warn_each
     from agg_pipeline.cli.runs_index import closing_line
     from agg_pipeline.datasets.registry import known_dataset
+    from agg_pipeline.datasets.selection import unmatched_classes
     from agg_pipeline.evaluation.published import published
     from agg_pipeline.evaluation.results_folder import REPORT
     from agg_pipeline.evaluation.run import check_lost_images, choose_masks, prepare
@@ -185,10 +187,13 @@ def run_command(
             print_run(store, job, run.options, seconds_so_far())
             comment(NOTHING_WRITTEN)
             return
+        # Before threads of the run are there, because images are read in copies of this process.
+        unmatched = unmatched_classes(dataset, run.limit_images)
         evaluation = evaluate(
             dataset, model.files, config, limit_objects, run.options, page.pictures, page.with_published, log
         )
         if page.with_published and not published(dataset.name)[1]:
             say(f"--with-published adds nothing, because the paper has no numbers for {dataset.name}")
+        warn_each(unmatched)
         say(closing_line(run.out, f"{evaluation.store.url}/{REPORT}"))
         check_lost_images(evaluation, run.max_reject_share)
