@@ -59,6 +59,7 @@ def export_command(adapter: Path, target: Path, form: str, checkpoint: Path | No
     from agg_pipeline.models.released_files import save_released_adapter
     from agg_pipeline.models.simpleclick import attach_adapter
 
+    _check_ending(target, f"--format {form}", released=form == "released")
     loaded, info = load_adapter(adapter)
     _check_target(target, overwrite, adapter, checkpoint)
     if form == "released":
@@ -66,8 +67,6 @@ def export_command(adapter: Path, target: Path, form: str, checkpoint: Path | No
         if info.input_size:
             say(f"note: the file does not hold the adapter's input size; use it with --input-size {info.input_size}")
         return
-    if target.suffix == ".pth":
-        raise UserError(f"--format merged writes safetensors; give TARGET the ending .safetensors, not {target}")
     base = checkpoint or default_checkpoint()
     network, described = load_click_model(base, info.input_size)
     check_base(str(adapter), info, str(base), described.sha256)
@@ -92,9 +91,24 @@ def import_command(source: Path, target: Path, overwrite: bool) -> None:
     """
     from agg_pipeline.models.checkpoints import load_adapter, save_adapter
 
+    _check_ending(target, "import", released=False)
     loaded, info = load_adapter(source)
     _check_target(target, overwrite, source)
     _written(target, lambda: save_adapter(target, loaded, info.origin if info.origin.base_sha256 else None))
+
+
+def _check_ending(target: Path, what: str, released: bool) -> None:
+    """UserError if a file would have the ending of the other format.
+
+    Args:
+        target: the file.
+        what: what is done, for the message.
+        released: whether the file is to be one of the authors' program, and not safetensors.
+    """
+    written, ending = ("a file of the authors' program", ".pth") if released else ("safetensors", ".safetensors")
+    others = (".safetensors",) if released else (".pth", ".pt")
+    if target.suffix.lower() in others:
+        raise UserError(f"{what} writes {written}; give TARGET the ending {ending}, not {target}")
 
 
 def _check_target(target: Path, overwrite: bool, *sources: Path | None) -> None:

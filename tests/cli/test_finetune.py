@@ -14,7 +14,13 @@ import pytest
 import torch
 
 from agg_pipeline import load_model
-from agg_pipeline.models.checkpoints import default_checkpoint, load_adapter, load_click_model, save_click_model
+from agg_pipeline.models.checkpoints import (
+    default_adapter,
+    default_checkpoint,
+    load_adapter,
+    load_click_model,
+    save_click_model,
+)
 from agg_pipeline.training.training_log import STEP_COLUMNS, VALIDATION_COLUMNS
 from schemas.errors import UserError
 from tests.e2e.commands import error_of, invoke, start, wait
@@ -107,9 +113,6 @@ def test_released_and_merged_formats(trained, tmp_path):
     assert "query and value" in error_of(
         invoke("adapter", "export", out / "adapter.safetensors", tmp_path / "no.pth", "--format", "released")
     )
-    merged = tmp_path / "merged.pth"
-    refused = error_of(invoke("adapter", "export", out / "adapter.safetensors", merged, "--format", "merged"))
-    assert "--format merged writes safetensors; give TARGET the ending .safetensors, not " in refused
     merged = tmp_path / "merged.safetensors"
     assert invoke("adapter", "export", out / "adapter.safetensors", merged, "--format", "merged").code == 0
     _, described = load_click_model(merged)
@@ -120,6 +123,22 @@ def test_released_and_merged_formats(trained, tmp_path):
         expected = together.predict(image, [(20, 20, True)], granularity)
         np.testing.assert_allclose(one.predict(image, [(20, 20, True)], granularity), expected, atol=1e-4, rtol=0)
     assert info.origin.base_sha256
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "said"),
+    [
+        (("export", "--format", "merged"), "x.pth", "--format merged writes safetensors; give TARGET the ending"),
+        (("export", "--format", "merged"), "x.PTH", "--format merged writes safetensors; give TARGET the ending"),
+        (("export", "--format", "merged"), "x.pt", "--format merged writes safetensors; give TARGET the ending"),
+        (("export", "--format", "released"), "x.SafeTensors", "--format released writes a file of the authors'"),
+        (("import",), "x.pth", "import writes safetensors; give TARGET the ending .safetensors, not "),
+    ],
+)
+def test_no_file_has_the_ending_of_the_other_format(tmp_path, command, name, said):
+    done = invoke("adapter", command[0], default_adapter(), tmp_path / name, *command[1:])
+    assert error_of(done).startswith(said)
+    assert not (tmp_path / name).exists()
 
 
 def test_files_are_not_replaced_by_the_way(trained, tmp_path):
