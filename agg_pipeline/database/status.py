@@ -10,7 +10,7 @@ from agg_pipeline.database.manifest import finished
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.execution.resuming import damaged
 from agg_pipeline.execution.shard_files import listing
-from agg_pipeline.storage.lock import holder
+from agg_pipeline.storage.lock import NO_LOCK, blocked_by, holder
 from schemas.words import plural
 
 COMPLETE = "complete"
@@ -72,6 +72,8 @@ def _state(database: ProposalDatabase, planned: int, images: int, broken: Collec
     run = holder(database.store)
     if run is not None and run.lives is not False:
         return f"running: {run.process}" if run.lives else f"running, unless it was killed: {run.process}"
+    if blocking := blocked_by(database.store):
+        return f"blocked: {blocking} {NO_LOCK}"
     if broken or database.broken:
         return f"damaged: {plural(len(broken) + len(database.broken), 'shard')}; run the same command again to repair"
     if finished(database.store, database.plan, database.sidecars) is None:

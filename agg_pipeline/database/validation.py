@@ -20,7 +20,7 @@ from agg_pipeline.database.sampling import sampling_table
 from agg_pipeline.execution.parquet_files import TABLE_ERRORS, OtherSchemaError, first_line, parquet_table
 from agg_pipeline.execution.resuming import folders_for_files, foreign_tables, is_litter, unlike_plan
 from agg_pipeline.execution.shard_files import PLAN, damage, listing, shard_name, shard_of, sidecar_path
-from agg_pipeline.storage.lock import holder, is_lock
+from agg_pipeline.storage.lock import NO_LOCK, blocked_by, holder, is_lock
 from agg_pipeline.storage.rle import decode
 from agg_pipeline.storage.store import Store
 from schemas import limits
@@ -114,6 +114,9 @@ def _files(opened: ProposalDatabase) -> Iterator[Finding]:
     if run is not None and run.lives is not False:
         # The files of the shards that are being written have no sidecar yet.
         return
+    blocking = blocked_by(opened.store)
+    if blocking and f"{blocking}/" not in files:
+        yield Finding(blocking, NO_LOCK)
     known = {PLAN, *DATABASE_LAYOUT.summaries, *opened.broken}
     for index in (*opened.sidecars, *map(shard_of, opened.broken)):
         known |= {sidecar_path(index), *DATABASE_LAYOUT.files(index)}

@@ -36,6 +36,8 @@ LOCK = "lock.json"
 """Name of the first lock file."""
 NAMES = re.compile(r"lock(?:-([2-9]|[1-9][0-9]{1,8}))?\.json")
 """Names of all lock files."""
+NO_LOCK = "is no lock of a run, but a folder or a broken link; delete it"
+"""What is wrong with what lies in the place of a lock file, and what to do."""
 LAST = 10**9 - 1
 """Largest number of a lock file."""
 LOCK_BYTES = 1 << 16
@@ -168,6 +170,12 @@ def holder(store: Store) -> Holder | None:
         return Holder(number, lock, None if lock is None else process_lives(lock.table, lock.pid, lock.started))
 
 
+def blocked_by(store: Store) -> str:
+    """Name of what lies in the place of the next lock file and is none, which keeps every run out; "" if nothing is."""
+    name = lock_name(1 + max(_numbers(store), default=0))
+    return name if store.is_taken(name) and name not in (found for found, _ in store.listing("")) else ""
+
+
 @contextmanager
 def owned(store: Store, unseen: bool = False) -> Iterator[Ownership]:
     """Own an output folder.
@@ -199,10 +207,8 @@ def owned(store: Store, unseen: bool = False) -> Iterator[Ownership]:
     if not made or found.get(number) != lock or rivals:
         if made:
             _release(ownership)
-        elif number not in found and store.is_taken(lock_name(number)):
-            raise UserError(
-                f"{store.url}/{lock_name(number)} is no lock of a run, but a folder or a broken link; delete it"
-            )
+        elif blocking := blocked_by(store):
+            raise UserError(f"{store.url}/{blocking} {NO_LOCK}")
         rival = max(rivals, default=number)
         raise _refused(store, _process(found[rival]) if rival in found else "another run that started at the same time")
     for other in found.keys() - {number}:

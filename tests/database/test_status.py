@@ -4,14 +4,19 @@ import dataclasses
 import json
 import os
 import socket
+from pathlib import Path
+
+import pytest
 
 from agg_pipeline.database.contents import DATABASE_LAYOUT, SAMPLING_FILE
 from agg_pipeline.database.manifest import finish
 from agg_pipeline.database.reader import open_proposals
 from agg_pipeline.database.status import Status, status
+from agg_pipeline.database.validation import validate
 from agg_pipeline.execution.shard_files import sidecars
 from agg_pipeline.proposals.summary_tables import print_status
-from agg_pipeline.storage.lock import owned
+from agg_pipeline.storage.lock import blocked_by, owned
+from schemas.findings import Finding
 from tests.execution.test_shard_files import edit_sidecar
 
 
@@ -107,3 +112,25 @@ def test_running(built, toy_plan):
         built.remove("lock-2.json")
     assert state(built) == "complete"
     assert [field.name for field in dataclasses.fields(Status)][:2] == ["dataset", "state"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "broken link"])
+@pytest.mark.parametrize("name", ["lock.json", "lock-2.json"])
+def test_what_keeps_every_run_out_is_told(built, toy_plan, kind, name):
+    finish_now(built, toy_plan)
+    place = Path(built.url) / name
+    if name == "lock-2.json":
+        built.write("lock.json", b"of a version that wrote other locks")
+    if kind == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to("nowhere")
+    said = "is no lock of a run, but a folder or a broken link; delete it"
+    if name == "lock.json":
+        # A damaged lock may be of a run that lives.
+        assert state(built) == f"blocked: {name} {said}"
+        wrong = "is a folder in the place of a file" if kind == "folder" else said
+        assert [*validate(open_proposals(built.url))] == [Finding(name, wrong)]
+    assert blocked_by(built) == name
+    place.rmdir() if kind == "folder" else place.unlink()
+    assert blocked_by(built) == ""
