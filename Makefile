@@ -121,7 +121,7 @@ study-small: $(VENV)/.ready
 test: $(DEV)/.ready-dev lint
 	$(DEV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(SUITE)
 
-# All tests that kill and starve real processes: half an hour or more on 2 cores.
+# All tests that kill and starve real processes: about 25 minutes on 2 cores.
 test-faults: $(DEV)/.ready-dev
 	$(DEV)/bin/python -m pytest --numprocesses 2 --dist worksteal -m "" tests/faults tests/e2e/test_same_bytes.py tests/e2e/test_evaluate.py
 

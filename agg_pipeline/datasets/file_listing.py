@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -198,13 +199,24 @@ def read_annotations(
         StorageError: a file cannot be read now. A fingerprint without it would be that of other data.
     """
     marked = []
+    names = cache(lambda folder: {name for name, _ in store.listing(folder)})
+
+    def read(path: str) -> bytes:
+        try:
+            return store.read(path, limits.IMAGE_FILE_BYTES)
+        except FileNotFoundError:
+            folder, _, name = path.rpartition("/")
+            if name not in names(folder):
+                raise
+            # Its folder has it: an object store can say for an instant that it is not there.
+            return store.read_listed(path, limits.IMAGE_FILE_BYTES)
 
     def contents() -> Iterator[bytes]:
         for entry in entries:
             problem = entry.problem
             for path in paths(entry):
                 try:
-                    yield store.read(path, limits.IMAGE_FILE_BYTES)
+                    yield read(path)
                 except (FileNotFoundError, UnusableFileError) as error:
                     what = error.what if isinstance(error, UnusableFileError) else "does not exist"
                     problem = problem or ("unreadable_annotation", f"{path} {what}")

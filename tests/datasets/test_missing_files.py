@@ -70,6 +70,28 @@ def test_no_fingerprint_of_files_that_cannot_be_read(copied, monkeypatch):
         open_set()
 
 
+@pytest.mark.parametrize("times", [1, 100])
+def test_annotation_that_is_not_there_for_an_instant_is_no_reject(copied, monkeypatch, times):
+    open_set, root, _ = copied
+    before = open_set()
+    path = str(root / before.entries[0].annotation)
+    real, asked = disk.read_regular, []
+
+    def fail(place, limit):
+        asked.extend([place] if place == path else [])
+        if place == path and len(asked) <= times:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return real(place, limit)
+
+    monkeypatch.setattr(disk, "read_regular", fail)
+    if times == 1:
+        assert open_set().fingerprint == before.fingerprint
+    else:
+        with pytest.raises(StorageError, match="was there when its folder was listed, and is not there now"):
+            open_set()
+    assert len(asked) > 1
+
+
 @pytest.mark.parametrize("kind", ["folder", "pipe", "device or socket", "loop of links"])
 @pytest.mark.parametrize("what", ["image", "annotation"])
 def test_what_lies_in_the_place_of_a_file_is_a_reject_that_says_so(copied, what, kind):

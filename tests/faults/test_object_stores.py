@@ -148,7 +148,7 @@ def test_data_that_cannot_be_read_now_is_no_reject(commands, reference, s3, tmp_
 
 @pytest.mark.faults_long
 def test_data_that_fails_in_passing_is_no_reject(commands, reference, s3, tmp_path):
-    for number, fault in enumerate([Fault(403, 0.15), Fault(503, 0.2), Fault("reset", 0.3), Fault(404, 0.1)]):
+    for number, fault in enumerate([Fault(403, 0.15), Fault(503, 0.2), Fault("reset", 0.3), Fault(404, 0.2)]):
         out, data = tmp_path / f"out{number}", "s3://bucket/data"
         fault.methods, fault.path = ("GET",), "/data/(img|inst)/"
         s3.faults = [fault]
