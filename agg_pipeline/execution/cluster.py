@@ -113,26 +113,30 @@ def _connect_to_local(local: LocalCluster) -> Client:
 
 
 def _connect(scheduler: str) -> Client:
-    greeted = False
+    other = f"what answers at {scheduler} is no Dask scheduler; check --scheduler"
     try:
-        asyncio.run(asyncio.wait_for(_greet(scheduler), 2 * CONNECT_SECONDS))
-        greeted = True
+        if asyncio.run(asyncio.wait_for(_kind(scheduler), 2 * CONNECT_SECONDS)) in ("Worker", "Nanny"):
+            raise UserError(other)
         return Client(scheduler, timeout=CONNECT_SECONDS)
+    except UserError:
+        raise
     # An address may name any way to connect that Dask knows, each with errors of its own.
     except Exception as error:
-        # Dask takes the first bytes of another program for the length of a message. A worker speaks as a scheduler
-        # does, and takes other arguments.
-        if isinstance(error, MemoryError) or (greeted and isinstance(error, TypeError)):
-            raise UserError(f"what answers at {scheduler} is no Dask scheduler; check --scheduler") from error
+        # Dask takes the first bytes of another program for the length of a message.
+        if isinstance(error, MemoryError):
+            raise UserError(other) from error
         said = cause(error) if str(error) else f"what is there has said nothing for {2 * CONNECT_SECONDS} s"
         raise UserError(f"no Dask scheduler answers at {scheduler}; check --scheduler ({said})") from error
 
 
-async def _greet(scheduler: str) -> None:
-    """Exchange the first words with a scheduler. ``Client`` would wait for them without an end."""
+async def _kind(address: str) -> str:
+    """What of Dask answers at an address: Scheduler, Worker or Nanny. ``Client`` would wait without an end."""
     arguments = Security().get_connection_args("client")
-    greeted = await connect(scheduler, timeout=CONNECT_SECONDS, **arguments)
+    greeted = await connect(address, timeout=CONNECT_SECONDS, **arguments)
+    await greeted.write({"op": "identity"})
+    kind = str((await greeted.read())["type"])
     await greeted.close()
+    return kind
 
 
 def _register(client: Client, plugin: ModelPlugin) -> None:

