@@ -126,7 +126,7 @@ class GranularityConfig:
         help="Where the estimator clicks: in the centre of the mask, or on a random pixel of the eroded mask.",
     )
     object_prompt: bool = flag(True, help="Give the object mask to the model as its mask prompt.")
-    weight: float = number(0.5, 0, 1, help="Weight of the scale against the semantic granularity, lambda of Eq. 6.")
+    weight: float = number(0.5, 0, 1, help="Weight of the semantic granularity against the scale, lambda of Eq. 6.")
     min_object_peak: float = number(
         0.05,
         0,

@@ -5,9 +5,9 @@ The documents are read as plain JSON and checked against these types, so that ke
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from schemas.checked_json import Count, Name
 from schemas.config import Source
@@ -20,14 +20,25 @@ TargetIou = Annotated[str, Meta(pattern=r"^(0(\.\d+)?|1(\.0+)?)$", max_length=32
 """An IoU from 0 to 1, as a key."""
 
 
+class PlannedSelection(Struct, frozen=True):
+    """What is used of a data set; empty for all of it."""
+
+    classes: list[Name] = []
+    skip_classes: list[Name] = []
+    excluded_images: Count = 0
+
+
 class PlannedDataset(Struct, frozen=True):
-    """The data set in a plan."""
+    """The data set in a plan; ``layout`` is missing in format 1.0."""
 
     name: Name
     split: Name
     images: Count
     licence: str
     citation: str
+    layout: Name = ""
+    homepage: str = ""
+    selection: PlannedSelection = PlannedSelection()
 
 
 class PlannedModel(Struct, frozen=True):
@@ -43,20 +54,12 @@ class PlannedConfig(Struct, frozen=True):
 
     preset: Name
     source: Source = "agg"
-
-
-class PlanSummary(Struct, frozen=True):
-    """A plan without its images, as other documents hold it."""
-
-    config_hash: Name
-    seed: int
-    dataset: PlannedDataset
-    model: PlannedModel
-    config: PlannedConfig
+    granularity: dict[str, Any] = {}
+    batch: dict[str, Any] = {}
 
 
 class Plan(Struct, frozen=True):
-    """The plan of a run, ``plan.json``."""
+    """The plan of a run, ``plan.json``; ``format_minor`` is missing in format 1.0."""
 
     format_version: int
     config_hash: Name
@@ -64,6 +67,45 @@ class Plan(Struct, frozen=True):
     dataset: PlannedDataset
     model: PlannedModel
     config: PlannedConfig
+    shards: list[list[Name]]
+    format_minor: Count = 0
+
+
+class ImportedFile(Struct, frozen=True):
+    """The file of another program that rows were imported from."""
+
+    format: Name
+    file: Name
+    sha256: Name
+
+
+class SourceRun(Struct, frozen=True):
+    """A run that has made rows of a database; ``id`` is that of the database that it made."""
+
+    id: Name
+    seed: int
+    dataset: PlannedDataset
+    model: PlannedModel
+    config: PlannedConfig
+    imported: ImportedFile | UnsetType = UNSET
+
+
+class HistoryEntry(Struct, frozen=True):
+    """A command that has made a database from others; ``parents`` are their ids."""
+
+    command: Name
+    options: dict[str, Any]
+    parents: list[Name]
+
+
+class CombinedPlan(Struct, frozen=True):
+    """The plan of a database that was made from others."""
+
+    format_version: int
+    format_minor: Count
+    config_hash: Name
+    sources: Annotated[list[SourceRun], Meta(min_length=1)]
+    history: list[HistoryEntry]
     shards: list[list[Name]]
 
 
@@ -119,13 +161,22 @@ class ProposalTotals(Struct, frozen=True):
     proposals: dict[Name, Count]
 
 
+class PlanSummary(Struct, frozen=True):
+    """A plan without its images, as a manifest holds it."""
+
+    config_hash: Name
+
+
 class Manifest(Struct, frozen=True):
-    """The manifest of a database, ``manifest.json``."""
+    """The manifest of a database, ``manifest.json``; ``id`` and ``sources`` are missing in format 1.0."""
 
     plan: PlanSummary
     complete: bool
     totals: ProposalTotals
+    id: str = ""
+    sources: list[dict[str, Any]] = []
     summaries: dict[str, str] = {}
+    shards: list[dict[str, Any]] = []
 
 
 class Clicks(Struct, frozen=True):
@@ -144,9 +195,10 @@ class EvaluationSettings(Struct, frozen=True):
 
 
 class EvaluatedDataset(Struct, frozen=True):
-    """The data set of an evaluation in its summary."""
+    """The data set of an evaluation in its summary; ``layout`` is missing in those of version 0.1."""
 
     name: Name
+    layout: Name = ""
 
 
 class EvaluatedPlan(Struct, frozen=True):

@@ -103,6 +103,8 @@ STORED_TEXT_LENGTH = 4 * TEXT_LENGTH
 """Longest text in a table, in characters: ids that are made of several, and messages."""
 SIDECAR_BYTES = 1 << 20
 """Largest sidecar of a shard; they have about 1 KB."""
+PACKED_FILES = 2_000_000
+"""Most files in a database that is packed into one file; that of SA-1B in shards of 25 images has 1.8 million."""
 SEGMENTATION_BYTES = 64 << 20
 """Longest JSON of one segmentation; compressed run lengths of a large photograph's noise have up to 30 MB."""
 SEGMENTATION_NUMBERS = 4_000_000
@@ -113,3 +115,17 @@ MAT_FIELDS = 1000
 """Most fields of a struct in a .mat file; those of PASCAL-Part have five."""
 MAT_TEXT_LENGTH = 1_000_000
 """Most characters in all texts of a .mat file together; those of PASCAL-Part have up to 20,000."""
+EXCHANGE_ENTRY_BYTES = SEGMENTATION_BYTES + (1 << 20)
+"""Longest part of a document of another format that is read entry by entry: an annotation with its segmentation."""
+EXCHANGE_KEYS = 1000
+"""Most keys of such a document."""
+EXCHANGE_FILE_BYTES = 1 << 40
+"""Largest file of another format; all are read piece by piece."""
+EXCHANGE_IMAGES = 2_000_000
+"""Most images of such a file: their names are held in memory."""
+EXCHANGE_MASKS = 20_000_000
+"""Most masks of such a file: the place of each is held in memory."""
+RELEASED_ARRAY_BYTES = 1 << 29
+"""Largest array in a pickle of the authors' program: all masks of an image. Those of SBD have up to 10 MB."""
+RELEASED_OPERATIONS = 100 * EXCHANGE_IMAGES
+"""Most operations of such a pickle; an image takes about 60."""

@@ -93,7 +93,7 @@ class ImageRecord:
         image_id: id of the image, unique in its data set.
         path: path below the data root.
         sha256: hex hash of the image file; of the RGB bytes for generated images.
-        licence: licence of the image as published.
+        licence: licence of the image as published; "" for that of its data set.
         pixels: its RGB pixels.
         objects: the annotated objects.
         ignore: pixels ignored in the metric; None if there are none.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,22 @@ def generator(seed: int, *purpose: object) -> np.random.Generator:
 def index(uniform: float, count: int) -> int:
     """Turn a uniform number in [0, 1) into an index below ``count``: floor(uniform * count)."""
     return min(int(uniform * count), count - 1)
+
+
+def drawn_order(image_ids: Sequence[str], dataset: str, purpose: str, seed: int) -> list[int]:
+    """The order in which images are drawn for one purpose: of a larger sample, the smaller one is the beginning.
+
+    Args:
+        image_ids: ids of all images.
+        dataset: name of the data set.
+        purpose: what the images are for, so that purposes draw independently of each other.
+        seed: seed of the draw.
+
+    Returns:
+        Places in ``image_ids``.
+    """
+    draws = [uniforms(seed, dataset, image_id, 0, purpose, 0, 1)[0] for image_id in image_ids]
+    return [int(place) for place in np.argsort(draws, kind="stable")]
 
 
 def drawn_pixels(mask: MaskCrop, numbers: Iterable[float]) -> Iterator[tuple[int, int]]:

@@ -9,7 +9,7 @@ from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.database.manifest import finish
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.execution.chain import run_stages
-from agg_pipeline.execution.plan import make_plan
+from agg_pipeline.execution.plan import make_plan, stamp_of
 from agg_pipeline.execution.shard_files import PLAN, publish, sidecars
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.proposals.pipeline import chain, write_shard
@@ -94,7 +94,7 @@ def toy_plan(toy_dataset, toy_config):
 def run_shards(dataset, config):
     """The finished shards of three images each, in memory."""
     model, shards = Halver(), []
-    for index, start in enumerate(range(0, 8, 3)):
+    for index, start in enumerate(range(0, len(dataset.entries), 3)):
         task = ShardTask(index, dataset.name, dataset.entries[start : start + 3], dataset.read, config)
         shards.append(run_stages(chain(config).stages, task, model))
     return shards
@@ -110,7 +110,7 @@ def write_database(store, plan, shards):
     """Plan and shards, as a run leaves them before it finishes."""
     store.write_json(PLAN, plan)
     for state in shards:
-        publish(store, write_shard(state, store, plan["config_hash"]))
+        publish(store, write_shard(state, store, stamp_of(DATABASE_LAYOUT, plan)))
 
 
 def make_database(folder):

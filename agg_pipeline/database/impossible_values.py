@@ -12,19 +12,20 @@ from schemas import limits
 from schemas.numbers import BINS
 from schemas.paths import stays_inside
 from schemas.tables import KINDS
-from schemas.words import excerpt
+from schemas.words import excerpt, plural
 
-REPAIR = f"agg proposals validate lists all damage; to repair it, {REMAKE}"
+REPAIR = f"agg database validate lists all damage; to repair it, {REMAKE}"
 """What to do about a database with such values."""
 SHARES = ("scale", "semantic", "granularity")
 
 
-def impossible_values(name: str, table: pa.Table) -> Iterator[str]:
+def impossible_values(name: str, table: pa.Table, sources: int = 1) -> Iterator[str]:
     """What makes the values of a table unusable for its readers.
 
     Args:
         name: name of the table.
         table: rows of it, with any columns; the columns that are there are checked.
+        sources: number of runs that have made its rows.
     """
     if not table.num_rows:
         return
@@ -34,12 +35,21 @@ def impossible_values(name: str, table: pa.Table) -> Iterator[str]:
         for number in (ends["min"], ends["max"]):
             if not 1 <= number <= BINS:
                 yield f"has the bin {number}, which is not from 1 to {BINS}"
+    if "source" in columns:
+        yield from impossible_sources(table, sources)
     if name == "images" and "path" in columns:
         for path in pc.unique(table["path"]).to_pylist():
             if not stays_inside(path):
                 yield f"names the image {excerpt(path)!r}, which is no path in the data set"
     if name == "proposals":
         yield from _impossible_proposals(table, columns)
+
+
+def impossible_sources(table: pa.Table, sources: int) -> Iterator[str]:
+    """What is wrong with the sources of rows; arguments as for ``impossible_values``."""
+    for number in pc.unique(table["source"]).to_pylist():
+        if not 0 <= number < sources:
+            yield f"has rows of source {number}, and the plan lists {plural(sources, 'source')} from 0"
 
 
 def _impossible_proposals(table: pa.Table, columns: set[str]) -> Iterator[str]:

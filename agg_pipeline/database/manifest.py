@@ -5,37 +5,44 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from agg_pipeline.database.card import dataset_card
-from agg_pipeline.database.contents import CARD, DATABASE_LAYOUT, MANIFEST, SAMPLING_FILE
+from agg_pipeline.database.citing import citation_file
+from agg_pipeline.database.contents import CARD, CITATION, CROISSANT, DATABASE_LAYOUT, MANIFEST, SAMPLING_FILE
+from agg_pipeline.database.croissant import croissant
+from agg_pipeline.database.description import description
+from agg_pipeline.database.identity import combined, image_digests, recipe_hashes
 from agg_pipeline.database.impossible_values import impossible_values
 from agg_pipeline.database.sampling import sampling_table
 from agg_pipeline.execution.parquet_files import parquet_bytes, read_table
-from agg_pipeline.execution.plan import described
+from agg_pipeline.execution.plan import described, sources, stamp_of
 from agg_pipeline.execution.shard_files import shard_name, sidecar_path
 from agg_pipeline.storage.store import Store
 from schemas import limits
 from schemas.canonical import Json
 from schemas.documents import Manifest
-from schemas.errors import StoppedError, StorageError, UserError
+from schemas.errors import StoppedError, StorageError, UnusableFileError, UserError
 from schemas.numbers import BINS
-from schemas.tables import IMAGE_REASONS, KINDS, PROPOSALS
+from schemas.tables import FILES, FORMAT_MINOR, IMAGE_REASONS, KINDS, REASONS
 
 SUMMARIES = "summaries"
 """Key of the sha256 of the files beside the manifest, by path; missing in databases of version 0.1."""
-
-PUBLISHED = ("image_id", "kind", "granularity", "bin")
-"""Columns of the proposals that are compared with plan and sidecar at the end of a run."""
+ADDED = ("id", "sources", SUMMARIES)
+"""Keys that plan and sidecars alone do not give."""
 ROUNDING = 1e-5
 """Most that ten times a granularity differs from its float32."""
 
 
 def make_manifest(plan: Json, found: Mapping[int, Json]) -> Json:
-    """Plan, sidecars, totals, licence and citation in one document; a pure function of plan and sidecars."""
+    """Plan, sidecars, totals, licence and citation in one document; a pure function of plan and sidecars.
+
+    The identity of the database, its sources and the checksums of its summaries are added when they are known.
+    """
     kinds: Counter[str] = Counter()
     rejects: Counter[str] = Counter()
     rows: Counter[str] = Counter()
@@ -55,11 +62,12 @@ def make_manifest(plan: Json, found: Mapping[int, Json]) -> Json:
         "rejects": dict(sorted(rejects.items())),
         "bytes": size,
     }
+    about = description(plan)
     return {
         "plan": described(plan) | {"config_hash": plan["config_hash"], "shards": len(plan["shards"])},
-        "complete": planned == plan["dataset"]["images"],
-        "licence": plan["dataset"]["licence"],
-        "citation": plan["dataset"]["citation"],
+        "complete": planned == sum(map(len, plan["shards"])),
+        "licence": about.licence,
+        "citation": about.citation,
         "totals": totals,
         "shards": [found[index] for index in sorted(found)],
     }
@@ -85,19 +93,46 @@ def finish(store: Store, plan: Json, found: Mapping[int, Json], check: Callable[
     """
     manifest = make_manifest(plan, found)
     counts: Counter[tuple[str, int]] = Counter()
+    recipes = recipe_hashes(sources(plan))
+    digests: list[bytes] = []
+    newer = plan.get("format_minor", 0) > FORMAT_MINOR
     for index, sidecar in found.items():
-        rows = read_table(store, f"proposals/{shard_name(index)}.parquet", PROPOSALS, PUBLISHED)
+        paths = {name: f"{name}/{shard_name(index)}.parquet" for name in FILES}
+        tables = {name: read_table(store, path, FILES[name], more=newer) for name, path in paths.items()}
+        rows = tables["proposals"]
         _check_published(store, plan, sidecar, rows, check)
         counts.update(zip(rows["kind"].to_pylist(), rows["bin"].to_pylist(), strict=True))
-    files = {SAMPLING_FILE: parquet_bytes(sampling_table(counts)), CARD: dataset_card(manifest).encode()}
+        digests += image_digests(tables, recipes)
+    manifest["id"] = combined(digests)
+    manifest["sources"] = named_sources(plan, manifest["id"])
+    sampling = sampling_table(counts).replace_schema_metadata(stamp_of(DATABASE_LAYOUT, plan).metadata)
+    weights = parquet_bytes(sampling)
+    about = croissant(manifest, hashlib.sha256(weights).hexdigest())
+    files = {SAMPLING_FILE: weights, CARD: dataset_card(manifest).encode(), CROISSANT: about}
     for path, content in files.items():
         check()
         store.write(path, content)
     manifest[SUMMARIES] = {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}
+    check()
+    _write_citation(store, manifest)
     # Last: a manifest that agrees with the sidecars says that the others do, too.
     check()
     store.write_json(MANIFEST, manifest)
     return manifest
+
+
+def _write_citation(store: Store, manifest: Json) -> None:
+    """Write how to cite the database, unless somebody has added names to a file of the same identity."""
+    if store.sizes([CITATION]):
+        with suppress(UnusableFileError, FileNotFoundError):
+            if manifest["id"].encode() in store.read(CITATION, limits.JSON_BYTES):
+                return
+    store.write(CITATION, citation_file(manifest))
+
+
+def named_sources(plan: Json, identity: str) -> list[Json]:
+    """The runs that have made the rows of a database with an identity, each with that of the database that it made."""
+    return [{"id": identity, **source} for source in sources(plan)]
 
 
 def _check_published(store: Store, plan: Json, sidecar: Json, rows: pa.Table, check: Callable[[], None]) -> None:
@@ -105,7 +140,7 @@ def _check_published(store: Store, plan: Json, sidecar: Json, rows: pa.Table, ch
     index = sidecar["shard"]
     others = set(pc.unique(rows["image_id"]).to_pylist()) - set(plan["shards"][index])
     kinds = Counter(rows["kind"].to_pylist())
-    wrong = [*impossible_values("proposals", rows)]
+    wrong = [*impossible_values("proposals", rows, len(sources(plan)))]
     if others or wrong or kinds != Counter(sidecar["kinds"]) or not _adds_up(sidecar) or not _bins_agree(rows):
         check()
         store.remove(sidecar_path(index))
@@ -118,7 +153,9 @@ def _check_published(store: Store, plan: Json, sidecar: Json, rows: pa.Table, ch
 def _adds_up(sidecar: Json) -> bool:
     """Whether the numbers of rows in a sidecar are possible: every image has a row, or a reject of a whole image."""
     rows = {path.split("/")[0]: file["rows"] for path, file in sidecar["files"].items()}
-    lost = sum(sidecar["rejects"].get(reason, 0) for reason in IMAGE_REASONS)
+    # A reason of a later minor version may be one for which a whole image fell out.
+    known = REASONS.keys() - IMAGE_REASONS
+    lost = sum(number for reason, number in sidecar["rejects"].items() if reason not in known)
     counted = {"proposals": sum(sidecar["kinds"].values()), "rejects": sum(sidecar["rejects"].values())}
     return rows == rows | counted and bool(rows["images"] <= sidecar["images"] <= rows["images"] + lost)
 
@@ -142,9 +179,6 @@ def finished(store: Store, plan: Json, found: Mapping[int, Json]) -> Json | None
     Returns:
         The manifest; None if the files must be written: one is missing, or the manifest is of other shards.
     """
-    there = store.sizes(DATABASE_LAYOUT.summaries)
-    if len(there) < len(DATABASE_LAYOUT.summaries):
-        return None
     try:
         manifest: Json = store.read_json(MANIFEST, Manifest, limits.PLAN_BYTES)
         whole = not changed_summaries(store, manifest)
@@ -157,7 +191,7 @@ def finished(store: Store, plan: Json, found: Mapping[int, Json]) -> Json | None
 
 def without_summaries(manifest: Json) -> Json:
     """The part of a manifest that plan and sidecars give."""
-    return {key: value for key, value in manifest.items() if key != SUMMARIES}
+    return {key: value for key, value in manifest.items() if key not in ADDED}
 
 
 def changed_summaries(store: Store, manifest: Json) -> list[str]:
@@ -167,12 +201,15 @@ def changed_summaries(store: Store, manifest: Json) -> list[str]:
         UserError: a file is missing, or something else lies in its place.
     """
     said = manifest.get(SUMMARIES, {})
+    # Version 0.1 of the program wrote none. Every database of format 1.1 has them.
+    unknown = SUMMARIES not in manifest and not manifest["plan"].get("format_minor", 0)
     changed = []
-    for path in (SAMPLING_FILE, CARD):
+    # Format 1.0 has no croissant.json.
+    for path in (SAMPLING_FILE, CARD, *({CROISSANT} & said.keys())):
         try:
             content = store.read(path, limits.JSON_BYTES)
         except FileNotFoundError:
             raise UserError(f"{store.url}/{path} is missing") from None
-        if said.get(path) != hashlib.sha256(content).hexdigest():
+        if not unknown and said.get(path) != hashlib.sha256(content).hexdigest():
             changed.append(path)
     return changed

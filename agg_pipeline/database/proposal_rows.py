@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import pyarrow as pa
 
 from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.execution import shard_files
+from agg_pipeline.execution.shard_files import Stamp
 from agg_pipeline.storage.rle import encode
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json, Row
 from schemas.crop import MaskCrop, area
 from schemas.numbers import BINS
 from schemas.records import Estimate, ImageSummary, Proposal, Reject, Target
-from schemas.tables import IMAGES, KINDS, PROPOSALS, REJECTS
+from schemas.tables import FILES, KINDS, REJECTS, SOURCE
 
 
 def proposal_id(image_id: str, instance_id: int, kind: str, step: int | str) -> str:
@@ -54,11 +56,15 @@ def tables(
     for target in targets:
         proposals.append(object_row(target))
         proposals += [estimate_row(estimate) for estimate in of_target.get(target.key, [])]
-    image_rows = [{name: getattr(image, name) for name in IMAGES.names} for image in images]
+    rows = {
+        "proposals": proposals,
+        "images": [asdict(image) for image in images],
+        "rejects": [reject_row(reject) for reject in rejects],
+    }
+    # A run is the only source of its rows.
     return {
-        "proposals": pa.Table.from_pylist(proposals, PROPOSALS),
-        "images": pa.Table.from_pylist(image_rows, IMAGES),
-        "rejects": pa.Table.from_pylist([reject_row(reject) for reject in rejects], REJECTS),
+        name: pa.Table.from_pylist([row | {SOURCE.name: 0} for row in rows[name]], schema)
+        for name, schema in FILES.items()
     }
 
 
@@ -118,14 +124,14 @@ def reject_row(reject: Reject) -> Row:
     return {name: getattr(reject, name) for name in REJECTS.names}
 
 
-def write_proposals(store: Store, index: int, images: int, config_hash: str, tables: Mapping[str, pa.Table]) -> Json:
+def write_proposals(store: Store, index: int, images: int, stamp: Stamp, tables: Mapping[str, pa.Table]) -> Json:
     """Write a shard's tables.
 
     Args:
         store: the database.
         index: number of the shard.
         images: number of images of the plan that the shard covers.
-        config_hash: hash of the plan.
+        stamp: what every file says of the run.
         tables: the tables of the shard, by name.
 
     Returns:
@@ -135,7 +141,7 @@ def write_proposals(store: Store, index: int, images: int, config_hash: str, tab
         "kinds": _counted(tables["proposals"]["kind"], KINDS),
         "rejects": _counted(tables["rejects"]["reason"], ()),
     }
-    return shard_files.write_shard(store, DATABASE_LAYOUT, index, images, config_hash, tables, counts)
+    return shard_files.write_shard(store, DATABASE_LAYOUT, index, images, stamp, tables, counts)
 
 
 def _counted(column: pa.ChunkedArray, always: Sequence[str]) -> dict[str, int]:

@@ -12,20 +12,29 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from agg_pipeline.database.contents import DATABASE, DATABASE_LAYOUT
+from agg_pipeline.database.contents import DATABASE, DATABASE_LAYOUT, MANIFEST
 from agg_pipeline.database.image_ids import similar
 from agg_pipeline.database.impossible_values import REPAIR, impossible_values
 from agg_pipeline.execution.parquet_files import read_table
-from agg_pipeline.execution.shard_files import PLAN, read_sidecars, refuse_broken, shard_name, sidecar_files
+from agg_pipeline.execution.plan import sources
+from agg_pipeline.execution.resuming import unlike_plan
+from agg_pipeline.execution.shard_files import (
+    PLAN,
+    checked_sidecar,
+    read_sidecars,
+    refuse_broken,
+    shard_name,
+    sidecar_files,
+)
 from agg_pipeline.storage.rle import decode, decode_crop
 from agg_pipeline.storage.store import Store
 from schemas import limits
 from schemas.canonical import Json, Row
 from schemas.checked_json import checked
 from schemas.crop import MaskCrop
-from schemas.documents import Plan
-from schemas.errors import UserError
-from schemas.tables import FILES, FORMAT_VERSION, KINDS
+from schemas.documents import CombinedPlan, Manifest, Plan
+from schemas.errors import StorageError, UserError
+from schemas.tables import FILES, FORMAT_MINOR, FORMAT_VERSION, KINDS, SOURCE, stored_schema
 from schemas.words import excerpt, possible
 from stages.sampler import row_weights
 
@@ -45,9 +54,14 @@ def open_proposals(path: str) -> ProposalDatabase:
     Raises:
         UserError: there is no database, or its plan or a sidecar is damaged.
     """
-    database = inspect_proposals(path)
-    refuse_broken(database.store, database.broken)
-    return database
+    store, plan = _planned(path)
+    # A request for every shard would take longer than all that is read of one image.
+    repeated = None if store.is_local() else _repeated_sidecars(store, plan)
+    if repeated is not None:
+        return ProposalDatabase(store, plan, repeated)
+    found, broken = read_sidecars(store, DATABASE_LAYOUT, sidecar_files(store))
+    refuse_broken(store, broken)
+    return ProposalDatabase(store, plan, found)
 
 
 def inspect_proposals(path: str) -> ProposalDatabase:
@@ -56,6 +70,13 @@ def inspect_proposals(path: str) -> ProposalDatabase:
     Raises:
         UserError: there is no database, or its plan is damaged.
     """
+    store, plan = _planned(path)
+    found, broken = read_sidecars(store, DATABASE_LAYOUT, sidecar_files(store))
+    return ProposalDatabase(store, plan, found, broken)
+
+
+def _planned(path: str) -> tuple[Store, Json]:
+    """The folder of a database, and its plan."""
     store = Store(str(path))
     if not store.exists(PLAN) and store.exists(f"{DATABASE}/{PLAN}"):
         store = store.below(DATABASE)
@@ -68,11 +89,25 @@ def inspect_proposals(path: str) -> ProposalDatabase:
     if plan.get("format_version") != FORMAT_VERSION:
         raise UserError(
             f"{store.url} has format {excerpt(str(plan.get('format_version')))}, and this version of agg reads "
-            f"{FORMAT_VERSION}; make it again"
+            f"{FORMAT_VERSION}; make it again, or use the version of agg that made it"
         )
-    checked(plan, Plan, f"{store.url}/{PLAN} is not the plan of a proposal database")
-    found, broken = read_sidecars(store, DATABASE_LAYOUT, sidecar_files(store))
-    return ProposalDatabase(store, plan, found, broken)
+    kind = CombinedPlan if "sources" in plan else Plan
+    checked(plan, kind, f"{store.url}/{PLAN} is not the plan of a proposal database")
+    return store, plan
+
+
+def _repeated_sidecars(store: Store, plan: Json) -> dict[int, Json] | None:
+    """The sidecars as the manifest of a finished database repeats them; None if there is no manifest of its plan."""
+    try:
+        manifest = store.read_json(MANIFEST, Manifest, limits.PLAN_BYTES)
+    except StorageError:
+        raise
+    except UserError:
+        return None
+    found = [checked_sidecar("", sidecar, DATABASE_LAYOUT) for sidecar in manifest.get("shards", [])]
+    sidecars = {sidecar["shard"]: sidecar for sidecar in found if not isinstance(sidecar, str)}
+    usable = len(sidecars) == len(found) and not any(unlike_plan(sidecar, plan) for sidecar in sidecars.values())
+    return dict(sorted(sidecars.items())) if usable else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,12 +126,22 @@ class ProposalDatabase:
     sidecars: Mapping[int, Json] = field(repr=False)
     broken: Mapping[str, str] = field(default_factory=dict, repr=False)
 
+    @property
+    def minor(self) -> int:
+        """Minor version of its format."""
+        return int(self.plan.get("format_minor", 0))
+
+    @cached_property
+    def sources(self) -> list[Json]:
+        """What describes the runs that have made the rows, by their numbers in the column ``source``."""
+        return sources(self.plan)
+
     def table(self, name: str, columns: Sequence[str] | None = None, shards: Sequence[int] | None = None) -> pa.Table:
         """Read a table of the database, with its rows in the order of the plan.
 
         Args:
             name: ``proposals``, ``images`` or ``rejects``.
-            columns: columns to read; defaults to all.
+            columns: columns to read; defaults to all, with those that a newer minor version of the format has added.
             shards: numbers of the shards to read; defaults to all that are finished.
 
         Raises:
@@ -108,14 +153,23 @@ class ProposalDatabase:
             schema = pa.schema([schema.field(column) for column in columns])
         chosen = self.sidecars if shards is None else {index: self.sidecars[index] for index in shards}
         paths = (f"{name}/{shard_name(index)}.parquet" for index in chosen)
-        parts = [self._read(name, path, columns) for path in paths]
-        return pa.concat_tables(parts) if parts else schema.empty_table()
+        parts = [self._read(name, path, schema.names if columns is not None else None) for path in paths]
+        try:
+            return pa.concat_tables(parts) if parts else schema.empty_table()
+        except pa.ArrowException as error:
+            raise UserError(f"the files in {self.store.url}/{name} have different columns; {REPAIR}") from error
 
-    def _read(self, name: str, path: str, columns: Sequence[str] | None) -> pa.Table:
-        table = read_table(self.store, path, FILES[name], columns)
-        for wrong in impossible_values(name, table):
+    def _read(self, name: str, path: str, columns: Sequence[str] | None, image_id: str | None = None) -> pa.Table:
+        stored = stored_schema(name, self.minor)
+        wanted = None if columns is None else [column for column in columns if column in stored.names]
+        holding = None if image_id is None else ("image_id", image_id)
+        table = read_table(self.store, path, stored, wanted, more=self.minor > FORMAT_MINOR, holding=holding)
+        table = table.replace_schema_metadata(None)
+        if columns is None or SOURCE.name in columns:
+            table = with_source(name, table)
+        for wrong in impossible_values(name, table, len(self.sources)):
             raise UserError(f"{self.store.url}/{path} {wrong}; {REPAIR}")
-        return table
+        return table if columns is None else table.select(columns)
 
     def proposals(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows of ``proposals``."""
@@ -134,7 +188,7 @@ class ProposalDatabase:
         return {image: index for index, ids in enumerate(self.plan["shards"]) for image in ids}
 
     def of_image(self, image_id: str) -> pa.Table:
-        """The proposals of one image; only its shard is read.
+        """The proposals of one image; only the row groups of its shard that may hold it are read.
 
         Raises:
             UserError: the database does not have the image, or not yet, or the file of its shard is damaged.
@@ -150,7 +204,7 @@ class ProposalDatabase:
                 f"{self.store.url} plans image {image_id!r}, but has not finished it; run the command that makes the "
                 "database again to resume, and without --limit-images"
             )
-        table = self.table("proposals", shards=[shard])
+        table = self._read("proposals", f"proposals/{shard_name(shard)}.parquet", None, image_id)
         return table.filter(pc.equal(table["image_id"], image_id))
 
     def masks(self, table: pa.Table) -> Iterator[NDArray[np.bool_]]:
@@ -201,6 +255,21 @@ class ProposalDatabase:
         weights = np.zeros(len(bins))
         weights[chosen] = row_weights(bins[chosen])
         return weights
+
+
+def with_source(name: str, table: pa.Table) -> pa.Table:
+    """A table with the column ``source``, as this version of the format has it.
+
+    In format 1.0 the column is missing, because one run has made all rows, and the units are in other words.
+
+    Args:
+        name: name of the table.
+        table: any of its columns.
+    """
+    if SOURCE.name in table.column_names:
+        return table
+    table = table.append_column(SOURCE, pa.array(np.zeros(table.num_rows, np.int32)))
+    return table.cast(pa.schema([FILES[name].field(column) for column in table.column_names]))
 
 
 def mask_of(row: Mapping[str, Any], where: str = "the database") -> NDArray[np.bool_]:

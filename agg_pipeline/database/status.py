@@ -1,4 +1,4 @@
-"""``agg proposals status``: how far a run is, from its plan, sidecars, summaries and lock."""
+"""``agg database status``: how far a run is, from its plan, sidecars, summaries and lock."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from agg_pipeline.database.contents import DATABASE_LAYOUT
+from agg_pipeline.database.description import description
 from agg_pipeline.database.manifest import finished
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.execution.resuming import damaged
@@ -22,7 +23,7 @@ class Status:
     """How far the run of a database is.
 
     Attributes:
-        dataset: name and split.
+        dataset: name and split; of all data sets of a combined database.
         state: in words, and what to do.
         shards: number of planned shards.
         finished: number of finished shards; damaged ones are not.
@@ -51,11 +52,11 @@ def status(database: ProposalDatabase) -> Status:
     plan, store = database.plan, database.store
     broken = set(damaged(store, database.sidecars, listing(store, DATABASE_LAYOUT), plan, verify=False))
     sidecars = [sidecar for index, sidecar in database.sidecars.items() if index not in broken]
-    planned, images = plan["dataset"]["images"], sum(sidecar["images"] for sidecar in sidecars)
+    planned, images = sum(map(len, plan["shards"])), sum(sidecar["images"] for sidecar in sidecars)
     state = _state(database, planned, images, broken)
     objects = sum(sidecar["kinds"].get("object", 0) for sidecar in sidecars)
     return Status(
-        dataset=f"{plan['dataset']['name']}, {plan['dataset']['split']}",
+        dataset=description(plan).data,
         state=state,
         shards=len(plan["shards"]),
         finished=len(sidecars),

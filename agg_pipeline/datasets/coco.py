@@ -13,7 +13,7 @@ from agg_pipeline.datasets.coco_entries import id_text
 from agg_pipeline.datasets.coco_file import Instances, read_instances
 from agg_pipeline.datasets.coco_masks import read_segmentation
 from agg_pipeline.datasets.coco_paths import image_paths, name_of_file, shared_files
-from agg_pipeline.datasets.dataset import About, Dataset, fingerprint
+from agg_pipeline.datasets.dataset import About, Dataset, Published, fingerprint
 from agg_pipeline.datasets.file_listing import check_layout, listed, split_name
 from agg_pipeline.datasets.image_stems import found_files
 from agg_pipeline.datasets.images import read_image
@@ -26,6 +26,8 @@ from schemas.records import ImageEntry, ImageRecord, ObjectMask
 from schemas.words import plural, possible, printable
 
 LOG = logging.getLogger(__name__)
+IDS = r"\d{1,6}"
+"""Form of the image ids."""
 ABOUT = About(
     name="coco",
     title="COCO, or any set in its instance format",
@@ -35,6 +37,7 @@ ABOUT = About(
     homepage="https://cocodataset.org",
     layout=("annotations",),
     download="train2017.zip, val2017.zip and annotations_trainval2017.zip, unpacked side by side",
+    published={"train2017": Published(118287, IDS), "val2017": Published(5000, IDS)},
 )
 
 
@@ -127,7 +130,7 @@ def _entries(store: Store, path: str, truth: Instances, paths: Mapping[str, str 
             yield ImageEntry(image_id, path, 0, None, ("unreadable_annotation", f"{path}: {TOO_MANY}"))
             continue
         licence = None if image.license is None else truth.licences.get(id_text(image.license))
-        annotation = (image.height, image.width), ABOUT.licence if licence is None else licence, tuple(instances)
+        annotation = (image.height, image.width), licence or "", tuple(instances)
         there, size = found.get(file, (file, None))
         yield listed(image_id, there, size, annotation)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -15,6 +15,19 @@ Level = Literal["object", "part"]
 """Kind of mask: a whole object, or an annotated part of one."""
 FIRST_READING = 1
 """Version of the reading of a set whose files still give the masks that they gave at first; not in its fingerprint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """How a published split is recognised.
+
+    Attributes:
+        images: number of its images.
+        ids: regular expression that every image id matches.
+    """
+
+    images: int
+    ids: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +44,7 @@ class About:
         homepage: address of the publisher.
         layout: folders and files that must exist below the root.
         download: what to download and where to unpack it.
+        published: the published splits, by name; empty if nothing tells them from other data.
     """
 
     name: str
@@ -41,6 +55,7 @@ class About:
     homepage: str
     layout: tuple[str, ...]
     download: str
+    published: Mapping[str, Published] = field(default_factory=dict)
 
 
 def no_strays() -> Sequence[str]:
@@ -71,6 +86,7 @@ class Dataset:
         pixels: reads an image by its path, without its masks: the pixels, and the sha256 that its record has. Can be
             pickled. None if images are only read with their masks.
         selection: what ``selection.select`` chose or left out, for the plan; empty if the whole split is used.
+        called: name of the data in plans and cards; "" for the name of the set.
     """
 
     about: About
@@ -83,10 +99,11 @@ class Dataset:
     notes: Callable[[ImageEntry], Sequence[str]] = no_notes
     pixels: Callable[[str], tuple[Pixels, str]] | None = None
     selection: Mapping[str, Any] = field(default_factory=dict)
+    called: str = ""
 
     @property
     def name(self) -> str:
-        """Name of the data set."""
+        """Name of the set, which stands for its layout: it finds the reader and keys random numbers."""
         return self.about.name
 
     @property
@@ -95,7 +112,7 @@ class Dataset:
 
         It raises ImageError if they cannot be used, and StorageError if they cannot be read now.
         """
-        return partial(_read, self.reader, self.notes)
+        return partial(_read, self.reader, self.notes, self.about.licence)
 
     @property
     def levels(self) -> tuple[Level, ...]:
@@ -104,17 +121,21 @@ class Dataset:
 
 
 def _read(
-    reader: Callable[[ImageEntry], ImageRecord], notes: Callable[[ImageEntry], Sequence[str]], entry: ImageEntry
+    reader: Callable[[ImageEntry], ImageRecord],
+    notes: Callable[[ImageEntry], Sequence[str]],
+    licence: str,
+    entry: ImageEntry,
 ) -> ImageRecord:
     if entry.problem is not None:
         raise ImageError(*entry.problem)
     try:
-        return reader(entry)
+        record = reader(entry)
     except ImageError as error:
         if error.reason != "size_mismatch":
             raise
         # An orientation tag is the usual cause.
         raise ImageError(error.reason, "; ".join((error.detail, *notes(entry)))) from error
+    return record if record.licence else replace(record, licence=licence)
 
 
 def fingerprint(entries: Sequence[ImageEntry], annotations: Iterable[bytes], reading: int = FIRST_READING) -> str:

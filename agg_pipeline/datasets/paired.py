@@ -64,7 +64,7 @@ FOLDER = About(
     name="folder",
     title="Any folder of images with one mask image each",
     levels=("object",),
-    licence="unknown: as its owner says",
+    licence="unknown",
     citation="unknown",
     homepage="unknown",
     layout=("images", "masks"),
@@ -150,7 +150,7 @@ def _read(pairs: Pairs, store: Store, entry: ImageEntry) -> ImageRecord:
     check_size(labels.shape, pixels.shape[:2], entry.annotation)
     objects = tuple(ObjectMask(instance_id, None, mask) for instance_id, mask in instance_masks(labels))
     ignore = None if ignored is None else ignore_mask(ignored)
-    return ImageRecord(entry.image_id, entry.path, sha256, pairs.about.licence, pixels, objects, ignore)
+    return ImageRecord(entry.image_id, entry.path, sha256, "", pixels, objects, ignore)
 
 
 def _read_trimap(store: Store, path: str) -> tuple[NDArray[np.integer[Any]], NDArray[np.bool_] | None]:

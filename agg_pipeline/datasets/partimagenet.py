@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from msgspec import Struct
 
-from agg_pipeline.datasets.dataset import About, Dataset
+from agg_pipeline.datasets.dataset import About, Dataset, Published
 from agg_pipeline.datasets.file_listing import (
     check_layout,
     is_list_file,
@@ -33,6 +33,8 @@ from schemas.errors import ImageError, UserError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask, PartMask
 from schemas.words import excerpt, possible, printable
 
+IDS = r"n\d{8}_\d+"
+"""Form of the image ids, those of ImageNet."""
 ABOUT = About(
     name="partimagenet",
     title="PartImageNet",
@@ -43,6 +45,7 @@ ABOUT = About(
     layout=("images", "annotations", "class_names.json"),
     download="the images to images/<split>/, the index PNGs to annotations/<split>/, and the class names (a COCO list "
     "of categories with id and name) to class_names.json",
+    published={"train": Published(16540, IDS), "val": Published(2957, IDS), "test": Published(4598, IDS)},
 )
 CLASS_NAMES = "class_names.json"
 BACKGROUND = 40
@@ -164,7 +167,7 @@ def _read(store: Store, names: Mapping[int, str], entry: ImageEntry) -> ImageRec
     if parts:
         union = crop_mask(numbered > 0, *numbered.shape)
         objects = (ObjectMask(1, _category(parts), union, tuple(parts)),)
-    return ImageRecord(entry.image_id, entry.path, sha256, ABOUT.licence, pixels, objects)
+    return ImageRecord(entry.image_id, entry.path, sha256, "", pixels, objects)
 
 
 def _unnamed(path: str, index: int) -> ImageError:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from agg_pipeline.datasets.broken_objects import rejects_of
-from agg_pipeline.datasets.dataset import About, Dataset
+from agg_pipeline.datasets.dataset import About, Dataset, Published
 from agg_pipeline.datasets.file_listing import check_layout, list_files, read_split
 from agg_pipeline.datasets.image_stems import dataset_of_ids, found_files
 from agg_pipeline.datasets.images import read_image
@@ -27,6 +27,8 @@ from schemas.crop import MaskCrop, area, crop_mask, intersection
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask, PartMask
 
+IDS = r"20(07|08|09|10)_\d{6}"
+"""Form of the image ids."""
 ABOUT = About(
     name="pascal_part",
     title="PASCAL-Part",
@@ -37,6 +39,7 @@ ABOUT = About(
     homepage="https://roozbehm.info/pascal-parts/pascal-parts.html",
     layout=("JPEGImages", "Annotations_Part", "ImageSets/Main"),
     download="trainval.tar.gz (Annotations_Part) into VOCdevkit/VOC2010 of VOCtrainval_03-May-2010.tar, the root",
+    published={"train": Published(4998, IDS), "val": Published(5105, IDS), "trainval": Published(10103, IDS)},
 )
 LISTS = "ImageSets/Main/"
 """Folder of the list files."""
@@ -150,7 +153,7 @@ def _read(store: Store, entry: ImageEntry) -> ImageRecord:
         objects.append(instance)
         broken += [(number, error) for error in errors]
     rejects = rejects_of(entry.image_id, broken, usable=bool(objects))
-    return ImageRecord(entry.image_id, entry.path, sha256, ABOUT.licence, pixels, tuple(objects), rejects=rejects)
+    return ImageRecord(entry.image_id, entry.path, sha256, "", pixels, tuple(objects), rejects=rejects)
 
 
 def _object(number: int, item: Any, size: tuple[int, int], path: str) -> tuple[ObjectMask, list[ImageError]]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agg_pipeline.datasets.dataset import About, Dataset
+from agg_pipeline.datasets.dataset import About, Dataset, Published
 from agg_pipeline.datasets.file_listing import (
     check_layout,
     list_files,
@@ -27,6 +27,8 @@ from agg_pipeline.storage.store import Store
 from schemas.crop import MaskCrop
 from schemas.records import ImageEntry, ImageRecord, ObjectMask
 
+IDS = r"20(07|08|09|10|11)_\d{6}"
+"""Form of the image ids."""
 ABOUT = About(
     name="pascal_voc",
     title="PASCAL VOC 2012, segmentation",
@@ -36,6 +38,7 @@ ABOUT = About(
     homepage="http://host.robots.ox.ac.uk/pascal/VOC/voc2012",
     layout=("JPEGImages", "SegmentationObject", "ImageSets/Segmentation"),
     download="VOCtrainval_11-May-2012.tar; the root is its folder VOCdevkit/VOC2012",
+    published={"train": Published(1464, IDS), "val": Published(1449, IDS), "trainval": Published(2913, IDS)},
 )
 LISTS = "ImageSets/Segmentation/"
 """Folder of the list files."""
@@ -97,7 +100,7 @@ def _read(store: Store, entry: ImageEntry) -> ImageRecord:
         ObjectMask(instance_id, None if classes is None else _category(mask, classes), mask)
         for instance_id, mask in instance_masks(np.where(ignored, 0, labels))
     )
-    return ImageRecord(entry.image_id, entry.path, sha256, ABOUT.licence, pixels, objects, ignore_mask(ignored))
+    return ImageRecord(entry.image_id, entry.path, sha256, "", pixels, objects, ignore_mask(ignored))
 
 
 def _classes(store: Store, path: str, size: tuple[int, ...]) -> NDArray[np.integer[Any]]:

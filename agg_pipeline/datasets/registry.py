@@ -11,6 +11,7 @@ from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.datasets.file_listing import ALL
 from agg_pipeline.datasets.image_formats import header_notes
 from agg_pipeline.datasets.images import file_sha256, read_image
+from agg_pipeline.datasets.naming import NOTHING_SAID, Naming, named
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
 from schemas.records import ImageEntry, Pixels
@@ -103,18 +104,20 @@ def root_of(name: str, root: str, how: str = "--data FOLDER (with make: DATA=fol
     return Store(root).anchored() if root else Store("")
 
 
-def open_dataset(name: str, root: str, split: str | None) -> Dataset:
+def open_dataset(name: str, root: str, split: str | None, naming: Naming = NOTHING_SAID) -> Dataset:
     """List a split of a data set.
 
     Args:
         name: name of the data set.
         root: path or URL of its root folder; may be empty for a built-in set.
         split: name of a split, or path of a list file; None for the default split.
+        naming: what the user says of the data.
 
     Raises:
         UserError: the data set or the split is unknown or incomplete.
     """
     known = known_dataset(name)
     store = root_of(name, root)
-    listed = replace(known.open(store, split or known.default_split), pixels=partial(known.pixels, store))
+    listed = named(known.open(store, split or known.default_split), store, naming)
+    listed = replace(listed, pixels=partial(known.pixels, store))
     return listed if known.built_in else replace(listed, notes=partial(known.notes, store))

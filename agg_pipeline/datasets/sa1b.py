@@ -170,7 +170,7 @@ def _read(store: Store, choose: bool, entry: ImageEntry) -> ImageRecord:
     if choose:
         masks = separate(masks, entry.image_id)
     objects = tuple(ObjectMask(number, None, mask) for number, mask in masks)
-    return ImageRecord(entry.image_id, entry.path, sha256, ABOUT.licence, pixels, objects, rejects=rejects)
+    return ImageRecord(entry.image_id, entry.path, sha256, "", pixels, objects, rejects=rejects)
 
 
 def _instances(store: Store, path: str, size: tuple[int, int]) -> list[Instance]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agg_pipeline.datasets.dataset import About, Dataset
+from agg_pipeline.datasets.dataset import About, Dataset, Published
 from agg_pipeline.datasets.file_listing import check_layout, list_files, read_split
 from agg_pipeline.datasets.image_stems import dataset_of_ids
 from agg_pipeline.datasets.images import read_image
@@ -18,6 +18,8 @@ from agg_pipeline.storage.store import Store
 from schemas.errors import ImageError
 from schemas.records import ImageEntry, ImageRecord, ObjectMask
 
+IDS = r"20(08|09|10|11)_\d{6}"
+"""Form of the image ids, those of PASCAL VOC 2011."""
 ABOUT = About(
     name="sbd",
     title="Semantic Boundaries Dataset",
@@ -27,6 +29,7 @@ ABOUT = About(
     homepage="http://home.bharathh.info/pubs/codes/SBD/download.html",
     layout=("img", "inst"),
     download="benchmark.tgz; the root is its folder dataset/ (img, inst, train.txt, val.txt)",
+    published={"train": Published(8498, IDS), "val": Published(2857, IDS)},
 )
 CATEGORIES = (
     "aeroplane",
@@ -79,7 +82,7 @@ def _read(store: Store, entry: ImageEntry) -> ImageRecord:
     objects = tuple(
         ObjectMask(instance_id, _category(codes, instance_id), mask) for instance_id, mask in instance_masks(instances)
     )
-    return ImageRecord(entry.image_id, entry.path, sha256, ABOUT.licence, pixels, objects)
+    return ImageRecord(entry.image_id, entry.path, sha256, "", pixels, objects)
 
 
 def _instances(store: Store, path: str, size: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[Any]]:

@@ -13,6 +13,7 @@ from agg_pipeline.evaluation.mask_results import masks_of
 from agg_pipeline.evaluation.results_folder import REPORT, Evaluation
 from agg_pipeline.evaluation.summary import metric_settings
 from agg_pipeline.evaluation.terminal_summary import how, interval, remarks
+from agg_pipeline.execution.plan import layout_of
 from agg_pipeline.report.plots import png_uri
 from agg_pipeline.report.templates import filled
 from agg_pipeline.report.text_table import Table
@@ -112,7 +113,7 @@ def _published(summary: Json, level: str, noc_at: list[str], width: int) -> list
     """The paper's rows in the columns of ``_head``: the paper gives NoC, and IoU after one click."""
     rows = []
     count = len(noc_at)
-    for label, *numbers in published_rows(summary["plan"]["dataset"]["name"], level, [*noc_at, "IoU@1"], count + 1):
+    for label, *numbers in published_rows(layout_of(summary["plan"]), level, [*noc_at, "IoU@1"], count + 1):
         at_limit = ["-"] * count
         row = [label, "-", *numbers[:count], *at_limit, numbers[count]]
         rows.append((*row, *["-"] * (width - len(row))))

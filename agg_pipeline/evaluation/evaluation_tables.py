@@ -13,7 +13,7 @@ from agg_pipeline.database.proposal_rows import reject_row
 from agg_pipeline.evaluation.interactions import EvaluationShard, Outcome
 from agg_pipeline.evaluation.results_folder import Tables
 from agg_pipeline.execution.parquet_files import read_table
-from agg_pipeline.execution.shard_files import Layout, shard_name, write_shard
+from agg_pipeline.execution.shard_files import Layout, Stamp, shard_name, write_shard
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.storage.rle import encode
 from agg_pipeline.storage.store import Store
@@ -26,6 +26,7 @@ from stages.evaluate import noc
 EVALUATION_LAYOUT = Layout(
     what="an evaluation",
     version=1,
+    minor=0,
     algorithm_version=1,
     folders=tuple(EVALUATION_FILES),
     counts=EvaluationCounts,
@@ -33,13 +34,13 @@ EVALUATION_LAYOUT = Layout(
 )
 
 
-def write(shard: EvaluationShard, store: Store, config_hash: str) -> Json:
+def write(shard: EvaluationShard, store: Store, stamp: Stamp) -> Json:
     """Write the tables of a finished shard.
 
     Args:
         shard: its last state.
         store: folder of the shards.
-        config_hash: hash of the plan.
+        stamp: what every file says of the run.
 
     Returns:
         The sidecar, which is not written yet.
@@ -51,7 +52,7 @@ def write(shard: EvaluationShard, store: Store, config_hash: str) -> Json:
         "chosen": chosen_masks(task),
         "noc": _noc_so_far(shard),
     }
-    return write_shard(store, EVALUATION_LAYOUT, task.index, len(task.entries), config_hash, tables(shard), counts)
+    return write_shard(store, EVALUATION_LAYOUT, task.index, len(task.entries), stamp, tables(shard), counts)
 
 
 def chosen_masks(task: ShardTask[Any]) -> str:
@@ -158,4 +159,7 @@ def collect(store: Store, tasks: Sequence[ShardTask[Any]]) -> Tables:
         for name, table in tables.items():
             column, wanted = ("image_id", images) if name == "rejects" else ("target_id", ids)
             parts[name].append(table.filter(pc.is_in(table[column], wanted)))
-    return {name: pa.concat_tables(tables).combine_chunks() for name, tables in parts.items()}
+    # Without what the files of shards say of the run: the tables are the same however the images are cut into shards.
+    return {
+        name: pa.concat_tables(tables).combine_chunks().replace_schema_metadata(None) for name, tables in parts.items()
+    }

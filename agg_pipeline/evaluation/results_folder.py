@@ -12,6 +12,7 @@ from agg_pipeline.evaluation.mask_results import MaskResult, masks_of
 from agg_pipeline.evaluation.result_rows import CLICKS, MASKS, OF_CLICKS, DamagedRowsError
 from agg_pipeline.evaluation.summary import RESULTS_VERSION, MetricSettings, hash_of, metric_settings
 from agg_pipeline.execution.parquet_files import TableLimit, read_table
+from agg_pipeline.execution.plan import layout_of
 from agg_pipeline.execution.shard_files import checksum
 from agg_pipeline.storage.store import Store
 from schemas import limits, tables
@@ -100,7 +101,7 @@ def open_results(path: str) -> Results:
         raise UserError(f"the tables in {path} are damaged ({error}); {EVALUATE_AGAIN}") from error
     columns = (targets[column].to_pylist() for column in ("target_id", "sha256", "rle", "level"))
     facts = {target_id: tuple(others) for target_id, *others in zip(*columns, strict=True)}
-    return Results(path.rstrip("/"), summary["plan"]["dataset"]["name"], settings, tuple(masks), facts)
+    return Results(path.rstrip("/"), layout_of(summary["plan"]), settings, tuple(masks), facts)
 
 
 def check_results(path: str) -> str:

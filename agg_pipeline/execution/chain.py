@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agg_pipeline.execution.batch_pixels import pixels_of
+from agg_pipeline.execution.shard_files import Stamp
 from agg_pipeline.execution.shard_task import ShardState, ShardTask
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
@@ -63,11 +64,11 @@ class Chain:
 
     Attributes:
         stages: in order.
-        write: writes the tables of the last state into a store under a config hash, and returns their sidecar.
+        write: writes the tables of the last state into a store under a stamp, and returns their sidecar.
     """
 
     stages: tuple[CpuStage | ModelStage, ...]
-    write: Callable[[Any, Store, str], Json]
+    write: Callable[[Any, Store, Stamp], Json]
 
     @property
     def weight(self) -> float:

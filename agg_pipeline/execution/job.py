@@ -14,7 +14,7 @@ import torch
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.execution.chain import Chain, Done, TimedModel, Times
 from agg_pipeline.execution.cluster import cluster, default_workers
-from agg_pipeline.execution.plan import refuse_other_plan
+from agg_pipeline.execution.plan import refuse_other_plan, stamp_of
 from agg_pipeline.execution.rereading import changed_rejects
 from agg_pipeline.execution.resuming import (
     claim,
@@ -25,7 +25,7 @@ from agg_pipeline.execution.resuming import (
     unlike_plan,
 )
 from agg_pipeline.execution.scheduling import ask, run_shards
-from agg_pipeline.execution.shard_files import Layout, listing, publish, read_sidecars, sidecar_path
+from agg_pipeline.execution.shard_files import Layout, Stamp, listing, publish, read_sidecars, sidecar_path
 from agg_pipeline.execution.shard_task import ShardTask, images_of
 from agg_pipeline.execution.waiting import ready
 from agg_pipeline.inference.predictor import open_predictor
@@ -268,7 +268,7 @@ def _made(
         running = ready(running)
         progress.started(replace(begin, workers=max(1, running.count())))
         started = time.perf_counter()
-        for done in run_shards(running, job.chain, missing, store, job.plan["config_hash"], progress.advanced):
+        for done in run_shards(running, job.chain, missing, store, stamp_of(job.layout, job.plan), progress.advanced):
             _check_arrived(store, done)
             made.append(done)
             progress.finished(done)
@@ -328,14 +328,14 @@ def check_end(ownership: Ownership, layout: Layout, plan: Json, found: Mapping[i
 
 
 def _write_owned(
-    ownership: Ownership, write: Callable[[Any, Store, str], Json], state: Any, store: Store, config_hash: str
+    ownership: Ownership, write: Callable[[Any, Store, Stamp], Json], state: Any, store: Store, stamp: Stamp
 ) -> Json:
     """Write and publish a shard, in a worker, if the run still owns the folder; its sidecar.
 
     The tables may take long, and the client may be killed meanwhile, so that another run owns the folder.
     """
     ownership.check()
-    sidecar = write(state, store, config_hash)
+    sidecar = write(state, store, stamp)
     ownership.check()
     publish(store, sidecar)
     return sidecar

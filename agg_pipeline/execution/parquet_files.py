@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from agg_pipeline.execution.parquet_pages import pages_of
+from agg_pipeline.execution.parquet_pages import pages_of, range_of
+from agg_pipeline.storage.remote_file import RemoteFile
 from agg_pipeline.storage.store import Store
 from schemas import limits
 from schemas.errors import UserError
@@ -29,6 +30,9 @@ TAIL = 8
 """Bytes at the end of a Parquet file: length of its footer, and PAR1."""
 NUMBER_BYTES = 8
 """Most bytes of a value that is no text."""
+GROUP_BYTES = 1 << 20
+"""Bytes of a row group, about, before it is compressed: who looks for one image, perhaps over a network, reads no more.
+A row group takes 5 KB in the footer."""
 BUFFER_BYTES = 1 << 12
 """Bytes that Arrow would read at a time from columns that are only opened."""
 
@@ -75,10 +79,20 @@ def parquet_bytes(table: pa.Table) -> bytes:
         # Four fifths of a database are run lengths, which a higher level makes smaller.
         compression="zstd",
         compression_level=9,
+        row_group_size=_rows_of_group(table),
         use_dictionary=[field.name for field in table.schema if pa.types.is_string(field.type)],
         write_statistics=[name for name in FILTERED if name in names],
     )
     return sink.getvalue()
+
+
+def _rows_of_group(table: pa.Table) -> int:
+    """Rows of a row group. They depend on the values alone, not on how Arrow keeps them."""
+    size: int = NUMBER_BYTES * table.num_rows * table.num_columns
+    for column in table.itercolumns():
+        if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
+            size += int(pc.sum(pc.binary_length(column)).as_py() or 0)
+    return max(1, int(GROUP_BYTES * table.num_rows // max(1, size)))
 
 
 def read_table(
@@ -88,6 +102,8 @@ def read_table(
     columns: Sequence[str] | None = None,
     advice: str = REMAKE,
     limit: TableLimit = OF_SHARD,
+    more: bool = False,
+    holding: tuple[str, str] | None = None,
 ) -> pa.Table:
     """Read a Parquet file.
 
@@ -98,16 +114,25 @@ def read_table(
         columns: columns to read, in order; None for all.
         advice: what to do about a damaged file, in the message.
         limit: what it may hold at most.
+        more: whether the file may have other columns after those of the schema; they are read if all columns are.
+        holding: a column and a text; row groups whose statistics say that they do not hold it are passed over.
 
     Raises:
         KeyError: the schema does not have a column.
         UserError: the file is missing or damaged, or is another table.
     """
     try:
-        return parquet_table(store, path, schema, columns, limit)
+        return parquet_table(store, path, schema, columns, limit, more, holding)
     except TABLE_ERRORS as error:
         what = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({first_line(error)})"
         raise UserError(f"{store.url}/{path} {what}; {advice}") from error
+
+
+def text_metadata(schema: pa.Schema) -> dict[str, str]:
+    """What a file says of itself: the texts that were given to ``parquet_bytes`` with its table."""
+    return {
+        key.decode(errors="replace"): text.decode(errors="replace") for key, text in (schema.metadata or {}).items()
+    }
 
 
 def first_line(error: Exception) -> str:
@@ -116,7 +141,13 @@ def first_line(error: Exception) -> str:
 
 
 def parquet_table(
-    store: Store, path: str, schema: pa.Schema, columns: Sequence[str] | None = None, limit: TableLimit = OF_SHARD
+    store: Store,
+    path: str,
+    schema: pa.Schema,
+    columns: Sequence[str] | None = None,
+    limit: TableLimit = OF_SHARD,
+    more: bool = False,
+    holding: tuple[str, str] | None = None,
 ) -> pa.Table:
     """Read a Parquet file, with Arrow's own errors.
 
@@ -128,6 +159,8 @@ def parquet_table(
         schema: schema that the file must have, except for the metadata of its fields.
         columns: columns to read, in order; None for all.
         limit: what it may hold at most.
+        more: whether the file may have other columns after those of the schema; they are read if all columns are.
+        holding: a column and a text; row groups whose statistics say that they do not hold it are passed over.
 
     Raises:
         KeyError: the schema does not have a column.
@@ -140,19 +173,24 @@ def parquet_table(
         # pq.read_table takes three times as long for a small file. Threads that Arrow reads with, or reads ahead with
         # (18 to 23), sometimes abort the interpreter at its end (apache/arrow#34314).
         parquet = pq.ParquetFile(file, pre_buffer=False)
-        if columns is None and parquet.schema_arrow.names != schema.names:
-            raise OtherSchemaError
+        if columns is None:
+            known, names = len(schema), parquet.schema_arrow.names
+            if names[:known] != schema.names or (len(names) > known and not more):
+                raise OtherSchemaError
+            wanted = pa.schema([*schema, *(parquet.schema_arrow.field(place) for place in range(known, len(names)))])
         schema = _chosen(parquet.schema_arrow, wanted)
         if parquet.metadata.num_rows > limit.rows:
             raise ValueError(f"it has {parquet.metadata.num_rows:,} rows; the limit is {limit.rows:,}")
-        columns_of_file = _columns_of(file, parquet.metadata, wanted)
+        groups, columns_of_file = _columns_of(file, parquet.metadata, wanted, holding)
+        if isinstance(file, RemoteFile):
+            file.prefetch(range_of(column) for _, column in columns_of_file)
         _check_counts(columns_of_file, parquet.metadata.num_rows)
         texts = _large_texts(file, columns_of_file, most)
         file.seek(0)
         if texts:
             # Texts that repeat stay as numbers until their size is known.
             parquet = pq.ParquetFile(file, pre_buffer=False, read_dictionary=texts)
-        table = parquet.read(columns=wanted.names, use_threads=False).select(wanted.names)
+        table = parquet.read_row_groups(groups, columns=wanted.names, use_threads=False).select(wanted.names)
     if texts:
         _check_size(table, most)
         table = table.cast(schema)
@@ -183,9 +221,9 @@ def _chosen(found: pa.Schema, wanted: pa.Schema) -> pa.Schema:
 
 
 def _columns_of(
-    file: IO[bytes], metadata: pq.FileMetaData, wanted: pa.Schema
-) -> list[tuple[str, pq.ColumnChunkMetaData]]:
-    """The wanted columns of all row groups with their names; a nested column is several.
+    file: IO[bytes], metadata: pq.FileMetaData, wanted: pa.Schema, holding: tuple[str, str] | None
+) -> tuple[list[int], list[tuple[str, pq.ColumnChunkMetaData]]]:
+    """The row groups that are read, and their wanted columns with their names; a nested column is several.
 
     Raises:
         OSError: what the footer says of a column is damaged.
@@ -195,21 +233,30 @@ def _columns_of(
     # the column; as no row is asked for, and with a buffer, nothing is read or decoded.
     reader = pq.ParquetFile(file, metadata=metadata, pre_buffer=False, buffer_size=BUFFER_BYTES).reader
     numbers = list(range(metadata.num_columns))
-    found = []
+    groups, found = [], []
     rows = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
     if min(rows, default=0) < 0 or sum(rows) != metadata.num_rows:
         raise ValueError(f"its row groups have {sum(rows):,} rows, and its footer says {metadata.num_rows:,}")
     for number in range(metadata.num_row_groups):
         next(reader.iter_batches(0, row_groups=[number], column_indices=numbers, use_threads=False), None)
-        for place, column in enumerate(map(metadata.row_group(number).column, numbers)):
-            name = column.path_in_schema.partition(".")[0]
-            if name in wanted.names:
-                if not metadata.schema.column(place).max_repetition_level and column.num_values != rows[number]:
-                    raise ValueError(
-                        f"its column {name} has {column.num_values:,} values in {plural(rows[number], 'row')}"
-                    )
-                found.append((name, column))
-    return found
+        columns = [(each.path_in_schema, each) for each in map(metadata.row_group(number).column, numbers)]
+        if holding is not None and any(path == holding[0] and _lacks(each, holding[1]) for path, each in columns):
+            continue
+        groups.append(number)
+        for place, (path, column) in enumerate(columns):
+            name = path.partition(".")[0]
+            if name not in wanted.names:
+                continue
+            if not metadata.schema.column(place).max_repetition_level and column.num_values != rows[number]:
+                raise ValueError(f"its column {name} has {column.num_values:,} values in {plural(rows[number], 'row')}")
+            found.append((name, column))
+    return groups, found
+
+
+def _lacks(column: pq.ColumnChunkMetaData, text: str) -> bool:
+    """Whether the statistics of a column of texts say that it does not hold one."""
+    said = column.statistics
+    return said is not None and said.has_min_max and not said.min <= text <= said.max
 
 
 def _check_counts(columns: Sequence[tuple[str, pq.ColumnChunkMetaData]], rows: int) -> None:

@@ -55,8 +55,7 @@ def pages_of(file: IO[bytes], column: pq.ColumnChunkMetaData) -> ColumnPages:
     if column.num_values == 0:
         # No page is read, and the places of pages are not those of pages.
         return ColumnPages(0, by_number=False)
-    place = _start(column)
-    end = place + column.total_compressed_size
+    place, end = range_of(column)
     size, values, by_number = 0, 0, False
     while place < end:
         header, length = _header(file, place, end)
@@ -77,11 +76,12 @@ def pages_of(file: IO[bytes], column: pq.ColumnChunkMetaData) -> ColumnPages:
     return ColumnPages(size, by_number)
 
 
-def _start(column: pq.ColumnChunkMetaData) -> int:
-    """Where Arrow begins to read a column."""
+def range_of(column: pq.ColumnChunkMetaData) -> tuple[int, int]:
+    """Where Arrow begins to read a column of a row group, and where it ends."""
     start = int(column.data_page_offset)
     dictionary = column.dictionary_page_offset if column.has_dictionary_page else None
-    return int(dictionary) if dictionary is not None and 0 < dictionary < start else start
+    start = int(dictionary) if dictionary is not None and 0 < dictionary < start else start
+    return start, start + column.total_compressed_size
 
 
 def _values(header: dict[int, Any], size: int) -> int:

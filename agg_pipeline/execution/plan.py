@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from agg_pipeline.datasets.dataset import Dataset
-from agg_pipeline.execution.shard_files import PLAN, Layout
+from agg_pipeline.execution.shard_files import PLAN, Layout, Stamp
 from schemas.canonical import Json, canonical_json, content_hash, differences
 from schemas.config import BatchConfig, PredictorConfig
 from schemas.devices import device_kind
@@ -53,9 +53,11 @@ def make_plan(layout: Layout, dataset: Dataset, model: Json, environment: Json, 
     configured["predictor"]["device"] = device_kind(config.predictor.device)
     described = {
         "format_version": layout.version,
+        "format_minor": layout.minor,
         "algorithm_version": layout.algorithm_version,
         "dataset": {
-            "name": dataset.name,
+            "name": dataset.called or dataset.name,
+            "layout": dataset.name,
             "split": dataset.split,
             "fingerprint": dataset.fingerprint,
             "images": len(dataset.entries),
@@ -84,6 +86,37 @@ def is_plan(content: Any) -> bool:
 def described(plan: Json) -> Json:
     """What decides the content, of a plan."""
     return {key: value for key, value in plan.items() if key not in ("shards", "config_hash")}
+
+
+def sources(plan: Json) -> list[Json]:
+    """What describes each run that has made rows of a database, in the order of their numbers in column ``source``.
+
+    A run's own plan describes that run alone. The plan of a database that was made from others lists their runs.
+    """
+    listed: list[Json] | None = plan.get("sources")
+    return [described(plan)] if listed is None else listed
+
+
+def layout_of(source: Json) -> str:
+    """Name of the layout in which a run has found its data; plans of format 1.0 have only the name of the data."""
+    dataset: Json = source["dataset"]
+    return str(dataset.get("layout") or dataset["name"])
+
+
+def stamp_of(layout: Layout, plan: Json) -> Stamp:
+    """What every file of a plan's folder says of it; of several data sets, models and licences, each once."""
+    of_runs = sources(plan)
+    datasets = [f"{run['dataset']['name']}, split {run['dataset']['split']}" for run in of_runs]
+    models = [f"{run['model']['architecture']}, sha256 {run['model']['sha256']}" for run in of_runs]
+    facts = {
+        "content": [layout.what],
+        "format_version": [f"{layout.version}.{plan.get('format_minor', 0)}"],
+        "config_hash": [plan["config_hash"]],
+        "dataset": datasets,
+        "model": models,
+        "licence": [run["dataset"]["licence"] for run in of_runs],
+    }
+    return Stamp(plan["config_hash"], {f"agg.{key}": "; ".join(dict.fromkeys(texts)) for key, texts in facts.items()})
 
 
 def refuse_other_plan(where: str, old: Json | None, plan: Json) -> None:

@@ -23,6 +23,7 @@ from distributed.scheduler import KilledWorker
 
 from agg_pipeline.execution import worker_tasks
 from agg_pipeline.execution.chain import Chain, CpuStage, Done, ModelStage, TimedModel, Times
+from agg_pipeline.execution.shard_files import Stamp
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.execution.waiting import finished, first_done, result_of
 from agg_pipeline.execution.workers import SHARDS_IN_FLIGHT, Workers
@@ -35,7 +36,7 @@ def run_shards(
     chain: Chain,
     tasks: Sequence[ShardTask[Any]],
     store: Store,
-    config_hash: str,
+    stamp: Stamp,
     advanced: Callable[[float, int], None] = lambda _images, _batches: None,
 ) -> Iterator[Done]:
     """Make shards and yield each as it is finished, in any order.
@@ -48,13 +49,13 @@ def run_shards(
         chain: the stages.
         tasks: the shards.
         store: where the shards go.
-        config_hash: written into every sidecar.
+        stamp: what every file says of the run.
         advanced: see ``Progress``.
 
     Raises:
         UserError: the cluster is gone, or a shard kills its worker although none of its images does.
     """
-    shards = _Shards(workers, chain, store, config_hash)
+    shards = _Shards(workers, chain, store, stamp)
     places = assigned([len(task.entries) for task in tasks], workers.addresses())
     waiting = deque(zip(tasks, places, strict=True))
     in_flight: dict[Future, ShardTask[Any]] = {}
@@ -162,13 +163,13 @@ class _Shards:
         workers: the cluster.
         chain: the stages of every shard.
         store: where the shards go.
-        config_hash: written into every sidecar.
+        stamp: what every file says of the run.
     """
 
     workers: Workers
     chain: Chain
     store: Store
-    config_hash: str
+    stamp: Stamp
 
     def submit(self, task: ShardTask[Any], places: Sequence[str] = ()) -> Future:
         """Make a shard and write it.
@@ -181,7 +182,7 @@ class _Shards:
             The future of its sidecar and times.
         """
         last = self._stages(task, places)
-        return self.workers.submit("write", "cpu", worker_tasks.write, self.chain, self.store, self.config_hash, last)
+        return self.workers.submit("write", "cpu", worker_tasks.write, self.chain, self.store, self.stamp, last)
 
     def submit_trial(self, task: ShardTask[Any]) -> Future:
         """Make a shard without writing it, to see whether a worker survives it."""

@@ -37,7 +37,8 @@ class Layout:
 
     Attributes:
         what: what the folder is, in messages.
-        version: version of the format.
+        version: major version of the format.
+        minor: minor version of the format, which is in the plan alone.
         algorithm_version: version of the code that decides the content.
         folders: folders of the files that every shard has.
         counts: type of the layout's own counts in a sidecar (``schemas.documents``).
@@ -46,6 +47,7 @@ class Layout:
 
     what: str
     version: int
+    minor: int
     algorithm_version: int
     folders: tuple[str, ...]
     counts: Any
@@ -70,6 +72,19 @@ class Layout:
         if is_temporary(path):
             return True
         return SIDECAR.fullmatch(path) is not None or (folder in self.folders and TABLE.fullmatch(name) is not None)
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What every file of a run says of the run.
+
+    Attributes:
+        config_hash: hash of the plan.
+        metadata: metadata of the Parquet files.
+    """
+
+    config_hash: str
+    metadata: Mapping[str, str]
 
 
 def is_temporary(path: str) -> bool:
@@ -97,7 +112,7 @@ def write_shard(
     layout: Layout,
     index: int,
     images: int,
-    config_hash: str,
+    stamp: Stamp,
     tables: Mapping[str, pa.Table],
     counts: Json,
 ) -> Json:
@@ -108,7 +123,7 @@ def write_shard(
         layout: what lies in it.
         index: number of the shard.
         images: number of images of the plan that the shard covers.
-        config_hash: hash of the plan.
+        stamp: what every file says of the run.
         tables: one table per folder of the layout, by name.
         counts: the layout's own keys of the sidecar.
 
@@ -118,13 +133,13 @@ def write_shard(
     files = {}
     for folder in layout.folders:
         path = f"{folder}/{shard_name(index)}.parquet"
-        content = parquet_bytes(tables[folder])
+        content = parquet_bytes(tables[folder].replace_schema_metadata(stamp.metadata))
         store.write(path, content)
         files[path] = file_facts(tables[folder], content)
     sidecar = {
         "format_version": layout.version,
         "shard": index,
-        "config_hash": config_hash,
+        "config_hash": stamp.config_hash,
         "images": images,
         "files": files,
         **counts,
@@ -213,13 +228,24 @@ def _parsed(path: str, content: bytes, layout: Layout) -> Json | str:
         sidecar: Any = decode(content, Any, path)
     except JsonError as error:
         return error.said
+    return checked_sidecar(path, sidecar, layout)
+
+
+def checked_sidecar(path: str, sidecar: Any, layout: Layout) -> Json | str:
+    """The sidecar that a JSON value is, or what is wrong with it.
+
+    Args:
+        path: path of its file, which says the shard; "" if the sidecar itself says it.
+        sidecar: the value.
+        layout: what lies in the folder.
+    """
     try:
         checked(sidecar, Sidecar, "is not a sidecar")
         checked(sidecar, layout.counts, "is not a sidecar")
     except JsonError as error:
         return str(error)
     shard = sidecar["shard"]
-    if path != sidecar_path(shard):
+    if path and path != sidecar_path(shard):
         return f"says that it belongs to shard {shard}"
     if sidecar["format_version"] != layout.version:
         return f"has format {sidecar['format_version']} instead of {layout.version}"

@@ -16,6 +16,7 @@ from agg_pipeline.execution.chain import Chain, CpuStage, ModelStage
 from agg_pipeline.execution.cluster import cluster, default_workers
 from agg_pipeline.execution.job import Job, RunOptions
 from agg_pipeline.execution.scheduling import ask, run_shards
+from agg_pipeline.execution.shard_files import Stamp
 from agg_pipeline.execution.shard_task import ShardTask, images_of
 from agg_pipeline.execution.waiting import ready
 from agg_pipeline.execution.workers import SHARDS_IN_FLIGHT, Workers
@@ -121,12 +122,12 @@ def estimate_time(job: Job, missing: Sequence[ShardTask[Any]], masks: int, optio
 def _measure(workers: Workers, chain: Chain, tasks: Sequence[ShardTask[Any]]) -> tuple[float, float]:
     """Seconds that some shards take, and the busy seconds of all workers in them."""
     began, busy = time.perf_counter(), 0.0
-    for done in run_shards(workers, chain, tasks, Store(NOWHERE), ""):
+    for done in run_shards(workers, chain, tasks, Store(NOWHERE), Stamp("", {})):
         busy += sum(done.times.stages.values())
     return time.perf_counter() - began, busy
 
 
-def _write_nothing(_state: Any, _store: Store, _config_hash: str) -> Json:
+def _write_nothing(_state: Any, _store: Store, _stamp: Stamp) -> Json:
     return {}
 
 

@@ -15,6 +15,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from agg_pipeline.execution.chain import Advance, Chain, CpuStage, ModelStage, TimedModel, Times, run_batches
+from agg_pipeline.execution.shard_files import Stamp
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.execution.worker_plugin import model_of, send
 from agg_pipeline.storage.attempts import cause
@@ -81,13 +82,13 @@ def join_parts(stage: ModelStage, before: Timed, *parts: Timed) -> Timed:
         return stage.fill(state, [result for results, _ in parts for result in results]), times
 
 
-def write(chain: Chain, store: Store, config_hash: str, last: Timed) -> tuple[Json, Times]:
+def write(chain: Chain, store: Store, stamp: Stamp, last: Timed) -> tuple[Json, Times]:
     """Write a shard.
 
     Args:
         chain: knows how to write it.
         store: where it goes.
-        config_hash: written into its sidecar.
+        stamp: what its files say of the run.
         last: state after the last stage.
 
     Returns:
@@ -95,7 +96,7 @@ def write(chain: Chain, store: Store, config_hash: str, last: Timed) -> tuple[Js
     """
     state, times = last
     with _told("writing", state), _Measured() as task:
-        sidecar = chain.write(state, store, config_hash)
+        sidecar = chain.write(state, store, stamp)
     return sidecar, times.plus(Times({"write": task.seconds}))
 
 

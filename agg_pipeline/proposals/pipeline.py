@@ -11,6 +11,7 @@ import pyarrow as pa
 from agg_pipeline.database.proposal_rows import tables, write_proposals
 from agg_pipeline.execution.batch_pixels import keep
 from agg_pipeline.execution.chain import Chain, CpuStage, ModelStage
+from agg_pipeline.execution.shard_files import Stamp
 from agg_pipeline.execution.shard_task import ShardTask, read_entry
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
@@ -230,18 +231,18 @@ def shard_tables(shard: Shard) -> dict[str, pa.Table]:
     return tables(shard.images, shard.targets, shard.estimates, rejects)
 
 
-def write_shard(shard: Shard, store: Store, config_hash: str) -> Json:
+def write_shard(shard: Shard, store: Store, stamp: Stamp) -> Json:
     """Write the tables of a finished shard into a database.
 
     Args:
         shard: its last state.
         store: the database.
-        config_hash: hash of the plan.
+        stamp: what every file says of the run.
 
     Returns:
         The sidecar, which is not written yet.
     """
-    return write_proposals(store, shard.task.index, len(shard.task.entries), config_hash, shard_tables(shard))
+    return write_proposals(store, shard.task.index, len(shard.task.entries), stamp, shard_tables(shard))
 
 
 LOAD = CpuStage("load", load)

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from agg_pipeline.database.counts import by_kind_and_bin
+from agg_pipeline.database.description import description
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.proposals.recall import THRESHOLDS, PartRecall
 from agg_pipeline.report.plots import new_figure, png, png_uri
@@ -37,6 +38,7 @@ def write_statistics(database: ProposalDatabase, recall: PartRecall | None, stor
     page = filled(
         "statistics.html.j2",
         plan=database.plan,
+        about=description(database.plan),
         shards=len(database.sidecars),
         counts=by_kind_and_bin(table),
         bins=BINS,

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.survey import Counts
-from agg_pipeline.report.page_sample import drawn_order
 from agg_pipeline.report.svg import View, view_of
 from agg_pipeline.report.templates import filled
 from agg_pipeline.storage.store import Store
 from schemas.crop import Box, MaskCrop
 from schemas.errors import ImageError
 from schemas.records import ImageEntry, ImageRecord, PartMask
+from stages.draws import drawn_order
 
 DRAWING = (300, 380)
 """Largest height and width of a drawing, CSS pixels."""

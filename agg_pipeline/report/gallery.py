@@ -14,7 +14,6 @@ from agg_pipeline.database.counts import finished_counts
 from agg_pipeline.database.manifest import make_manifest
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.datasets.dataset import Dataset
-from agg_pipeline.report.page_sample import drawn_order
 from agg_pipeline.report.svg import View, view_of, widened
 from agg_pipeline.report.templates import filled
 from agg_pipeline.storage.store import Store
@@ -22,6 +21,7 @@ from schemas.canonical import Row
 from schemas.crop import Box, MaskCrop
 from schemas.errors import ImageError
 from schemas.records import ImageEntry, ImageRecord
+from stages.draws import drawn_order
 
 PHOTOGRAPH = (420, 320)
 """Largest height and width of the drawing of an image, CSS pixels."""

@@ -50,8 +50,9 @@ def open_file(path: Path, limit: int) -> Iterator[tuple[BufferedReader, int]]:
 
 def read_file(path: Path, limit: int) -> bytes:
     """The bytes of a regular file; raises as ``open_file`` does."""
-    with open_file(path, limit) as (stream, _):
-        return stream.read(limit)
+    with open_file(path, limit) as (stream, size):
+        # Not ``limit``: the memory for so many bytes would be asked for.
+        return stream.read(size)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from tests.toy_run import make_dataset
 
 PATH = "proposals/part-00000.parquet"
 REPAIR = (
-    "agg proposals validate lists all damage; to repair it, run the command that made it again with --verify, which "
+    "agg database validate lists all damage; to repair it, run the command that made it again with --verify, which "
     "makes damaged shards again"
 )
 LARGE = {"height": 2**31 - 1, "width": 2**31 - 1}

@@ -13,6 +13,7 @@ from pycocotools import mask as coco_mask
 
 from agg_pipeline.datasets.coco import splits
 from agg_pipeline.datasets.coco_masks import read_segmentation
+from agg_pipeline.datasets.naming import Naming
 from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.datasets.survey import check
 from agg_pipeline.storage.store import Store
@@ -139,7 +140,7 @@ def test_record_has_the_images_licence_and_unknown_categories_are_none(tmp_path)
     dataset = open_dataset("coco", str(write(tmp_path, truth)), "val2017")
     first, second = (dataset.read(entry) for entry in dataset.entries)
     assert first.licence == "CC BY 2.0"
-    assert "CC BY 4.0" in second.licence
+    assert second.licence == "unknown"
     assert first.objects[0].category is None
     assert second.objects == ()
     assert (first.path, first.pixels.shape) == ("val2017/000000000007.jpg", (HEIGHT, WIDTH, 3))
@@ -210,7 +211,7 @@ def test_listing_opens_the_json_only(tmp_path, monkeypatch):
             lambda self, path, *limit, original=original: opened.append(path) or original(self, path, *limit),
         )
     dataset = open_dataset("coco", str(tmp_path), "val2017")
-    assert opened == ["annotations/instances_val2017.json"]
+    assert opened == ["annotations/instances_val2017.json", "dataset.toml"]
     ids = [entry.image_id for entry in dataset.entries]
     assert ids == sorted(ids)
     assert set(ids) == {"7", "9", "10"}
@@ -572,10 +573,8 @@ def test_categories_of_one_id_leave_their_annotations_without_a_class(tmp_path, 
 def test_licences_of_one_id_leave_their_images_with_that_of_the_set(tmp_path, caplog):
     truth = truth_of([GOOD])
     truth["licenses"].append({"id": 1, "name": "CC0"})
-    dataset = open_dataset("coco", str(write(tmp_path, truth)), "val2017")
-    assert dataset.read(dataset.entries[0]).licence == "images: Flickr terms of use, see each image; " + (
-        "annotations: CC BY 4.0"
-    )
+    dataset = open_dataset("coco", str(write(tmp_path, truth)), "val2017", Naming(licence="CC BY 4.0"))
+    assert dataset.read(dataset.entries[0]).licence == "CC BY 4.0"
     problem = "licenses[1]: id 1 has two names, 'CC BY 2.0' and 'CC0': its images have the licence of the data set"
     assert list(dataset.strays()) == [f"{PATH}: {problem}"]
     assert caplog.messages == [f"{tmp_path}/{PATH}: 1 of the licenses cannot be used: {problem}"]

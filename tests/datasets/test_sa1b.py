@@ -79,7 +79,13 @@ def test_every_annotation_is_an_object_in_the_order_of_the_ids(root):
 
 
 def test_listing_is_sorted_and_opens_no_file(root, monkeypatch):
-    monkeypatch.setattr(Store, "read", lambda _, path: pytest.fail(f"{path} was read"))
+    def read(_, path, _limit):
+        # It says whose data these are.
+        if path != "dataset.toml":
+            pytest.fail(f"{path} was read")
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Store, "read", read)
     monkeypatch.setattr(Store, "open", lambda _, path: pytest.fail(f"{path} was opened"))
     dataset = open_dataset("sa1b", str(root), None)
     assert dataset.split == "all"

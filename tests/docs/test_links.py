@@ -18,13 +18,13 @@ from schemas.crop import area
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
     path
-    for pattern in ("*.md", "docs/**/*.md", "recipes/**/*.md", "agg_pipeline/**/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "recipes/**/*.md", "agg_pipeline/**/*.md", "schemas/*.md")
     for path in ROOT.glob(pattern)
 )
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[([^\]]*)\]\(([^)\s]+)\)")
 NAMED = re.compile(r"(\w+)\.(?!py$)(\w+)")
-FOREIGN = {"--nthreads", "--nworkers", "--memory-limit", "--gres"}
+FOREIGN = {"--nthreads", "--nworkers", "--memory-limit", "--gres", "--repo-type"}
 """Options of other programs."""
 
 

@@ -39,6 +39,14 @@ def add_split(root, name, *image_ids):
     (root / f"{name}.txt").write_text("".join(f"{image_id}\n" for image_id in image_ids))
 
 
+NAMING = """\
+name = "Shapes"
+licence = "CC0-1.0"
+citation = "drawn for tests"
+"""
+"""What ``dataset.toml`` says."""
+
+
 def write_set(root):
     """Four images with two objects each, all in the split ``train``, and the first of them in ``one``."""
     ids = [f"2008_00000{n}" for n in range(4)]
@@ -46,4 +54,5 @@ def write_set(root):
         add_image(root, image_id, labels(shift=n))
     add_split(root, "train", *ids)
     add_split(root, "one", ids[0])
+    (root / "dataset.toml").write_text(NAMING)
     return root

@@ -19,7 +19,7 @@ from agg_pipeline import open_proposals
 from agg_pipeline.models.adapter import Adapter
 from agg_pipeline.models.checkpoints import default_checkpoint, load_click_model, save_adapter, save_click_model
 from tests.e2e.commands import Result, error_of, invoke, start, wait
-from tests.e2e.small_set import HEIGHT, QUICK, SIZES, WIDTH, add_image, add_split, labels, pixels
+from tests.e2e.small_set import HEIGHT, NAMING, QUICK, SIZES, WIDTH, add_image, add_split, labels, pixels
 
 NO_GPU = not torch.cuda.is_available()
 
@@ -127,6 +127,7 @@ def odd_set(tmp_path_factory):
     savemat(root / "inst/d_no_gtinst.mat", {"GTcls": {"Segmentation": labels()}})
     add_image(root, "e_other_size", np.pad(labels(), ((0, 0), (0, 9))), Image.fromarray(pixels(labels())))
     add_image(root, "f_plain", labels())
+    (root / "dataset.toml").write_text(NAMING)
     add_split(root, "train", *(path.stem for path in (root / "img").iterdir()))
     return root
 

@@ -76,7 +76,7 @@ for table in ("proposals", "images", "rejects"):
     schema = pq.read_schema(f"{root}/{table}/part-00000.parquet")
     for field in schema:
         assert field.metadata[b"unit"] and field.metadata[b"nullable"] in (b"true", b"false"), field
-assert pq.read_schema(f"{root}/proposals/part-00000.parquet").field("area").metadata[b"unit"] == b"pixels"
+assert pq.read_schema(f"{root}/proposals/part-00000.parquet").field("area").metadata[b"unit"] == b"pixels of the mask"
 print("units")
 """
 
@@ -140,8 +140,12 @@ def test_front_matter_of_the_card(finished):
         matched |= found
     assert matched == set(root.rglob("*.parquet"))
     assert [config["config_name"] for config in head["configs"] if config.get("default")] == ["proposals"]
-    assert "licence of the data | images: Flickr terms of use" in text
-    assert "Semantic Contours from Inverse Detectors" in text
+    assert "| licence of the data | CC0-1.0 |" in text
+    assert "| citation of the data | drawn for tests |" in text
+    assert "Flickr" not in text
+    assert "`granularity` = (1 - lambda) * `scale` + lambda * `semantic` (Eq. 6)" in text
+    assert "- Shapes, train: lambda is 0.5; where peak_object is below 0.05, semantic is scale" in text
+    assert "- source 0: run " in text
 
 
 def test_no_path_of_this_machine_is_published(finished):

@@ -1,4 +1,4 @@
-"""``agg proposals validate`` finds every kind of damage and names its place; status and stats of the same databases.
+"""``agg database validate`` finds every kind of damage and names its place; status and stats of the same databases.
 
 A change of a table is followed by checksums, sidecar, manifest and sampling weights made anew, so that the only thing
 left to find is the change itself.
@@ -20,6 +20,7 @@ from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.database.manifest import finish
 from agg_pipeline.database.reader import open_proposals
 from agg_pipeline.execution.parquet_files import parquet_bytes
+from agg_pipeline.execution.plan import stamp_of
 from agg_pipeline.execution.shard_files import sidecars
 from agg_pipeline.report.terminal import SHOWN_FINDINGS
 from agg_pipeline.storage.store import Store
@@ -75,7 +76,11 @@ def refresh(root):
 
 def store_table(root, folder, table):
     """Put a table in place of the shard's, with a sidecar that agrees."""
-    content = table if isinstance(table, bytes) else parquet_bytes(table)
+    if isinstance(table, bytes):
+        content = table
+    else:
+        plan = json.loads((root / "plan.json").read_text())
+        content = parquet_bytes(table.replace_schema_metadata(stamp_of(DATABASE_LAYOUT, plan).metadata))
     (root / folder / f"{SHARD}.parquet").write_bytes(content)
 
     def agree(sidecar):
@@ -668,7 +673,7 @@ def test_images_outside_of_the_data_set(root, path):
     assert where == f"images/{SHARD}.parquet"
     assert what.startswith("names the image ")
     assert what.endswith(", which is no path in the data set")
-    assert "no path in the data set; agg proposals validate lists all damage" in refused_images(root)
+    assert "no path in the data set; agg database validate lists all damage" in refused_images(root)
 
 
 def refused_images(root):

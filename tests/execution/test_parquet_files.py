@@ -24,7 +24,7 @@ from schemas.errors import UserError
 from schemas.tables import IMAGES, MASKS, PROPOSALS
 
 PATH = "images/part-00000.parquet"
-ROW = {"image_id": "é", "path": "a.png", "height": 1, "width": 2, "sha256": "0", "licence": "none"}
+ROW = {"image_id": "é", "path": "a.png", "height": 1, "width": 2, "sha256": "0", "licence": "none", "source": 0}
 TABLE = pa.Table.from_pylist([ROW], IMAGES)
 MASK = {"target_id": "t", "attempt": 0, "granularity": None, "click": 1, "rle": b"0"}
 
@@ -70,6 +70,18 @@ def changed(name, values, kind=None):
 )
 def test_other_columns_are_refused(store, table):
     assert refused(store, table) == "it does not have the columns of this format"
+
+
+def test_other_columns_at_the_end_are_read_if_a_newer_version_may_have_added_them(store):
+    table = TABLE.append_column("more", pa.array(["x"]))
+    store.write(PATH, parquet_bytes(table))
+    assert read_table(store, PATH, IMAGES, more=True).to_pylist() == [ROW | {"more": "x"}]
+    assert read_table(store, PATH, IMAGES, ["path", "height"], more=True).to_pylist() == [
+        {"path": "a.png", "height": 1}
+    ]
+    store.write(PATH, parquet_bytes(table.select(["more", *IMAGES.names])))
+    with pytest.raises(UserError, match="does not have the columns of this format"):
+        read_table(store, PATH, IMAGES, more=True)
 
 
 def test_columns_that_are_not_read_may_be_missing(store):
@@ -211,3 +223,40 @@ def test_a_pipe_in_the_place_of_a_table_is_one_line(store, tmp_path):
     os.mkfifo(tmp_path / PATH)
     with pytest.raises(UserError, match="is a pipe"):
         read_table(store, PATH, IMAGES, limit=OF_SHARD)
+
+
+def groups_of(content):
+    metadata = pq.ParquetFile(io.BytesIO(content)).metadata
+    return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+
+
+def test_row_groups_are_about_a_megabyte():
+    texts = pa.table({"image_id": ["x" * 1016] * 3000, "bin": pa.array([1] * 3000, pa.int8())})
+    # A row has 1016 bytes of text, and 8 for every column.
+    size = 1016 + 2 * 8
+    assert groups_of(parquet_bytes(texts)) == [2**20 // size, 2**20 // size, 3000 - 2 * (2**20 // size)]
+    assert groups_of(parquet_bytes(texts.slice(0, 10))) == [10]
+
+
+def test_row_groups_do_not_depend_on_how_arrow_keeps_the_rows(monkeypatch):
+    monkeypatch.setattr(parquet_files, "GROUP_BYTES", 1000)
+    whole = pa.table({"image_id": [f"im_{number}" for number in range(400)], "step": pa.array([1] * 400, pa.int32())})
+    cut = pa.concat_tables([whole.slice(0, 150), whole.slice(150)])
+    longer = pa.concat_tables([whole, whole]).combine_chunks().slice(400)
+    assert len(groups_of(parquet_bytes(whole))) > 1
+    assert parquet_bytes(cut) == parquet_bytes(whole) == parquet_bytes(longer)
+
+
+def test_row_groups_without_a_text_are_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet_files, "GROUP_BYTES", 1000)
+    ids = sorted(f"im_{number:03d}" for number in range(300))
+    table = pa.table({"image_id": ids, "rle": pa.array([b"x"] * 300)})
+    store = Store(str(tmp_path))
+    store.write("t.parquet", parquet_bytes(table))
+    for image in ("im_000", "im_150", "im_299"):
+        read = parquet_table(store, "t.parquet", table.schema, holding=("image_id", image))
+        assert image in read["image_id"].to_pylist()
+        assert 0 < read.num_rows < 150
+    assert parquet_table(store, "t.parquet", table.schema, holding=("image_id", "a")).num_rows == 0
+    # There are no statistics of other columns.
+    assert parquet_table(store, "t.parquet", table.schema, holding=("rle", "y")).num_rows == 300

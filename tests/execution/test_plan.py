@@ -69,8 +69,8 @@ def test_what_matters_first_is_named_first(toy_dataset, toy_config, toy_plan):
         "model.input_size: 32 -> 64",
         f"config.batch.batch_objects: {toy_config.batch.batch_objects} -> 2",
         "config.seed: 0 -> 3",
-        # The version of torch, licence, citation and homepage of the data, and the two hashes.
-        "and 6 more",
+        # The version of torch, layout, licence, citation and homepage of the data, and the two hashes.
+        "and 7 more",
     ]
     other_files = make_plan(
         DATABASE_LAYOUT,

@@ -11,6 +11,7 @@ import pytest
 
 from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.execution.parquet_files import parquet_table, read_table
+from agg_pipeline.execution.plan import stamp_of
 from agg_pipeline.execution.shard_files import (
     checksum,
     damage,
@@ -43,7 +44,7 @@ def test_sidecar_says_what_its_files_hold(built, toy_plan):
 
 def test_sidecar_is_written_by_itself(tmp_path, toy_plan, toy_shards):
     store = Store(str(tmp_path))
-    sidecar = write_shard(toy_shards[1], store, toy_plan["config_hash"])
+    sidecar = write_shard(toy_shards[1], store, stamp_of(DATABASE_LAYOUT, toy_plan))
     assert sorted(store.files()) == sorted(sidecar["files"]) == sorted(DATABASE_LAYOUT.files(1))
     publish(store, sidecar)
     assert sidecars(store, DATABASE_LAYOUT) == {1: sidecar}

@@ -55,12 +55,12 @@ def run(monkeypatch):
             clock.now += 3
             yield Running(workers)
 
-        def run_shards(_running, chain, some, store, config_hash):
+        def run_shards(_running, chain, some, store, stamp):
             first = 0 if made else 10
             clock.now += sum(len(load(task)) for task in some) / workers + first
             made.append(some)
             for task in some:
-                assert chain.write(None, store, config_hash) == {}
+                assert chain.write(None, store, stamp) == {}
                 yield Done(task, {}, Times({"load": 1.0, "predict": len(load(task)) + first - 1.0}))
 
         def ask(_running, question):

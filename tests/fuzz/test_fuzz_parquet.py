@@ -101,7 +101,7 @@ def _training(opened, dataset, by_scale):
     read = {entry.path: dataset.read(entry) for entry in dataset.entries[:6]}
     reader = ImageReader(lambda path: (read[path].pixels, read[path].sha256), lambda path: read[path].sha256)
     rows = choose_rows([opened], "agg", by_scale)
-    masks = ProposalMasks([opened], [reader], rows)
+    masks = ProposalMasks([opened], {"toy": reader}, rows)
     for row in range(min(5, len(rows))):
         try:
             masks.open(row)

@@ -10,7 +10,7 @@ from agg_pipeline.database.reader import open_proposals
 from agg_pipeline.database.validation import validate
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.execution.chain import run_stages
-from agg_pipeline.execution.plan import make_plan
+from agg_pipeline.execution.plan import make_plan, stamp_of
 from agg_pipeline.execution.shard_files import PLAN, publish
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.proposals.pipeline import chain, write_shard
@@ -69,7 +69,7 @@ def made(tmp_path, config):
     store.write_json(PLAN, plan)
     task = ShardTask(0, "toy", entries, read, config)
     shard = run_stages(chain(config).stages, task, Slope())
-    publish(store, write_shard(shard, store, plan["config_hash"]))
+    publish(store, write_shard(shard, store, stamp_of(DATABASE_LAYOUT, plan)))
     return store
 
 

@@ -30,6 +30,7 @@ def test_broken_object_is_a_row_of_the_database(toy_dataset, toy_config):
             "stage": "load",
             "reason": "unreadable_object",
             "detail": "annotation 9 is broken",
+            "source": 0,
         }
     ]
 

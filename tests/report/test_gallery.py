@@ -25,7 +25,7 @@ from agg_pipeline.database.sampling import sampling_table
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.execution.chain import run_stages
 from agg_pipeline.execution.parquet_files import parquet_bytes
-from agg_pipeline.execution.plan import make_plan
+from agg_pipeline.execution.plan import make_plan, stamp_of
 from agg_pipeline.execution.shard_files import PLAN, publish
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.proposals import pipeline
@@ -103,7 +103,7 @@ def write_shard(store: Store, index: int) -> None:
     task = ShardTask(index, DATASET.name, ENTRIES[2 * index : 2 * index + 2], read, CONFIG)
     shard = run_stages(pipeline.chain(CONFIG).stages, task, SoftDisks())
     plan = store.read_json(PLAN)
-    publish(store, pipeline.write_shard(shard, store, plan["config_hash"]))
+    publish(store, pipeline.write_shard(shard, store, stamp_of(DATABASE_LAYOUT, plan)))
 
 
 class Page(HTMLParser):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agg_pipeline.report.page_sample import drawn_order
+from stages.draws import drawn_order
 
 IDS = [f"image_{number}" for number in range(30)]
 
