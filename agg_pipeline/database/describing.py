@@ -1,0 +1,61 @@
+"""Another description of the data of a database: its name, licence, citation and homepage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+import pyarrow as pa
+
+from agg_pipeline.database.derived import Piece, derived_plan, pieces, source_runs, write_derived
+from agg_pipeline.database.reader import ProposalDatabase
+from agg_pipeline.datasets.naming import Naming
+from schemas.canonical import Json
+from schemas.errors import UserError
+from schemas.tables import SOURCE
+
+
+def describe(
+    database: ProposalDatabase, out: str, naming: Naming, source: int | None = None, overwrite: bool = False
+) -> ProposalDatabase:
+    """Write a database whose data are described otherwise; its masks are the same.
+
+    Args:
+        database: the database.
+        out: folder of the new one.
+        naming: what is said of the data; what it leaves out stays as it is.
+        source: number of the run whose data are described; None if there is only one.
+        overwrite: whether to delete another database in the folder first.
+
+    Raises:
+        UserError: the database has no such run, or several and none is chosen.
+    """
+    runs = source_runs(database)
+    if source is None and len(runs) > 1:
+        raise UserError(
+            f"{database.store.url} has rows of {len(runs)} runs; say whose data are described, as --source NUMBER "
+            "(agg database log numbers them)"
+        )
+    number = source or 0
+    if number >= len(runs):
+        raise UserError(f"--source {number}: {database.store.url} has rows of {len(runs)} runs, numbered from 0")
+    said = {key: text for key, text in asdict(naming).items() if text}
+    old = [run["dataset"]["licence"] for run in runs]
+    runs[number] = {**runs[number], "dataset": {**runs[number]["dataset"], **said}}
+    new = [run["dataset"]["licence"] for run in runs]
+
+    def made() -> Iterator[Piece]:
+        for piece in pieces(database):
+            images = _licensed(piece.tables["images"], old, new)
+            yield Piece(piece.images, {**piece.tables, "images": images})
+
+    options: Json = {"source": number, **said}
+    return write_derived(out, derived_plan([database], runs, "describe", options), made(), overwrite=overwrite)
+
+
+def _licensed(images: pa.Table, old: Sequence[str], new: Sequence[str]) -> pa.Table:
+    """Rows of ``images``; those that have the licence of their data set get its new one."""
+    pairs = zip(images["licence"].to_pylist(), images[SOURCE.name].to_pylist(), strict=True)
+    licences = [new[source] if licence == old[source] else licence for licence, source in pairs]
+    place = images.schema.get_field_index("licence")
+    return images.set_column(place, images.schema.field(place), pa.array(licences, pa.string()))

@@ -1,0 +1,258 @@
+"""Several databases in one: of different runs, models, data sets and laboratories."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, count, groupby
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from agg_pipeline.database.derived import (
+    IMAGES_PER_SHARD,
+    Piece,
+    chosen_images,
+    derived_plan,
+    source_runs,
+    write_derived,
+)
+from agg_pipeline.database.identity import recipe_hashes
+from agg_pipeline.database.reader import ProposalDatabase
+from agg_pipeline.database.same_image import Duplicates, merged_image, renamed
+from agg_pipeline.storage.recent import Recent
+from schemas.canonical import Json
+from schemas.errors import UserError
+from schemas.tables import FILES, SOURCE
+from schemas.words import excerpt
+
+Conflicts = Literal["refuse", "rename"]
+"""What to do with images that have one id and other content."""
+OPEN_SHARDS = 8
+"""Shards that are kept in memory."""
+SHOWN = 8
+"""Digits of the sha256 that are put after the id of an image that is renamed."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the rows of an image lie.
+
+    Attributes:
+        database: number of the database among those that are merged.
+        shard: number of the shard.
+        image_id: id of the image there.
+    """
+
+    database: int
+    shard: int
+    image_id: str
+
+
+@dataclass(frozen=True)
+class MergedImage:
+    """An image of the merged database.
+
+    Attributes:
+        image_id: its id.
+        places: where its rows lie, in the order of the databases.
+    """
+
+    image_id: str
+    places: tuple[Place, ...]
+
+
+def merge(
+    databases: Sequence[ProposalDatabase],
+    out: str,
+    duplicates: Duplicates = "drop",
+    conflicts: Conflicts = "refuse",
+    images_per_shard: int = IMAGES_PER_SHARD,
+    overwrite: bool = False,
+) -> ProposalDatabase:
+    """Put the rows of several databases into a new one.
+
+    An image is the same if its file has the same sha256, an object of it if the masks have an IoU above 0.98.
+
+    Args:
+        databases: the databases; of what they share, the first one decides ids and class.
+        out: folder of the new one.
+        duplicates: whether to drop masks of an object that repeat one of an earlier database (IoU above 0.95).
+        conflicts: whether to refuse images that have one id and other content, or to rename those of later databases.
+        images_per_shard: number of images of a shard.
+        overwrite: whether to delete another database in the folder first.
+
+    Raises:
+        UserError: images are in conflict, or a database is damaged.
+    """
+    sources: list[Json] = []
+    numbers: list[list[int]] = []
+    for database in databases:
+        runs = source_runs(database)
+        sources += [run for run in runs if run not in sources]
+        numbers.append([sources.index(run) for run in runs])
+    images = merged_images(databases, conflicts)
+    options = {"duplicates": duplicates, "conflicts": conflicts, "images_per_shard": images_per_shard}
+    plan = derived_plan(databases, sources, "merge", options)
+    shards, recipes = _Shards(databases, numbers), [each.tobytes() for each in recipe_hashes(sources)]
+    return write_derived(out, plan, _pieces(images, shards, duplicates, recipes), images_per_shard, overwrite)
+
+
+def merged_images(databases: Sequence[ProposalDatabase], conflicts: Conflicts) -> list[MergedImage]:
+    """The images of several databases, sorted by id, each with all places of its rows.
+
+    Raises:
+        UserError: two images have one id and other content, and ``conflicts`` is "refuse".
+    """
+    places: dict[str, list[Place]] = {}
+    hashes: dict[str, str] = {}
+    for number, database in enumerate(databases):
+        found, finished = _hashes(database), list(_finished(database))
+        ids = _merged_ids([image_id for _, image_id in finished], found, places.keys(), hashes)
+        for shard, image_id in finished:
+            merged = ids[image_id]
+            if merged is None:
+                if conflicts == "refuse":
+                    other = databases[places[image_id][0].database]
+                    raise UserError(
+                        f"image {excerpt(image_id)} of {database.store.url} has other content than that of "
+                        f"{other.store.url}; to give it another id, use --conflicts rename"
+                    )
+                merged = _new_id(image_id, found[image_id], {*places, *ids})
+            places.setdefault(merged, []).append(Place(number, shard, image_id))
+            if image_id in found:
+                hashes.setdefault(merged, found[image_id])
+    return [MergedImage(image_id, tuple(places[image_id])) for image_id in sorted(places)]
+
+
+def _merged_ids(
+    own: Sequence[str], found: Mapping[str, str], taken: Collection[str], hashes: Mapping[str, str]
+) -> dict[str, str | None]:
+    """The id that each image of one more database has in the merged one; None where its own is that of another image.
+
+    Args:
+        own: ids of its images.
+        found: sha256 of its images, where it is known.
+        taken: ids in the merged database so far.
+        hashes: sha256 of these, where it is known.
+    """
+    merged: dict[str, str | None] = {
+        image_id: image_id
+        for image_id in own
+        if image_id in taken and found.get(image_id, hashes.get(image_id)) == hashes.get(image_id, found.get(image_id))
+    }
+    # Two images of one database stay two, even if they show the same.
+    used = set(merged)
+    by_hash: dict[str, str] = {}
+    for image_id, sha256 in hashes.items():
+        by_hash.setdefault(sha256, image_id)
+    for image_id in own:
+        if image_id in merged:
+            continue
+        same = by_hash.get(found.get(image_id, ""))
+        if same is not None and same not in used:
+            merged[image_id] = same
+            used.add(same)
+        else:
+            merged[image_id] = None if image_id in taken else image_id
+    return merged
+
+
+def _new_id(image_id: str, sha256: str, taken: Collection[str]) -> str:
+    """Another id for an image, by its content; a number follows if that is taken, too."""
+    name = f"{image_id}~{sha256[:SHOWN]}"
+    numbered = (f"{name}~{number}" for number in count(2))
+    return next(each for each in chain((name,), numbered) if each not in taken)
+
+
+def _hashes(database: ProposalDatabase) -> dict[str, str]:
+    """The sha256 of every image that could be read and whose file is known, by its id."""
+    columns = database.table("images", ["image_id", "sha256"]).to_pydict()
+    return {image_id: sha256 for image_id, sha256 in zip(*columns.values(), strict=True) if sha256}
+
+
+def _finished(database: ProposalDatabase) -> Iterator[tuple[int, str]]:
+    """Shard and id of every image of the finished shards."""
+    for index, sidecar in database.sidecars.items():
+        for image_id in database.plan["shards"][index][: sidecar["images"]]:
+            yield index, image_id
+
+
+class _Shards:
+    """The shards of the databases, of which some stay in memory.
+
+    Args:
+        databases: the databases.
+        numbers: for each database, the new numbers of its sources.
+    """
+
+    def __init__(self, databases: Sequence[ProposalDatabase], numbers: Sequence[Sequence[int]]) -> None:
+        self._databases = databases
+        self._numbers = [np.array(each, np.int32) for each in numbers]
+        self._schemas = {name: joined_schema(name, databases) for name in FILES}
+        self._kept: Recent[tuple[int, int], dict[str, pa.Table]] = Recent(OPEN_SHARDS, lambda _tables: 1)
+
+    def piece(self, places: Sequence[Place], merged: Sequence[str]) -> Piece:
+        """Images of one shard, under the ids that they have in the merged database."""
+        database, shard = places[0].database, places[0].shard
+        tables = self._kept.get((database, shard), lambda: self._read(database, shard))
+        whole = Piece(tuple(place.image_id for place in places), tables)
+        some = chosen_images(whole, whole.images)
+        for place, image_id in zip(places, merged, strict=True):
+            if place.image_id != image_id:
+                some = renamed(some, place.image_id, image_id)
+        return some
+
+    def _read(self, number: int, shard: int) -> dict[str, pa.Table]:
+        database = self._databases[number]
+        tables = {}
+        for name, schema in self._schemas.items():
+            table = database.table(name, shards=[shard])
+            sources = pa.array(self._numbers[number][table[SOURCE.name].to_numpy()], SOURCE.type)
+            table = table.set_column(table.schema.get_field_index(SOURCE.name), SOURCE, sources)
+            tables[name] = pa.Table.from_arrays([_column(table, field) for field in schema], schema=schema)
+        return tables
+
+
+def _column(table: pa.Table, field: pa.Field) -> pa.Array | pa.ChunkedArray:
+    """A column of a table; nulls if it does not have one."""
+    return table[field.name] if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
+
+
+def joined_schema(name: str, databases: Sequence[ProposalDatabase]) -> pa.Schema:
+    """The columns of a table of several databases.
+
+    Those that a newer version of the format has added follow the others, and are null where a database lacks them.
+
+    Raises:
+        UserError: a column has different types.
+    """
+    fields = {field.name: field for field in FILES[name]}
+    for database in databases:
+        for field in database.table(name, shards=list(database.sidecars)[:1]).schema:
+            known = fields.setdefault(field.name, field.with_nullable(True))
+            if not known.type.equals(field.type):
+                raise UserError(
+                    f"column {excerpt(field.name)} of {name} is of type {field.type} in {database.store.url}, and of "
+                    f"type {known.type} in another database"
+                )
+    return pa.schema(fields.values())
+
+
+def _pieces(
+    images: Sequence[MergedImage], shards: _Shards, duplicates: Duplicates, recipes: Sequence[bytes]
+) -> Iterator[Piece]:
+    """The images in their order; those that follow each other in one shard are one piece."""
+
+    def where(image: MergedImage) -> object:
+        return (image.places[0].database, image.places[0].shard) if len(image.places) == 1 else image
+
+    for _, group in groupby(images, where):
+        some = list(group)
+        if len(some[0].places) == 1:
+            yield shards.piece([image.places[0] for image in some], [image.image_id for image in some])
+        else:
+            (image,) = some
+            found = [shards.piece([place], [image.image_id]) for place in image.places]
+            yield merged_image(found, duplicates, recipes)

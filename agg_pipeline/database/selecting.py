@@ -1,0 +1,251 @@
+"""Smaller databases from a larger one: masks by a condition, images by a list or at random, and other shards."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from agg_pipeline.database.derived import (
+    Piece,
+    chosen_images,
+    derived_plan,
+    pieces,
+    source_runs,
+    write_derived,
+)
+from agg_pipeline.database.image_ids import similar
+from agg_pipeline.database.reader import ProposalDatabase
+from schemas.canonical import Json, content_hash
+from schemas.errors import UserError
+from schemas.words import excerpt, few_of, possible
+from stages.draws import drawn_order
+
+Rows = Callable[[pa.Table], pa.ChunkedArray]
+"""Which rows of ``proposals`` are wanted, as bools."""
+
+
+def filter_database(
+    database: ProposalDatabase,
+    out: str,
+    where: str | None = None,
+    images: Sequence[str] | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> ProposalDatabase:
+    """Keep the masks that fulfil a condition, and the objects and parts that contain them.
+
+    Args:
+        database: the database.
+        out: folder of the new one.
+        where: condition in SQL over the columns of ``proposals``; None for all masks.
+        images: ids of the images to use; None for all.
+        sample: number of images to draw among them; None for all.
+        seed: seed of the draw.
+        overwrite: whether to delete another database in the folder first.
+
+    Returns:
+        The new database. It has only images with a mask that is kept.
+
+    Raises:
+        UserError: the condition cannot be used, no mask fulfils it, or an image is unknown.
+    """
+    chosen = finished_images(database) if images is None else known_images(database, images)
+    if sample is not None:
+        chosen = [chosen[place] for place in drawn_order(chosen, "", "filter", seed)[:sample]]
+    # With the columns that a later minor version has added.
+    columns = database.table("proposals", shards=list(database.sidecars)[:1]).slice(0, 0)
+    rows = None if where is None else condition(where, columns)
+    options = {
+        "where": where,
+        "images": None if images is None else content_hash(sorted(images)),
+        "sample": sample,
+        "seed": None if sample is None else seed,
+    }
+    plan = derived_plan([database], source_runs(database), "filter", options)
+    kept = _kept(database, set(chosen), rows)
+    return write_derived(out, plan, kept, overwrite=overwrite)
+
+
+def _kept(database: ProposalDatabase, images: Collection[str], rows: Rows | None) -> Iterator[Piece]:
+    some = False
+    for piece in pieces(database):
+        found = chosen_images(piece, images)
+        if rows is not None:
+            found = with_rows(found, rows)
+        if found.images:
+            some = True
+            yield found
+    if not some:
+        raise UserError(f"no mask of {database.store.url} is selected")
+
+
+def with_rows(piece: Piece, rows: Rows) -> Piece:
+    """The part of a piece whose masks are wanted, with all masks that contain them."""
+    proposals = piece.tables["proposals"]
+    wanted = np.asarray(rows(proposals), np.bool_)
+    place = {name: number for number, name in enumerate(proposals["proposal_id"].to_pylist())}
+    parents = proposals["parent_id"].to_pylist()
+    for number in np.flatnonzero(wanted):
+        parent = place.get(parents[number] or "")
+        while parent is not None and not wanted[parent]:
+            wanted[parent] = True
+            parent = place.get(parents[parent] or "")
+    kept = proposals.filter(pa.array(wanted))
+    found = chosen_images(piece, pc.unique(kept["image_id"]).to_pylist())
+    return Piece(found.images, {**found.tables, "proposals": kept})
+
+
+def condition(where: str, columns: pa.Table) -> Rows:
+    """A condition in SQL over the columns of ``proposals``, as those of an empty table.
+
+    Raises:
+        UserError: it is no condition of a single row alone, such as one that draws or counts; a name that is unknown is
+            answered with the columns.
+    """
+    connection = duckdb.connect(config={"enable_external_access": "false", "threads": "1"})
+    query = f"select ({where}\n) as wanted from proposals"
+    _check_single_rows(connection, where, query)
+
+    def rows(proposals: pa.Table) -> pa.ChunkedArray:
+        connection.register("proposals", proposals)
+        try:
+            found: pa.Table = connection.sql(query).to_arrow_table()
+        except duckdb.Error as error:
+            raise UserError(_wrong(where, str(error), proposals.column_names)) from error
+        if found.num_rows != proposals.num_rows or found.schema.field("wanted").type != pa.bool_():
+            raise UserError(f"--where {excerpt(where)!r} is no condition: it is not true or false for each mask")
+        return pc.fill_null(found["wanted"], False)
+
+    rows(columns)
+    return rows
+
+
+def _check_single_rows(connection: duckdb.DuckDBPyConnection, where: str, query: str) -> None:
+    """UserError if a query needs other rows than its own, or gives another answer each time.
+
+    The rows of a shard are asked at a time: such a query would depend on the shards.
+    """
+    (text,) = connection.execute("select json_serialize_sql(?)", [query]).fetchone() or ("{}",)
+    names = connection.execute(
+        "select function_name from duckdb_functions() group by 1 having bool_and(stability = 'CONSISTENT')"
+    )
+    pure = {name for (name,) in names.fetchall()}
+    for node in _nodes(json.loads(text).get("statements", [])):
+        kind = node.get("class")
+        if kind in ("SUBQUERY", "WINDOW") or (kind == "FUNCTION" and node.get("function_name") not in pure):
+            what = {"SUBQUERY": "a query in it", "WINDOW": "a window"}.get(str(kind), f"{node.get('function_name')}()")
+            raise UserError(
+                f"--where {excerpt(where)!r} cannot be used: {what} needs more than the columns of one mask, or gives "
+                "another answer each time"
+            )
+
+
+def _nodes(tree: Any) -> Iterator[Json]:
+    """Every object in a JSON document."""
+    if isinstance(tree, dict):
+        yield tree
+    for each in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from _nodes(each)
+
+
+def _wrong(where: str, said: str, columns: Sequence[str]) -> str:
+    unknown = re.search(r'column "([^"]*)" not found', said)
+    if unknown:
+        return f"--where: there is no column {unknown[1]!r}; {possible(unknown[1], columns)}"
+    return f"--where {excerpt(where)!r} cannot be used: {excerpt(said.partition(chr(10))[0])}"
+
+
+def finished_images(database: ProposalDatabase) -> list[str]:
+    """Ids of the images of the finished shards, in the order of the plan."""
+    return [
+        image
+        for index, sidecar in database.sidecars.items()
+        for image in database.plan["shards"][index][: sidecar["images"]]
+    ]
+
+
+def known_images(database: ProposalDatabase, images: Sequence[str]) -> list[str]:
+    """Some images in the order of the plan; UserError if the database lacks one of them."""
+    there = finished_images(database)
+    unknown = sorted(set(images).difference(there))
+    if unknown:
+        alike = similar(unknown[0], set(there))
+        hint = f"; did you mean {' or '.join(alike)}?" if alike else ""
+        raise UserError(f"{database.store.url} does not have the listed images {few_of(unknown)}{hint}")
+    wanted = set(images)
+    return [image for image in there if image in wanted]
+
+
+def split_database(
+    database: ProposalDatabase,
+    outs: Sequence[str],
+    parts: Sequence[Sequence[str]],
+    overwrite: bool = False,
+) -> list[ProposalDatabase]:
+    """Cut a database into several, each with some of its images.
+
+    Args:
+        database: the database.
+        outs: folders of the new ones.
+        parts: ids of the images of each; no image is in two of them.
+        overwrite: whether to delete other databases in the folders first.
+
+    Raises:
+        UserError: an image is unknown, or in two parts.
+    """
+    seen: set[str] = set()
+    for part in parts:
+        twice = seen.intersection(part)
+        if twice:
+            raise UserError(f"image {min(twice)} is in two parts")
+        seen.update(part)
+    return [
+        filter_database(database, out, images=part, overwrite=overwrite) for out, part in zip(outs, parts, strict=True)
+    ]
+
+
+def shares_of_images(database: ProposalDatabase, shares: Sequence[float], seed: int) -> list[list[str]]:
+    """Draw parts of the images of a database.
+
+    Args:
+        database: the database.
+        shares: share of each part; their sum is 1.
+        seed: seed of the draw.
+
+    Returns:
+        The images of each part.
+
+    Raises:
+        UserError: the shares are not positive numbers whose sum is 1, or a part would have no image.
+    """
+    if min(shares, default=0.0) <= 0 or abs(sum(shares) - 1) > 1e-6:
+        raise UserError("--shares must be positive numbers whose sum is 1, such as 0.9,0.1")
+    images = finished_images(database)
+    order = [images[place] for place in drawn_order(images, "", "split", seed)]
+    ends = [round(end * len(images)) for end in np.cumsum([0.0, *shares])]
+    parts = [sorted(order[first:last]) for first, last in itertools.pairwise(ends)]
+    if not all(parts):
+        raise UserError(f"--shares: a part of {min(shares):g} of {len(images)} images has no image")
+    return parts
+
+
+def reshard(database: ProposalDatabase, out: str, images_per_shard: int, overwrite: bool = False) -> ProposalDatabase:
+    """Write the same rows into shards of another number of images.
+
+    Args:
+        database: the database.
+        out: folder of the new one.
+        images_per_shard: number of images of a shard.
+        overwrite: whether to delete another database in the folder first.
+    """
+    plan = derived_plan([database], source_runs(database), "reshard", {"images_per_shard": images_per_shard})
+    return write_derived(out, plan, pieces(database), images_per_shard, overwrite)

@@ -1,0 +1,82 @@
+"""Databases of a later minor version, which may have more columns, keys and reasons; other major versions."""
+
+import json
+
+import pyarrow as pa
+import pytest
+
+from agg_pipeline.database.derived import derived_plan, pieces, source_runs, write_derived
+from agg_pipeline.database.exchange.coco_export import export_coco
+from agg_pipeline.database.exchange.coco_import import import_coco
+from agg_pipeline.database.identity import database_id
+from agg_pipeline.database.merging import merge
+from agg_pipeline.database.reader import open_proposals
+from agg_pipeline.database.selecting import filter_database
+from agg_pipeline.database.validation import validate
+from agg_pipeline.datasets.naming import NOTHING_SAID
+from schemas.canonical import content_hash
+from schemas.errors import UserError
+from schemas.tables import FORMAT_MINOR
+from tests.toy_run import make_database
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return open_proposals(make_database(tmp_path_factory.mktemp("whole")).url)
+
+
+@pytest.fixture(scope="module")
+def newer(whole, tmp_path_factory):
+    """The toy database of a later version: a column and a key more, and a reason that is not known here."""
+    facts = derived_plan([whole], source_runs(whole), "test", {}) | {"format_minor": FORMAT_MINOR + 1, "mood": "good"}
+    facts = {key: value for key, value in facts.items() if key not in ("config_hash", "shards")}
+    plan = facts | {"config_hash": content_hash(facts), "shards": []}
+
+    def changed():
+        for piece in pieces(whole):
+            rows = piece.tables["proposals"].num_rows
+            field = pa.field("score", pa.float32(), metadata={"unit": "[0, 1]", "nullable": "true"})
+            proposals = piece.tables["proposals"].append_column(field, pa.array([0.5] * rows, pa.float32()))
+            rejects = piece.tables["rejects"].to_pylist()
+            rejects[0]["reason"] = "ugly"
+            tables = {"proposals": proposals, "rejects": pa.Table.from_pylist(rejects, piece.tables["rejects"].schema)}
+            yield type(piece)(piece.images, {**piece.tables, **tables})
+
+    return write_derived(str(tmp_path_factory.mktemp("newer") / "x"), plan, changed())
+
+
+def test_it_is_valid_and_read(newer):
+    assert list(validate(newer)) == []
+    assert newer.minor == FORMAT_MINOR + 1
+    assert set(newer.proposals()["score"].to_pylist()) == {0.5}
+    assert "ugly" in newer.rejects()["reason"].to_pylist()
+
+
+def test_its_columns_pass_through(newer, whole, tmp_path):
+    some = filter_database(newer, str(tmp_path / "some"), where="score > 0.4", images=["im_1", "im_2"])
+    assert set(some.proposals()["score"].to_pylist()) == {0.5}
+    rest = filter_database(whole, str(tmp_path / "rest"), images=["im_5"])
+    merged = merge([some, rest], str(tmp_path / "merged"))
+    assert {row["image_id"]: row["score"] for row in merged.proposals().to_pylist()} == {
+        **dict.fromkeys(("im_1", "im_2"), 0.5),
+        "im_5": None,
+    }
+    for database in (some, merged):
+        assert database.minor == FORMAT_MINOR + 1
+        assert list(validate(database)) == []
+
+
+def test_an_export_has_its_reasons(newer, tmp_path):
+    export_coco(newer, tmp_path / "x.json")
+    made = import_coco(tmp_path / "x.json", str(tmp_path / "made"), NOTHING_SAID)
+    assert "ugly" in made.rejects()["reason"].to_pylist()
+    assert list(validate(made)) == []
+    assert database_id(made) != database_id(newer), "the column is not in the export"
+
+
+def test_another_major_version_is_refused(whole, tmp_path):
+    made = filter_database(whole, str(tmp_path / "x"), images=["im_1"])
+    path = tmp_path / "x/plan.json"
+    path.write_text(json.dumps(made.plan | {"format_version": 2}))
+    with pytest.raises(UserError, match="has format 2, and this version of agg reads 1"):
+        open_proposals(str(tmp_path / "x"))
