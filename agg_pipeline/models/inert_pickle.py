@@ -6,8 +6,7 @@ import pickletools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
-from typing import Any
+from typing import IO, Any, Protocol, cast
 
 from schemas.limits import INTEGER_BITS, PICKLE_OPERATIONS
 
@@ -43,15 +42,44 @@ class Named:
 
 
 Build = Callable[[Named], Any]
+LARGE = 1 << 12
+"""Bytes of a text or of bytes from which on it is not remembered for a later use; none is used twice."""
 
 
-def read_pickle(stream: BytesIO, check_name: Callable[[str], None], build: Build) -> Any:
+class Stream(Protocol):
+    """What is read of a file."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to so many bytes."""
+
+    def readline(self) -> bytes:
+        """The rest of a line."""
+
+    def tell(self) -> int:
+        """The position."""
+
+
+def _ignore(_target: Any, _state: Any) -> None:
+    """Leave an object that is not made without its state."""
+
+
+def read_pickle(
+    stream: Stream,
+    check_name: Callable[[str], None],
+    build: Build,
+    set_state: Callable[[Any, Any], None] = _ignore,
+    emit: Callable[[Any, Any], None] | None = None,
+    operations: int = PICKLE_OPERATIONS,
+) -> Any:
     """Read the pickle at the position of a stream; the stream is left behind it.
 
     Args:
         stream: of the bytes.
         check_name: called with every name of a class or function; raises to refuse it.
         build: gives the value of a call or of a persistent id, or returns it as it is.
+        set_state: called with what ``build`` gave and with its state; defaults to leaving the state out.
+        emit: called with every key and value of the outermost dict, which stays empty; None keeps them in it.
+        operations: most operations of the pickle.
 
     Returns:
         A value of plain Python types, ``Named`` and whatever ``build`` gives. Parts may occur in it several times.
@@ -59,11 +87,11 @@ def read_pickle(stream: BytesIO, check_name: Callable[[str], None], build: Build
     Raises:
         DamagedPickleError: the pickle is damaged, or has too many operations or ones that are not supported.
     """
-    machine = _Machine(check_name, build)
+    machine = _Machine(check_name, build, set_state, emit)
     try:
-        for count, (operation, argument, _) in enumerate(pickletools.genops(stream)):
-            if count >= PICKLE_OPERATIONS:
-                raise DamagedPickleError(f"its pickle has more than {PICKLE_OPERATIONS} operations")
+        for count, (operation, argument, _) in enumerate(pickletools.genops(cast(IO[bytes], stream))):
+            if count >= operations:
+                raise DamagedPickleError(f"its pickle has more than {operations} operations")
             machine.run(operation.name, argument)
         return machine.stack.pop()
     except DamagedPickleError:
@@ -75,12 +103,20 @@ def read_pickle(stream: BytesIO, check_name: Callable[[str], None], build: Build
 class _Machine:
     """The stack machine of pickle, without the operations that import or call something."""
 
-    def __init__(self, check_name: Callable[[str], None], build: Build) -> None:
+    def __init__(
+        self,
+        check_name: Callable[[str], None],
+        build: Build,
+        set_state: Callable[[Any, Any], None],
+        emit: Callable[[Any, Any], None] | None,
+    ) -> None:
         self.stack: list[Any] = []
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
         self._check_name = check_name
         self._build = build
+        self._set_state = set_state
+        self._emit = emit
 
     def run(self, name: str, argument: Any) -> None:
         """Run an operation."""
@@ -90,7 +126,7 @@ class _Machine:
                 raise DamagedPickleError(f"its pickle has an integer of more than {INTEGER_BITS} bits")
             stack.append(argument)
         elif name in ("BINPUT", "LONG_BINPUT", "PUT"):
-            self._memo[int(argument)] = stack[-1]
+            self._memo[int(argument)] = self._remembered()
         elif name in ("BINGET", "LONG_BINGET", "GET"):
             stack.append(self._memo[int(argument)])
         elif name in CONSTANTS:
@@ -108,7 +144,7 @@ class _Machine:
             case "MARK":
                 self._marks.append(len(stack))
             case "MEMOIZE":
-                self._memo[len(self._memo)] = stack[-1]
+                self._memo[len(self._memo)] = self._remembered()
             case "GLOBAL":
                 self._name(*argument.split(" ", 1))
             case "STACK_GLOBAL":
@@ -120,7 +156,8 @@ class _Machine:
                 arguments = _tuple(stack.pop())
                 self._call(stack.pop(), arguments)
             case "BUILD":
-                stack.pop()  # the state of an object that is not made
+                state = stack.pop()
+                self._set_state(stack[-1], state)
             case "TUPLE":
                 stack.append(tuple(self._pop_mark()))
             case "LIST":
@@ -145,6 +182,11 @@ class _Machine:
                 pass
             case _:
                 raise DamagedPickleError(f"its pickle has the operation {name}, which files of models don't have")
+
+    def _remembered(self) -> Any:
+        """What the memo keeps of the value on the stack."""
+        value = self.stack[-1]
+        return None if isinstance(value, str | bytes | bytearray) and len(value) > LARGE else value
 
     def _name(self, module: Any, own: Any) -> None:
         if not isinstance(module, str) or not isinstance(own, str):
@@ -172,7 +214,10 @@ class _Machine:
 
     def _set(self, items: list[Any]) -> None:
         target = self.stack[-1]
-        if isinstance(target, dict):
+        if self._emit is not None and len(self.stack) == 1:
+            for place in range(0, len(items), 2):
+                self._emit(items[place], items[place + 1])
+        elif isinstance(target, dict):
             target.update(zip(map(_key, items[::2]), items[1::2], strict=True))
 
     def _append(self, items: list[Any]) -> None:

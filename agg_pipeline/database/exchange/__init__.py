@@ -1,0 +1,1 @@
+"""Exchange: proposal databases in the formats of other programs, and back."""

@@ -1,0 +1,89 @@
+"""A folder that ``datasets`` of Hugging Face loads, if wanted with the photographs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from agg_pipeline.database.contents import CARD, CITATION, CROISSANT, MANIFEST, SAMPLING_FILE
+from agg_pipeline.database.exchange.new_files import new_folder
+from agg_pipeline.database.exchange.photographs import photograph
+from agg_pipeline.database.reader import ProposalDatabase
+from agg_pipeline.execution.shard_files import PLAN, shard_name, sidecar_path
+from agg_pipeline.storage.store import Store
+from schemas.errors import UserError
+from schemas.tables import FILES
+
+IMAGE = pa.field("image", pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())]))
+"""How ``datasets`` stores an image."""
+WITH_IMAGES = "images"
+"""Folder of the table that has the photographs."""
+ROWS = 16
+"""Rows of a group of the table with photographs."""
+
+
+def export_hf(database: ProposalDatabase, out: Path, data: str = "") -> None:
+    """Write a folder with the tables of a database and its card, whose ``configs`` name them.
+
+    Without photographs it is the database again. With them it has neither plan, manifest nor sidecars, whose checksums
+    are those of the table without photographs.
+
+    Args:
+        database: the database; it must be finished, because its card is copied.
+        out: the new folder.
+        data: root folder of the data set with the photographs, for a column ``image`` in the table ``images``, which
+            ``datasets`` decodes; "" for none.
+
+    Raises:
+        UserError: the folder is there already, the database has no card, or a photograph is damaged.
+    """
+    store = Store(data).anchored() if data else None
+    if not database.store.exists(CARD):
+        raise UserError(f"{database.store.url} has no {CARD}; run the command that made it again to finish it")
+    with new_folder(out) as folder:
+        for path in (CARD, SAMPLING_FILE):
+            _copy(database.store, path, folder / path)
+        for path in sorted(database.store.sizes((CITATION,))):
+            _copy(database.store, path, folder / path)
+        if store is None:
+            there = database.store.sizes((PLAN, MANIFEST, CROISSANT))
+            for path in sorted(there):
+                _copy(database.store, path, folder / path)
+            (folder / "shards").mkdir()
+        for index in database.sidecars:
+            if store is None:
+                _copy(database.store, sidecar_path(index), folder / sidecar_path(index))
+            for name in FILES:
+                path = f"{name}/{shard_name(index)}.parquet"
+                (folder / name).mkdir(exist_ok=True)
+                if name == WITH_IMAGES and store is not None:
+                    _with_images(database, index, store, folder / path)
+                else:
+                    _copy(database.store, path, folder / path)
+
+
+def _copy(store: Store, path: str, to: Path) -> None:
+    with store.open(path) as source, to.open("xb") as target:
+        shutil.copyfileobj(source, target)
+
+
+def _with_images(database: ProposalDatabase, index: int, data: Store, path: Path) -> None:
+    table = database.table("images", shards=[index])
+    schema = table.schema.insert(0, IMAGE)
+    features = {"info": {"features": {field.name: _feature(field.type) for field in schema}}}
+    schema = schema.with_metadata({"huggingface": json.dumps(features)})
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for batch in table.to_batches(ROWS):
+            pictures = [{"bytes": photograph(data, row), "path": row["path"]} for row in batch.to_pylist()]
+            columns = [pa.array(pictures, IMAGE.type), *batch.columns]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+
+
+def _feature(kind: pa.DataType) -> dict[str, Any]:
+    """A column as ``datasets`` describes it."""
+    return {"_type": "Image"} if kind == IMAGE.type else {"_type": "Value", "dtype": str(kind)}
