@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BufferedReader, BufferedWriter
@@ -80,6 +80,14 @@ class Disk:
         temporary = _temporary(place)
         with writing(temporary) as file:
             file.write(content)
+        put(temporary, Path(place))
+
+    def write_parts(self, place: str, parts: Iterable[bytes]) -> None:
+        """Put a file in place, as ``write`` does, whose bytes are not all in memory."""
+        temporary = _temporary(place)
+        with writing(temporary) as file:
+            for part in parts:
+                file.write(part)
         put(temporary, Path(place))
 
     def create(self, place: str, content: bytes) -> bool:

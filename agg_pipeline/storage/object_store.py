@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import IO, Any, cast
+from typing import Any, cast
 
 from agg_pipeline.storage.disk import check_size
 
@@ -21,7 +22,7 @@ class ObjectStore:
 
     def read(self, place: str, limit: int) -> bytes:
         """The bytes of a file; UnusableFileError if it has more than the limit, OSError if not all of them came."""
-        size = int(self.filesystem.info(place)["size"] or 0)
+        size = self.size(place)
         check_size(self.filesystem.unstrip_protocol(place), size, limit)
         content = self.read_small(place)
         # Some servers and proxies cut an answer short and give the length of what they send. What was stored
@@ -34,9 +35,22 @@ class ObjectStore:
         """The bytes of a file whose size is known."""
         return cast(bytes, self.filesystem.cat_file(place))
 
-    def open(self, place: str) -> IO[bytes]:
-        """A file opened for reading."""
-        return cast(IO[bytes], self.filesystem.open(place, "rb"))
+    def size(self, place: str) -> int:
+        """Bytes of a file."""
+        return int(self.filesystem.info(place)["size"] or 0)
+
+    def read_range(self, place: str, start: int, end: int) -> bytes:
+        """The bytes of a file from one place to another; OSError if not all of them came."""
+        if getattr(self.filesystem, "async_impl", False):
+            content = cast(bytes, self.filesystem.cat_file(place, start=start, end=end))
+        else:
+            # Others open the file for it, and would read ahead.
+            with self.filesystem.open(place, "rb", cache_type="none") as file:
+                file.seek(start)
+                content = file.read(end - start)
+        if len(content) != end - start:
+            raise OSError(f"only {len(content):,} of {end - start:,} bytes came")
+        return content
 
     def exists(self, place: str) -> bool:
         """Whether there is a file or folder."""
@@ -70,6 +84,12 @@ class ObjectStore:
     def write(self, place: str, content: bytes) -> None:
         """Put a file in place: one put, which is atomic."""
         self.filesystem.pipe_file(place, content)
+
+    def write_parts(self, place: str, parts: Iterable[bytes]) -> None:
+        """Put a file in place that is too large for one put; if that fails, there may be a part of it."""
+        with self.filesystem.open(place, "wb") as file:
+            for part in parts:
+                file.write(part)
 
     def create(self, place: str, content: bytes) -> bool:
         """Put a file in place if there is none, where there are conditional puts; whether this content is there now."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypeVar, cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -23,6 +23,7 @@ from agg_pipeline.storage import attempts
 from agg_pipeline.storage.attempts import attempt, cause
 from agg_pipeline.storage.disk import Disk
 from agg_pipeline.storage.object_store import ObjectStore
+from agg_pipeline.storage.remote_file import RemoteFile
 from schemas import limits
 from schemas.checked_json import checked, decode
 from schemas.errors import StorageError, UnusableFileError, UserError
@@ -166,9 +167,24 @@ class Store:
         with ThreadPoolExecutor(REQUESTS) as pool:
             yield from pool.map(fetch, paths)
 
-    def open(self, path: str) -> IO[bytes]:
-        """A file opened for reading, to be closed by the caller; the errors are those of ``read``."""
-        return self._attempt(path, lambda files, place: files.open(place))
+    def open(self, path: str, stream: bool = False) -> IO[bytes]:
+        """A file opened for reading, to be closed by the caller; the errors are those of ``read``.
+
+        One of an object store is fetched in the ranges that are read, each once.
+
+        Args:
+            path: path of the file.
+            stream: whether it is read from its beginning to its end; then little of it is in memory.
+        """
+        files, _ = self._open()
+        if isinstance(files, Disk):
+            return self._attempt(path, lambda _, place: files.open(place))
+
+        def fetch(start: int, end: int) -> bytes:
+            return self._attempt(path, lambda _, place: files.read_range(place, start, end))
+
+        size = self._attempt(path, lambda _, place: files.size(place))
+        return cast(IO[bytes], RemoteFile(size, fetch, stream))
 
     def exists(self, path: str = "") -> bool:
         """Whether there is such a file or folder; StorageError if that cannot be found out."""
@@ -191,7 +207,10 @@ class Store:
     def files(self, folder: str = "") -> list[str]:
         """All files below a folder, sorted; empty if there is no such folder. Links to folders are not followed."""
         _, root = self._open()
-        found = self._attempt(folder, lambda files, place: files.below(place))
+        try:
+            found = self._attempt(folder, lambda files, place: files.below(place))
+        except FileNotFoundError:
+            return []
         return sorted(path.removeprefix(root).lstrip("/") for path in found)
 
     def listing(self, folder: str) -> list[tuple[str, int]]:
@@ -238,6 +257,18 @@ class Store:
             StorageError: the disk is full, there is no permission, or the store does not answer; no file is left.
         """
         self._change(path, lambda files, place: files.write(place, content))
+
+    def write_parts(self, path: str, parts: Callable[[], Iterable[bytes]]) -> None:
+        """Put a file in place whose bytes are not all in memory.
+
+        Args:
+            path: path of the file.
+            parts: gives the bytes, at every attempt anew.
+
+        Raises:
+            StorageError: as ``write``. On an object store a part of the file may be left.
+        """
+        self._change(path, lambda files, place: files.write_parts(place, parts()))
 
     def create(self, path: str, content: bytes) -> bool:
         """Put a file in place only if there is none; whether this content is there now.
@@ -295,4 +326,9 @@ class Store:
 
     def write_json(self, path: str, value: Any) -> None:
         """A JSON file with sorted keys, the same bytes for the same value."""
-        self.write(path, (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+        self.write(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """The content of a JSON file with sorted keys, the same bytes for the same value."""
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import s3fs
 from moto.server import ThreadedMotoServer
@@ -50,6 +51,7 @@ class ObjectStore:
         faults: what the proxy does.
         failed: number of requests that failed, by fault.
         dice: decides which.
+        answers: method, path and bytes of the answer of every request that came through the proxy.
     """
 
     port: int
@@ -57,6 +59,7 @@ class ObjectStore:
     faults: list[Fault] = field(default_factory=list)
     failed: Counter[int | str] = field(default_factory=Counter)
     dice: random.Random = field(default_factory=lambda: random.Random(0))
+    answers: list[tuple[str, str, int]] = field(default_factory=list)
 
     def fault(self, method: str, path: str) -> int | str | None:
         """The fault of a request; None if there is none."""
@@ -117,6 +120,8 @@ def object_store() -> Iterator[ObjectStore]:
     thread = threading.Thread(target=proxy.serve_forever)
     thread.start()
     try:
+        # All servers of a process have one memory.
+        urlopen(Request(f"http://127.0.0.1:{store.port}/moto-api/reset", method="POST")).close()
         store.files().mkdir("bucket")
         yield store
     finally:
@@ -178,6 +183,7 @@ def _handler(store: ObjectStore) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(content)
+                store.answers.append((self.command, self.path, len(content)))
 
         def _hang_up(self) -> None:
             self.connection.shutdown(socket.SHUT_RDWR)
