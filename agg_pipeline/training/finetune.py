@@ -11,7 +11,7 @@ import torch
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.models.file_metadata import Origin
 from agg_pipeline.training.mask_rows import choose_rows, empty_bin_notes
-from agg_pipeline.training.proposal_databases import content, database_notes, dataset_of, open_databases
+from agg_pipeline.training.proposal_databases import content, database_notes, datasets_of, open_databases
 from agg_pipeline.training.proposal_samples import ProposalMasks, ProposalSamples
 from agg_pipeline.training.train_and_save import Prepared
 from agg_pipeline.training.trained_model import add_adapter, base_model_notes, load_base_model, save_finetuned
@@ -77,7 +77,8 @@ def prepare(
     claim_folder(options, config, identity)
     samples, trained = ProposalSamples(masks, config), add_adapter(network, config)
     training = Training(network, trained, samples, len(samples), Finetuning(config), config.training, identity, options)
-    find_masks = partial(masks_of_evaluation_split, dataset_of(databases[0], inputs.roots), config.training.seed)
+    first = datasets_of(databases[0], inputs.roots)[0]
+    find_masks = partial(masks_of_evaluation_split, (first.layout, first.root, first.split), config.training.seed)
     validation, no_validation = masks_or_note(options.validation_masks, find_masks)
     notes = (
         *base_model_notes(databases, inputs.checkpoint, info),
@@ -95,6 +96,6 @@ def _open_masks(
 ) -> ProposalMasks:
     """The masks that are trained on, with the readers of their images."""
     rows = choose_rows(databases, config.source, config.granularity_definition == "scale")
-    sets = [dataset_of(database, roots) for database in databases]
-    readers = [image_reader(name, root) for name, root, _ in sets]
+    used = [each for database in databases for each in datasets_of(database, roots)]
+    readers = {each.name: image_reader(each.layout, each.root) for each in used}
     return ProposalMasks(databases, readers, rows, cache_share(config.training))

@@ -122,7 +122,6 @@ def choose_rows(databases: Sequence[ProposalDatabase], source: TrainingSource, b
     kinds: set[str] = set()
     parts: dict[str, list[NDArray[Any]]] = {name: [np.empty(0, dtype)] for name, dtype in COLUMNS.items()}
     for number, database in enumerate(databases):
-        name = database.plan["dataset"]["name"]
         facts = _facts(database)
         for shard in database.sidecars:
             table = database.table("proposals", ["image_id", "instance_id", "kind", "bin", "area"], [shard])
@@ -133,11 +132,13 @@ def choose_rows(databases: Sequence[ProposalDatabase], source: TrainingSource, b
             kinds.update(table["kind"].unique().to_pylist())
             image_ids, of_row = _encoded(table["image_id"])
             for image_id in image_ids:
-                if (name, image_id) not in numbers:
-                    numbers[name, image_id] = len(images)
-                    images.append(UsedImage(*facts[image_id], number))
+                used = facts[image_id]
+                if (used.dataset, image_id) not in numbers:
+                    numbers[used.dataset, image_id] = len(images)
+                    images.append(used)
+            own = [numbers[facts[image_id].dataset, image_id] for image_id in image_ids]
             found = {
-                "image": np.array([numbers[name, image_id] for image_id in image_ids], np.int32)[of_row],
+                "image": np.array(own, np.int32)[of_row],
                 "bin": bins[rows],
                 "database": np.full(len(rows), number, np.int8),
                 "shard": np.full(len(rows), shard, np.int32),
@@ -153,10 +154,15 @@ def choose_rows(databases: Sequence[ProposalDatabase], source: TrainingSource, b
     return _indexed(images, {name: values[kept] for name, values in columns.items()})
 
 
-def _facts(database: ProposalDatabase) -> dict[str, tuple[str, str]]:
-    """Path and sha256 of every image, by its id."""
-    batches = database.images().select(["image_id", "path", "sha256"]).to_batches(ROWS)
-    return {row["image_id"]: (row["path"], row["sha256"]) for batch in batches for row in batch.to_pylist()}
+def _facts(database: ProposalDatabase) -> dict[str, UsedImage]:
+    """Every image, by its id."""
+    names = [source["dataset"]["name"] for source in database.sources]
+    batches = database.table("images", ["image_id", "path", "sha256", "source"]).to_batches(ROWS)
+    return {
+        row["image_id"]: UsedImage(row["path"], row["sha256"], names[row["source"]])
+        for batch in batches
+        for row in batch.to_pylist()
+    }
 
 
 def _check_references(database: ProposalDatabase, table: pa.Table, images: Collection[str]) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 
 from agg_pipeline.database.reader import ProposalDatabase, open_proposals
+from agg_pipeline.execution.plan import layout_of
 from agg_pipeline.execution.shard_files import damage
-from agg_pipeline.training.training_datasets import DatasetChoice
 from schemas.canonical import Json, content_hash
 from schemas.errors import UserError
-from schemas.words import plural
+from schemas.words import excerpt, plural, possible
 
 
 def open_databases(paths: Sequence[str], roots: Mapping[str, str]) -> list[ProposalDatabase]:
@@ -19,7 +20,7 @@ def open_databases(paths: Sequence[str], roots: Mapping[str, str]) -> list[Propo
 
     Args:
         paths: a path per database: of the database, or of a run's output folder.
-        roots: roots of data sets by name; "" for the root without a name.
+        roots: roots by the name of the data, or of their layout; "" for the root without a name.
 
     Returns:
         The databases, in the order of the paths.
@@ -33,18 +34,46 @@ def open_databases(paths: Sequence[str], roots: Mapping[str, str]) -> list[Propo
     hashes = [content_hash(content(database)) for database in databases]
     if len(set(hashes)) < len(hashes):
         raise UserError("--proposals: the same database is given twice")
-    unused = set(roots) - {""} - {database.plan["dataset"]["name"] for database in databases}
+    known = {name for database in databases for each in datasets_of(database, {}) for name in (each.name, each.layout)}
+    unused = sorted(set(roots) - {""} - known)
     if unused:
         raise UserError(
-            f"--data names {sorted(unused)[0]!r}, but no proposal database is of that data set; leave it out"
+            f"--data names {excerpt(unused[0])!r}, but no proposal database is of that data set; "
+            f"{possible(unused[0], sorted(known))}"
         )
     return databases
 
 
-def dataset_of(database: ProposalDatabase, roots: Mapping[str, str]) -> DatasetChoice:
-    """The data set of a database; its root is that of its name, else the root without a name, "" for none."""
-    name, split = database.plan["dataset"]["name"], database.plan["dataset"]["split"]
-    return name, roots.get(name, roots.get("", "")), split
+@dataclass(frozen=True)
+class DatabaseDataset:
+    """A data set whose images a database is made from.
+
+    Attributes:
+        name: what the data are called.
+        layout: name of the data set whose reader finds the images.
+        root: its root folder; "" for none.
+        split: name of the split.
+    """
+
+    name: str
+    layout: str
+    root: str
+    split: str
+
+
+def datasets_of(database: ProposalDatabase, roots: Mapping[str, str]) -> list[DatabaseDataset]:
+    """The data sets of a database.
+
+    Args:
+        database: the database.
+        roots: roots by the name of the data, or of their layout; "" for the root without a name.
+    """
+    found = []
+    for source in database.sources:
+        name, layout, split = source["dataset"]["name"], layout_of(source), source["dataset"]["split"]
+        root = next((roots[key] for key in (name, layout, "") if key in roots), "")
+        found.append(DatabaseDataset(name, layout, root, split))
+    return list(dict.fromkeys(found))
 
 
 def content(database: ProposalDatabase) -> list[Json]:
@@ -62,13 +91,10 @@ def database_notes(database: ProposalDatabase) -> list[str]:
 
 
 def _check(database: ProposalDatabase) -> None:
-    """UserError if the plan names no data set or a file is damaged."""
-    described = database.plan["dataset"]
-    if not isinstance(described, dict) or not {"name", "split"} <= set(described):
-        raise UserError(f"{database.store.url}/plan.json does not say which data set it is of")
+    """UserError if a file is damaged."""
     with ThreadPoolExecutor() as pool:
         found = pool.map(partial(damage, database.store), database.sidecars.values())
         damaged = [text for of_shard in found for text in of_shard]
     if damaged:
-        advice = "agg proposals validate lists all damage; the run that made the database repairs it"
+        advice = "agg database validate lists all damage; the run that made the database repairs it"
         raise UserError(f"{database.store.url} is damaged: {damaged[0]}; {advice}")

@@ -32,7 +32,7 @@ class ProposalMasks:
 
     Args:
         databases: the databases.
-        readers: reader of the images, per database.
+        readers: reader of the images of each data set, by its name.
         rows: the rows that can be drawn.
         cache_bytes: bytes of decoded images that a process keeps.
     """
@@ -40,12 +40,12 @@ class ProposalMasks:
     def __init__(
         self,
         databases: Sequence[ProposalDatabase],
-        readers: Sequence[ImageReader],
+        readers: Mapping[str, ImageReader],
         rows: MaskRows,
         cache_bytes: int = IMAGE_CACHE_BYTES,
     ) -> None:
         self.databases = tuple(databases)
-        self.readers = tuple(readers)
+        self.readers = dict(readers)
         self.rows = rows
         self.cache_bytes = cache_bytes
         self._pixels: Recent[int, NDArray[np.uint8]] = Recent(cache_bytes, attrgetter("nbytes"))
@@ -59,7 +59,7 @@ class ProposalMasks:
         """
         image = int(self.rows.image[row])
         used = self.rows.images[image]
-        pixels = self._pixels.get(image, lambda: read_pixels(used, self.readers[used.database]))
+        pixels = self._pixels.get(image, lambda: read_pixels(used, self.readers[used.dataset]))
         place, number = int(self.rows.database[row]), int(self.rows.shard[row])
         database = self.databases[place]
         shard = self._shards.get((place, number), lambda: _read_shard(database, number))

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from agg_pipeline.database.reader import ProposalDatabase
+from agg_pipeline.datasets.naming import UNKNOWN
 from agg_pipeline.models.adapter import Adapter
 from agg_pipeline.models.architecture import ARCHITECTURES
 from agg_pipeline.models.checkpoints import (
@@ -74,13 +75,13 @@ def base_model_notes(databases: Sequence[ProposalDatabase], checkpoint: str, inf
     advice = "" if checkpoint else "; to fine-tune the database's own model, give its file with --checkpoint"
     notes = []
     for database in databases:
-        model = database.plan["model"] if isinstance(database.plan["model"], dict) else {}
-        name, sha256 = model.get("architecture", "unknown"), model.get("sha256", "unknown")
-        if sha256 != info.sha256:
-            notes.append(
-                f"{database.store.url} was made with another model, {name} (sha256 {sha256[:12]}): "
-                f"this training starts from {start} (sha256 {info.sha256[:12]}){advice}"
-            )
+        models = {source["model"]["sha256"]: source["model"]["architecture"] for source in database.sources}
+        for sha256, name in models.items():
+            if sha256 not in (info.sha256, UNKNOWN):
+                notes.append(
+                    f"{database.store.url} was made with another model, {name} (sha256 {sha256[:12]}): "
+                    f"this training starts from {start} (sha256 {info.sha256[:12]}){advice}"
+                )
     return notes
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -44,13 +44,13 @@ class UsedImage:
 
     Attributes:
         path: path in its data set.
-        sha256: sha256 (hex) when its masks were made.
-        database: number of the database, and of its reader.
+        sha256: sha256 (hex) when its masks were made; "" if another program has made them and did not say it.
+        dataset: name of the data set, which has a reader.
     """
 
     path: str
     sha256: str
-    database: int
+    dataset: str
 
 
 def image_reader(dataset: str, root: str) -> ImageReader:
@@ -65,7 +65,7 @@ def read_pixels(image: UsedImage, reader: ImageReader) -> NDArray[np.uint8]:
         pixels, found = reader.pixels(image.path)
     except ImageError as error:
         raise UserError(f"image {image.path} can no longer be read: {error.detail}") from error
-    if found != image.sha256:
+    if image.sha256 and found != image.sha256:
         raise UserError(
             f"image {image.path} is not the one that its masks were made for (another sha256); "
             "is --data the right folder?"
@@ -73,12 +73,12 @@ def read_pixels(image: UsedImage, reader: ImageReader) -> NDArray[np.uint8]:
     return pixels
 
 
-def check_images(images: Sequence[UsedImage], readers: Sequence[ImageReader]) -> None:
+def check_images(images: Sequence[UsedImage], readers: Mapping[str, ImageReader]) -> None:
     """Check that all images are those that the masks were made for, by their sha256, in several threads.
 
     Args:
         images: the images.
-        readers: reader of the images, per database.
+        readers: reader of the images of each data set, by its name.
 
     Raises:
         UserError: an image is missing or was replaced; the message counts these images and names the first ones.
@@ -94,12 +94,12 @@ def check_images(images: Sequence[UsedImage], readers: Sequence[ImageReader]) ->
         )
 
 
-def _problems(readers: Sequence[ImageReader], images: Sequence[UsedImage]) -> list[str]:
+def _problems(readers: Mapping[str, ImageReader], images: Sequence[UsedImage]) -> list[str]:
     """One text per image that is missing or was replaced."""
     found = []
     for image in images:
         try:
-            if readers[image.database].sha256(image.path) != image.sha256:
+            if readers[image.dataset].sha256(image.path) != image.sha256 and image.sha256:
                 found.append(f"{image.path} (another sha256 than in the database)")
         except ImageError as error:
             found.append(error.detail)

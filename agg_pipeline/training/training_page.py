@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agg_pipeline.database.description import description
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.report.plots import new_figure, png, png_uri
 from agg_pipeline.report.templates import filled
@@ -46,7 +47,7 @@ def finetuning_facts(
     Returns:
         ``data`` and ``how`` in words, and ``config`` by key.
     """
-    names = (f"{each.plan['dataset']['name']} ({each.plan['dataset']['split']})" for each in databases)
+    names = (description(each.plan).data for each in databases)
     masks = f"{plural(len(rows), 'mask')} of {plural(len(rows.images), 'image')}"
     return {
         "data": ", ".join(names),

@@ -21,7 +21,7 @@ from agg_pipeline.database.manifest import finish
 from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.evaluation.arms import ARMS
 from agg_pipeline.execution.chain import run_stages
-from agg_pipeline.execution.plan import make_plan
+from agg_pipeline.execution.plan import make_plan, stamp_of
 from agg_pipeline.execution.shard_files import PLAN, publish, sidecars
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.models.architecture import ARCHITECTURES
@@ -58,7 +58,7 @@ def write_proposals(out):
     store.write_json(PLAN, plan)
     task = ShardTask(0, "demo", dataset.entries, dataset.read, config)
     shard = run_stages(chain(config).stages, task, Halver())
-    publish(store, write_shard(shard, store, plan["config_hash"]))
+    publish(store, write_shard(shard, store, stamp_of(DATABASE_LAYOUT, plan)))
     finish(store, plan, sidecars(store, DATABASE_LAYOUT))
 
 

@@ -8,7 +8,7 @@ from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.database.manifest import finish
 from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.execution.chain import run_stages
-from agg_pipeline.execution.plan import make_plan
+from agg_pipeline.execution.plan import make_plan, stamp_of
 from agg_pipeline.execution.shard_files import PLAN, publish, sidecars
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.models.checkpoints import default_checkpoint
@@ -37,6 +37,7 @@ def write_images(root):
         pixels = (60 * instances[..., None] + noise).astype(np.uint8)
         Image.fromarray(pixels).save(root / "images" / f"im_{number}.png")
         Image.fromarray(instances).save(root / "masks" / f"im_{number}.png")
+    (root / "dataset.toml").write_text('name = "folder"\nlicence = "CC0"\n')
     return root
 
 
@@ -51,7 +52,7 @@ def write_proposals(out, data):
     for index, start in enumerate(range(0, IMAGES, 2)):
         task = ShardTask(index, "folder", dataset.entries[start : start + 2], dataset.read, config)
         shard = run_stages(chain(config).stages, task, model)
-        publish(store, write_shard(shard, store, plan["config_hash"]))
+        publish(store, write_shard(shard, store, stamp_of(DATABASE_LAYOUT, plan)))
     finish(store, plan, sidecars(store, DATABASE_LAYOUT))
     return out
 

@@ -100,7 +100,7 @@ class RandomDatabase:
     """A database in memory: images with one to three objects each, and up to four masks per object."""
 
     def __init__(self, name, rng):
-        self.plan = {"dataset": {"name": name}}
+        self.sources = [{"dataset": {"name": name}}]
         self.shards = [
             [row for image in images for row in self.rows(f"{image}.jpg", rng)]
             for images in np.split(rng.permutation(9)[:7], [2, 3, 3])
@@ -115,14 +115,17 @@ class RandomDatabase:
             for _ in range(rng.integers(5)):
                 yield (image, instance, rng.choice(KINDS[1:]), rng.integers(1, 11), rng.integers(1, area + 1))
 
-    def table(self, name, columns, shards):
+    def table(self, name, columns, shards=None):
+        if name == "images":
+            return self.images().select(columns)
         rows = [row for shard in shards for row in self.shards[shard]]
         schema = pa.schema([FILES[name].field(column) for column in columns])
         return pa.table(list(map(list, zip(*rows, strict=True))) or [[]] * len(columns), schema=schema)
 
     def images(self):
         names = {row[0] for shard in self.shards for row in shard}
-        return pa.table({"image_id": list(names), "path": list(names), "sha256": [f"sha of {name}" for name in names]})
+        facts = {"path": list(names), "sha256": [f"sha of {name}" for name in names], "source": [0] * len(names)}
+        return pa.table({"image_id": list(names), **facts})
 
 
 @settings(max_examples=60, deadline=None)
@@ -132,7 +135,7 @@ def test_rows_are_those_of_the_source_once_and_in_order(seed, source, by_scale):
     databases = [RandomDatabase(name, rng) for name in ("cars", "cars", "birds")]
     images, objects, expected = [], set(), []
     for number, database in enumerate(databases):
-        name = database.plan["dataset"]["name"]
+        name = database.sources[0]["dataset"]["name"]
         for shard, rows in enumerate(database.shards):
             areas = {row[:2]: row[4] for row in rows if row[2] == "object"}
             for position, (image, instance, kind, bin_, area) in enumerate(rows):
@@ -148,7 +151,7 @@ def test_rows_are_those_of_the_source_once_and_in_order(seed, source, by_scale):
     rows = choose_rows(databases, source, by_scale)
     columns = (rows.image, rows.bin, rows.database, rows.shard, rows.row)
     assert list(zip(*(column.tolist() for column in columns), strict=True)) == expected
-    assert [(databases[image.database].plan["dataset"]["name"], image.path) for image in rows.images] == images
+    assert [(image.dataset, image.path) for image in rows.images] == images
     assert all(image.sha256 == f"sha of {image.path}" for image in rows.images)
 
 

@@ -22,7 +22,7 @@ from tests.training.conftest import IMAGES
 def opened(proposals):
     def open_(reader, **options):
         databases = [open_proposals(str(proposals))]
-        return ProposalMasks(databases, [reader], choose_rows(databases, "agg", False), **options)
+        return ProposalMasks(databases, {"folder": reader}, choose_rows(databases, "agg", False), **options)
 
     return open_
 
@@ -74,7 +74,9 @@ def test_images_are_kept_within_the_budget(opened, data):
 @pytest.fixture
 def samples(proposals, data, config):
     databases = [open_proposals(str(proposals))]
-    masks = ProposalMasks(databases, [image_reader("folder", str(data))], choose_rows(databases, "agg", False))
+    masks = ProposalMasks(
+        databases, {"folder": image_reader("folder", str(data))}, choose_rows(databases, "agg", False)
+    )
     return ProposalSamples(masks, config)
 
 

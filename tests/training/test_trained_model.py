@@ -16,8 +16,8 @@ OURS = CheckpointInfo("xtiny", 224, "a" * 64)
 
 
 def database(architecture, sha256):
-    plan = {"model": {"architecture": architecture, "sha256": sha256}}
-    return SimpleNamespace(store=Store("/runs/db"), plan=plan)
+    sources = [{"model": {"architecture": architecture, "sha256": sha256}}]
+    return SimpleNamespace(store=Store("/runs/db"), sources=sources)
 
 
 def test_no_checkpoint_is_the_built_in_model():
@@ -44,10 +44,11 @@ def test_another_model_is_named():
     ]
 
 
-@pytest.mark.parametrize("model", [None, {}])
-def test_a_plan_that_names_no_model_is_named(model):
-    (note,) = base_model_notes([SimpleNamespace(store=Store("/runs/db"), plan={"model": model})], "", OURS)
-    assert note.startswith("/runs/db was made with another model, unknown (sha256 unknown): this training starts from")
+def test_all_models_of_a_combined_database_are_named():
+    combined = database("xtiny", "a" * 64)
+    combined.sources += [*database("base", "b" * 64).sources, *database("base", "b" * 64).sources]
+    (note,) = base_model_notes([combined], "", OURS)
+    assert note.startswith("/runs/db was made with another model, base (sha256 bbbbbbbbbbbb): this training starts")
 
 
 def test_a_model_that_follows_granularity_is_refused(prepared):

@@ -58,7 +58,7 @@ def test_changed_and_missing_images_are_named(images, data, tmp_path):
     (root / "images" / "im_3.png").unlink()
     changed = image_reader("folder", str(root))
     with pytest.raises(UserError) as error:
-        check_images(images, [changed])
+        check_images(images, {"folder": changed})
     message = str(error.value)
     assert message.startswith("images are missing or differ from those that the masks were made for (4 of 5): ")
     assert all(f"im_{number}.png" in message for number in (0, 1, 2))
@@ -68,13 +68,13 @@ def test_changed_and_missing_images_are_named(images, data, tmp_path):
     with pytest.raises(UserError, match=r"im_3\.png was there when its folder was listed, and is not there now"):
         read_pixels(images[3], changed)
     intact = image_reader("folder", str(data))
-    check_images(images, [intact])
+    check_images(images, {"folder": intact})
     assert read_pixels(images[0], intact).shape == (120, 160, 3)
 
 
 def test_checking_decodes_no_image(images, data):
     reader = ImageReader(partial(pytest.fail, "an image was decoded"), image_reader("folder", str(data)).sha256)
-    check_images(images, [reader])
+    check_images(images, {"folder": reader})
 
 
 def test_several_threads_check():
@@ -87,14 +87,14 @@ def test_several_threads_check():
         return path
 
     reader = ImageReader(partial(pytest.fail, "not needed"), sha256)
-    check_images([UsedImage(str(n), str(n), 0) for n in range(2 * CHUNK)], [reader])
+    check_images([UsedImage(str(n), str(n), "folder") for n in range(2 * CHUNK)], {"folder": reader})
 
 
 def test_many_wrong_images_are_counted_in_order():
     reader = ImageReader(partial(pytest.fail, "not needed"), lambda path: path)
-    images = [UsedImage(str(n), "other" if n % 2 else str(n), 0) for n in range(5 * CHUNK)]
+    images = [UsedImage(str(n), "other" if n % 2 else str(n), "folder") for n in range(5 * CHUNK)]
     with pytest.raises(UserError) as error:
-        check_images(images, [reader])
+        check_images(images, {"folder": reader})
     named = ", ".join(f"{n} (another sha256 than in the database)" for n in (1, 3, 5))
     assert str(error.value).startswith(
         f"images are missing or differ from those that the masks were made for ({5 * CHUNK // 2} of {5 * CHUNK}): "
