@@ -13,7 +13,6 @@ neither a default per preset nor one option for two fields.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from functools import wraps
 from importlib.resources import files
@@ -25,7 +24,7 @@ import click
 from agg_pipeline.cli.option_groups import Command, Decorator, Option, option
 from agg_pipeline.cli.options import Choice, Place, expanded, finite
 from agg_pipeline.storage.local_file import read_file
-from agg_pipeline.storage.text_files import text_of
+from agg_pipeline.storage.text_files import toml_of
 from schemas import limits
 from schemas.errors import UnusableFileError, UserError
 from schemas.fields import INFINITY, LARGEST, Key, keys_of
@@ -206,14 +205,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"{where} does not exist") from None
     except UnusableFileError as error:
         raise UserError(f"{where} {error.what}") from error
-    try:
-        return tomllib.loads(text_of(content))
-    except RecursionError:
-        raise UserError(f"{where} is not TOML: it is nested too deep") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{where} is not TOML: {error}") from error
-    except ValueError:
-        raise UserError(f"{where} holds a number of thousands of digits") from None
+    return toml_of(content, where)
 
 
 def recipe_path(command: str, recipe: str) -> Path:

@@ -10,7 +10,7 @@ import cloup
 from agg_pipeline.cli.config_options import config_options, configured, recipe_option, recipes, resolve_recipe
 from agg_pipeline.cli.dry_run import comment
 from agg_pipeline.cli.option_groups import examples, gathered, option, options_of
-from agg_pipeline.cli.options import CHECKPOINT, PLACE, named_root
+from agg_pipeline.cli.options import CHECKPOINT, PLACE, name_and_root
 from agg_pipeline.cli.run_log import run_log
 from agg_pipeline.cli.training import TrainingRun, own_folder, run_prepared
 from agg_pipeline.cli.training_dry_run import print_training
@@ -45,7 +45,8 @@ OWN = ("source", "sampling", "granularity_definition", "lora", "granularity", "r
         multiple=True,
         metavar="FOLDER",
         show_default="none; demo has no files",
-        help="Root folder of the database's data set; NAME:FOLDER if databases are of several sets. Can be repeated.",
+        help="Root folder of the database's data set; NAME:FOLDER if databases are of several sets, with "
+        "the name of the data or of their layout. Can be repeated.",
     ),
 )
 @cloup.option_group("Model", CHECKPOINT, recipe_option("finetune", "paper"), *config_options(RECIPES, *OWN))
@@ -69,7 +70,7 @@ def group(
     from agg_pipeline.training.finetune import FinetuneInputs, prepare
 
     config = resolve_recipe(FinetuneConfig(), "finetune", recipe, settings)
-    roots = dict(named_root(each) for each in data)
+    roots = dict(name_and_root(each) for each in data)
     if len(roots) < len(data):
         raise UserError("--data is given twice for the same data set; give each as NAME:FOLDER")
     inputs = FinetuneInputs(proposals, roots, checkpoint or "")

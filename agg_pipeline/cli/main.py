@@ -26,6 +26,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 GROUPS = {
     "adapter": "Convert adapters to and from other formats.",
     "data": "Look at data sets and check them.",
+    "database": "Check, describe and combine proposal databases.",
     "doctor": "Check this installation and this machine.",
     "eval": "Evaluate click models and compare results.",
     "finetune": "Teach a click model to follow a granularity (GCL).",

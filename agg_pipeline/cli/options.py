@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from schemas.words import excerpt, probably
 
 if TYPE_CHECKING:
     from agg_pipeline.datasets.dataset import Dataset
+    from agg_pipeline.datasets.naming import Naming
     from agg_pipeline.execution.job import RunOptions
 
 
@@ -94,6 +95,7 @@ def finite(_context: click.Context, parameter: click.Parameter, value: Any) -> A
 
 
 TRAINING_SPLIT = "the set's split for training, see agg data list"
+OF_DATA = "what the data set says"
 EVALUATION_SPLIT = "the set's split for evaluation, see agg data list"
 
 
@@ -148,21 +150,52 @@ class Data:
         help="Leave this class out: its name, or its number as in --class. Can be repeated.",
     )
 
-    def open(self, split: str | None = None) -> Dataset:
+    def open(self, split: str | None = None, naming: Naming | None = None) -> Dataset:
         """List the chosen images.
 
         Args:
             split: taken in the place of --split if it is given.
+            naming: what the user says of the data.
 
         Raises:
             UserError: there is no such data set or split, or it cannot be read.
         """
+        from agg_pipeline.datasets.naming import NOTHING_SAID
         from agg_pipeline.datasets.registry import open_dataset
         from agg_pipeline.datasets.selection import Selection, select
 
         check_root(self.dataset, self.data)
-        listed = open_dataset(self.dataset, self.data, split or self.split)
+        listed = open_dataset(self.dataset, self.data, split or self.split, naming or NOTHING_SAID)
         return select(listed, Selection(self.exclude_list, self.classes, self.skip_classes))
+
+
+@dataclass(frozen=True)
+class Called:
+    """What the card of a database says of its data."""
+
+    name: str = given(
+        "--name",
+        default="",
+        metavar="NAME",
+        show_default=OF_DATA,
+        help="Name of the data.",
+    )
+    licence: str = given(
+        "--licence", default="", metavar="LICENCE", show_default=OF_DATA, help="Licence of images and annotations."
+    )
+    citation: str = given(
+        "--citation", default="", metavar="WORK", show_default=OF_DATA, help="Publication to cite for the data."
+    )
+    homepage: str = given(
+        "--homepage", default="", metavar="URL", show_default=OF_DATA, help="Address of the publisher of the data."
+    )
+
+    @property
+    def naming(self) -> Naming:
+        """The same, checked."""
+        from agg_pipeline.datasets.naming import checked
+
+        return checked(asdict(self), "--")
 
 
 def check_root(name: str, root: str) -> None:
@@ -185,10 +218,16 @@ def named_root(text: str) -> tuple[str, str]:
     """Name of a data set, "" for none, and its root folder, from NAME:FOLDER or FOLDER; UserError for another name."""
     from agg_pipeline.datasets.registry import known_dataset
 
+    name, root = name_and_root(text)
+    return (known_dataset(name).about.name if name else ""), root
+
+
+def name_and_root(text: str) -> tuple[str, str]:
+    """Any name, "" for none, and a folder, from NAME:FOLDER or FOLDER."""
     name, colon, root = text.partition(":")
     if not colon or root.startswith("//") or "/" in name:  # a URL, or a path
         return "", text
-    return known_dataset(name).about.name, root
+    return name, root
 
 
 @dataclass(frozen=True)

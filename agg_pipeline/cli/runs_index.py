@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from agg_pipeline.database.contents import DATABASE, MANIFEST
+from agg_pipeline.database.description import description
 from agg_pipeline.evaluation.arms import ARMS
 from agg_pipeline.evaluation.results_folder import REPORT, SUMMARY
 from agg_pipeline.evaluation.run_arms import TABLES
+from agg_pipeline.execution.plan import sources
 from agg_pipeline.execution.shard_files import PLAN
 from agg_pipeline.report.index_page import RunEntry, write_index
 from agg_pipeline.storage.local_file import read_file
@@ -96,11 +98,14 @@ def _proposals(path: Path, name: str) -> RunEntry:
         counts = (totals["images"], "image"), (totals["objects"], "object"), (masks, "proposal")
         figures = [", ".join(plural(count, noun) for count, noun in counts)]
         if not facts["complete"]:
-            figures.append(f"{totals['planned_images']} of {plural(plan['dataset']['images'], 'image')} of the split")
-    kind = "annotated parts" if plan["config"].get("source") == "gt" else "proposals"
+            planned = sum(source["dataset"]["images"] for source in sources(plan))
+            figures.append(f"{totals['planned_images']} of {plural(planned, 'image')} of the split")
+    about = description(plan)
+    kind = "annotated parts" if about.annotated else "proposals"
+    models = "; ".join(dict.fromkeys(_model(source["model"]) for source in sources(plan)))
     pages = _pages(path, ("gallery", "report/gallery.html"), ("statistics", "report/stats.html"))
     date = _date(database / MANIFEST)
-    return RunEntry(name, kind, _data(plan), _model(plan["model"]), date, tuple(figures), pages)
+    return RunEntry(name, kind, about.data, models, date, tuple(figures), pages)
 
 
 def _evaluation(path: Path, name: str) -> RunEntry:

@@ -11,7 +11,10 @@ def every(command=main, path=()):
     if isinstance(command, click.Group):
         context = click.Context(command)
         for name in command.list_commands(context):
-            yield from every(command.get_command(context, name), (*path, name))
+            found = command.get_command(context, name)
+            # Old names, which no help shows.
+            if not found.hidden:
+                yield from every(found, (*path, name))
 
 
 COMMANDS = {" ".join(path): command for path, command in every()}

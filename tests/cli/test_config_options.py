@@ -178,7 +178,7 @@ OPTIONS = {
     "study": "checkpoint data out precision recipe report",
     "data inspect": "class exclude-list images out seed skip-class split",
     "data check": "split",
-    "proposals stats": "limit-objects out parts seed",
+    "database stats": "limit-objects out parts seed",
     "adapter export": "checkpoint format overwrite",
     "adapter import": "overwrite",
 }

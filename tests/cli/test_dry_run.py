@@ -189,7 +189,7 @@ def test_a_training_says_its_steps_and_its_time(proposals, data, tmp_path):
     finally:
         sampling.write_bytes(kept)
     comments = comments_of(result)
-    assert "# data: folder (all)" in comments
+    assert "# data: folder, all" in comments
     assert "# steps: 9 in 3 epochs of 3 steps, 2 samples each" in comments
     assert "# validation: 0 masks, 0 times" in comments
     assert " s per step), 0 s of validation" in only(comments, TIME)

@@ -24,6 +24,7 @@ from agg_pipeline.models.checkpoints import (
 from agg_pipeline.training.training_log import STEP_COLUMNS, VALIDATION_COLUMNS
 from schemas.errors import UserError
 from tests.e2e.commands import error_of, invoke, start, wait
+from tests.training.conftest import write_proposals
 
 QUICK = ("--recipe", "demo", "--batch", "2", "--threads", "1", "--loaders", "0", "--validation-masks", "0")
 
@@ -53,7 +54,7 @@ def test_what_a_training_leaves(trained):
     assert steps[0] == list(STEP_COLUMNS)
     assert [row[0] for row in steps[1:]] == [str(n) for n in range(1, 7)]
     assert list((out / "tensorboard").iterdir())
-    assert "folder (all)" in (out / "training.html").read_text()
+    assert "folder, all" in (out / "training.html").read_text()
     assert "step 6 of 6, loss" in said
     assert "no validation steps: the split for evaluation, folder all, is trained on" in said
 
@@ -397,3 +398,20 @@ def test_divergence_is_one_line(proposals, data, recipe, tmp_path, devices):
     assert done.code == 2
     assert re.match(r"error: the loss is nan at step [12]; there is no checkpoint yet", last)
     assert "Traceback" not in done.stderr
+
+
+def test_two_data_sets_of_one_layout(proposals, data, recipe, tmp_path):
+    """Images of the same ids in two folders, which are named apart."""
+    other, root = tmp_path / "other", tmp_path / "root"
+    shutil.copytree(data, root)
+    for path in (root / "images").iterdir():
+        path.write_bytes(path.read_bytes() + b"\0")
+    (root / "dataset.toml").write_text('name = "Second"\nlicence = "CC0"\n')
+    write_proposals(other, root)
+    command = ("finetune", "--proposals", proposals, "--proposals", other, "--recipe", recipe, "--dry-run")
+    said = error_of(invoke(*command, "--data", f"folder:{data}", "--data", f"Scond:{root}", "--out", tmp_path / "out"))
+    assert "--data names 'Scond', but no proposal database is of that data set; did you mean 'Second'?" in said
+    said = error_of(invoke(*command, "--data", data, "--out", tmp_path / "out"))
+    assert "another sha256 than in the database" in said
+    done = invoke(*command, "--data", f"folder:{data}", "--data", f"Second:{root}", "--out", tmp_path / "out")
+    assert done.code == 0, done

@@ -141,7 +141,7 @@ def test_groups_and_their_commands_have_a_line_each():
     for group in sorted({leaf.split()[0] for leaf in LEAVES if " " in leaf}):
         shown = [line.split() for line in run("-m", "agg_pipeline.cli", group, "--help", COLUMNS="80").splitlines()]
         for name, command in COMMANDS[group].commands.items():
-            assert [name, *command.help.splitlines()[0].split()] in shown, "in one line, and not cut"
+            assert command.hidden or [name, *command.help.splitlines()[0].split()] in shown, "in one line, and not cut"
 
 
 @pytest.mark.parametrize(
@@ -158,10 +158,6 @@ def test_groups_and_their_commands_have_a_line_each():
         (("pretrain", "--data", "cocoo:/x", "--out", "x"), "unknown data set 'cocoo'; did you mean 'coco'? Possible"),
         (
             ("study", "--data", "sdb:/x", "--out", "x", "--report", "x.md"),
-            "unknown data set 'sdb'; did you mean 'sbd'? Poss",
-        ),
-        (
-            ("finetune", "--data", "sdb:/x", "--proposals", "x", "--out", "x"),
             "unknown data set 'sdb'; did you mean 'sbd'? Poss",
         ),
         (("proposals", "run", "--preset", "papr", "--out", "x"), "'papr' is not one of 'paper', 'parts', 'released'. "),
@@ -218,7 +214,7 @@ def test_how_the_root_folder_is_given(words, how, tmp_path, monkeypatch):
     ("words", "offered"),
     [
         ("agg prop", {"proposals"}),
-        ("agg proposals v", {"validate"}),
+        ("agg database v", {"validate"}),
         ("agg proposals run --dataset g", {"grabcut"}),
         ("agg eval run --image", {"--images-per-shard"}),
     ],

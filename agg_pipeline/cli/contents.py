@@ -1,0 +1,43 @@
+"""What commands on databases share: where the result goes, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from agg_pipeline.report.printed import say
+from schemas.errors import UserError
+from schemas.words import plural
+
+if TYPE_CHECKING:
+    from agg_pipeline.database.reader import ProposalDatabase
+
+
+def say_contents(database: ProposalDatabase) -> None:
+    """Print what a database holds, in one line."""
+    sidecars = database.sidecars.values()
+    objects = sum(sidecar["kinds"]["object"] for sidecar in sidecars)
+    masks = sum(sum(sidecar["kinds"].values()) for sidecar in sidecars) - objects
+    rejects = sum(sum(sidecar["rejects"].values()) for sidecar in sidecars)
+    parts = (
+        plural(sum(sidecar["images"] for sidecar in sidecars), "image"),
+        plural(objects, "object"),
+        plural(masks, "proposal"),
+        *((f"{plural(rejects, 'reject')}, see its folder rejects",) if rejects else ()),
+    )
+    say(f"{database.store.url}: {', '.join(parts)}")
+
+
+def check_elsewhere(out: str, databases: Sequence[ProposalDatabase]) -> None:
+    """Refuse an output that is a database, or lies in its folder, where files that are not of it are damage.
+
+    Args:
+        out: path or URL of the output.
+        databases: the databases that are read.
+    """
+    from agg_pipeline.storage.store import Store
+
+    place = Store(out).anchored().url.rstrip("/") + "/"
+    for database in databases:
+        if place.startswith(database.store.anchored().url.rstrip("/") + "/"):
+            raise UserError(f"--out {out} is one of the databases, or lies in it; choose another folder")
