@@ -29,9 +29,9 @@ from agg_pipeline.evaluation.interactions import stages
 from agg_pipeline.execution.chain import Chain
 from agg_pipeline.execution.cluster import cluster
 from agg_pipeline.execution.job import tasks_of
-from agg_pipeline.execution.plan import make_plan
+from agg_pipeline.execution.plan import make_plan, stamp_of
 from agg_pipeline.execution.scheduling import run_shards
-from agg_pipeline.execution.shard_files import PLAN
+from agg_pipeline.execution.shard_files import PLAN, Stamp
 from agg_pipeline.inference.predictor import Predictor
 from agg_pipeline.proposals.pipeline import chain
 from agg_pipeline.report.gallery import write_gallery
@@ -124,9 +124,10 @@ def measure_proposals(dataset: Dataset, images: int, drawn: int) -> None:
     tasks = tasks_of(dataset, config, config.batch.images_per_shard, images)
     with tempfile.TemporaryDirectory() as out:
         store = Store(out)
-        store.write_json(PLAN, make_plan(DATABASE_LAYOUT, dataset, MODEL, {}, config))
+        plan = make_plan(DATABASE_LAYOUT, dataset, MODEL, {}, config)
+        store.write_json(PLAN, plan)
         with cluster(None, 1, 1, open_stub) as workers:
-            finished = run_shards(workers, chain(config), tasks, store, "")
+            finished = run_shards(workers, chain(config), tasks, store, stamp_of(DATABASE_LAYOUT, plan))
             rows = sum(sum(shard.sidecar["kinds"].values()) for shard in finished)
             (peak,) = workers.client.run(peak_mib).values()
         if drawn:
@@ -140,7 +141,7 @@ def measure_evaluation(dataset: Dataset, images: int, mode: str) -> None:
     tasks = tasks_of(dataset, config, config.batch.images_per_shard, images)
     tasks = [replace(task, limit=EVALUATED) for task in tasks]
     with tempfile.TemporaryDirectory() as out, cluster(None, 1, 1, open_stub) as workers:
-        finished = run_shards(workers, Chain(stages(config), evaluation_tables.write), tasks, Store(out), "")
+        finished = run_shards(workers, Chain(stages(config), evaluation_tables.write), tasks, Store(out), Stamp("", {}))
         rows = sum(shard.sidecar["masks"] for shard in finished)
         (peak,) = workers.client.run(peak_mib).values()
     print(json.dumps({"rows": rows, "worker": peak, "main": peak_mib()}))

@@ -13,7 +13,7 @@ import torch
 
 from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.execution.chain import run_stages
-from agg_pipeline.execution.shard_files import publish
+from agg_pipeline.execution.shard_files import Stamp, publish
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.proposals.pipeline import chain, write_shard
 from agg_pipeline.storage.store import Store
@@ -55,7 +55,7 @@ def _run(root: Path, number: int) -> dict[str, float]:
             shard = run_stages([stage], shard, model)
             seconds[stage.name] += time.process_time() - started - (network.cpu_seconds - before)
         started = time.process_time()
-        publish(store, write_shard(shard, store, ""))
+        publish(store, write_shard(shard, store, Stamp("", {})))
         seconds["write"] += time.process_time() - started
         images += len(entries)
         proposals += len(shard.estimates)

@@ -29,7 +29,7 @@ from stages.draws import uniforms
 def main(
     data: Path, parts: str, checkpoint: str, out: Path, prefix: str, people: int, seed: int, options: tuple[str, ...]
 ) -> None:
-    """Make the proposals of some training images, then print ``agg proposals stats --parts``."""
+    """Make the proposals of some training images, then print ``agg database stats --parts``."""
     ids = sorted(line for line in (data / "train.txt").read_text().split() if line.startswith(prefix))
     order = uniforms(seed, "sbd", "", 0, "bench-parts", 0, len(ids)).argsort(kind="stable")
     chosen = out / f"people-{seed}.txt"

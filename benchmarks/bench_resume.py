@@ -19,8 +19,8 @@ from agg_pipeline.database.contents import DATABASE, DATABASE_LAYOUT
 from agg_pipeline.database.proposal_rows import tables, write_proposals
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.execution.job import Progress, RunOptions, environment
-from agg_pipeline.execution.plan import make_plan
-from agg_pipeline.execution.shard_files import PLAN, checksum, shard_name, sidecar_path
+from agg_pipeline.execution.plan import make_plan, stamp_of
+from agg_pipeline.execution.shard_files import PLAN, checksum, publish, shard_name, sidecar_path
 from agg_pipeline.models.checkpoints import default_checkpoint
 from agg_pipeline.models.model_files import describe_model
 from agg_pipeline.proposals.run import run
@@ -28,7 +28,7 @@ from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.config import PRESETS, ProposalsConfig
 from schemas.crop import crop_mask
-from schemas.records import ImageEntry, ImageRecord, ObjectMask
+from schemas.records import ImageEntry, ImageRecord, ObjectMask, Reject
 from schemas.resolve import override
 
 LINKS = 10_000
@@ -57,8 +57,11 @@ def write_database(store: Store, dataset: Dataset, config: ProposalsConfig) -> N
     record = _read(dataset.entries[0])
     summary = record.summary
     # No proposals: the files of all shards are the same, and a run would notice that their images are not the planned.
-    made = tables([summary], [], [], [])
-    sidecar = write_proposals(store, 0, len(plan["shards"][0]), plan["config_hash"], made)
+    images = len(plan["shards"][0])
+    lost = [Reject(f"lost_{number}", None, None, "load", "unreadable_image") for number in range(1, images)]
+    made = tables([summary], [], [], lost)
+    sidecar = write_proposals(store, 0, images, stamp_of(DATABASE_LAYOUT, plan), made)
+    publish(store, sidecar)
     for index in range(1, len(plan["shards"])):
         _write_twin(Path(store.url), index, sidecar)
 

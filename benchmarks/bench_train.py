@@ -91,7 +91,7 @@ def checking(data: Path, out: Path, images: int) -> None:
         for image in images:
             read_pixels(image, reader)
 
-    calls = [lambda: check_images(used, [reader]), lambda: read_all(used)]
+    calls = [lambda: check_images(used, {"sbd": reader}), lambda: read_all(used)]
     hashed, read = (images / seconds for seconds in alternate(calls, 3))
     print(f"checking {images} images of 500x375: {hashed:.0f} per second; decoding them in one thread: {read:.0f}")
 
@@ -100,7 +100,7 @@ def loading(data: Path, out: Path, size: int, seconds: float) -> None:
     """Print samples per second of one process, from photographs of 500x375 on disk."""
     cv2.setNumThreads(1)
     databases = [open_proposals(str(out))]
-    readers, rows = [image_reader("sbd", str(data))], choose_rows(databases, "agg", False)
+    readers, rows = {"sbd": image_reader("sbd", str(data))}, choose_rows(databases, "agg", False)
     config = override(FinetuneConfig(), {"augment": {"size": size}})
     made, started = 0, time.perf_counter()
     order = np.random.default_rng(0).permutation(IMAGES)
