@@ -46,9 +46,10 @@ class Piece:
 
 def pieces(database: ProposalDatabase) -> Iterator[Piece]:
     """The finished shards of a database."""
-    for index, sidecar in database.sidecars.items():
-        ids = database.plan["shards"][index][: sidecar["images"]]
-        yield Piece(tuple(ids), {name: database.table(name, shards=[index]) for name in FILES})
+    for index in database.sidecars:
+        yield Piece(
+            tuple(database.images_of_shard(index)), {name: database.table(name, shards=[index]) for name in FILES}
+        )
 
 
 def chosen_images(piece: Piece, images: Iterable[str]) -> Piece:

@@ -50,8 +50,8 @@ def places_of(database: ProposalDatabase) -> list[ImagePlace]:
     hashes = dict(zip(columns["image_id"], columns["sha256"], strict=True))
     return [
         ImagePlace(index, image_id, hashes.get(image_id, ""))
-        for index, sidecar in database.sidecars.items()
-        for image_id in database.plan["shards"][index][: sidecar["images"]]
+        for index in database.sidecars
+        for image_id in database.images_of_shard(index)
     ]
 
 

@@ -174,8 +174,8 @@ def _hashes(database: ProposalDatabase) -> dict[str, str]:
 
 def _finished(database: ProposalDatabase) -> Iterator[tuple[int, str]]:
     """Shard and id of every image of the finished shards."""
-    for index, sidecar in database.sidecars.items():
-        for image_id in database.plan["shards"][index][: sidecar["images"]]:
+    for index in database.sidecars:
+        for image_id in database.images_of_shard(index):
             yield index, image_id
 
 

@@ -199,13 +199,18 @@ class ProposalDatabase:
             hint = f"; did you mean {' or '.join(alike)}?" if alike else ""
             raise UserError(f"{self.store.url} has no image {image_id!r}{hint}")
         sidecar = self.sidecars.get(shard)
-        if sidecar is None or image_id not in self.plan["shards"][shard][: sidecar["images"]]:
+        if sidecar is None or image_id not in self.images_of_shard(shard):
             raise UserError(
                 f"{self.store.url} plans image {image_id!r}, but has not finished it; run the command that makes the "
                 "database again to resume, and without --limit-images"
             )
         table = self._read("proposals", f"proposals/{shard_name(shard)}.parquet", None, image_id)
         return table.filter(pc.equal(table["image_id"], image_id))
+
+    def images_of_shard(self, shard: int) -> list[str]:
+        """Ids of the images of a finished shard; a limited run has not read all that are planned for its last one."""
+        images: list[str] = self.plan["shards"][shard][: self.sidecars[shard]["images"]]
+        return images
 
     def masks(self, table: pa.Table) -> Iterator[NDArray[np.bool_]]:
         """The (H, W) bool mask of every row of a table with rle, height and width, decoded as it is asked for."""

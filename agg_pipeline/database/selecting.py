@@ -166,11 +166,7 @@ def _wrong(where: str, said: str, columns: Sequence[str]) -> str:
 
 def finished_images(database: ProposalDatabase) -> list[str]:
     """Ids of the images of the finished shards, in the order of the plan."""
-    return [
-        image
-        for index, sidecar in database.sidecars.items()
-        for image in database.plan["shards"][index][: sidecar["images"]]
-    ]
+    return [image for index in database.sidecars for image in database.images_of_shard(index)]
 
 
 def known_images(database: ProposalDatabase, images: Sequence[str]) -> list[str]:

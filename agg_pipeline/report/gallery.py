@@ -196,11 +196,7 @@ def _sample(database: ProposalDatabase, dataset: str, count: int, seed: int) -> 
 
     Only the shards of these images are read.
     """
-    planned = [
-        (index, image_id)
-        for index, sidecar in database.sidecars.items()
-        for image_id in database.plan["shards"][index][: sidecar["images"]]
-    ]
+    planned = [(index, image_id) for index in database.sidecars for image_id in database.images_of_shard(index)]
     found: dict[int, Row] = {}
     for place in drawn_order([image_id for _, image_id in planned], dataset, "gallery", seed) if count else ():
         index, image_id = planned[place]

@@ -5,33 +5,36 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO
 
-from msgspec import Meta, Raw, structs
+from msgspec import Raw, structs
 
 from agg_pipeline.database.derived import write_derived
 from agg_pipeline.database.exchange.coco_index import CocoIndex, OwnImage, coco_index
+from agg_pipeline.database.exchange.exported_rows import (
+    OwnMask,
+    check_own_image,
+    check_own_reject,
+    checked_pieces,
+    own_image_row,
+    own_mask_row,
+    own_plan,
+)
 from agg_pipeline.database.exchange.imported_database import (
     ANY_FOLDER,
     ImageRows,
-    check_own_image,
-    check_own_reject,
-    check_own_row,
-    checked_pieces,
     foreign_object,
     foreign_plan,
-    mask_row,
-    own_plan,
+    image_row,
     pieces_of,
     reject,
 )
-from agg_pipeline.database.exchange.own_facts import MaskFacts, RejectFacts, mask_columns
+from agg_pipeline.database.exchange.own_facts import RejectFacts
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.datasets.coco_entries import Annotation, Image, id_text
-from agg_pipeline.datasets.coco_masks import RunLengths, read_segmentation
+from agg_pipeline.datasets.coco_masks import read_segmentation
 from agg_pipeline.datasets.coco_paths import name_of_file
 from agg_pipeline.datasets.instances import TOO_MANY, check_exact
-from agg_pipeline.datasets.json_entries import readable_part
 from agg_pipeline.datasets.naming import UNKNOWN, Naming
 from agg_pipeline.storage.local_file import open_file
 from schemas import limits
@@ -44,14 +47,6 @@ from schemas.records import ImageSummary
 from schemas.words import excerpt, plural, printable
 
 LOG = logging.getLogger(__name__)
-
-
-class OwnMask(MaskFacts, frozen=True, kw_only=True):
-    """An annotation of a database that was exported."""
-
-    id: int
-    segmentation: Raw
-    area: Annotated[float, Meta(ge=0)]
 
 
 def import_coco(path: Path, out: str, naming: Naming, overwrite: bool = False) -> ProposalDatabase:
@@ -103,15 +98,9 @@ def _foreign(index: CocoIndex, file: IO[bytes], naming: Naming, where: str) -> I
         summary = ImageSummary(key, path, image.height, image.width, "", licence or naming.licence or UNKNOWN)
         found = _objects(index, file, summary)
         crowds += found[2]
-        yield ImageRows(key, found[0], [structs_row(summary)], found[1])
+        yield ImageRows(key, found[0], [image_row(summary)], found[1])
     if crowds:
         LOG.warning("%s: %s left out; they mark no object", where, plural(crowds, "crowd region"))
-
-
-def structs_row(image: ImageSummary) -> Row:
-    """The row of ``images`` of an image."""
-    names = ("image_id", "path", "height", "width", "sha256", "licence")
-    return {name: getattr(image, name) for name in names} | {"source": 0}
 
 
 def _fallen(key: str, problem: str) -> ImageRows:
@@ -173,44 +162,9 @@ def _own(index: CocoIndex, file: IO[bytes], where: str) -> Iterator[ImageRows]:
         yield ImageRows(image_id, masks, [row], rejects.get(image_id, ()))
 
 
-def own_image_row(image: OwnImage) -> Row:
-    """The row of ``images`` of an image that was exported."""
-    row = {name: getattr(image, name) for name in ("path", "height", "width", "sha256", "licence", "source")}
-    return row | {"image_id": image.agg_id}
-
-
 def _own_mask(content: bytes, image: OwnImage, sources: int, where: str) -> Row:
     try:
         each = decode(content, OwnMask, "an annotation")
     except JsonError as error:
         raise UserError(f"{where}: {error}; it was exported by agg, and changed") from None
     return own_mask_row(each, each.segmentation, image, each.area, sources, f"{where}: annotation {each.id}")
-
-
-def own_mask_row(facts: MaskFacts, shape: Raw, image: OwnImage, stated_area: float, sources: int, what: str) -> Row:
-    """The row of a mask that was exported.
-
-    Args:
-        facts: its columns.
-        shape: its segmentation, JSON.
-        image: its image.
-        stated_area: area that the file says.
-        sources: number of the database's sources.
-        what: name of the mask, for messages.
-
-    Raises:
-        UserError: the mask is damaged, or another one than was exported.
-    """
-    try:
-        mask = read_segmentation(bytes(shape), image.height, image.width, what)
-    except ImageError as error:
-        raise UserError(str(error.detail)) from None
-    row = mask_row(mask_columns(facts), image.agg_id, mask, _stored(shape))
-    check_own_row(row, stated_area, sources, what)
-    return row
-
-
-def _stored(shape: Raw) -> bytes | None:
-    """The run lengths of a segmentation as a database stores them, after they were checked; None for polygons."""
-    found = readable_part(shape, RunLengths)
-    return found.counts.encode() if found is not None and isinstance(found.counts, str) else None

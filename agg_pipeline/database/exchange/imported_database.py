@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from agg_pipeline.database.derived import Piece
-from agg_pipeline.database.exchange.own_facts import DatabaseFacts, tables_of
+from agg_pipeline.database.exchange.own_facts import tables_of
 from agg_pipeline.database.proposal_rows import object_row
-from agg_pipeline.database.row_checks import checked_run, wrong_rows
-from agg_pipeline.datasets.naming import NOTHING_SAID, UNKNOWN, Naming
+from agg_pipeline.datasets.naming import UNKNOWN, Naming
 from agg_pipeline.storage.rle import encode
 from schemas import limits
 from schemas.canonical import Json, Row, content_hash
 from schemas.config import PRESETS
 from schemas.crop import MaskCrop, area
-from schemas.errors import UserError
-from schemas.paths import stays_inside
 from schemas.records import ImageSummary, ObjectMask, Target
-from schemas.tables import FORMAT_MINOR, FORMAT_VERSION, KINDS, SOURCE
+from schemas.tables import FORMAT_MINOR, FORMAT_VERSION, SOURCE
 from schemas.words import excerpt
 
 ANY_FOLDER = "folder"
 """Name of the data set whose reader finds images by their paths alone."""
-CHUNK = 1 << 20
-"""Bytes that are hashed at a time."""
 SEVERAL = 25
 """Images of a piece."""
-
-
-def file_hash(path: Path) -> str:
-    """The sha256 of a file, in hex."""
-    hasher = hashlib.sha256()
-    with path.open("rb") as file:
-        while content := file.read(CHUNK):
-            hasher.update(content)
-    return hasher.hexdigest()
 
 
 def foreign_plan(
@@ -74,39 +59,21 @@ def foreign_plan(
         "environment": {"device": UNKNOWN, "torch": UNKNOWN},
         "config": asdict(PRESETS[preset]) | {"source": "gt" if annotated else "agg"},
     }
-    return _plan(FORMAT_VERSION, FORMAT_MINOR, [source], [], kind, [sha256])
+    return imported_plan(FORMAT_VERSION, FORMAT_MINOR, [source], [], kind, [sha256])
 
 
-def own_plan(facts: DatabaseFacts, document: Json, kind: str, where: str, naming: Naming) -> Json:
-    """The plan of a database that was exported and is imported again.
+def imported_plan(
+    version: int, minor: int, sources: Sequence[Json], history: Sequence[Json], kind: str, of: list[str]
+) -> Json:
+    """The plan of an imported database, without the images of its shards.
 
     Args:
-        facts: what the file says of the database, checked.
-        document: the same as it is in the file.
-        kind: the format.
-        where: path of the file, for messages.
-        naming: what the user says of the data: nothing.
-
-    Raises:
-        UserError: the format or a configuration is unknown, or the user names data that the file names.
+        version, minor: version of the format.
+        sources: what has made the rows.
+        history: the commands before the import.
+        kind: format of the file.
+        of: identity of the database that was exported, or hash of the file.
     """
-    if naming != NOTHING_SAID:
-        raise UserError(
-            f"{where} was exported from a database and says whose data it has; leave --name, --licence, --citation and "
-            "--homepage out, and correct them afterwards with agg database describe"
-        )
-    if facts.format_version != FORMAT_VERSION:
-        raise UserError(f"{where} has format {facts.format_version}, and this version of agg reads {FORMAT_VERSION}")
-    for source in document["sources"]:
-        try:
-            checked_run(source)
-        except UserError as error:
-            raise UserError(f"{where}: {error}") from error
-    minor = max(FORMAT_MINOR, facts.format_minor)
-    return _plan(facts.format_version, minor, document["sources"], document["history"], kind, [facts.id])
-
-
-def _plan(version: int, minor: int, sources: Sequence[Json], history: Sequence[Json], kind: str, of: list[str]) -> Json:
     entry = {"command": "import", "options": {"format": kind}, "parents": of}
     facts = {
         "format_version": version,
@@ -144,25 +111,6 @@ def pieces_of(found: Iterator[ImageRows]) -> Iterator[Piece]:
         yield _piece(some)
 
 
-def checked_pieces(some: Iterable[Piece], plan: Json, where: str) -> Iterator[Piece]:
-    """Pieces of a database that was exported; UserError for the first one with an inconsistency.
-
-    Args:
-        some: the pieces.
-        plan: the plan of the database, as of ``own_plan``.
-        where: the file, for messages.
-    """
-    runs = [checked_run(source) for source in plan["sources"]]
-    seen: set[str] = set()
-    for piece in some:
-        paths = dict.fromkeys(piece.tables, where)
-        for finding in wrong_rows(runs, piece.images, piece.tables, paths, seen, plan["format_minor"]):
-            raise UserError(
-                f"{excerpt(finding.where)}: {excerpt(finding.what)}; the file was changed after it was exported"
-            )
-        yield piece
-
-
 def _piece(some: Sequence[ImageRows]) -> Piece:
     rows = {
         name: [row for image in some for row in getattr(image, name)] for name in ("proposals", "images", "rejects")
@@ -195,40 +143,7 @@ def mask_row(columns: Row, image_id: str, mask: MaskCrop, rle: bytes | None = No
     }
 
 
-def check_own_row(row: Row, stated_area: float, sources: int, what: str) -> None:
-    """Check a row that was exported, as far as reading the database relies on it.
-
-    Args:
-        row: the row.
-        stated_area: area that the file says.
-        sources: number of the database's sources.
-        what: name of the row, for messages.
-
-    Raises:
-        UserError: the row says something impossible, or its mask is another one than was exported.
-    """
-    if row["kind"] not in KINDS:
-        raise UserError(f"{what} has the unknown kind '{excerpt(row['kind'])}'")
-    _check_source(row, sources, what)
-    if row["area"] != stated_area or not row["area"]:
-        raise UserError(
-            f"{what} has another mask than was exported ({row['area']} pixels, not {stated_area:g}), and its "
-            "granularity is that of the old one; to import the file as one of another program, delete its key agg"
-        )
-
-
-def check_own_image(row: Row, sources: int, what: str) -> None:
-    """Check a row of ``images`` that was exported; UserError if it says something impossible."""
-    _check_source(row, sources, what)
-    if not stays_inside(row["path"]):
-        raise UserError(f"{what} names the file '{excerpt(row['path'])}', which is no path in the data set")
-
-
-def check_own_reject(row: Row, sources: int, what: str) -> None:
-    """Check a row of ``rejects`` that was exported; UserError if it says something impossible."""
-    _check_source(row, sources, what)
-
-
-def _check_source(row: Row, sources: int, what: str) -> None:
-    if row[SOURCE.name] >= sources:
-        raise UserError(f"{what} is of source {row[SOURCE.name]}, and the file lists {sources} from 0")
+def image_row(image: ImageSummary) -> Row:
+    """The row of ``images`` of an image."""
+    names = ("image_id", "path", "height", "width", "sha256", "licence")
+    return {name: getattr(image, name) for name in names} | {"source": 0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -9,7 +10,6 @@ from pathlib import Path, PurePosixPath
 from agg_pipeline.database.derived import write_derived
 from agg_pipeline.database.exchange.imported_database import (
     ImageRows,
-    file_hash,
     foreign_object,
     foreign_plan,
     mask_row,
@@ -75,8 +75,8 @@ def import_released(path: Path, dataset: Dataset, out: str, overwrite: bool = Fa
             )
         about = dataset.about
         naming = Naming(dataset.called or dataset.name, about.licence, about.citation, about.homepage)
-        with open_file(path, limits.EXCHANGE_FILE_BYTES):
-            sha256 = file_hash(path)
+        with open_file(path, limits.EXCHANGE_FILE_BYTES) as (file, _):
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         plan = foreign_plan("released", path, sha256, len(found), naming, dataset.name, "released", annotated=False)
         return write_derived(out, plan, pieces_of(_images(dataset, found)), overwrite=overwrite)
 

@@ -5,23 +5,28 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import Meta, Raw, Struct, structs
+from msgspec import Raw, Struct, structs
 
 from agg_pipeline.database.derived import write_derived
-from agg_pipeline.database.exchange.coco_import import own_image_row, own_mask_row, structs_row
 from agg_pipeline.database.exchange.coco_index import OwnImage
-from agg_pipeline.database.exchange.imported_database import (
-    ANY_FOLDER,
-    ImageRows,
+from agg_pipeline.database.exchange.exported_rows import (
+    OwnMask,
     check_own_image,
     check_own_reject,
     checked_pieces,
+    own_image_row,
+    own_mask_row,
+    own_plan,
+)
+from agg_pipeline.database.exchange.imported_database import (
+    ANY_FOLDER,
+    ImageRows,
     foreign_object,
     foreign_plan,
-    own_plan,
+    image_row,
     pieces_of,
     reject,
 )
@@ -30,7 +35,6 @@ from agg_pipeline.database.exchange.own_facts import (
     KEY,
     REJECTS,
     DatabaseFacts,
-    MaskFacts,
     RejectFacts,
     attributes,
     bbox,
@@ -136,12 +140,6 @@ class _OwnHead(Struct, frozen=True):
     image: _OwnImage
 
 
-class _OwnMask(MaskFacts, frozen=True, kw_only=True):
-    id: int
-    segmentation: Raw
-    area: Annotated[float, Meta(ge=0)]
-
-
 def import_sa1b(path: Path, out: str, naming: Naming, overwrite: bool = False) -> ProposalDatabase:
     """Make a database from a folder with JSON files as SA-1B has them in its folder ``annotations``.
 
@@ -223,17 +221,18 @@ def _foreign(file: Path, naming: Naming) -> ImageRows:
             if number in rows:
                 raise ImageError("unreadable_annotation", f"annotation id {number} occurs twice")
             mask = read_segmentation(bytes(each.segmentation), size.height, size.width, f"annotation {number}")
-            if not area(mask):
-                raise ImageError("unreadable_annotation", f"annotation {number} has no pixel")
         except JsonError as error:
             rejects.append(reject(image_id, None, "unreadable_object", str(error)))
         except ImageError as error:
             rejects.append(reject(image_id, number, "unreadable_object", error.detail))
         else:
+            if not area(mask):
+                rejects.append(reject(image_id, number, "empty_object", "its mask has no pixel"))
+                continue
             rows[number] = foreign_object(image, number, None, mask)
     if not rows and not rejects:
         rejects.append(reject(image_id, None, "no_object", "it has no annotation"))
-    return ImageRows(image_id, [rows[number] for number in sorted(rows)], [structs_row(image)], rejects)
+    return ImageRows(image_id, [rows[number] for number in sorted(rows)], [image_row(image)], rejects)
 
 
 def _own(files: Sequence[Path], rejects: dict[str, list[Row]], sources: int) -> Iterator[ImageRows]:
@@ -261,6 +260,6 @@ def _own_image(file: Path, rejects: Sequence[Row], sources: int) -> ImageRows:
     masks = []
     for place, raw in enumerate(read.annotations):
         what = f"{where}: annotations[{place}]"
-        each = decode(bytes(raw), _OwnMask, what)
+        each = decode(bytes(raw), OwnMask, what)
         masks.append(own_mask_row(each, each.segmentation, image, each.area, sources, what))
     return ImageRows(image.agg_id, masks, [row], rejects)
