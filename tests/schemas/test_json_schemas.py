@@ -30,3 +30,14 @@ def test_the_documents_of_a_database_are_valid(built, toy_plan):
         del document[{"plan": "shards", "manifest": "totals", "sidecar": "files"}[name]]
         with pytest.raises(jsonschema.ValidationError, match="is a required property"):
             jsonschema.validate(document, schema(f"{name}.schema.json"))
+
+
+GOLDEN = Path(__file__).parents[1] / "database" / "golden"
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in GOLDEN.iterdir()))
+def test_the_documents_of_all_published_databases_are_valid(name):
+    root = GOLDEN / name / "database"
+    plan = "combined-plan" if "sources" in json.loads((root / "plan.json").read_text()) else "plan"
+    for path, kind in (("plan.json", plan), ("manifest.json", "manifest"), ("shards/part-00000.json", "sidecar")):
+        jsonschema.validate(json.loads((root / path).read_text()), schema(f"{kind}.schema.json"))
