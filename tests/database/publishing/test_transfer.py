@@ -120,6 +120,7 @@ def test_damage_of_the_copy_is_mended_by_verify(whole, place):
     assert files_of(store) == files_of(whole.store)
 
 
+@pytest.mark.parametrize("place", ["disk"], indirect=True)
 def test_a_damaged_source_is_not_copied(changeable, place):
     database = open_proposals(str(changeable))
     path = changeable / "proposals/part-00002.parquet"
@@ -151,6 +152,7 @@ def test_a_damaged_large_table_is_not_left_on_a_disk(changeable, tmp_path, monke
     assert not list((tmp_path / "copy").glob("*/.tmp*"))
 
 
+@pytest.mark.parametrize("place", ["disk"], indirect=True)
 def test_names_that_people_added_are_copied(changeable, place):
     (changeable / CITATION).write_text("cff-version: 1.2.0\nauthors: [{name: Ada}]\n")
     database = open_proposals(str(changeable))
@@ -161,6 +163,7 @@ def test_names_that_people_added_are_copied(changeable, place):
     assert b"Eva" in Store(place).read(CITATION)
 
 
+@pytest.mark.parametrize("place", ["disk"], indirect=True)
 def test_other_databases_are_not_replaced(whole, changeable, place):
     transfer(whole, place)
     before = files_of(Store(place))
@@ -186,6 +189,7 @@ def test_other_databases_are_not_replaced(whole, changeable, place):
     assert transfer(database, place, overwrite=True).files == 0
 
 
+@pytest.mark.parametrize("place", ["disk"], indirect=True)
 def test_a_part_of_another_database_is_not_completed(whole, place):
     store = Store(place)
     sidecar = dict(whole.sidecars[0], images=1)
@@ -197,6 +201,7 @@ def test_a_part_of_another_database_is_not_completed(whole, place):
     assert files_of(store) == files_of(whole.store)
 
 
+@pytest.mark.parametrize("place", ["disk"], indirect=True)
 def test_files_of_others_are_left_alone(whole, place):
     store = Store(place)
     store.write("thesis.tex", b"x")
