@@ -123,7 +123,7 @@ test: $(DEV)/.ready-dev lint
 
 # All tests that kill and starve real processes: about 25 minutes on 2 cores.
 test-faults: $(DEV)/.ready-dev
-	$(DEV)/bin/python -m pytest --numprocesses 2 --dist worksteal -m "" tests/faults tests/e2e/test_same_bytes.py tests/e2e/test_evaluate.py
+	$(DEV)/bin/python -m pytest --numprocesses 2 --dist worksteal -m "" tests/faults tests/database/publishing tests/e2e/test_same_bytes.py tests/e2e/test_evaluate.py
 
 # The suite with the oldest packages that pyproject.toml allows.
 test-lowest: $(LOWEST)/.ready-lowest

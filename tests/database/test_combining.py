@@ -92,7 +92,7 @@ def test_parts_of_a_database_merged_in_any_order_have_its_identity(whole, folder
     assert findings(merged) == []
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(sizes=st.lists(SHARDS, min_size=1, max_size=3))
 def test_other_shards_keep_the_identity(whole, folders, sizes):
     changed = whole
@@ -104,7 +104,7 @@ def test_other_shards_keep_the_identity(whole, folders, sizes):
     assert findings(changed) == []
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(weight=NUMBERS)
 def test_granularities_of_the_same_lambda_are_the_same(whole, folders, weight):
     there = recompute(whole, folders(), weight)
@@ -179,7 +179,7 @@ def repeated(rows):
                 yield row, later
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(images=SOME, size=SHARDS, duplicates=st.sampled_from(["keep", "drop"]))
 def test_part_of_a_database_merged_into_it_changes_nothing_unless_duplicates_are_kept(
     whole, folders, images, size, duplicates
@@ -194,7 +194,7 @@ def test_part_of_a_database_merged_into_it_changes_nothing_unless_duplicates_are
         assert len(rows_of(merged)) == len(rows_of(whole)) + len(twice)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(images=SOME, size=SHARDS)
 def test_images_of_one_id_and_other_content_are_refused_or_renamed(whole, foreign, folders, images, size):
     part = filter_database(foreign, folders(), images=images)
@@ -215,7 +215,7 @@ def test_images_of_one_id_and_other_content_are_refused_or_renamed(whole, foreig
         assert database_id(mine) == database_id(first)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(shares=st.lists(st.integers(1, 5), min_size=1, max_size=3), seed=st.integers(0, 99))
 def test_shares_of_the_images_are_disjoint_and_complete(whole, shares, seed):
     total = sum(shares)

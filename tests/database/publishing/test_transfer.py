@@ -57,7 +57,8 @@ def test_the_copy_is_the_same_and_valid(whole, finished_folder, place, tmp_path)
 # Each takes seconds on a server.
 @pytest.mark.parametrize(
     ("place", "failing"),
-    [("disk", failing) for failing in range(0, FILES, 2)] + [("bucket", failing) for failing in (0, 6, FILES - 2)],
+    [("disk", failing) for failing in range(0, FILES, 2)]
+    + [pytest.param("bucket", failing, marks=pytest.mark.faults_long) for failing in (0, 6, FILES - 2)],
     indirect=["place"],
 )
 def test_an_interruption_leaves_no_database_and_is_resumed(whole, place, monkeypatch, failing):
@@ -219,6 +220,7 @@ def test_unfinished_databases_and_the_same_place_are_refused(whole, changeable, 
     assert not (tmp_path / "copy").exists()
 
 
+@pytest.mark.faults_long
 def test_a_server_that_fails_now_and_then(whole, bucket, monkeypatch):
     monkeypatch.setattr("agg_pipeline.storage.attempts.PAUSES", (0.0,) * 6)
     bucket.faults += [Fault(503, 0.2), Fault("reset", 0.05, methods=("GET", "HEAD"))]
