@@ -120,11 +120,11 @@ def _connect(scheduler: str) -> Client:
         return Client(scheduler, timeout=CONNECT_SECONDS)
     except UserError:
         raise
+    except MemoryError as error:
+        # Dask takes the first bytes of another program for the length of a message.
+        raise UserError(other) from error
     # An address may name any way to connect that Dask knows, each with errors of its own.
     except Exception as error:
-        # Dask takes the first bytes of another program for the length of a message.
-        if isinstance(error, MemoryError):
-            raise UserError(other) from error
         said = cause(error) if str(error) else f"what is there has said nothing for {2 * CONNECT_SECONDS} s"
         raise UserError(f"no Dask scheduler answers at {scheduler}; check --scheduler ({said})") from error
 

@@ -125,7 +125,7 @@ def test_code_is_not_run(tmp_path, place):
 
 STRANGE = {
     "a list": [1],
-    "an image that is none": {"a": 3},
+    "a number in the place of an image": {"a": 3},
     "numbers as names": {1: image()},
     "no gra": {"a": {"mask": np.zeros((1, 4, 5), np.uint8)}},
     "another number of granularities": {"a": image(gra=np.zeros((3, 2)))},
