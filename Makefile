@@ -26,9 +26,10 @@ USED_BY_study = ARGS CHECKPOINT DATA OUT
 USED_BY_study-small = ARGS CHECKPOINT OUT
 USED_BY_test = SUITE
 USED_BY_test-lowest = SUITE
+USED_BY_test-long = SUITE
 USED_BY_bench = DATA DATASET
 USED_BY_fuzz = MINUTES
-TARGETS = proposals finetune eval pretrain study study-small test test-faults test-lowest test-wheel check-constraints fuzz golden lint bench setup setup-dev clean help
+TARGETS = proposals finetune eval pretrain study study-small test test-faults test-long test-lowest test-wheel check-constraints fuzz golden lint bench setup setup-dev clean help
 GOALS = $(or $(MAKECMDGOALS),help)
 
 GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
@@ -79,7 +80,7 @@ help:
 	@echo "make pretrain      train a click model on whole objects"
 	@echo "make study         all of it on several data sets, with a report (hours); DATA: the folder around them"
 	@echo "make study-small   the same on generated scenes (minutes)"
-	@echo "make test | test-faults | test-lowest | test-wheel | check-constraints | fuzz | golden | lint | bench | clean   see CONTRIBUTING.md"
+	@echo "make test | test-faults | test-long | test-lowest | test-wheel | check-constraints | fuzz | golden | lint | bench | clean   see CONTRIBUTING.md"
 	@echo
 	@echo "Without variables, these use the generated demo set and the built-in model. Variables:"
 	@echo "  DATASET=sbd          data set (agg data list names them); default: demo"
@@ -124,6 +125,10 @@ test: $(DEV)/.ready-dev lint
 # All tests that kill and starve real processes: about 25 minutes on 2 cores.
 test-faults: $(DEV)/.ready-dev
 	$(DEV)/bin/python -m pytest --numprocesses 2 --dist worksteal -m "" tests/faults tests/database/publishing tests/e2e/test_same_bytes.py tests/e2e/test_evaluate.py
+
+# Other tests that take too long for the suite.
+test-long: $(DEV)/.ready-dev
+	$(DEV)/bin/python -m pytest --numprocesses 2 --dist worksteal -m long $(SUITE)
 
 # The suite with the oldest packages that pyproject.toml allows.
 test-lowest: $(LOWEST)/.ready-lowest

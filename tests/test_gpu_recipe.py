@@ -211,6 +211,7 @@ def test_a_missing_teacher_is_named(monkeypatch):
         Teacher(160, CPU)
 
 
+@pytest.mark.long
 def test_two_steps_write_a_model_that_loads(pack, tmp_path, monkeypatch):
     # Depths of 112 pixels take most of the time on a CPU.
     monkeypatch.setattr("recipes.xtiny224.gpu.forward.LIMIT", 8)

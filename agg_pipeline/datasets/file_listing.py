@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -178,6 +178,31 @@ def check_only_split(split: str, name: str) -> None:
         raise UserError(f"unknown split {split!r} of {name}; {possible(split, [ALL])}, or a list file (*.txt)")
 
 
+def read_optional(
+    store: Store, path: str, limit: int, listing: Callable[[str], Mapping[str, int]] | None = None
+) -> bytes:
+    """Read a file that may be missing; an object store can say for an instant that a file is not there.
+
+    Args:
+        store: root of the data set.
+        path: path of the file.
+        limit: most bytes that it may have.
+        listing: gives the files of a folder by name; by default it is listed.
+
+    Raises:
+        FileNotFoundError: its folder does not have it either.
+        UnusableFileError: it is no regular file, or it is too large.
+        StorageError: it cannot be read now, or its folder has it.
+    """
+    try:
+        return store.read(path, limit)
+    except FileNotFoundError:
+        folder, _, name = path.rpartition("/")
+        if name not in (listing(folder) if listing else dict(store.listing(folder))):
+            raise
+        return store.read_listed(path, limit)
+
+
 def read_annotations(
     store: Store,
     entries: Sequence[ImageEntry],
@@ -199,24 +224,14 @@ def read_annotations(
         StorageError: a file cannot be read now. A fingerprint without it would be that of other data.
     """
     marked = []
-    names = cache(lambda folder: {name for name, _ in store.listing(folder)})
-
-    def read(path: str) -> bytes:
-        try:
-            return store.read(path, limits.IMAGE_FILE_BYTES)
-        except FileNotFoundError:
-            folder, _, name = path.rpartition("/")
-            if name not in names(folder):
-                raise
-            # Its folder has it: an object store can say for an instant that it is not there.
-            return store.read_listed(path, limits.IMAGE_FILE_BYTES)
+    listing = cache(lambda folder: dict(store.listing(folder)))
 
     def contents() -> Iterator[bytes]:
         for entry in entries:
             problem = entry.problem
             for path in paths(entry):
                 try:
-                    yield read(path)
+                    yield read_optional(store, path, limits.IMAGE_FILE_BYTES, listing)
                 except (FileNotFoundError, UnusableFileError) as error:
                     what = error.what if isinstance(error, UnusableFileError) else "does not exist"
                     problem = problem or ("unreadable_annotation", f"{path} {what}")

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 from agg_pipeline.datasets.dataset import Dataset
+from agg_pipeline.datasets.file_listing import read_optional
 from agg_pipeline.storage.store import Store
 from agg_pipeline.storage.text_files import toml_of
 from schemas import limits
@@ -123,7 +124,7 @@ def unknown_licence(dataset: Dataset, root: str) -> list[str]:
 def _of_file(store: Store) -> Naming:
     where = f"{store.url}/{FILE}"
     try:
-        content = store.read(FILE, limits.CONFIG_BYTES)
+        content = read_optional(store, FILE, limits.CONFIG_BYTES)
     except FileNotFoundError:
         return NOTHING_SAID
     values = toml_of(content, where)

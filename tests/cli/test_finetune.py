@@ -359,7 +359,7 @@ def wait_for_steps(out, process):
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL])
 def test_no_process_outlives_a_killed_training(proposals, data, recipe, tmp_path, number):
     out = tmp_path / "out"
     command = ("finetune", "--proposals", proposals, "--data", data, "--out", out, "--recipe", recipe)
@@ -386,7 +386,7 @@ def test_killed_loader_is_one_line(proposals, data, recipe, tmp_path):
     assert "a process that prepares samples was killed" in error_of(wait(process))
 
 
-@pytest.mark.parametrize("devices", ["1", "2"])
+@pytest.mark.parametrize("devices", ["1", pytest.param("2", marks=pytest.mark.long)])
 def test_divergence_is_one_line(proposals, data, recipe, tmp_path, devices):
     network, _ = load_click_model(default_checkpoint())
     with torch.no_grad():

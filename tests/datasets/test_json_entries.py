@@ -130,14 +130,14 @@ class Document(Struct):
 
 
 @pytest.mark.parametrize("key", ["a", "b", "x", ""])
-def test_millions_of_keys_cost_no_memory(key):
-    content = ('{"a": 1' + f', "{key}": 1' * 1_000_000 + "}").encode()
+def test_many_keys_cost_no_memory(key):
+    content = ('{"a": 1' + f', "{key}": 1' * 300_000 + "}").encode()
     peak, _ = peak_bytes(lambda: refused(decode_document, content, Document, "x.json", "a document"))
-    assert peak < 20 * MIB
+    assert peak < 6 * MIB
     if key in ("x", ""):
         decode_document(content, Document, "x.json", "a document")
         return
-    times = 1_000_001 if key == "a" else 1_000_000
+    times = 300_001 if key == "a" else 300_000
     with pytest.raises(UserError, match=f"json has the key '{key}' {times:,} times; keep one, because only one would"):
         decode_document(content, Document, "x.json", "a document")
 

@@ -1,5 +1,7 @@
 """Whose data a database says that it has."""
 
+import errno
+import os
 from dataclasses import replace
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from agg_pipeline.datasets.dataset import Published
 from agg_pipeline.datasets.naming import FILE, LONGEST, NOTHING_SAID, Naming, checked, recognised, unknown_licence
 from agg_pipeline.datasets.registry import DATASETS, open_dataset
+from agg_pipeline.storage import disk
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
 from schemas.records import ImageEntry
@@ -97,6 +100,21 @@ def test_a_file_that_cannot_be_used_is_named(root, content, what):
         said(root)
     assert str(caught.value).startswith(f"{root}/{FILE}")
     assert what in str(caught.value)
+
+
+def test_a_file_that_is_not_there_for_an_instant_is_no_missing_one(root, monkeypatch):
+    (root / FILE).write_text('licence = "MIT"')
+    real, asked = disk.read_regular, []
+
+    def fail(place, limit):
+        asked.extend([place] if place.endswith(FILE) else [])
+        if len(asked) == 1 and place.endswith(FILE):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return real(place, limit)
+
+    monkeypatch.setattr(disk, "read_regular", fail)
+    assert said(root).licence == "MIT"
+    assert len(asked) > 1
 
 
 def test_options_are_checked_as_the_file_is():

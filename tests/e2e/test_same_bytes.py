@@ -143,6 +143,7 @@ def test_the_whole_run_killed_and_started_again(one_worker, tmp_path):
     assert not list((out / "database").rglob(".tmp-*"))
 
 
+@pytest.mark.long
 def test_extending_a_limited_run(one_worker, tmp_path):
     finish(start(tmp_path, None, "--limit-images", "3", "--workers", "1"))
     assert open_proposals(str(tmp_path)).images().num_rows == 3

@@ -109,6 +109,7 @@ def test_same_bytes_as_with_workers_of_its_own(finished, cluster, tmp_path):
     assert not list(folder.rglob("*.parquet"))
 
 
+@pytest.mark.long
 def test_workers_that_share_a_shard_read_its_images_again(finished, cluster, tmp_path):
     address, _ = cluster
     config = tmp_path / "config.toml"
@@ -133,6 +134,7 @@ def test_workers_that_share_a_shard_read_its_images_again(finished, cluster, tmp
     assert {row["image_id"] for row in rows if row["kind"] == "part"} == {f"2008_00000{n}" for n in range(4)}
 
 
+@pytest.mark.long
 def test_two_runs_at_a_time_do_not_disturb_each_other(finished, cluster, tmp_path):
     address, _ = cluster
     common = ("proposals", "run", *SIZES, "--data", finished.data, "--gallery-images", "0")

@@ -72,6 +72,7 @@ def several_processes(monkeypatch):
     monkeypatch.setattr(all_cores, "CHUNK", 2)
 
 
+@pytest.mark.long
 def test_several_processes_choose_the_same(request):
     dataset = dataset_of("a", "none", "c", "broken", "e", "f", "g")
     tasks = tasks_of(dataset, CONFIG, 2, None)

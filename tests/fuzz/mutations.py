@@ -31,7 +31,7 @@ EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 """Variants per target; 0 for the short run of the suite, which draws the same ones every time."""
 COUNTS = os.environ.get("FUZZ_COUNTS", "")
 """File that counts the variants; "" for none."""
-SHORT = 150
+SHORT = 100
 MEMORY = 1 << 30
 """Bytes of address space that a target may add."""
 SECONDS = 30
