@@ -48,8 +48,8 @@ SEED = option("--seed", default=0, metavar="NUMBER", help="Seed of the draw.")
 def merge_command(paths: tuple[str, ...], out: str, duplicates: Any, conflicts: Any, overwrite: bool) -> None:
     """Put several databases into a new one.
 
-    An image is the same if its file has the same sha256, an object of it if the masks have an IoU above 0.98. Every row
-    says in the column source which run has made it.
+    An image is the same if its file has the same sha256, an object of it if the masks have an IoU above 0.98. Masks of
+    such an object are measured by the one that stays. Every row says in the column source which run has made it.
     """
     from agg_pipeline.database.licences import licence_notes, licences_of
     from agg_pipeline.database.merging import merge

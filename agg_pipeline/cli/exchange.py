@@ -79,7 +79,7 @@ def _only(given: bool, name: str, kind: str, kinds: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True)
 class Origin:
-    """The data set that a pickle of the authors' program was made from."""
+    """Images of a file of another program, and the data set whose objects a pickle of the authors' program lacks."""
 
     dataset: str | None = given(
         "--dataset",
@@ -88,13 +88,24 @@ class Origin:
         metavar="NAME",
         default=None,
         show_default="none",
-        help="Data set whose objects the masks are parts of, because the pickle has no objects.",
+        help="With released: data set whose objects the masks are parts of, because the pickle has no objects.",
     )
     data: str = given(
-        "--data", type=PLACE, default="", metavar="FOLDER", show_default="none", help="Root folder of that data set."
+        "--data",
+        type=PLACE,
+        default="",
+        metavar="FOLDER",
+        show_default="none",
+        help="Folder of the images: with released, the root of the data set. With coco and sa1b of other programs, "
+        "their sha256 is taken there, by which merge knows that two databases have the same image.",
     )
     split: str | None = given(
-        "--split", type=PLACE, metavar="SPLIT", default=None, show_default=TRAINING_SPLIT, help="Its split."
+        "--split",
+        type=PLACE,
+        metavar="SPLIT",
+        default=None,
+        show_default=TRAINING_SPLIT,
+        help="With released: its split.",
     )
 
 
@@ -108,7 +119,7 @@ class Origin:
 @cloup.argument("path", type=LOCAL, help="File, or with sa1b the folder that has the folder annotations.")
 @option("--format", "kind", required=True, type=Choice(IMPORTS), help="Format of the file.")
 @option("--out", required=True, type=PLACE, metavar="FOLDER", help="Folder of the new database.")
-@cloup.option_group("Data set of the objects (released)", *options_of(Origin))
+@cloup.option_group("Images", *options_of(Origin))
 @cloup.option_group("What the card says", *options_of(Called))
 @option("--overwrite", is_flag=True, help="Delete a database that is in the folder.")
 @gathered(origin=Origin, called=Called)
@@ -137,13 +148,13 @@ def import_command(
         dataset = open_dataset(origin.dataset, origin.data, origin.split, naming)
         say_contents(import_released(path, dataset, out, overwrite))
         return
-    _only(origin != Origin(None, "", None), "--dataset, --data or --split", kind, ("released",))
+    _only(origin != Origin(data=origin.data), "--dataset or --split", kind, ("released",))
     if kind == "coco":
         from agg_pipeline.database.exchange.coco_import import import_coco
 
-        made = import_coco(path, out, naming, overwrite)
+        made = import_coco(path, out, naming, overwrite, origin.data)
     else:
         from agg_pipeline.database.exchange.sa1b_exchange import import_sa1b
 
-        made = import_sa1b(path, out, naming, overwrite)
+        made = import_sa1b(path, out, naming, overwrite, origin.data)
     say_contents(made)

@@ -20,7 +20,8 @@ from agg_pipeline.database.derived import (
 )
 from agg_pipeline.database.identity import recipe_hashes
 from agg_pipeline.database.reader import ProposalDatabase
-from agg_pipeline.database.same_image import Duplicates, merged_image, renamed
+from agg_pipeline.database.recomputing import granularity_config
+from agg_pipeline.database.same_image import Duplicates, SourceRun, merged_image, renamed
 from agg_pipeline.storage.recent import Recent
 from schemas.canonical import Json
 from schemas.errors import UserError
@@ -32,7 +33,7 @@ Conflicts = Literal["refuse", "rename"]
 OPEN_SHARDS = 8
 """Shards that are kept in memory."""
 SHOWN = 8
-"""Digits of the sha256 that are put after the id of an image that is renamed."""
+"""Digits that are put after the id of an image that is renamed: of its sha256, or of its run if that is not known."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,19 @@ class Place:
     database: int
     shard: int
     image_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What says whether two images of one id are the same; equal if they are.
+
+    Attributes:
+        sha256: of the file, in hex; "" if it is not known.
+        run: the run that has found the image, by its ``id``; "" if the sha256 is known.
+    """
+
+    sha256: str
+    run: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +87,8 @@ def merge(
 ) -> ProposalDatabase:
     """Put the rows of several databases into a new one.
 
-    An image is the same if its file has the same sha256, an object of it if the masks have an IoU above 0.98.
+    An image is the same if its file has the same sha256, an object of it if the masks have an IoU above 0.98. Where the
+    sha256 of a file is not known, only rows of the same run are of the same image.
 
     Args:
         databases: the databases; of what they share, the first one decides ids and class.
@@ -95,8 +110,10 @@ def merge(
     images = merged_images(databases, conflicts)
     options = {"duplicates": duplicates, "conflicts": conflicts, "images_per_shard": images_per_shard}
     plan = derived_plan(databases, sources, "merge", options)
-    shards, recipes = _Shards(databases, numbers), [each.tobytes() for each in recipe_hashes(sources)]
-    return write_derived(out, plan, _pieces(images, shards, duplicates, recipes), images_per_shard, overwrite)
+    recipes = [each.tobytes() for each in recipe_hashes(sources)]
+    made_by = [SourceRun(recipe, granularity_config(run)) for recipe, run in zip(recipes, sources, strict=True)]
+    made = _pieces(images, _Shards(databases, numbers), duplicates, made_by)
+    return write_derived(out, plan, made, images_per_shard, overwrite)
 
 
 def merged_images(databases: Sequence[ProposalDatabase], conflicts: Conflicts) -> list[MergedImage]:
@@ -106,51 +123,62 @@ def merged_images(databases: Sequence[ProposalDatabase], conflicts: Conflicts) -
         UserError: two images have one id and other content, and ``conflicts`` is "refuse".
     """
     places: dict[str, list[Place]] = {}
-    hashes: dict[str, str] = {}
+    known: dict[str, Content] = {}
     for number, database in enumerate(databases):
-        found, finished = _hashes(database), list(_finished(database))
-        ids = _merged_ids([image_id for _, image_id in finished], found, places.keys(), hashes)
+        found, finished = _contents(database), list(_finished(database))
+        ids = _merged_ids([image_id for _, image_id in finished], found, places.keys(), known)
         for shard, image_id in finished:
             merged = ids[image_id]
             if merged is None:
                 if conflicts == "refuse":
-                    other = databases[places[image_id][0].database]
-                    raise UserError(
-                        f"image {excerpt(image_id)} of {database.store.url} has other content than that of "
-                        f"{other.store.url}; to give it another id, use --conflicts rename"
-                    )
+                    other = databases[places[image_id][0].database].store.url
+                    raise UserError(_conflict(image_id, database.store.url, other, found[image_id], known[image_id]))
                 merged = _new_id(image_id, found[image_id], {*places, *ids})
             places.setdefault(merged, []).append(Place(number, shard, image_id))
             if image_id in found:
-                hashes.setdefault(merged, found[image_id])
+                known.setdefault(merged, found[image_id])
     return [MergedImage(image_id, tuple(places[image_id])) for image_id in sorted(places)]
 
 
+def _conflict(image_id: str, of: str, other: str, found: Content, known: Content) -> str:
+    """Why an image of a database is not taken for that of the same id in an earlier one."""
+    if found.sha256 and known.sha256:
+        return (
+            f"image {excerpt(image_id)} of {of} has other content than that of {other}; to give it another id, use "
+            "--conflicts rename"
+        )
+    return (
+        f"image {excerpt(image_id)} of {of} may be another one than that of {other}, because the sha256 of a file is "
+        "not known; import with --data FOLDER, so that it is, or use --conflicts rename to give the image another id"
+    )
+
+
 def _merged_ids(
-    own: Sequence[str], found: Mapping[str, str], taken: Collection[str], hashes: Mapping[str, str]
+    own: Sequence[str], found: Mapping[str, Content], taken: Collection[str], known: Mapping[str, Content]
 ) -> dict[str, str | None]:
     """The id that each image of one more database has in the merged one; None where its own is that of another image.
 
     Args:
         own: ids of its images.
-        found: sha256 of its images, where it is known.
+        found: contents of its images that could be read.
         taken: ids in the merged database so far.
-        hashes: sha256 of these, where it is known.
+        known: contents of these.
     """
     merged: dict[str, str | None] = {
         image_id: image_id
         for image_id in own
-        if image_id in taken and found.get(image_id, hashes.get(image_id)) == hashes.get(image_id, found.get(image_id))
+        if image_id in taken and found.get(image_id, known.get(image_id)) == known.get(image_id, found.get(image_id))
     }
     # Two images of one database stay two, even if they show the same.
     used = set(merged)
     by_hash: dict[str, str] = {}
-    for image_id, sha256 in hashes.items():
-        by_hash.setdefault(sha256, image_id)
+    for image_id, content in known.items():
+        by_hash.setdefault(content.sha256, image_id)
     for image_id in own:
         if image_id in merged:
             continue
-        same = by_hash.get(found.get(image_id, ""))
+        sha256 = found[image_id].sha256 if image_id in found else ""
+        same = by_hash.get(sha256) if sha256 else None
         if same is not None and same not in used:
             merged[image_id] = same
             used.add(same)
@@ -159,17 +187,21 @@ def _merged_ids(
     return merged
 
 
-def _new_id(image_id: str, sha256: str, taken: Collection[str]) -> str:
+def _new_id(image_id: str, content: Content, taken: Collection[str]) -> str:
     """Another id for an image, by its content; a number follows if that is taken, too."""
-    name = f"{image_id}~{sha256[:SHOWN]}"
+    name = f"{image_id}~{(content.sha256 or content.run)[:SHOWN]}"
     numbered = (f"{name}~{number}" for number in count(2))
     return next(each for each in chain((name,), numbered) if each not in taken)
 
 
-def _hashes(database: ProposalDatabase) -> dict[str, str]:
-    """The sha256 of every image that could be read and whose file is known, by its id."""
-    columns = database.table("images", ["image_id", "sha256"]).to_pydict()
-    return {image_id: sha256 for image_id, sha256 in zip(*columns.values(), strict=True) if sha256}
+def _contents(database: ProposalDatabase) -> dict[str, Content]:
+    """The content of every image that could be read, by its id."""
+    runs = [run["id"] for run in source_runs(database)]
+    columns = database.table("images", ["image_id", "sha256", SOURCE.name]).to_pydict()
+    return {
+        image_id: Content(sha256) if sha256 else Content("", runs[source])
+        for image_id, sha256, source in zip(*columns.values(), strict=True)
+    }
 
 
 def _finished(database: ProposalDatabase) -> Iterator[tuple[int, str]]:
@@ -241,7 +273,7 @@ def joined_schema(name: str, databases: Sequence[ProposalDatabase]) -> pa.Schema
 
 
 def _pieces(
-    images: Sequence[MergedImage], shards: _Shards, duplicates: Duplicates, recipes: Sequence[bytes]
+    images: Sequence[MergedImage], shards: _Shards, duplicates: Duplicates, runs: Sequence[SourceRun]
 ) -> Iterator[Piece]:
     """The images in their order; those that follow each other in one shard are one piece."""
 
@@ -255,4 +287,4 @@ def _pieces(
         else:
             (image,) = some
             found = [shards.piece([place], [image.image_id]) for place in image.places]
-            yield merged_image(found, duplicates, recipes)
+            yield merged_image(found, duplicates, runs)

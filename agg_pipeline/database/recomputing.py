@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from agg_pipeline.database.derived import Piece, derived_plan, pieces, source_runs, write_derived
 from agg_pipeline.database.reader import ProposalDatabase
-from schemas.canonical import Json
+from schemas.canonical import Json, Row
 from schemas.config import GranularityConfig, ProposalsConfig
 from schemas.errors import UserError
 from schemas.numbers import granularity_bin
@@ -36,7 +36,7 @@ def recompute(database: ProposalDatabase, out: str, weight: float, overwrite: bo
         UserError: another program has made masks, without the peaks.
     """
     runs = [_weighted(run, weight) for run in source_runs(database)]
-    configs = [_granularity(run) for run in runs]
+    configs = [granularity_config(run) for run in runs]
 
     def made() -> Iterator[Piece]:
         for piece in pieces(database):
@@ -52,9 +52,22 @@ def _weighted(run: Json, weight: float) -> Json:
     return {**run, "config": {**run["config"], "granularity": granularity}}
 
 
-def _granularity(run: Json) -> GranularityConfig:
+def granularity_config(run: Json) -> GranularityConfig:
+    """How a run has combined scale and semantic granularity, by its description."""
     config: ProposalsConfig = validated(override(ProposalsConfig(), run["config"]))
     return config.granularity
+
+
+def granularities(row: Row, object_area: int, config: GranularityConfig) -> Row:
+    """Scale, semantic, granularity and bin of a mask (Eq. 4-6).
+
+    Args:
+        row: the mask with its area and peaks.
+        object_area: pixels of its object.
+        config: how they are combined.
+    """
+    values = combine(row["area"] / object_area, row["peak_proposal"], row["peak_object"], config)
+    return dict(zip(MADE, (*values, granularity_bin(values[2])), strict=True))
 
 
 def _recomputed(proposals: pa.Table, configs: Sequence[GranularityConfig]) -> pa.Table:
@@ -69,9 +82,8 @@ def _recomputed(proposals: pa.Table, configs: Sequence[GranularityConfig]) -> pa
                 f"image {excerpt(row['image_id'])} has masks of another program, which gave no peaks; leave them out "
                 'with agg database filter --where "peak_proposal is not null"'
             )
-        ratio = row["area"] / areas[row["image_id"], row["instance_id"]]
-        values = combine(ratio, row["peak_proposal"], row["peak_object"], configs[row["source"]])
-        for name, value in zip(MADE, (*values, granularity_bin(values[2])), strict=True):
+        values = granularities(row, areas[row["image_id"], row["instance_id"]], configs[row["source"]])
+        for name, value in values.items():
             columns[name][place] = value
     for name, values in columns.items():
         field = proposals.schema.field(name)

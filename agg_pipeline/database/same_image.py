@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain, count
 from typing import Literal
 
@@ -10,8 +11,10 @@ import pyarrow as pa
 
 from agg_pipeline.database.derived import Piece
 from agg_pipeline.database.reader import crop_of
+from agg_pipeline.database.recomputing import granularities
 from schemas.canonical import Row
-from schemas.crop import MaskCrop, iou_above
+from schemas.config import GranularityConfig
+from schemas.crop import MaskCrop, area, iou_above
 from schemas.errors import UserError
 from schemas.tables import FILES
 from schemas.words import excerpt
@@ -38,23 +41,37 @@ def _with_image(row: Row, before: str, after: str) -> Row:
     return {**row, "image_id": after, **ids}
 
 
-def merged_image(pieces: Sequence[Piece], duplicates: Duplicates, recipes: Sequence[bytes]) -> Piece:
+@dataclass(frozen=True)
+class SourceRun:
+    """A run that has made rows.
+
+    Attributes:
+        recipe: what decides its rows, as a hash.
+        granularity: how it has combined scale and semantic granularity.
+    """
+
+    recipe: bytes
+    granularity: GranularityConfig
+
+
+def merged_image(pieces: Sequence[Piece], duplicates: Duplicates, runs: Sequence[SourceRun]) -> Piece:
     """The rows of one image from several databases.
 
-    The rows of the first stay as they are. An object of a later one that is the same as one before is that object; any
-    other gets a new number if its own is taken. An id that is taken gets ``~`` and the number of the row's source, and
-    if that is taken as well, a further number.
+    The rows of the first stay as they are. An object of a later one that is the same as one before is that object, and
+    the granularities of its masks become those of masks of that object; any other gets a new number if its own is
+    taken. An id that is taken gets ``~`` and the number of the row's source, and if that is taken as well, a further
+    number.
 
     Args:
         pieces: the rows of the image, one piece for each database, under the same image id.
         duplicates: whether masks that repeat one of an earlier database are dropped, and rejects that repeat one of a
             run of the same recipe.
-        recipes: what decides the rows of each source, as a hash.
+        runs: the run of each source.
 
     Raises:
         UserError: the image has other sizes in the databases, or a mask is damaged.
     """
-    merged = _Merged()
+    merged = _Merged([run.granularity for run in runs])
     rejects = []
     for piece in pieces:
         numbers = merged.add(piece.tables["proposals"].to_pylist(), duplicates == "drop")
@@ -64,7 +81,7 @@ def merged_image(pieces: Sequence[Piece], duplicates: Duplicates, recipes: Seque
     tables = {
         "proposals": pa.Table.from_pylist(merged.rows, pieces[0].tables["proposals"].schema),
         "images": found[0] if found else pieces[0].tables["images"],
-        "rejects": _each_once(dropped, recipes) if duplicates == "drop" else dropped,
+        "rejects": _each_once(dropped, [run.recipe for run in runs]) if duplicates == "drop" else dropped,
     }
     return Piece(pieces[0].images, {name: tables[name] for name in FILES})
 
@@ -72,12 +89,16 @@ def merged_image(pieces: Sequence[Piece], duplicates: Duplicates, recipes: Seque
 class _Merged:
     """The rows of an image so far.
 
+    Args:
+        configs: how each source has combined scale and semantic granularity.
+
     Attributes:
         rows: rows of ``proposals``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, configs: Sequence[GranularityConfig]) -> None:
         self.rows: list[Row] = []
+        self._configs = configs
         self._ids: set[str] = set()
         self._objects: dict[int, MaskCrop] = {}
         self._masks: dict[tuple[int, str], list[tuple[str, MaskCrop]]] = {}
@@ -109,7 +130,7 @@ class _Merged:
             if row["kind"] == "object":
                 self._objects[row["instance_id"]] = mask
             self._masks.setdefault((row["instance_id"], GROUPS[row["kind"]]), []).append((row["proposal_id"], mask))
-        self.rows += kept
+        self.rows += [row if row["kind"] == "object" else row | self._measured(row) for row in kept]
         return numbers
 
     def _numbers(self, rows: Sequence[Row], masks: Mapping[str, MaskCrop]) -> dict[int, int]:
@@ -131,6 +152,12 @@ class _Merged:
         level = SAME_OBJECT if row["kind"] == "object" else SAME_MASK
         earlier = self._masks.get((number, GROUPS[row["kind"]]), ())
         return next((other for other, of in earlier if _same(mask, of, level, row)), None)
+
+    def _measured(self, row: Row) -> Row:
+        """The granularities of a mask of an object, unless a program without peaks has given them."""
+        if row["peak_proposal"] is None or row["peak_object"] is None:
+            return {}
+        return granularities(row, area(self._objects[row["instance_id"]]), self._configs[row["source"]])
 
     def _free_id(self, row: Row, number: int) -> str:
         """An id for a row of an object: its own, with the object's number, and with its source if that is taken."""

@@ -22,7 +22,7 @@ from agg_pipeline.execution.plan import make_plan
 from agg_pipeline.execution.shard_files import sidecars
 from agg_pipeline.storage.rle import decode_crop
 from agg_pipeline.storage.store import Store
-from schemas.crop import iou
+from schemas.crop import crop_mask, iou
 from schemas.errors import UserError
 from schemas.resolve import override, validated
 from schemas.tables import FILES
@@ -194,6 +194,40 @@ def test_part_of_a_database_merged_into_it_changes_nothing_unless_duplicates_are
         assert len(rows_of(merged)) == len(rows_of(whole)) + len(twice)
 
 
+def smaller_objects(entry):
+    """The record of an image of the toy set whose first object lacks two rows, 2 % of it at most."""
+    record = make_dataset().read(entry)
+    objects = []
+    for each in record.objects:
+        mask = each.mask.full()
+        if each.instance_id == 2:
+            mask[:6] = False
+            assert 0.98 < iou(each.mask, crop_mask(mask, *mask.shape)) < 0.985
+        objects.append(replace(each, mask=crop_mask(mask, *mask.shape)))
+    return replace(record, objects=tuple(objects))
+
+
+@pytest.mark.parametrize("duplicates", ["keep", "drop"])
+def test_masks_of_a_slightly_different_object_become_those_of_the_one_that_stays(whole, tmp_path, duplicates):
+    dataset = replace(make_dataset(), reader=smaller_objects, fingerprint="0" * 32)
+    config, store = validated(override(make_config(), {"seed": 1})), Store(str(tmp_path / "smaller"))
+    plan = make_plan(DATABASE_LAYOUT, dataset, MODEL, ENVIRONMENT, config)
+    write_database(store, plan, run_shards(dataset, config))
+    finish(store, plan, sidecars(store, DATABASE_LAYOUT))
+    smaller = open_proposals(store.url)
+    for name, order in (("first", [whole, smaller]), ("second", [smaller, whole])):
+        merged = merge(order, str(tmp_path / name), duplicates)
+        assert findings(merged) == []
+        rows = rows_of(merged)
+        areas = {row["proposal_id"]: row["area"] for row in rows if row["kind"] == "object"}
+        assert len(areas) == len([row for row in rows_of(order[0]) if row["kind"] == "object"])
+        parts = [row for row in rows if row["source"] == 1]
+        assert parts
+        scales = [row["area"] / areas[row["parent_id"]] for row in parts]
+        assert [row["scale"] for row in parts] == pytest.approx(scales)
+        assert database_id(recompute(merged, str(tmp_path / f"{name}-again"), 0.5)) == database_id(merged)
+
+
 @settings(max_examples=4, deadline=None)
 @given(images=SOME, size=SHARDS)
 def test_images_of_one_id_and_other_content_are_refused_or_renamed(whole, foreign, folders, images, size):
@@ -254,6 +288,24 @@ def test_images_of_one_id_in_three_databases_stay_three(whole, tmp_path):
     assert contents(merged) == {"x": "0", f"x~{'1' * 8}": "1", f"x~{'2' * 8}": "2"}
     again = merge([merged, *three[::-1]], str(tmp_path / "again"), conflicts="rename")
     assert database_id(again) == database_id(merged)
+
+
+def test_images_whose_files_are_not_known_are_one_only_if_of_one_run(whole, tmp_path):
+    def without(number):
+        return changed(whole, str(tmp_path / f"unknown{number}"), "images", lambda row: row | {"sha256": ""})
+
+    first, second = without(1), without(2)
+    # Of one run: parts of one database, for example.
+    assert database_id(merge([first, second], str(tmp_path / "same"))) == database_id(first)
+    said = f"image im_0 of {first.store.url} may be another one than that of {whole.store.url}, because the sha256 of a"
+    with pytest.raises(UserError, match=said):
+        merge([whole, first], str(tmp_path / "refused"))
+    merged = merge([whole, first], str(tmp_path / "renamed"), conflicts="rename")
+    assert findings(merged) == []
+    run = source_runs(first)[0]["id"]
+    # What could not be read is one image.
+    new_ids = {f"{image}~{run[:8]}" for image in IMAGES if image != "im_6"}
+    assert {image for ids in merged.plan["shards"] for image in ids} == {*IMAGES, *new_ids}
 
 
 def test_a_photograph_is_one_image_although_its_id_is_taken(whole, tmp_path):

@@ -27,7 +27,9 @@ from agg_pipeline.database.exchange.imported_database import (
     foreign_plan,
     image_row,
     pieces_of,
+    refuse_images,
     reject,
+    sha256_below,
 )
 from agg_pipeline.database.exchange.own_facts import RejectFacts
 from agg_pipeline.database.reader import ProposalDatabase
@@ -49,7 +51,7 @@ from schemas.words import excerpt, plural, printable
 LOG = logging.getLogger(__name__)
 
 
-def import_coco(path: Path, out: str, naming: Naming, overwrite: bool = False) -> ProposalDatabase:
+def import_coco(path: Path, out: str, naming: Naming, overwrite: bool = False, data: str = "") -> ProposalDatabase:
     """Make a database from COCO's instance file.
 
     Args:
@@ -57,9 +59,10 @@ def import_coco(path: Path, out: str, naming: Naming, overwrite: bool = False) -
         out: folder of the new database.
         naming: how the data is called; only for files of other programs.
         overwrite: whether to delete another database in the folder first.
+        data: folder of the images, to take their sha256; "" if they are not there. Only for files of other programs.
 
     Raises:
-        UserError: the file is no instance file, or its masks were changed after the export.
+        UserError: the file is no instance file, its masks were changed after the export, or an image is missing.
     """
     index = coco_index(path)
     where = printable(str(path))
@@ -68,15 +71,17 @@ def import_coco(path: Path, out: str, naming: Naming, overwrite: bool = False) -
     with open_file(path, limits.EXCHANGE_FILE_BYTES) as (file, _):
         if index.own is None:
             count = len(index.images) + len(index.broken)
-            plan = foreign_plan("coco", path, index.sha256, count, naming, ANY_FOLDER, "paper", annotated=True)
-            made = pieces_of(_foreign(index, file, naming, where))
+            about = ("coco", path, index.sha256, count, naming, ANY_FOLDER, "paper")
+            plan = foreign_plan(*about, annotated=True, hashed=bool(data))
+            made = pieces_of(_foreign(index, file, naming, where, data))
         else:
+            refuse_images(data, where)
             plan = own_plan(index.own, index.document, "coco", where, naming)
             made = checked_pieces(pieces_of(_own(index, file, where)), plan, where)
         return write_derived(out, plan, made, overwrite=overwrite)
 
 
-def _foreign(index: CocoIndex, file: IO[bytes], naming: Naming, where: str) -> Iterator[ImageRows]:
+def _foreign(index: CocoIndex, file: IO[bytes], naming: Naming, where: str, data: str) -> Iterator[ImageRows]:
     crowds = 0
     for key in sorted({*index.images, *index.broken}):
         if key in index.broken:
@@ -95,7 +100,8 @@ def _foreign(index: CocoIndex, file: IO[bytes], naming: Naming, where: str) -> I
             yield _fallen(key, f"an image of more than {limits.IMAGE_PIXELS:,} pixels")
             continue
         licence = None if image.license is None else index.licences.get(id_text(image.license))
-        summary = ImageSummary(key, path, image.height, image.width, "", licence or naming.licence or UNKNOWN)
+        sha256 = sha256_below(data, path)
+        summary = ImageSummary(key, path, image.height, image.width, sha256, licence or naming.licence or UNKNOWN)
         found = _objects(index, file, summary)
         crowds += found[2]
         yield ImageRows(key, found[0], [image_row(summary)], found[1])

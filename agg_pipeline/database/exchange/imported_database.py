@@ -9,12 +9,15 @@ from pathlib import Path
 from agg_pipeline.database.derived import Piece
 from agg_pipeline.database.exchange.own_facts import tables_of
 from agg_pipeline.database.proposal_rows import object_row
+from agg_pipeline.datasets.images import file_sha256
 from agg_pipeline.datasets.naming import UNKNOWN, Naming
 from agg_pipeline.storage.rle import encode
+from agg_pipeline.storage.store import Store
 from schemas import limits
 from schemas.canonical import Json, Row, content_hash
 from schemas.config import PRESETS
 from schemas.crop import MaskCrop, area
+from schemas.errors import ImageError, UserError
 from schemas.records import ImageSummary, ObjectMask, Target
 from schemas.tables import FORMAT_MINOR, FORMAT_VERSION, SOURCE
 from schemas.words import excerpt
@@ -26,7 +29,16 @@ SEVERAL = 25
 
 
 def foreign_plan(
-    kind: str, path: Path, sha256: str, images: int, naming: Naming, layout: str, preset: str, annotated: bool
+    kind: str,
+    path: Path,
+    sha256: str,
+    images: int,
+    naming: Naming,
+    layout: str,
+    preset: str,
+    *,
+    annotated: bool,
+    hashed: bool = False,
 ) -> Json:
     """The plan of a database with rows that no run of this program has made.
 
@@ -39,11 +51,13 @@ def foreign_plan(
         layout: name of the data set whose reader finds the images.
         preset: preset that is closest to how the masks were made.
         annotated: whether people made the masks.
+        hashed: whether the sha256 of the images was taken.
     """
+    imported = {"format": kind, "file": path.name, "sha256": sha256}
     source = {
         "id": sha256,
         "seed": 0,
-        "imported": {"format": kind, "file": path.name, "sha256": sha256},
+        "imported": imported | ({"hashed": True} if hashed else {}),
         "dataset": {
             "name": naming.name or path.stem,
             "split": UNKNOWN,
@@ -116,6 +130,35 @@ def _piece(some: Sequence[ImageRows]) -> Piece:
         name: [row for image in some for row in getattr(image, name)] for name in ("proposals", "images", "rejects")
     }
     return Piece(tuple(image.image_id for image in some), tables_of(rows))
+
+
+def sha256_below(data: str, path: str) -> str:
+    """The sha256 of an image, in hex.
+
+    Args:
+        data: folder or URL around the images; "" if they are not there.
+        path: path of the image below it, which stays in it.
+
+    Returns:
+        The hash, "" without a folder.
+
+    Raises:
+        UserError: the image is missing.
+    """
+    if not data:
+        return ""
+    try:
+        return file_sha256(Store(data), path)
+    except ImageError as error:
+        raise UserError(
+            f"{data.rstrip('/')}: {error.detail}; --data is the folder around the paths of the file"
+        ) from None
+
+
+def refuse_images(data: str, where: str) -> None:
+    """UserError if a folder of images is named for an export of this program, ``where``, which says their sha256."""
+    if data:
+        raise UserError(f"{where} was exported by agg and says the sha256 of its images; leave --data out")
 
 
 def foreign_object(image: ImageSummary, number: int, category: str | None, mask: MaskCrop) -> Row:

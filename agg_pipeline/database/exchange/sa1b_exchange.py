@@ -28,7 +28,9 @@ from agg_pipeline.database.exchange.imported_database import (
     foreign_plan,
     image_row,
     pieces_of,
+    refuse_images,
     reject,
+    sha256_below,
 )
 from agg_pipeline.database.exchange.new_files import Stems, new_folder
 from agg_pipeline.database.exchange.own_facts import (
@@ -140,7 +142,7 @@ class _OwnHead(Struct, frozen=True):
     image: _OwnImage
 
 
-def import_sa1b(path: Path, out: str, naming: Naming, overwrite: bool = False) -> ProposalDatabase:
+def import_sa1b(path: Path, out: str, naming: Naming, overwrite: bool = False, data: str = "") -> ProposalDatabase:
     """Make a database from a folder with JSON files as SA-1B has them in its folder ``annotations``.
 
     Args:
@@ -148,9 +150,11 @@ def import_sa1b(path: Path, out: str, naming: Naming, overwrite: bool = False) -
         out: folder of the new database.
         naming: how the data is called; only for files of other programs.
         overwrite: whether to delete another database in the folder first.
+        data: folder around the folder ``images``, to take their sha256; "" if they are not there. Only for files of
+            other programs.
 
     Raises:
-        UserError: the folder has no such files, or what was exported is damaged or changed.
+        UserError: an image is missing, or the folder has no such files, or what was exported is damaged or changed.
     """
     files = _files(path)
     if (path / DATABASE_FILE).is_file():
@@ -163,12 +167,14 @@ def import_sa1b(path: Path, out: str, naming: Naming, overwrite: bool = False) -
             row = structs.asdict(each)
             check_own_reject(row, len(facts.sources), f"{where}: {REJECTS}[{place}]")
             rejects.setdefault(row["image_id"], []).append(row)
+        refuse_images(data, where)
         plan = own_plan(facts, content[KEY], "sa1b", where, naming)
         own = pieces_of(_own(files, rejects, len(facts.sources)))
         made = checked_pieces(own, plan, printable(str(path)))
     else:
-        plan = foreign_plan("sa1b", path, _hash(files), len(files), naming, ANY_FOLDER, "paper", annotated=False)
-        made = pieces_of(_foreign(file, naming) for file in files)
+        about = ("sa1b", path, _hash(files), len(files), naming, ANY_FOLDER, "paper")
+        plan = foreign_plan(*about, annotated=False, hashed=bool(data))
+        made = pieces_of(_foreign(file, naming, data) for file in files)
     return write_derived(out, plan, made, overwrite=overwrite)
 
 
@@ -200,7 +206,7 @@ def _read(file: Path) -> _File:
     return decode_document(content, _File, where, WHAT)
 
 
-def _foreign(file: Path, naming: Naming) -> ImageRows:
+def _foreign(file: Path, naming: Naming, data: str) -> ImageRows:
     image_id = printable(file.stem)
     try:
         read = _read(file)
@@ -210,7 +216,9 @@ def _foreign(file: Path, naming: Naming) -> ImageRows:
     except UserError as error:
         return ImageRows(image_id, (), (), [reject(image_id, None, "unreadable_annotation", str(error))])
     name = PurePosixPath(size.file_name or f"{file.stem}.jpg").name
-    image = ImageSummary(image_id, printable(f"images/{name}"), size.height, size.width, "", naming.licence or UNKNOWN)
+    file_path = printable(f"images/{name}")
+    sha256 = sha256_below(data, file_path)
+    image = ImageSummary(image_id, file_path, size.height, size.width, sha256, naming.licence or UNKNOWN)
     rows: dict[int, Row] = {}
     rejects = []
     for place, raw in enumerate(read.annotations):

@@ -12,10 +12,12 @@ from pycocotools.coco import COCO
 from agg_pipeline.database.exchange.coco_export import export_coco
 from agg_pipeline.database.exchange.coco_import import import_coco
 from agg_pipeline.database.identity import database_id
+from agg_pipeline.database.merging import merge
 from agg_pipeline.database.reader import open_proposals
 from agg_pipeline.database.validation import validate
 from agg_pipeline.datasets.naming import NOTHING_SAID, Naming
 from schemas.errors import UserError
+from tests.datasets.writers import write_photo
 
 SQUARE = {"size": [4, 6], "counts": [5, 2, 2, 2, 13]}
 
@@ -198,6 +200,27 @@ def test_our_own_file_without_its_key_is_one_of_others(database, tmp_path):
     assert set(made.proposals(["kind"])["kind"].to_pylist()) == {"object"}
     assert made.proposals().num_rows == database.proposals().num_rows
     assert list(validate(open_proposals(made.store.url))) == []
+
+
+def test_files_of_two_programs_share_images_if_their_sha256_was_taken(tmp_path):
+    photographs = tmp_path / "photographs"
+    write_photo(photographs / "a/b.jpg")
+    write_photo(photographs / "c.jpg", seed=1)
+    for name, file in (("ours", "a/b.jpg"), ("theirs", "a/b.jpg"), ("other", "c.jpg")):
+        path = foreign(tmp_path, [{"id": 3, "file_name": file, "height": 4, "width": 6}], [entry()])
+        import_coco(path, str(tmp_path / f"{name}-alone"), Naming(name))
+        import_coco(path, str(tmp_path / name), Naming(name), data=str(photographs))
+    ours, theirs, other, alone = (open_proposals(tmp_path / name) for name in ("ours", "theirs", "other", "ours-alone"))
+    assert merge([ours, theirs], str(tmp_path / "same")).images().num_rows == 1
+    unknown = "may be another one than that of .*; import with --data"
+    for second, said in ((other, "has other content than"), (alone, unknown)):
+        with pytest.raises(UserError, match=f"^image 3 of {second.store.url} {said}"):
+            merge([ours, second], str(tmp_path / "refused"))
+    assert merge([ours, other], str(tmp_path / "two"), conflicts="rename").images().num_rows == 2
+    (photographs / "a/b.jpg").unlink()
+    with pytest.raises(UserError, match=r"photographs: a/b.jpg does not exist; --data is the folder around the paths"):
+        path = foreign(tmp_path, [{"id": 3, "file_name": "a/b.jpg", "height": 4, "width": 6}], [entry()])
+        import_coco(path, str(tmp_path / "lost"), Naming("ours"), data=str(photographs))
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
