@@ -296,6 +296,18 @@ def test_runs_of_one_recipe_over_some_of_the_same_images_give_the_rows_of_one_ru
         ("row_number() over () <= 3", "a window needs more"),
         ("avg(area) > 3", "is no condition: it is not true or false for each mask"),
         ("now() > timestamp '2020-01-01'", r"now\(\) needs more"),
+        ("extract(year from current_date) > 2000", "there is no column 'current_date'; "),
+        ("\"Current_Timestamp\" > '2020-01-01'", "there is no column 'Current_Timestamp'; "),
+        ("localtime > time '10:00' or localtimestamp > '2020-01-01'", "there is no column 'localtime'; "),
+        ("rowid < 3", "there is no column 'rowid'; "),
+        ("list_sort(list_transform([area], lambda user: user))[1] > 3 or user = 'me'", "there is no column 'user'; "),
+        ("list_transform([area], lambda a: current_date > '2020-01-01')[1]", "there is no column 'current_date'; "),
+        ("(current_date::varchar -> '$') is null", "there is no column 'current_date'; "),
+        ("CURRENT_LOCALTIMESTAMP() > '2020-01-01'", r"current_localtimestamp\(\) needs more"),
+        ("age(timestamp '2020-01-01') > interval 1 day", r"age\(\) needs more"),
+        ("area" + "+1" * 400 + " > 5", r"\+1\.\.\.' is nested deeper than 100 levels; filter in several steps$"),
+        ("not " * 900 + "area > 5", "is nested deeper than 100 levels"),
+        ("(" * 9000 + "area > 5" + ")" * 9000, "is nested deeper than 100 levels"),
         ("area", "is no condition: it is not true or false for each mask"),
         ("", "is no condition"),
         ("area > 1; drop table proposals", "cannot be used"),
@@ -308,7 +320,11 @@ def test_conditions_that_are_not_of_a_mask_alone_are_refused(whole, tmp_path, wh
 
 
 def test_conditions_may_use_functions_and_nested_columns(whole, tmp_path):
-    where = "lower(kind) = 'part' and len(clicks) > 1 and bbox.w > 3 and list_contains([1, 2, 3], bin)"
+    where = (
+        "lower(Kind) = 'part' and len(clicks) > 1 and proposals.bbox.w > 3 and list_contains([1, 2, 3], bin) "
+        'and len([each for each in clicks if each."row" >= 0]) = len(list_filter(clicks, lambda one: one.col >= 0)) '
+        f"and {'+'.join(['area'] * 60)} > 0"
+    )
     made = filter_database(whole, str(tmp_path / "x"), where=where)
     chosen = [row for row in rows_of(made) if row["kind"] == "part"]
     assert chosen
