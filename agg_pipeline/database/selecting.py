@@ -157,11 +157,13 @@ def shares_of_images(database: ProposalDatabase, shares: Sequence[float], seed: 
     Raises:
         UserError: the shares are not positive numbers whose sum is 1, or a part would have no image.
     """
-    if min(shares, default=0.0) <= 0 or abs(sum(shares) - 1) > 1e-6:
+    # Nothing that is compared with nan is true.
+    if not (all(share > 0 for share in shares) and abs(sum(shares) - 1) <= 1e-6):
         raise UserError("--shares must be positive numbers whose sum is 1, such as 0.9,0.1")
     images = finished_images(database)
     order = [images[place] for place in drawn_order(images, "", "split", seed)]
-    ends = [round(end * len(images)) for end in np.cumsum([0.0, *shares])]
+    # The sum of the shares need not be exactly 1, and no image may be lost.
+    ends = [*(round(end * len(images)) for end in np.cumsum([0.0, *shares[:-1]])), len(images)]
     parts = [sorted(order[first:last]) for first, last in itertools.pairwise(ends)]
     if not all(parts):
         raise UserError(f"--shares: a part of {min(shares):g} of {len(images)} images has no image")

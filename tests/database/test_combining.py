@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agg_pipeline.database import selecting
 from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.database.derived import Piece, derived_plan, source_runs, write_derived
 from agg_pipeline.database.identity import database_id
@@ -223,6 +224,25 @@ def test_shares_of_the_images_are_disjoint_and_complete(whole, shares, seed):
     assert sorted(itertools.chain(*parts)) == IMAGES
     ends = [round(8 * end / total) for end in itertools.accumulate(shares)]
     assert list(itertools.accumulate(map(len, parts))) == ends
+
+
+@pytest.mark.parametrize(
+    "shares",
+    ["nan,1", "nan", "inf,-inf", "inf", "1e400,0", "1,-0", "1,0", "-0.1,1.1", "0.5,0.4", ",".join(["1"] * 100_000)],
+)
+def test_shares_that_are_none_are_refused(whole, shares):
+    with pytest.raises(UserError, match=r"^--shares must be positive numbers whose sum is 1, such as 0\.9,0\.1$"):
+        shares_of_images(whole, [float(share) for share in shares.split(",")], 0)
+    with pytest.raises(UserError, match="a part of 1e-05 of 8 images has no image"):
+        shares_of_images(whole, [1e-5] * 100_000, 0)
+
+
+def test_no_image_is_lost_although_the_sum_of_the_shares_is_not_exactly_1(whole, monkeypatch):
+    images = [f"{number:06}" for number in range(700_000)]
+    monkeypatch.setattr(selecting, "finished_images", lambda _database: images)
+    monkeypatch.setattr(selecting, "drawn_order", lambda images, *_: range(len(images)))
+    parts = shares_of_images(whole, [0.5, 0.4999991], 0)
+    assert sum(map(len, parts)) == len(images)
 
 
 def with_images(whole, folder, renames, hashes):
