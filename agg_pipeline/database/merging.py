@@ -110,6 +110,7 @@ def merged_images(databases: Sequence[ProposalDatabase], conflicts: Conflicts) -
     for number, database in enumerate(databases):
         found, finished = _hashes(database), list(_finished(database))
         ids = _merged_ids([image_id for _, image_id in finished], found, places.keys(), hashes)
+        taken = {*places, *ids}
         for shard, image_id in finished:
             merged = ids[image_id]
             if merged is None:
@@ -119,7 +120,8 @@ def merged_images(databases: Sequence[ProposalDatabase], conflicts: Conflicts) -
                         f"image {excerpt(image_id)} of {database.store.url} has other content than that of "
                         f"{other.store.url}; to give it another id, use --conflicts rename"
                     )
-                merged = _new_id(image_id, found[image_id], {*places, *ids})
+                merged = _new_id(image_id, found[image_id], taken)
+                taken.add(merged)
             places.setdefault(merged, []).append(Place(number, shard, image_id))
             if image_id in found:
                 hashes.setdefault(merged, found[image_id])
