@@ -130,10 +130,12 @@ def split_database(
         overwrite: whether to delete other databases in the folders first.
 
     Raises:
-        UserError: an image is unknown, or in two parts.
+        UserError: an image is unknown, or in two parts, or a part has none. Nothing is written then.
     """
     seen: set[str] = set()
-    for part in parts:
+    for number, part in enumerate(parts, 1):
+        if not known_images(database, part):
+            raise UserError(f"part {number} has no image")
         twice = seen.intersection(part)
         if twice:
             raise UserError(f"image {min(twice)} is in two parts")

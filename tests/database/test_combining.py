@@ -377,6 +377,16 @@ def test_the_same_command_again_leaves_the_database(whole, tmp_path):
         filter_database(whole, str(tmp_path / "x"), images=["im_2"])
 
 
+@pytest.mark.parametrize(
+    ("second", "problem"),
+    [(["im_1", "im_9"], "does not have the listed images im_9"), ([], "part 2 has no image"), (["im_0"], "two parts")],
+)
+def test_a_split_that_is_refused_writes_nothing(whole, tmp_path, second, problem):
+    with pytest.raises(UserError, match=problem):
+        split_database(whole, [str(tmp_path / "a"), str(tmp_path / "b")], [["im_0"], second])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_split_that_failed_in_its_second_part_goes_on(whole, tmp_path):
     outs = [str(tmp_path / "a"), str(tmp_path / "b")]
     (tmp_path / "b").mkdir()
