@@ -91,6 +91,15 @@ class Store:
         files, root = self._open()
         return Store(root or "/") if isinstance(files, Disk) else self
 
+    def lies_in(self, other: Store) -> bool:
+        """Whether it is another folder, or one in it, wherever links lead."""
+        (files, place), (others, around) = self._resolved(), other._resolved()
+        return files == others and place.startswith(around)
+
+    def _resolved(self) -> tuple[Disk | ObjectStore, str]:
+        files, root = self._open()
+        return files, (os.path.realpath(root or "/") if isinstance(files, Disk) else root).rstrip("/") + "/"
+
     def below(self, path: str) -> Store:
         """The store of a folder inside this one."""
         return Store(f"{self.url.rstrip('/')}/{path}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from itertools import chain
 
@@ -32,11 +31,7 @@ def pack(database: ProposalDatabase, path: str) -> None:
         StorageError: the file cannot be written.
     """
     store, name = Store.of_file(path)
-    where, inside = (
-        os.path.realpath(each.url) if each.is_local() else each.url
-        for each in (store.anchored(), database.store.anchored())
-    )
-    if f"{where}/".startswith(f"{inside}/"):
+    if store.lies_in(database.store):
         raise UserError(f"{path} lies in the database; choose another folder")
     manifest = whole_manifest(database)
     store.write_parts(name, lambda: _parts(database, manifest))
