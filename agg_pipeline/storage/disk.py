@@ -188,7 +188,12 @@ def _temporary(place: str) -> Path:
         if link:
             raise OSError(errno.EEXIST, link) from error
         raise
-    return target.with_name(f"{TEMPORARY}{target.name}-{uuid.uuid4().hex}")
+    return temporary_beside(target)
+
+
+def temporary_beside(place: Path) -> Path:
+    """A name beside a file or folder that nobody else has."""
+    return place.with_name(f"{TEMPORARY}{place.name}-{uuid.uuid4().hex}")
 
 
 def _created_in_place(place: Path, content: bytes) -> bool:
