@@ -71,7 +71,7 @@ def import_coco(path: Path, out: str, naming: Naming, overwrite: bool = False) -
             plan = foreign_plan("coco", path, index.sha256, count, naming, ANY_FOLDER, "paper", annotated=True)
             made = pieces_of(_foreign(index, file, naming, where))
         else:
-            plan = own_plan(index.own, index.document, "coco", where, naming)
+            plan = own_plan(index.own, index.document, "coco", where, naming, index.sha256)
             made = checked_pieces(pieces_of(_own(index, file, where)), plan, where)
         return write_derived(out, plan, made, overwrite=overwrite)
 

@@ -26,7 +26,16 @@ SEVERAL = 25
 
 
 def foreign_plan(
-    kind: str, path: Path, sha256: str, images: int, naming: Naming, layout: str, preset: str, annotated: bool
+    kind: str,
+    path: Path,
+    sha256: str,
+    images: int,
+    naming: Naming,
+    layout: str,
+    preset: str,
+    annotated: bool,
+    split: str = UNKNOWN,
+    fingerprint: str | None = None,
 ) -> Json:
     """The plan of a database with rows that no run of this program has made.
 
@@ -39,6 +48,7 @@ def foreign_plan(
         layout: name of the data set whose reader finds the images.
         preset: preset that is closest to how the masks were made.
         annotated: whether people made the masks.
+        split, fingerprint: of the data set that has the objects; None if they are in the file.
     """
     source = {
         "id": sha256,
@@ -46,8 +56,8 @@ def foreign_plan(
         "imported": {"format": kind, "file": path.name, "sha256": sha256},
         "dataset": {
             "name": naming.name or path.stem,
-            "split": UNKNOWN,
-            "fingerprint": sha256[:32],
+            "split": split,
+            "fingerprint": fingerprint or sha256[:32],
             "images": images,
             "selection": {},
             "layout": layout,
@@ -59,11 +69,11 @@ def foreign_plan(
         "environment": {"device": UNKNOWN, "torch": UNKNOWN},
         "config": asdict(PRESETS[preset]) | {"source": "gt" if annotated else "agg"},
     }
-    return imported_plan(FORMAT_VERSION, FORMAT_MINOR, [source], [], kind, [sha256])
+    return imported_plan(FORMAT_VERSION, FORMAT_MINOR, [source], [], kind, [sha256], sha256)
 
 
 def imported_plan(
-    version: int, minor: int, sources: Sequence[Json], history: Sequence[Json], kind: str, of: list[str]
+    version: int, minor: int, sources: Sequence[Json], history: Sequence[Json], kind: str, of: list[str], sha256: str
 ) -> Json:
     """The plan of an imported database, without the images of its shards.
 
@@ -73,8 +83,10 @@ def imported_plan(
         history: the commands before the import.
         kind: format of the file.
         of: identity of the database that was exported, or hash of the file.
+        sha256: hash of the file. It is not a part of the identity, but of the plan: a file that was changed is another
+            one, whatever it says of the database that it was exported from.
     """
-    entry = {"command": "import", "options": {"format": kind}, "parents": of}
+    entry = {"command": "import", "options": {"format": kind, "sha256": sha256}, "parents": of}
     facts = {
         "format_version": version,
         "format_minor": minor,

@@ -77,7 +77,10 @@ def import_released(path: Path, dataset: Dataset, out: str, overwrite: bool = Fa
         naming = Naming(dataset.called or dataset.name, about.licence, about.citation, about.homepage)
         with open_file(path, limits.EXCHANGE_FILE_BYTES) as (file, _):
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        plan = foreign_plan("released", path, sha256, len(found), naming, dataset.name, "released", annotated=False)
+        name, split, fingerprint = dataset.name, dataset.split, dataset.fingerprint
+        plan = foreign_plan(
+            "released", path, sha256, len(found), naming, name, "released", False, split=split, fingerprint=fingerprint
+        )
         return write_derived(out, plan, pieces_of(_images(dataset, found)), overwrite=overwrite)
 
 

@@ -155,7 +155,8 @@ def import_sa1b(path: Path, out: str, naming: Naming, overwrite: bool = False) -
     files = _files(path)
     if (path / DATABASE_FILE).is_file():
         where = printable(str(path / DATABASE_FILE))
-        content = decode(read_file(path / DATABASE_FILE, limits.PLAN_BYTES), dict[str, Any], where)
+        document = read_file(path / DATABASE_FILE, limits.PLAN_BYTES)
+        content = decode(document, dict[str, Any], where)
         facts = checked(content.get(KEY), DatabaseFacts, where)
         found = checked(content.get(REJECTS), list[RejectFacts], where)
         rejects: dict[str, list[Row]] = {}
@@ -163,7 +164,8 @@ def import_sa1b(path: Path, out: str, naming: Naming, overwrite: bool = False) -
             row = structs.asdict(each)
             check_own_reject(row, len(facts.sources), f"{where}: {REJECTS}[{place}]")
             rejects.setdefault(row["image_id"], []).append(row)
-        plan = own_plan(facts, content[KEY], "sa1b", where, naming)
+        sha256 = hashlib.sha256(document + _hash(files).encode()).hexdigest()
+        plan = own_plan(facts, content[KEY], "sa1b", where, naming, sha256)
         own = pieces_of(_own(files, rejects, len(facts.sources)))
         made = checked_pieces(own, plan, printable(str(path)))
     else:
