@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 DATABASE = cloup.argument("path", type=PLACE, help="Proposal database, or the output folder of a run.")
 OUT = option("--out", required=True, type=PLACE, metavar="FOLDER", help="Folder of the new database.")
-OVERWRITE = option("--overwrite", is_flag=True, help="Delete a database that is in the folder.")
+OVERWRITE = option("--overwrite", is_flag=True, help="Replace a database that is in the folder.")
 SEED = option("--seed", default=0, metavar="NUMBER", help="Seed of the draw.")
 
 

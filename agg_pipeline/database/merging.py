@@ -81,7 +81,7 @@ def merge(
         duplicates: whether to drop masks of an object that repeat one of an earlier database (IoU above 0.95).
         conflicts: whether to refuse images that have one id and other content, or to rename those of later databases.
         images_per_shard: number of images of a shard.
-        overwrite: whether to delete another database in the folder first.
+        overwrite: whether to replace another database in the folder.
 
     Raises:
         UserError: images are in conflict, or a database is damaged.

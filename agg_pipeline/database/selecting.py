@@ -44,7 +44,7 @@ def filter_database(
         images: ids of the images to use; None for all.
         sample: number of images to draw among them; None for all.
         seed: seed of the draw.
-        overwrite: whether to delete another database in the folder first.
+        overwrite: whether to replace another database in the folder.
 
     Returns:
         The new database. It has only images with a mask that is kept.
@@ -127,7 +127,7 @@ def split_database(
         database: the database.
         outs: folders of the new ones.
         parts: ids of the images of each; no image is in two of them.
-        overwrite: whether to delete other databases in the folders first.
+        overwrite: whether to replace other databases in the folders.
 
     Raises:
         UserError: an image is unknown, or in two parts, or a part has none. Nothing is written then.
@@ -179,7 +179,7 @@ def reshard(database: ProposalDatabase, out: str, images_per_shard: int, overwri
         database: the database.
         out: folder of the new one.
         images_per_shard: number of images of a shard.
-        overwrite: whether to delete another database in the folder first.
+        overwrite: whether to replace another database in the folder.
     """
     plan = derived_plan([database], source_runs(database), "reshard", {"images_per_shard": images_per_shard})
     return write_derived(out, plan, pieces(database), images_per_shard, overwrite)

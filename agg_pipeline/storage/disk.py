@@ -90,6 +90,11 @@ class Disk:
                 file.write(part)
         put(temporary, Path(place))
 
+    def bring(self, source: str, place: str) -> None:
+        """Put a file in place that is there under another name, by a rename."""
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
+        Path(source).replace(place)
+
     def create(self, place: str, content: bytes) -> bool:
         """Put a file in place if there is none; whether it was done."""
         temporary = _temporary(place)

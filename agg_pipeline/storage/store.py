@@ -287,6 +287,12 @@ class Store:
         """
         return self._change(path, lambda files, place: files.create(place, content))
 
+    def move(self, path: str, to: str) -> None:
+        """Put a file in the place of another one, which may be there; StorageError as for ``write``."""
+        _, root = self._open()
+        self._change(to, lambda files, place: files.bring(f"{root}/{path}", place))
+        self.remove(path)
+
     def rewrite(self, path: str, content: bytes) -> None:
         """Change the content of a small file that is there, never making one on a disk.
 

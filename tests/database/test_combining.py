@@ -24,7 +24,7 @@ from agg_pipeline.execution.shard_files import sidecars
 from agg_pipeline.storage.rle import decode_crop
 from agg_pipeline.storage.store import Store
 from schemas.crop import iou
-from schemas.errors import UserError
+from schemas.errors import StorageError, UserError
 from schemas.resolve import override, validated
 from schemas.tables import FILES
 from tests.database.changed_rows import changed
@@ -385,6 +385,70 @@ def test_a_split_that_is_refused_writes_nothing(whole, tmp_path, second, problem
     with pytest.raises(UserError, match=problem):
         split_database(whole, [str(tmp_path / "a"), str(tmp_path / "b")], [["im_0"], second])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(params=["disk", "bucket", "memory"])
+def place(request, tmp_path):
+    """The URL of a new database."""
+    if request.param == "disk":
+        return str(tmp_path / "made")
+    if request.param == "bucket":
+        request.getfixturevalue("bucket")
+        return "s3://bucket/made"
+    return f"memory://{tmp_path.name}/made"
+
+
+def files_of(url):
+    return {path: Store(url).read(path) for path in Store(url).files()}
+
+
+def test_a_database_that_is_to_be_replaced_stays_until_the_new_one_is_finished(whole, place, tmp_path, monkeypatch):
+    filter_database(whole, place, images=["im_0"])
+    before = files_of(place)
+    with pytest.raises(UserError, match="is selected"):
+        filter_database(whole, place, "area < 0", overwrite=True)
+    assert files_of(place) == before
+
+    def full(store, path, content, write=Store.write):
+        if path == "manifest.json":
+            raise StorageError("the disk is full")
+        write(store, path, content)
+
+    with monkeypatch.context() as patch, pytest.raises(StorageError, match="the disk is full"):
+        patch.setattr(Store, "write", full)
+        filter_database(whole, place, images=["im_1", "im_2"], overwrite=True)
+    assert files_of(place) == before
+    assert not (tmp_path / "made/.agg-draft").exists()
+    made = filter_database(whole, place, images=["im_1", "im_2"], overwrite=True)
+    assert findings(made) == []
+    expected = filter_database(whole, str(tmp_path / "expected"), images=["im_1", "im_2"])
+    assert files_of(place) == files_of(expected.store.url)
+    assert not (tmp_path / "made/.agg-draft").exists()
+
+
+@pytest.mark.parametrize("moved", range(0, 10, 3))
+def test_a_replacement_that_was_killed_is_made_anew(whole, tmp_path, monkeypatch, moved):
+    out = str(tmp_path / "made")
+    filter_database(whole, out, images=["im_0"])
+    moves = []
+
+    def killed(store, path, to, move=Store.move):
+        if len(moves) == moved:
+            # Nothing of what follows is written or deleted, as if the process had ended.
+            patch.setattr(Store, "remove", lambda _store, _path: None)
+            raise KeyboardInterrupt
+        moves.append(path)
+        move(store, path, to)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Store, "move", killed)
+        filter_database(whole, out, images=["im_1", "im_2"], overwrite=True)
+    for path in (tmp_path / "made").glob("lock*"):
+        path.unlink()
+    made = filter_database(whole, out, images=["im_1", "im_2"], overwrite=moved % 2 == 0)
+    expected = filter_database(whole, str(tmp_path / "expected"), images=["im_1", "im_2"])
+    assert files_of(out) == files_of(expected.store.url)
+    assert findings(made) == []
 
 
 def test_a_split_that_failed_in_its_second_part_goes_on(whole, tmp_path):

@@ -56,7 +56,7 @@ def import_coco(path: Path, out: str, naming: Naming, overwrite: bool = False) -
         path: the file.
         out: folder of the new database.
         naming: how the data is called; only for files of other programs.
-        overwrite: whether to delete another database in the folder first.
+        overwrite: whether to replace another database in the folder.
 
     Raises:
         UserError: the file is no instance file, or its masks were changed after the export.

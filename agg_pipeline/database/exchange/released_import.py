@@ -42,7 +42,7 @@ def import_released(path: Path, dataset: Dataset, out: str, overwrite: bool = Fa
         path: the pickle; nothing in it is run.
         dataset: the data set. Its images whose file has the stem of an image of the pickle are used.
         out: folder of the new database.
-        overwrite: whether to delete another database in the folder first.
+        overwrite: whether to replace another database in the folder.
 
     Raises:
         UserError: the pickle is damaged or holds something else, or no image of it is in the data set.

@@ -147,7 +147,7 @@ def import_sa1b(path: Path, out: str, naming: Naming, overwrite: bool = False) -
         path: the folder. If it was exported, the file ``agg.json`` lies in it.
         out: folder of the new database.
         naming: how the data is called; only for files of other programs.
-        overwrite: whether to delete another database in the folder first.
+        overwrite: whether to replace another database in the folder.
 
     Raises:
         UserError: the folder has no such files, or what was exported is damaged or changed.
