@@ -49,6 +49,8 @@ TEXT_LENGTH = 1024
 """Longest id, path, class name or label, in characters."""
 JSON_DEPTH = 64
 """Deepest nesting of a JSON document."""
+CONDITION_DEPTH = 100
+"""Deepest nesting of a condition on masks; a sum of a hundred numbers is nested so deep."""
 MODEL_BYTES = 6 << 30
 """Largest file of a model or an adapter; the largest SimpleClick has 2.6 GB in float32, 5.3 GB in float64."""
 CHECKPOINT_BYTES = 10 << 30

@@ -12,6 +12,7 @@ from agg_pipeline.cli.contents import check_elsewhere, say_contents
 from agg_pipeline.cli.option_groups import examples, gathered, option, options_of
 from agg_pipeline.cli.options import PLACE, Called, Choice, Count
 from schemas.errors import UserError
+from schemas.words import excerpt
 
 if TYPE_CHECKING:
     from agg_pipeline.database.reader import ProposalDatabase
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 DATABASE = cloup.argument("path", type=PLACE, help="Proposal database, or the output folder of a run.")
 OUT = option("--out", required=True, type=PLACE, metavar="FOLDER", help="Folder of the new database.")
-OVERWRITE = option("--overwrite", is_flag=True, help="Delete a database that is in the folder.")
+OVERWRITE = option("--overwrite", is_flag=True, help="Replace a database that is in the folder.")
 SEED = option("--seed", default=0, metavar="NUMBER", help="Seed of the draw.")
 
 
@@ -142,7 +143,9 @@ def _numbers(text: str) -> list[float]:
     try:
         return [float(each) for each in text.split(",")]
     except ValueError:
-        raise UserError(f"--shares {text!r} are not numbers with commas between them, such as 0.9,0.1") from None
+        raise UserError(
+            f"--shares {excerpt(text)!r} are not numbers with commas between them, such as 0.9,0.1"
+        ) from None
 
 
 @cloup.command(

@@ -37,7 +37,5 @@ def check_elsewhere(out: str, databases: Sequence[ProposalDatabase]) -> None:
     """
     from agg_pipeline.storage.store import Store
 
-    place = Store(out).anchored().url.rstrip("/") + "/"
-    for database in databases:
-        if place.startswith(database.store.anchored().url.rstrip("/") + "/"):
-            raise UserError(f"--out {out} is one of the databases, or lies in it; choose another folder")
+    if any(Store(out).lies_in(database.store) for database in databases):
+        raise UserError(f"--out {out} is one of the databases, or lies in it; choose another folder")

@@ -121,7 +121,7 @@ class Origin:
 @option("--out", required=True, type=PLACE, metavar="FOLDER", help="Folder of the new database.")
 @cloup.option_group("Images", *options_of(Origin))
 @cloup.option_group("What the card says", *options_of(Called))
-@option("--overwrite", is_flag=True, help="Delete a database that is in the folder.")
+@option("--overwrite", is_flag=True, help="Replace a database that is in the folder.")
 @gathered(origin=Origin, called=Called)
 def import_command(
     path: Path,

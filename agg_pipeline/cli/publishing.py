@@ -24,16 +24,17 @@ VERIFY = option("--verify", is_flag=True, help="Read all files of the copy again
 )
 @cloup.argument("path", type=PLACE, help="Proposal database, or the output folder of a run.")
 @cloup.argument("file", type=PLACE, help="Tar file to write, or a URL that fsspec knows.")
-def pack_command(path: str, file: str) -> None:
+@option("--overwrite", is_flag=True, help="Replace a file that agg database pack has written.")
+def pack_command(path: str, file: str, overwrite: bool) -> None:
     """Write a database into one tar file.
 
-    The same database gives the same bytes.
+    The same database gives the same bytes. A file of anything else is never replaced.
     """
     from agg_pipeline.database.publishing.packing import pack
     from agg_pipeline.database.reader import open_proposals
 
     database = open_proposals(path)
-    pack(database, file)
+    pack(database, file, overwrite)
     say(f"{file}: {plural(len(database.sidecars), 'shard')}; agg database unpack writes them into a folder")
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from agg_pipeline.database.contents import DATABASE_LAYOUT
+from agg_pipeline.database.contents import DATABASE_LAYOUT, MANIFEST
 from agg_pipeline.database.identity import database_id
 from agg_pipeline.database.manifest import finish, finished
 from agg_pipeline.database.proposal_rows import write_proposals
@@ -21,7 +22,7 @@ from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.execution.plan import described, stamp_of
 from agg_pipeline.execution.resuming import damaged, delete, old_plan, refuse_foreign
 from agg_pipeline.execution.shard_files import PLAN, listing, publish, read_sidecars
-from agg_pipeline.storage.lock import Ownership, owned
+from agg_pipeline.storage.lock import owned
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json, content_hash
 from schemas.errors import UserError
@@ -29,6 +30,8 @@ from schemas.tables import FILES, FORMAT_MINOR, FORMAT_VERSION
 
 IMAGES_PER_SHARD = 25
 """Images of a shard of a derived database, unless another number is asked for."""
+DRAFT = ".agg-draft"
+"""Folder in that of a database, where the database that replaces it is made."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +143,7 @@ def write_derived(
         plan: its plan, as of ``derived_plan``.
         some: its images with their rows, sorted by image.
         images_per_shard: number of images of a shard.
-        overwrite: whether to delete another database in the folder first.
+        overwrite: whether to replace another database in the folder. It stays until the new one is finished.
         advanced: called with the number of images that are written.
 
     Raises:
@@ -151,36 +154,53 @@ def write_derived(
         there = None if overwrite else _made_before(store, plan)
         if there is not None:
             return there
-        _clear(store, plan, overwrite)
+        old = _refuse_other(store, plan, overwrite)
+        draft = store.below(DRAFT)
+        place = draft if overwrite and old else store
+        # What a killed command left.
+        _delete(draft)
+        if old and place == store:
+            _delete(store)
         try:
-            return _written(ownership, plan, rechunked(some, images_per_shard), advanced)
+            made = _written(place, ownership.check, plan, rechunked(some, images_per_shard), advanced)
+            if place == draft:
+                place = store
+                _replace(store, draft, ownership.check)
+            return ProposalDatabase(store, made.plan, made.sidecars)
         except BaseException:
             # Half a database is of no use: the same command begins anew.
             with suppress(UserError):
                 ownership.check()
-                delete(store, DATABASE_LAYOUT, listing(store, DATABASE_LAYOUT))
+                _delete(place)
+                _delete(draft)
             raise
 
 
 def _written(
-    ownership: Ownership, plan: Json, some: Iterable[Piece], advanced: Callable[[int], None]
+    store: Store, check: Callable[[], None], plan: Json, some: Iterable[Piece], advanced: Callable[[int], None]
 ) -> ProposalDatabase:
-    """Write the shards of a database, and finish it."""
-    store, stamp = ownership.store, stamp_of(DATABASE_LAYOUT, plan)
+    """Write the shards of a database, and finish it.
+
+    Args:
+        store: the folder to write to.
+        check: called before each change that others see; raises UserError if the folder is another run's by now.
+        plan, some, advanced: as for ``write_derived``.
+    """
+    stamp = stamp_of(DATABASE_LAYOUT, plan)
     store.write_json(PLAN, plan)
     found: dict[int, Json] = {}
     shards: list[list[str]] = []
     for index, piece in enumerate(some):
         sidecar = write_proposals(store, index, len(piece.images), stamp, piece.tables)
-        ownership.check()
+        check()
         publish(store, sidecar)
         found[index] = sidecar
         shards.append(list(piece.images))
         advanced(sum(map(len, shards)))
     plan = {**plan, "shards": shards}
-    ownership.check()
+    check()
     store.write_json(PLAN, plan)
-    finish(store, plan, found, ownership.check)
+    finish(store, plan, found, check)
     return ProposalDatabase(store, plan, found)
 
 
@@ -196,13 +216,33 @@ def _made_before(store: Store, plan: Json) -> ProposalDatabase | None:
     return ProposalDatabase(store, before, found)
 
 
-def _clear(store: Store, plan: Json, overwrite: bool) -> None:
-    """Delete what the same command has begun, or with ``overwrite`` what another one has made."""
-    sizes = listing(store, DATABASE_LAYOUT)
-    refuse_foreign(store, DATABASE_LAYOUT, sizes)
+def _refuse_other(store: Store, plan: Json, overwrite: bool) -> bool:
+    """Whether a folder holds a database to replace; UserError if it may not be replaced, or something else is there."""
+    refuse_foreign(store, DATABASE_LAYOUT, listing(store, DATABASE_LAYOUT))
     before = old_plan(store, DATABASE_LAYOUT)
-    if before is None:
-        return
-    if not overwrite and before["config_hash"] != plan["config_hash"]:
+    if before is not None and not overwrite and before["config_hash"] != plan["config_hash"]:
         raise UserError(f"{store.url} holds a database; choose another output folder, or use --overwrite to delete it")
-    delete(store, DATABASE_LAYOUT, sizes)
+    return before is not None
+
+
+def _replace(store: Store, draft: Store, check: Callable[[], None]) -> None:
+    """Replace a database by its finished draft, whose files are moved in the order in which a run writes them."""
+
+    def order(path: str) -> tuple[bool, ...]:
+        return path != PLAN, path == MANIFEST, path in DATABASE_LAYOUT.summaries, path.startswith("shards/")
+
+    check()
+    _delete(store)
+    for path in sorted(listing(draft, DATABASE_LAYOUT), key=order):
+        check()
+        store.move(f"{DRAFT}/{path}", path)
+    _delete(draft)
+
+
+def _delete(store: Store) -> None:
+    """Delete a database, and on a disk its folders as far as nothing else lies in them."""
+    delete(store, DATABASE_LAYOUT, listing(store, DATABASE_LAYOUT))
+    if store.is_local():
+        for folder in reversed(DATABASE_LAYOUT.places):
+            with suppress(OSError):
+                Path(store.url, folder).rmdir()

@@ -25,7 +25,7 @@ def describe(
         out: folder of the new one.
         naming: what is said of the data; what it leaves out stays as it is.
         source: number of the run whose data are described; None if there is only one.
-        overwrite: whether to delete another database in the folder first.
+        overwrite: whether to replace another database in the folder.
 
     Raises:
         UserError: the database has no such run, or several and none is chosen.

@@ -96,7 +96,7 @@ def merge(
         duplicates: whether to drop masks of an object that repeat one of an earlier database (IoU above 0.95).
         conflicts: whether to refuse images that have one id and other content, or to rename those of later databases.
         images_per_shard: number of images of a shard.
-        overwrite: whether to delete another database in the folder first.
+        overwrite: whether to replace another database in the folder.
 
     Raises:
         UserError: images are in conflict, or a database is damaged.
@@ -127,13 +127,15 @@ def merged_images(databases: Sequence[ProposalDatabase], conflicts: Conflicts) -
     for number, database in enumerate(databases):
         found, finished = _contents(database), list(_finished(database))
         ids = _merged_ids([image_id for _, image_id in finished], found, places.keys(), known)
+        taken = {*places, *ids}
         for shard, image_id in finished:
             merged = ids[image_id]
             if merged is None:
                 if conflicts == "refuse":
                     other = databases[places[image_id][0].database].store.url
                     raise UserError(_conflict(image_id, database.store.url, other, found[image_id], known[image_id]))
-                merged = _new_id(image_id, found[image_id], {*places, *ids})
+                merged = _new_id(image_id, found[image_id], taken)
+                taken.add(merged)
             places.setdefault(merged, []).append(Place(number, shard, image_id))
             if image_id in found:
                 known.setdefault(merged, found[image_id])

@@ -30,7 +30,7 @@ def recompute(database: ProposalDatabase, out: str, weight: float, overwrite: bo
         database: the database.
         out: folder of the new one.
         weight: lambda of Eq. 6, in [0, 1]; 0 for the scale alone, 1 for the semantic granularity alone.
-        overwrite: whether to delete another database in the folder first.
+        overwrite: whether to replace another database in the folder.
 
     Raises:
         UserError: another program has made masks, without the peaks.

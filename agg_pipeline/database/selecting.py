@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
-import re
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from agg_pipeline.database.conditions import Rows, condition
 from agg_pipeline.database.derived import (
     Piece,
     chosen_images,
@@ -23,13 +20,10 @@ from agg_pipeline.database.derived import (
 )
 from agg_pipeline.database.image_ids import similar
 from agg_pipeline.database.reader import ProposalDatabase
-from schemas.canonical import Json, content_hash
+from schemas.canonical import content_hash
 from schemas.errors import UserError
-from schemas.words import excerpt, few_of, possible
+from schemas.words import few_of
 from stages.draws import drawn_order
-
-Rows = Callable[[pa.Table], pa.ChunkedArray]
-"""Which rows of ``proposals`` are wanted, as bools."""
 
 
 def filter_database(
@@ -50,7 +44,7 @@ def filter_database(
         images: ids of the images to use; None for all.
         sample: number of images to draw among them; None for all.
         seed: seed of the draw.
-        overwrite: whether to delete another database in the folder first.
+        overwrite: whether to replace another database in the folder.
 
     Returns:
         The new database. It has only images with a mask that is kept.
@@ -104,66 +98,6 @@ def with_rows(piece: Piece, rows: Rows) -> Piece:
     return Piece(found.images, {**found.tables, "proposals": kept})
 
 
-def condition(where: str, columns: pa.Table) -> Rows:
-    """A condition in SQL over the columns of ``proposals``, as those of an empty table.
-
-    Raises:
-        UserError: it is no condition of a single row alone, such as one that draws or counts; a name that is unknown is
-            answered with the columns.
-    """
-    connection = duckdb.connect(config={"enable_external_access": "false", "threads": "1"})
-    query = f"select ({where}\n) as wanted from proposals"
-    _check_single_rows(connection, where, query)
-
-    def rows(proposals: pa.Table) -> pa.ChunkedArray:
-        connection.register("proposals", proposals)
-        try:
-            found: pa.Table = connection.sql(query).to_arrow_table()
-        except duckdb.Error as error:
-            raise UserError(_wrong(where, str(error), proposals.column_names)) from error
-        if found.num_rows != proposals.num_rows or found.schema.field("wanted").type != pa.bool_():
-            raise UserError(f"--where {excerpt(where)!r} is no condition: it is not true or false for each mask")
-        return pc.fill_null(found["wanted"], False)
-
-    rows(columns)
-    return rows
-
-
-def _check_single_rows(connection: duckdb.DuckDBPyConnection, where: str, query: str) -> None:
-    """UserError if a query needs other rows than its own, or gives another answer each time.
-
-    The rows of a shard are asked at a time: such a query would depend on the shards.
-    """
-    (text,) = connection.execute("select json_serialize_sql(?)", [query]).fetchone() or ("{}",)
-    names = connection.execute(
-        "select function_name from duckdb_functions() group by 1 having bool_and(stability = 'CONSISTENT')"
-    )
-    pure = {name for (name,) in names.fetchall()}
-    for node in _nodes(json.loads(text).get("statements", [])):
-        kind = node.get("class")
-        if kind in ("SUBQUERY", "WINDOW") or (kind == "FUNCTION" and node.get("function_name") not in pure):
-            what = {"SUBQUERY": "a query in it", "WINDOW": "a window"}.get(str(kind), f"{node.get('function_name')}()")
-            raise UserError(
-                f"--where {excerpt(where)!r} cannot be used: {what} needs more than the columns of one mask, or gives "
-                "another answer each time"
-            )
-
-
-def _nodes(tree: Any) -> Iterator[Json]:
-    """Every object in a JSON document."""
-    if isinstance(tree, dict):
-        yield tree
-    for each in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
-        yield from _nodes(each)
-
-
-def _wrong(where: str, said: str, columns: Sequence[str]) -> str:
-    unknown = re.search(r'column "([^"]*)" not found', said)
-    if unknown:
-        return f"--where: there is no column {unknown[1]!r}; {possible(unknown[1], columns)}"
-    return f"--where {excerpt(where)!r} cannot be used: {excerpt(said.partition(chr(10))[0])}"
-
-
 def finished_images(database: ProposalDatabase) -> list[str]:
     """Ids of the images of the finished shards, in the order of the plan."""
     return [image for index in database.sidecars for image in database.images_of_shard(index)]
@@ -193,13 +127,15 @@ def split_database(
         database: the database.
         outs: folders of the new ones.
         parts: ids of the images of each; no image is in two of them.
-        overwrite: whether to delete other databases in the folders first.
+        overwrite: whether to replace other databases in the folders.
 
     Raises:
-        UserError: an image is unknown, or in two parts.
+        UserError: an image is unknown, or in two parts, or a part has none. Nothing is written then.
     """
     seen: set[str] = set()
-    for part in parts:
+    for number, part in enumerate(parts, 1):
+        if not known_images(database, part):
+            raise UserError(f"part {number} has no image")
         twice = seen.intersection(part)
         if twice:
             raise UserError(f"image {min(twice)} is in two parts")
@@ -223,11 +159,13 @@ def shares_of_images(database: ProposalDatabase, shares: Sequence[float], seed: 
     Raises:
         UserError: the shares are not positive numbers whose sum is 1, or a part would have no image.
     """
-    if min(shares, default=0.0) <= 0 or abs(sum(shares) - 1) > 1e-6:
+    # Nothing that is compared with nan is true.
+    if not (all(share > 0 for share in shares) and abs(sum(shares) - 1) <= 1e-6):
         raise UserError("--shares must be positive numbers whose sum is 1, such as 0.9,0.1")
     images = finished_images(database)
     order = [images[place] for place in drawn_order(images, "", "split", seed)]
-    ends = [round(end * len(images)) for end in np.cumsum([0.0, *shares])]
+    # The sum of the shares need not be exactly 1, and no image may be lost.
+    ends = [*(round(end * len(images)) for end in np.cumsum([0.0, *shares[:-1]])), len(images)]
     parts = [sorted(order[first:last]) for first, last in itertools.pairwise(ends)]
     if not all(parts):
         raise UserError(f"--shares: a part of {min(shares):g} of {len(images)} images has no image")
@@ -241,7 +179,7 @@ def reshard(database: ProposalDatabase, out: str, images_per_shard: int, overwri
         database: the database.
         out: folder of the new one.
         images_per_shard: number of images of a shard.
-        overwrite: whether to delete another database in the folder first.
+        overwrite: whether to replace another database in the folder.
     """
     plan = derived_plan([database], source_runs(database), "reshard", {"images_per_shard": images_per_shard})
     return write_derived(out, plan, pieces(database), images_per_shard, overwrite)

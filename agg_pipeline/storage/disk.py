@@ -90,6 +90,11 @@ class Disk:
                 file.write(part)
         put(temporary, Path(place))
 
+    def bring(self, source: str, place: str) -> None:
+        """Put a file in place that is there under another name, by a rename."""
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
+        Path(source).replace(place)
+
     def create(self, place: str, content: bytes) -> bool:
         """Put a file in place if there is none; whether it was done."""
         temporary = _temporary(place)
@@ -188,7 +193,12 @@ def _temporary(place: str) -> Path:
         if link:
             raise OSError(errno.EEXIST, link) from error
         raise
-    return target.with_name(f"{TEMPORARY}{target.name}-{uuid.uuid4().hex}")
+    return temporary_beside(target)
+
+
+def temporary_beside(place: Path) -> Path:
+    """A name beside a file or folder that nobody else has."""
+    return place.with_name(f"{TEMPORARY}{place.name}-{uuid.uuid4().hex}")
 
 
 def _created_in_place(place: Path, content: bytes) -> bool:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader, BufferedWriter
 from pathlib import Path
 
 from agg_pipeline.storage.attempts import attempt, cause
-from agg_pipeline.storage.disk import NO_FILE, check_size, open_regular, put, writing
+from agg_pipeline.storage.disk import NO_FILE, check_size, open_regular, put, temporary_beside, writing
 from schemas.errors import StorageError, UnusableFileError
 from schemas.words import printable
 
@@ -91,6 +92,30 @@ def replace_file(path: Path, content: bytes) -> None:
     """
     with replacing(path) as file:
         file.write(content)
+
+
+@contextmanager
+def filled_folder(path: Path) -> Iterator[Path]:
+    """Fill a folder under a new name, which it changes for its own when the block is left without an error.
+
+    Args:
+        path: of the folder, which is missing or empty then.
+
+    Yields:
+        The folder under the other name; after an error it is deleted.
+    """
+    around = [each for each in path.parents if not each.exists()]
+    temporary = temporary_beside(path)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.replace(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        for each in around:
+            with suppress(OSError):
+                each.rmdir()
+        raise
 
 
 def open_to_append(path: Path) -> BufferedWriter:

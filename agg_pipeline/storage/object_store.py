@@ -91,6 +91,10 @@ class ObjectStore:
             for part in parts:
                 file.write(part)
 
+    def bring(self, source: str, place: str) -> None:
+        """Put a copy of a file in place; the store makes it."""
+        self.filesystem.cp_file(source, place)
+
     def create(self, place: str, content: bytes) -> bool:
         """Put a file in place if there is none, where there are conditional puts; whether this content is there now."""
         try:

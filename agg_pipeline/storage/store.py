@@ -91,6 +91,15 @@ class Store:
         files, root = self._open()
         return Store(root or "/") if isinstance(files, Disk) else self
 
+    def lies_in(self, other: Store) -> bool:
+        """Whether it is another folder, or one in it, wherever links lead."""
+        (files, place), (others, around) = self._resolved(), other._resolved()
+        return files == others and place.startswith(around)
+
+    def _resolved(self) -> tuple[Disk | ObjectStore, str]:
+        files, root = self._open()
+        return files, (os.path.realpath(root or "/") if isinstance(files, Disk) else root).rstrip("/") + "/"
+
     def below(self, path: str) -> Store:
         """The store of a folder inside this one."""
         return Store(f"{self.url.rstrip('/')}/{path}")
@@ -277,6 +286,12 @@ class Store:
         Cloud Storage); on others, two runs that start in the same instant are not told apart.
         """
         return self._change(path, lambda files, place: files.create(place, content))
+
+    def move(self, path: str, to: str) -> None:
+        """Put a file in the place of another one, which may be there; StorageError as for ``write``."""
+        _, root = self._open()
+        self._change(to, lambda files, place: files.bring(f"{root}/{path}", place))
+        self.remove(path)
 
     def rewrite(self, path: str, content: bytes) -> None:
         """Change the content of a small file that is there, never making one on a disk.

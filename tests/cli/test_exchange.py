@@ -68,8 +68,11 @@ def test_a_pickle_with_code_is_one_line(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_an_export_into_the_database_is_refused(out):
+def test_an_export_into_the_database_is_refused(out, tmp_path):
     said = error_of(invoke("database", "export", out, "--format", "coco", "--out", f"{out}/x.json"))
+    assert "is one of the databases, or lies in it" in said
+    (tmp_path / "link").symlink_to(out)
+    said = error_of(invoke("database", "export", out, "--format", "coco", "--out", tmp_path / "link/x.json"))
     assert "is one of the databases, or lies in it" in said
     said = error_of(invoke("database", "filter", out, "--sample", 2, "--out", f"{out}/some"))
     assert "is one of the databases, or lies in it" in said

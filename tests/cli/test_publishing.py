@@ -39,8 +39,12 @@ def test_push_and_pull(database, tmp_path):
     assert said("push", database, there) == f"{there}: 18 files copied (0.1 MB), 0 were there\n"
     assert said("push", database, there, "--verify") == f"{there}: 0 files copied (0.0 MB), 18 were there\n"
     assert said("pull", there, back).startswith(f"{back}: 18 files copied")
+    assert (
+        refused("push", there, f"{there}/copy")
+        == f"{there}/copy is the database itself, or lies in it; choose another folder"
+    )
     assert said("id", back) == said("id", database)
-    assert refused("pull", there, there) == f"{there} is the database itself; choose another folder"
+    assert refused("pull", there, there) == f"{there} is the database itself, or lies in it; choose another folder"
 
 
 def test_what_is_not_there(tmp_path):

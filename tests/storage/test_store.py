@@ -89,6 +89,17 @@ def test_exists_and_remove(store):
         store.open("a/1.txt")
 
 
+def test_where_a_folder_lies(store, tmp_path):
+    assert Store(f"{store.url}/").lies_in(store)
+    assert store.below("a").lies_in(store)
+    assert not store.lies_in(store.below("a"))
+    assert not Store(f"{store.url}2").lies_in(store)
+    assert not Store("memory://").lies_in(Store("/"))
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert Store(f"{tmp_path}/link/a").lies_in(Store(str(tmp_path)))
+    assert Store(f"{tmp_path}/a/../b").lies_in(Store(f"{tmp_path}/b"))
+
+
 def test_create_is_exclusive(store):
     assert store.create("lock", b"mine")
     assert not store.create("lock", b"yours")

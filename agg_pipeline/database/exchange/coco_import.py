@@ -58,7 +58,7 @@ def import_coco(path: Path, out: str, naming: Naming, overwrite: bool = False, d
         path: the file.
         out: folder of the new database.
         naming: how the data is called; only for files of other programs.
-        overwrite: whether to delete another database in the folder first.
+        overwrite: whether to replace another database in the folder.
         data: folder of the images, to take their sha256; "" if they are not there. Only for files of other programs.
 
     Raises:
@@ -76,7 +76,7 @@ def import_coco(path: Path, out: str, naming: Naming, overwrite: bool = False, d
             made = pieces_of(_foreign(index, file, naming, where, data))
         else:
             refuse_images(data, where)
-            plan = own_plan(index.own, index.document, "coco", where, naming)
+            plan = own_plan(index.own, index.document, "coco", where, naming, index.sha256)
             made = checked_pieces(pieces_of(_own(index, file, where)), plan, where)
         return write_derived(out, plan, made, overwrite=overwrite)
 

@@ -30,7 +30,7 @@ class OwnMask(MaskFacts, frozen=True, kw_only=True):
     area: Annotated[float, Meta(ge=0)]
 
 
-def own_plan(facts: DatabaseFacts, document: Json, kind: str, where: str, naming: Naming) -> Json:
+def own_plan(facts: DatabaseFacts, document: Json, kind: str, where: str, naming: Naming, sha256: str) -> Json:
     """The plan of a database that was exported and is imported again.
 
     Args:
@@ -39,6 +39,7 @@ def own_plan(facts: DatabaseFacts, document: Json, kind: str, where: str, naming
         kind: the format.
         where: path of the file, for messages.
         naming: what the user says of the data: nothing.
+        sha256: hash of the content, in hex.
 
     Raises:
         UserError: the format or a configuration is unknown, or the user names data that the file names.
@@ -56,7 +57,8 @@ def own_plan(facts: DatabaseFacts, document: Json, kind: str, where: str, naming
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
     minor = max(FORMAT_MINOR, facts.format_minor)
-    return imported_plan(facts.format_version, minor, document["sources"], document["history"], kind, [facts.id])
+    sources, history = document["sources"], document["history"]
+    return imported_plan(facts.format_version, minor, sources, history, kind, [facts.id], sha256)
 
 
 def checked_pieces(some: Iterable[Piece], plan: Json, where: str) -> Iterator[Piece]:

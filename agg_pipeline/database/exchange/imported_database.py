@@ -39,6 +39,8 @@ def foreign_plan(
     *,
     annotated: bool,
     hashed: bool = False,
+    split: str = UNKNOWN,
+    fingerprint: str | None = None,
 ) -> Json:
     """The plan of a database with rows that no run of this program has made.
 
@@ -52,6 +54,7 @@ def foreign_plan(
         preset: preset that is closest to how the masks were made.
         annotated: whether people made the masks.
         hashed: whether the sha256 of the images was taken.
+        split, fingerprint: of the data set that has the objects; None if they are in the file.
     """
     imported = {"format": kind, "file": path.name, "sha256": sha256}
     source = {
@@ -60,8 +63,8 @@ def foreign_plan(
         "imported": imported | ({"hashed": True} if hashed else {}),
         "dataset": {
             "name": naming.name or path.stem,
-            "split": UNKNOWN,
-            "fingerprint": sha256[:32],
+            "split": split,
+            "fingerprint": fingerprint or sha256[:32],
             "images": images,
             "selection": {},
             "layout": layout,
@@ -73,11 +76,11 @@ def foreign_plan(
         "environment": {"device": UNKNOWN, "torch": UNKNOWN},
         "config": asdict(PRESETS[preset]) | {"source": "gt" if annotated else "agg"},
     }
-    return imported_plan(FORMAT_VERSION, FORMAT_MINOR, [source], [], kind, [sha256])
+    return imported_plan(FORMAT_VERSION, FORMAT_MINOR, [source], [], kind, [sha256], sha256)
 
 
 def imported_plan(
-    version: int, minor: int, sources: Sequence[Json], history: Sequence[Json], kind: str, of: list[str]
+    version: int, minor: int, sources: Sequence[Json], history: Sequence[Json], kind: str, of: list[str], sha256: str
 ) -> Json:
     """The plan of an imported database, without the images of its shards.
 
@@ -87,8 +90,10 @@ def imported_plan(
         history: the commands before the import.
         kind: format of the file.
         of: identity of the database that was exported, or hash of the file.
+        sha256: hash of the file. It is not a part of the identity, but of the plan: a file that was changed is another
+            one, whatever it says of the database that it was exported from.
     """
-    entry = {"command": "import", "options": {"format": kind}, "parents": of}
+    entry = {"command": "import", "options": {"format": kind, "sha256": sha256}, "parents": of}
     facts = {
         "format_version": version,
         "format_minor": minor,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import BufferedWriter
 from pathlib import Path, PurePosixPath
 
-from agg_pipeline.storage.local_file import cannot_write, replacing
+from agg_pipeline.storage.disk import discard, put, temporary_beside, writing
+from agg_pipeline.storage.local_file import cannot_write, filled_folder
 from schemas.errors import UserError
 from schemas.words import printable
 
@@ -28,10 +28,19 @@ def new_file(path: Path) -> Iterator[BufferedWriter]:
     Raises:
         UserError: something is there already. StorageError: it cannot be written.
     """
-    _refuse(path.exists() or path.is_symlink(), path)
+    _refuse_file(path)
     _make(path.parent)
-    with replacing(path) as file:
-        yield file
+    temporary = temporary_beside(path)
+    try:
+        with writing(temporary) as file:
+            yield file
+        # Another export may have written it meanwhile.
+        _refuse_file(path)
+        put(temporary, path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        discard(temporary)
 
 
 @contextmanager
@@ -41,21 +50,21 @@ def new_folder(path: Path) -> Iterator[Path]:
     Raises:
         UserError: a file or a filled folder is there already. StorageError: it cannot be written.
     """
-    _refuse(path.is_symlink() or (path.exists() and not (path.is_dir() and not any(path.iterdir()))), path)
-    temporary = path.with_name(f".{path.name}.part")
     try:
-        if temporary.is_dir() and not temporary.is_symlink():
-            shutil.rmtree(temporary)
-        _make(path.parent)
-        temporary.mkdir()
-        yield temporary
-        with suppress(FileNotFoundError):
-            path.rmdir()
-        temporary.rename(path)
+        _refuse_folder(path)
+        with filled_folder(path) as temporary:
+            yield temporary
+            _refuse_folder(path)
     except OSError as error:
         raise cannot_write(path, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _refuse_file(path: Path) -> None:
+    _refuse(path.exists() or path.is_symlink(), path)
+
+
+def _refuse_folder(path: Path) -> None:
+    _refuse(path.is_symlink() or (path.exists() and not (path.is_dir() and not any(path.iterdir()))), path)
 
 
 def _refuse(taken: bool, path: Path) -> None:

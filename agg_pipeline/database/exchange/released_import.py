@@ -42,7 +42,7 @@ def import_released(path: Path, dataset: Dataset, out: str, overwrite: bool = Fa
         path: the pickle; nothing in it is run.
         dataset: the data set. Its images whose file has the stem of an image of the pickle are used.
         out: folder of the new database.
-        overwrite: whether to delete another database in the folder first.
+        overwrite: whether to replace another database in the folder.
 
     Raises:
         UserError: the pickle is damaged or holds something else, or no image of it is in the data set.
@@ -77,7 +77,9 @@ def import_released(path: Path, dataset: Dataset, out: str, overwrite: bool = Fa
         naming = Naming(dataset.called or dataset.name, about.licence, about.citation, about.homepage)
         with open_file(path, limits.EXCHANGE_FILE_BYTES) as (file, _):
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        plan = foreign_plan("released", path, sha256, len(found), naming, dataset.name, "released", annotated=False)
+        of_file = ("released", path, sha256, len(found), naming, dataset.name, "released")
+        of_objects = {"split": dataset.split, "fingerprint": dataset.fingerprint}
+        plan = foreign_plan(*of_file, annotated=False, **of_objects)
         return write_derived(out, plan, pieces_of(_images(dataset, found)), overwrite=overwrite)
 
 

@@ -149,7 +149,7 @@ def import_sa1b(path: Path, out: str, naming: Naming, overwrite: bool = False, d
         path: the folder. If it was exported, the file ``agg.json`` lies in it.
         out: folder of the new database.
         naming: how the data is called; only for files of other programs.
-        overwrite: whether to delete another database in the folder first.
+        overwrite: whether to replace another database in the folder.
         data: folder around the folder ``images``, to take their sha256; "" if they are not there. Only for files of
             other programs.
 
@@ -159,7 +159,8 @@ def import_sa1b(path: Path, out: str, naming: Naming, overwrite: bool = False, d
     files = _files(path)
     if (path / DATABASE_FILE).is_file():
         where = printable(str(path / DATABASE_FILE))
-        content = decode(read_file(path / DATABASE_FILE, limits.PLAN_BYTES), dict[str, Any], where)
+        document = read_file(path / DATABASE_FILE, limits.PLAN_BYTES)
+        content = decode(document, dict[str, Any], where)
         facts = checked(content.get(KEY), DatabaseFacts, where)
         found = checked(content.get(REJECTS), list[RejectFacts], where)
         rejects: dict[str, list[Row]] = {}
@@ -168,7 +169,8 @@ def import_sa1b(path: Path, out: str, naming: Naming, overwrite: bool = False, d
             check_own_reject(row, len(facts.sources), f"{where}: {REJECTS}[{place}]")
             rejects.setdefault(row["image_id"], []).append(row)
         refuse_images(data, where)
-        plan = own_plan(facts, content[KEY], "sa1b", where, naming)
+        sha256 = hashlib.sha256(document + _hash(files).encode()).hexdigest()
+        plan = own_plan(facts, content[KEY], "sa1b", where, naming, sha256)
         own = pieces_of(_own(files, rejects, len(facts.sources)))
         made = checked_pieces(own, plan, printable(str(path)))
     else:

@@ -66,8 +66,8 @@ def transfer(database: ProposalDatabase, to: str, overwrite: bool = False, verif
         StorageError: a file cannot be read or written; the same call copies the rest.
     """
     store = Store(to).anchored()
-    if store == database.store.anchored():
-        raise UserError(f"{to} is the database itself; choose another folder")
+    if store.lies_in(database.store):
+        raise UserError(f"{to} is the database itself, or lies in it; choose another folder")
     manifest = whole_manifest(database)
     with _claimed(store) as check:
         if overwrite:

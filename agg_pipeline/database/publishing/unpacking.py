@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -17,8 +13,8 @@ from agg_pipeline.database.publishing.plain_tar import Entry, TarError, content,
 from agg_pipeline.database.reader import ProposalDatabase, open_proposals
 from agg_pipeline.execution.resuming import unlike_plan
 from agg_pipeline.execution.shard_files import PLAN, SIDECAR, is_temporary, sidecar_path
-from agg_pipeline.storage.disk import TEMPORARY, writing
-from agg_pipeline.storage.local_file import cannot_write
+from agg_pipeline.storage.disk import writing
+from agg_pipeline.storage.local_file import cannot_write, filled_folder
 from agg_pipeline.storage.lock import is_lock
 from agg_pipeline.storage.store import Store
 from schemas import limits
@@ -47,7 +43,7 @@ def unpack(path: str, out: str) -> ProposalDatabase:
         raise UserError(f"{out} is not empty; choose another folder")
     store, name = Store.of_file(path)
     try:
-        with store.open(name, stream=True) as file, _new_folder(folder) as made:
+        with store.open(name, stream=True) as file, filled_folder(folder) as made:
             _write(file, made)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
@@ -56,23 +52,6 @@ def unpack(path: str, out: str) -> ProposalDatabase:
     except OSError as error:
         raise cannot_write(folder, error) from error
     return open_proposals(str(folder))
-
-
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """A folder under a temporary name, which gets its name if the block is left without an error, or is deleted."""
-    around = [each for each in folder.parents if not each.exists()]
-    made = folder.with_name(f"{TEMPORARY}{folder.name}-{uuid.uuid4().hex}")
-    try:
-        made.mkdir(parents=True)
-        yield made
-        made.replace(folder)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        for each in around:
-            with suppress(OSError):
-                each.rmdir()
-        raise
 
 
 def _write(file: IO[bytes], folder: Path) -> None:

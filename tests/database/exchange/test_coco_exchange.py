@@ -1,5 +1,6 @@
 """COCO's instance file: ours read by pycocotools and imported again, and those of others."""
 
+import hashlib
 import json
 import tracemalloc
 
@@ -58,10 +59,23 @@ def test_pycocotools_reads_the_masks_and_the_import_is_the_same_database(databas
     assert made.rejects().sort_by("image_id").num_rows == database.rejects().num_rows
     assert made.plan["history"][-1] == {
         "command": "import",
-        "options": {"format": "coco"},
+        "options": {"format": "coco", "sha256": hashlib.sha256((tmp_path / "x.json").read_bytes()).hexdigest()},
         "parents": [database_id(database)],
     }
     capsys.readouterr()
+
+
+def test_an_export_that_was_changed_is_not_the_one_that_was_imported(database, tmp_path):
+    export_coco(database, tmp_path / "x.json")
+    made = import_coco(tmp_path / "x.json", str(tmp_path / "made"), Naming())
+    assert import_coco(tmp_path / "x.json", str(tmp_path / "made"), Naming()).plan == made.plan
+    document = json.loads((tmp_path / "x.json").read_text())
+    document["annotations"] = [each for each in document["annotations"] if each["kind"] != "complement"]
+    written(tmp_path / "x.json", document)
+    with pytest.raises(UserError, match="holds a database; choose another output folder, or use --overwrite"):
+        import_coco(tmp_path / "x.json", str(tmp_path / "made"), Naming())
+    kinds = import_coco(tmp_path / "x.json", str(tmp_path / "made"), Naming(), overwrite=True).proposals(["kind"])
+    assert "complement" not in kinds["kind"].to_pylist()
 
 
 def test_the_same_database_gives_the_same_bytes(database, tmp_path):

@@ -30,6 +30,28 @@ def test_nothing_is_left_of_a_folder_that_failed(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_has_a_name_like_a_temporary_one_stays(tmp_path):
+    (tmp_path / ".out.part").mkdir()
+    (tmp_path / ".out.part" / "mine").write_text("mine")
+    (tmp_path / ".file.tmp").write_text("mine")
+    with new_folder(tmp_path / "out"), new_file(tmp_path / "file"):
+        pass
+    assert (tmp_path / ".out.part" / "mine").read_text() == (tmp_path / ".file.tmp").read_text() == "mine"
+
+
+def test_of_two_exports_to_one_place_the_first_one_stays(tmp_path):
+    with pytest.raises(UserError, match="is there already"), new_folder(tmp_path / "out") as late:
+        (late / "x").write_text("late")
+        with new_folder(tmp_path / "out") as early:
+            (early / "x").write_text("early")
+    with pytest.raises(UserError, match="is there already"), new_file(tmp_path / "file") as late:
+        late.write(b"late")
+        with new_file(tmp_path / "file") as early:
+            early.write(b"early")
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "file"}
+    assert (tmp_path / "out/x").read_text() == (tmp_path / "file").read_text() == "early"
+
+
 def test_what_is_there_is_not_replaced(tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("mine")

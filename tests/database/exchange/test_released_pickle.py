@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from agg_pipeline.database.exchange.released_import import import_released, owner_of
 from agg_pipeline.database.exchange.released_pickle import export_released
 from agg_pipeline.database.exchange.released_reading import read_released
+from agg_pipeline.database.identity import database_id
 from agg_pipeline.database.reader import open_proposals
 from agg_pipeline.database.validation import validate
 from agg_pipeline.storage.rle import decode
@@ -85,6 +86,16 @@ def test_the_import_has_the_same_masks_and_rounded_granularities(database, path,
             assert (row["click"], row["clicks"], row["peak_object"], row["peak_proposal"]) == (None,) * 4
     (source,) = made.sources
     assert (source["imported"]["format"], source["dataset"]["name"]) == ("released", "toy")
+
+
+@pytest.mark.parametrize("change", [{"fingerprint": "0" * 32}, {"split": "train"}])
+def test_objects_of_a_data_set_that_was_changed_are_not_those_that_were_imported(path, toy_dataset, tmp_path, change):
+    made = import_released(path, toy_dataset, str(tmp_path / "made"))
+    assert import_released(path, toy_dataset, str(tmp_path / "made")).plan == made.plan
+    with pytest.raises(UserError, match="holds a database; choose another output folder, or use --overwrite"):
+        import_released(path, replace(toy_dataset, **change), str(tmp_path / "made"))
+    other = import_released(path, replace(toy_dataset, **change), str(tmp_path / "other"))
+    assert database_id(other) == database_id(made), "it has the same rows"
 
 
 def test_one_granularity_per_mask_is_both(tmp_path):

@@ -21,6 +21,19 @@ def test_the_import_of_an_export_is_the_same_database(database, tmp_path):
     assert list(validate(open_proposals(made.store.url))) == []
 
 
+@pytest.mark.parametrize("changed", ["annotations/im_0.json", "agg.json"])
+def test_an_export_that_was_changed_is_not_the_one_that_was_imported(database, tmp_path, changed):
+    export_sa1b(database, tmp_path / "x")
+    import_sa1b(tmp_path / "x", str(tmp_path / "made"), Naming())
+    path = tmp_path / "x" / changed
+    document = json.loads(path.read_text())
+    for key in {"annotations", "agg_rejects"} & document.keys():
+        document[key] = [each for each in document[key] if each.get("kind") == "object"]
+    path.write_text(json.dumps(document))
+    with pytest.raises(UserError, match="holds a database; choose another output folder, or use --overwrite"):
+        import_sa1b(tmp_path / "x", str(tmp_path / "made"), Naming())
+
+
 def test_files_are_as_sa1b_has_them(database, tmp_path):
     export_sa1b(database, tmp_path / "x")
     (tmp_path / "x" / "images").mkdir()

@@ -83,6 +83,23 @@ def test_into_an_empty_folder_and_not_into_another(packed, tmp_path):
         unpack(str(tmp_path / "nothing.tar"), str(tmp_path / "new"))
 
 
+def test_only_a_file_of_pack_is_replaced_and_only_if_it_is_asked_to(packed, whole, tmp_path):
+    (tmp_path / "toy.tar").write_bytes(packed.read_bytes()[:1500])
+    with pytest.raises(UserError, match=r"toy\.tar is there already; choose another name, or use --overwrite"):
+        pack(whole, str(tmp_path / "toy.tar"))
+    pack(whole, str(tmp_path / "toy.tar"), overwrite=True)
+    assert (tmp_path / "toy.tar").read_bytes() == packed.read_bytes()
+    (tmp_path / "README.md").write_text("mine")
+    subprocess.run(["tar", "-cf", tmp_path / "other.tar", "-C", tmp_path, "README.md"], check=True)
+    (tmp_path / "precious.txt").write_text("precious")
+    (tmp_path / "empty").write_text("")
+    (tmp_path / "folder").mkdir()
+    for name in ("other.tar", "precious.txt", "empty", "folder"):
+        with pytest.raises(UserError, match="is there, and agg database pack has not written it; choose another name"):
+            pack(whole, str(tmp_path / name), overwrite=True)
+    assert (tmp_path / "precious.txt").read_text() == "precious"
+
+
 def test_not_into_itself(whole, finished_folder, tmp_path):
     before = files_of(finished_folder)
     with pytest.raises(UserError, match=r"lies in the database"):

@@ -212,8 +212,12 @@ def test_files_of_others_are_left_alone(whole, place):
 
 
 def test_unfinished_databases_and_the_same_place_are_refused(whole, changeable, tmp_path):
-    with pytest.raises(UserError, match=r"is the database itself"):
-        transfer(whole, whole.store.url)
+    before = files_of(whole.store)
+    (tmp_path / "link").symlink_to(whole.store.url)
+    for inside in (whole.store.url, f"{whole.store.url}/copy", f"{tmp_path}/link", f"{tmp_path}/link/images/x/.."):
+        with pytest.raises(UserError, match=r"is the database itself, or lies in it; choose another folder"):
+            transfer(whole, inside, overwrite=True)
+    assert files_of(whole.store) == before
     (changeable / MANIFEST).unlink()
     with pytest.raises(UserError, match=r"is not finished, or was changed"):
         transfer(open_proposals(str(changeable)), str(tmp_path / "copy"))
