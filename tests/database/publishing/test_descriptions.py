@@ -107,6 +107,15 @@ def test_texts_of_a_data_set_do_not_break_the_citation_file(whole):
     }
 
 
+def test_data_sets_of_one_name_are_cited_each(whole):
+    manifest = json.loads((whole.store.read(MANIFEST)).decode())
+    (run,) = whole.sources
+    said = ({"citation": "A, 2020"}, {"citation": "B, 2021"}, {"citation": "A, 2020", "split": "train"}, {"citation": ""})
+    manifest["plan"]["sources"] = [run | {"dataset": run["dataset"] | each} for each in said]
+    references = yaml.safe_load(citation_file(manifest))["references"]
+    assert [(each["title"], each["notes"]) for each in references[:-1]] == [("toy", "A, 2020"), ("toy", "B, 2021")]
+
+
 def test_they_do_not_change_the_identity_and_belong_to_the_database(copy, whole):
     assert findings(copy) == []
     (copy / CITATION).write_text("cff-version: 1.2.0\nauthors: [{name: Ada}]\n")
