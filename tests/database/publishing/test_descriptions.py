@@ -110,8 +110,8 @@ def test_texts_of_a_data_set_do_not_break_the_citation_file(whole):
 def test_data_sets_of_one_name_are_cited_each(whole):
     manifest = json.loads((whole.store.read(MANIFEST)).decode())
     (run,) = whole.sources
-    said = ({"citation": "A, 2020"}, {"citation": "B, 2021"}, {"citation": "A, 2020", "split": "train"}, {"citation": ""})
-    manifest["plan"]["sources"] = [run | {"dataset": run["dataset"] | each} for each in said]
+    said = ["A, 2020", "B, 2021", "A, 2020", ""]
+    manifest["plan"]["sources"] = [run | {"dataset": run["dataset"] | {"citation": each}} for each in said]
     references = yaml.safe_load(citation_file(manifest))["references"]
     assert [(each["title"], each["notes"]) for each in references[:-1]] == [("toy", "A, 2020"), ("toy", "B, 2021")]
 
