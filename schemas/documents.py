@@ -167,14 +167,25 @@ class PlanSummary(Struct, frozen=True):
     config_hash: Name
 
 
+class ImageLicences(Struct, frozen=True):
+    """Number of images by licence, and of those whose licence is not listed."""
+
+    counts: dict[str, Count]
+    others: Count
+
+
 class Manifest(Struct, frozen=True):
-    """The manifest of a database, ``manifest.json``; ``id`` and ``sources`` are missing in format 1.0."""
+    """The manifest of a database, ``manifest.json``; ``id`` and ``sources`` are missing in format 1.0.
+
+    ``image_licences`` is there if an image has another licence than its data set.
+    """
 
     plan: PlanSummary
     complete: bool
     totals: ProposalTotals
     id: str = ""
     sources: list[dict[str, Any]] = []
+    image_licences: ImageLicences | None = None
     summaries: dict[str, str] = {}
     shards: list[dict[str, Any]] = []
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from agg_pipeline.database.description import description
 from agg_pipeline.database.history import history_lines
+from agg_pipeline.database.hub_licences import front_matter
+from agg_pipeline.database.image_licences import IMAGE_LICENCES
 from agg_pipeline.execution.plan import sources
 from schemas.canonical import Json
 from schemas.tables import FILES, REASONS, SAMPLING
+from schemas.words import excerpt, plural
 
 TEMPLATE = "card.md.j2"
 
@@ -29,15 +33,29 @@ def dataset_card(manifest: Json) -> str:
     environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True)
     environment.filters["cell"] = _cell
     plan = manifest["plan"]
+    about = description(plan)
+    of_images = manifest.get(IMAGE_LICENCES, {"counts": {}, "others": 0})
+    of_data = (run["dataset"]["licence"] for run in sources(plan))
+    others = ["others"] if of_images["others"] else []
+    licences = list(dict.fromkeys([*of_data, *of_images["counts"], *others]))
     return environment.get_template(TEMPLATE).render(
         manifest=manifest,
-        about=description(plan),
+        about=about,
         totals=manifest["totals"],
         tables=tables,
         reasons=REASONS,
+        hub={key: json.dumps(value) for key, value in front_matter(licences, about.homepages).items()},
+        image_licences=_image_licences(of_images),
         made=list(history_lines(manifest["sources"], plan.get("history", []))),
         estimators=_estimators(sources(plan)),
     )
+
+
+def _image_licences(found: Json) -> str:
+    """The licences of the images in words; "" if they are those of the data sets."""
+    parts = [f"{excerpt(licence)} ({plural(images, 'image')})" for licence, images in found["counts"].items()]
+    others = [f"others ({plural(found['others'], 'image')})"] if found["others"] else []
+    return "; ".join(parts + others)
 
 
 def _cell(text: object) -> str:
