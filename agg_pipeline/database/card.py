@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+import pyarrow as pa
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from agg_pipeline.database.description import description
@@ -19,12 +20,17 @@ from schemas.words import excerpt, plural
 TEMPLATE = "card.md.j2"
 
 
-def dataset_card(manifest: Json) -> str:
-    """The text of the database's README.md."""
+def dataset_card(manifest: Json, photograph: pa.Field | None = None) -> str:
+    """The text of the database's README.md.
+
+    Args:
+        manifest: the manifest, with the identity and the sources.
+        photograph: column of the photographs in ``images``, of an export that has tables and card alone; None for none.
+    """
     tables = {
         name: [
             {"name": field.name, "type": str(field.type), "unit": (field.metadata or {})[b"unit"].decode()}
-            for field in schema
+            for field in ([photograph] if photograph is not None and name == "images" else []) + list(schema)
         ]
         for name, schema in {**FILES, "sampling": SAMPLING}.items()
     }
@@ -44,6 +50,7 @@ def dataset_card(manifest: Json) -> str:
         totals=manifest["totals"],
         tables=tables,
         reasons=REASONS,
+        photographs=photograph is not None,
         hub={key: json.dumps(value) for key, value in front_matter(licences, about.homepages).items()},
         image_licences=_image_licences(of_images),
         made=list(history_lines(manifest["sources"], plan.get("history", []))),

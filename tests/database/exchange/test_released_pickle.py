@@ -190,6 +190,8 @@ def test_images_that_the_data_set_lacks_are_left_out(tmp_path, toy_dataset, capl
     assert "1 image left out, not in the data set: other" in caplog.text
     with pytest.raises(UserError, match=r"has no image of toy, split val; it has other$"):
         import_released(written(tmp_path / "y.pkl", {"other": image()}), toy_dataset, str(tmp_path / "none"))
+    with pytest.raises(UserError, match=r"z.pkl is empty: it has no image$"):
+        import_released(written(tmp_path / "z.pkl", {}), toy_dataset, str(tmp_path / "none"))
 
 
 def test_two_images_of_one_name_are_refused(tmp_path, toy_dataset):
