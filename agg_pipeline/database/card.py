@@ -37,7 +37,7 @@ def dataset_card(manifest: Json, photograph: pa.Field | None = None) -> str:
     # Markdown: nothing is escaped.
     loader = PackageLoader("agg_pipeline", "database")
     environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters["cell"] = _cell
+    environment.filters |= {"cell": _cell, "plural": plural}
     plan = manifest["plan"]
     about = description(plan)
     of_images = manifest.get(IMAGE_LICENCES, {"counts": {}, "others": 0})
@@ -50,6 +50,7 @@ def dataset_card(manifest: Json, photograph: pa.Field | None = None) -> str:
         totals=manifest["totals"],
         tables=tables,
         reasons=REASONS,
+        parts=sum(manifest["totals"]["proposals"].values()) - manifest["totals"]["objects"],
         photographs=photograph is not None,
         hub={key: json.dumps(value) for key, value in front_matter(licences, about.homepages).items()},
         image_licences=_image_licences(of_images),

@@ -106,6 +106,16 @@ def test_masks_of_others_become_objects(tmp_path):
     assert source["imported"]["format"] == "coco"
 
 
+def test_the_card_of_imported_objects_speaks_of_no_model_that_was_run(tmp_path):
+    import_coco(foreign(tmp_path, annotations=[entry()]), str(tmp_path / "made"), Naming())
+    card = (tmp_path / "made" / "README.md").read_text()
+    assert "A click model was given" not in card
+    assert "No click model was run; the columns of peaks and clicks are null." in card
+    assert "| model | unknown; the masks were imported |" in card
+    (images,) = {line for line in card.splitlines() if line.startswith("| data |")}
+    assert images.endswith("; 1 image |")
+
+
 BROKEN = {
     "beyond its size": entry(segmentation={"size": [4, 6], "counts": [5, 2, 2, 2, 999]}),
     "another size": entry(segmentation={"size": [9999999, 9999999], "counts": "abc"}),
