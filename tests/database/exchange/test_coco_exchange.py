@@ -157,6 +157,23 @@ def test_a_broken_image_costs_only_itself(tmp_path, image):
     assert list(validate(open_proposals(made.store.url))) == []
 
 
+def test_annotations_of_broken_images_are_told_from_those_of_none(tmp_path, caplog):
+    images = [{"id": key, "file_name": f"{n}.jpg", "height": 4, "width": 6} for n, key in enumerate((3, 4, "a\nb"))]
+    images[1]["width"] = -6
+    owners = (3, 4, 4, "a\nb", 99)
+    made = import_coco(
+        foreign(tmp_path, images, [entry(7 + n, owner) for n, owner in enumerate(owners)]),
+        str(tmp_path / "made"),
+        Naming(),
+    )
+    assert made.proposals(["instance_id"]).to_pylist() == [{"instance_id": 7}]
+    assert sorted(row["image_id"] for row in made.rejects().to_pylist()) == ["4", "images[2]"]
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
+        "1 annotation left out, of no listed image",
+        "3 annotations left out, of images that cannot be used",
+    ]
+
+
 @pytest.mark.parametrize(
     ("document", "problem"),
     [
