@@ -80,7 +80,10 @@ class ImportedFile(Struct, frozen=True):
 
 
 class SourceRun(Struct, frozen=True):
-    """A run that has made rows of a database; ``id`` is that of the database that it made."""
+    """A run that has made rows of a database; ``id`` is that of the database that it made.
+
+    ``as_made`` holds values of data set and configuration that have been changed since, by dotted key.
+    """
 
     id: Name
     seed: int
@@ -88,6 +91,7 @@ class SourceRun(Struct, frozen=True):
     model: PlannedModel
     config: PlannedConfig
     imported: ImportedFile | UnsetType = UNSET
+    as_made: dict[str, Any] | UnsetType = UNSET
 
 
 class HistoryEntry(Struct, frozen=True):

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import pyarrow as pa
 
 from agg_pipeline.database.derived import Piece, derived_plan, pieces, source_runs, write_derived
+from agg_pipeline.database.history import changed_run
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.datasets.naming import Naming
 from schemas.canonical import Json
@@ -41,7 +42,7 @@ def describe(
         raise UserError(f"--source {number}: {database.store.url} has rows of {len(runs)} runs, numbered from 0")
     said = {key: text for key, text in asdict(naming).items() if text}
     old = [run["dataset"]["licence"] for run in runs]
-    runs[number] = {**runs[number], "dataset": {**runs[number]["dataset"], **said}}
+    runs[number] = changed_run(runs[number], {"dataset": {**runs[number]["dataset"], **said}})
     new = [run["dataset"]["licence"] for run in runs]
 
     def made() -> Iterator[Piece]:
