@@ -136,7 +136,7 @@ def write_derived(
     """Write a derived database; one shard at a time is in memory.
 
     Args:
-        out: its folder. If the same command has made the database before, it stays; what it has begun is made anew.
+        out: its folder. If the same command has made the database before, it stays; what it has begun is made again.
         plan: its plan, as of ``derived_plan``.
         some: its images with their rows, sorted by image.
         images_per_shard: number of images of a shard.
@@ -155,7 +155,7 @@ def write_derived(
         try:
             return _written(ownership, plan, rechunked(some, images_per_shard), advanced)
         except BaseException:
-            # Half a database is of no use: the same command begins anew.
+            # Half a database is of no use: the same command starts again.
             with suppress(UserError):
                 ownership.check()
                 delete(store, DATABASE_LAYOUT, listing(store, DATABASE_LAYOUT))

@@ -1,4 +1,4 @@
-"""Databases whose data are named otherwise."""
+"""Databases whose data get another name, licence or citation."""
 
 import pyarrow.parquet as pq
 import pytest
@@ -74,7 +74,7 @@ def test_images_with_the_licence_of_their_data_get_the_new_one(whole, tmp_path):
 def test_one_of_several_runs_is_chosen(whole, tmp_path):
     other = describe(whole, str(tmp_path / "other"), Naming("Other"))
     both = merge([whole, other], str(tmp_path / "both"))
-    with pytest.raises(UserError, match="rows of 2 runs; say whose data are described, as --source NUMBER"):
+    with pytest.raises(UserError, match="rows of 2 runs; choose the one whose data to change with --source NUMBER"):
         describe(both, str(tmp_path / "made"), Naming(licence="MIT"))
     with pytest.raises(UserError, match=r"--source 2: .* has rows of 2 runs, numbered from 0"):
         describe(both, str(tmp_path / "made"), Naming(licence="MIT"), 2)

@@ -19,7 +19,7 @@ from tests.toy_run import make_database
 BY_SA = "https://creativecommons.org/licenses/by-sa/4.0/"
 ND = "the licence {!r} does not allow changed copies of its data to be shared"
 SA = "the licence {!r} asks that what is made with its data has the same licence, and {!r} is another one"
-UNKNOWN = "the licence of some of the data is unknown; agg database describe names it"
+UNKNOWN = "the licence of some of the data is unknown; set it with agg database describe"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from agg_pipeline.database.exchange.webdataset_export import export_webdataset
 from agg_pipeline.database.reader import ProposalDatabase
 
 CUT = "the rejects, the runs and commands behind the database"
-"""What formats lose that hold masks with their columns alone."""
+"""What is lost by formats that hold only masks and their columns."""
 WITHOUT_MASKS = "images without masks"
 WITH_PHOTOGRAPHS = "plan, manifest, croissant.json and checksums, which are those of the tables without photographs"
 """What hf loses with photographs."""
