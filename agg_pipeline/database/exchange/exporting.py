@@ -15,7 +15,6 @@ from agg_pipeline.database.reader import ProposalDatabase
 
 CUT = "the rejects, the runs and commands behind the database"
 """What is lost by formats that hold only masks and their columns."""
-WITHOUT_MASKS = "images without masks"
 WITH_PHOTOGRAPHS = "plan, manifest, croissant.json and checksums, which are those of the tables without photographs"
 """What hf loses with photographs."""
 LOST: dict[str, tuple[str, ...]] = {
@@ -23,13 +22,13 @@ LOST: dict[str, tuple[str, ...]] = {
     "sa1b": (),
     "released": (
         "the object masks",
+        "images without parts",
         "peaks, clicks, ids and classes",
         "granularities beyond one decimal",
         "hashes and licences of the images",
-        WITHOUT_MASKS,
         CUT,
     ),
-    "png": ("peaks and clicks", WITHOUT_MASKS, CUT),
+    "png": ("peaks and clicks", "images without masks", CUT),
     "webdataset": (CUT,),
     "hf": (),
 }
