@@ -11,27 +11,28 @@ from schemas.tables import EVALUATION_FILES, FILES, FORMAT_MINOR, FORMAT_VERSION
 
 PAGE = Path(__file__).parents[1] / "schemas" / "README.md"
 
-INTRODUCTION = f"""# What is passed on
+INTRODUCTION = f"""# Tables and documents
 
 Written by `python -m docs.tables` from `schemas/tables.py`; do not edit it by hand.
 
 This package holds the records that stages hand to each other, the configuration, and the formats of all files: Arrow
 schemas of the tables (`tables.py`) and types of the JSON documents (`documents.py`; the same as JSON Schemas in
-`json/`, written by `python -m tools.json_schemas`). [The database format](../docs/reference/database-format.md) says
-which files there are and how they belong together.
+`json/`, written by `python -m tools.json_schemas`). [The database format](../docs/reference/database-format.md)
+describes the files and how they fit together.
 
 ## Rules for changes
 
 The format of databases has version {FORMAT_VERSION}.{FORMAT_MINOR}: a major and a minor number, in `plan.json` and in
 the metadata of every Parquet file. It is frozen:
 
-- A column that is there keeps its name, type, unit, nullability and place. Its meaning does not change.
-- A new column comes after all others, and raises the minor number. So does a new key of a JSON document.
+- An existing column keeps its name, type, unit, nullability, place and meaning.
+- A new column comes after all others. A new column or a new key of a JSON document raises the minor number.
 - Readers accept every minor number. They ignore columns and keys that they do not know; commands that write a database
   from others (`merge`, `filter`, `split`, ...) pass such columns on.
-- Readers give columns that an older minor version lacks the value that its databases imply (`source` is 0 in 1.0).
-- Anything else is a new major number. Readers refuse other major numbers with a message that names both.
-- A reason of rejects may be added with a minor number; readers show those that they do not know as they are.
+- Where an older minor version lacks a column, readers fill in the value that its databases imply (`source` is 0 in
+  1.0).
+- Any other change raises the major number. Readers refuse other major numbers with a message that names both.
+- A reason of rejects may be added with a minor number; readers show unknown reasons unchanged.
 - `tests/database/golden` holds a database of every version that was published. These files never change, and each must
   be read, validated and identified as on the day it was written.
 

@@ -80,7 +80,10 @@ class ImportedFile(Struct, frozen=True):
 
 
 class SourceRun(Struct, frozen=True):
-    """A run that has made rows of a database; ``id`` is that of the database that it made."""
+    """A run that has made rows of a database; ``id`` is that of the database that it made.
+
+    ``as_made`` holds values of data set and configuration that have been changed since, by dotted key.
+    """
 
     id: Name
     seed: int
@@ -88,6 +91,7 @@ class SourceRun(Struct, frozen=True):
     model: PlannedModel
     config: PlannedConfig
     imported: ImportedFile | UnsetType = UNSET
+    as_made: dict[str, Any] | UnsetType = UNSET
 
 
 class HistoryEntry(Struct, frozen=True):
@@ -167,14 +171,25 @@ class PlanSummary(Struct, frozen=True):
     config_hash: Name
 
 
+class ImageLicences(Struct, frozen=True):
+    """Number of images by licence, and of those whose licence is not listed."""
+
+    counts: dict[str, Count]
+    others: Count
+
+
 class Manifest(Struct, frozen=True):
-    """The manifest of a database, ``manifest.json``; ``id`` and ``sources`` are missing in format 1.0."""
+    """The manifest of a database, ``manifest.json``; ``id`` and ``sources`` are missing in format 1.0.
+
+    ``image_licences`` is there if an image has another licence than its data set.
+    """
 
     plan: PlanSummary
     complete: bool
     totals: ProposalTotals
     id: str = ""
     sources: list[dict[str, Any]] = []
+    image_licences: ImageLicences | None = None
     summaries: dict[str, str] = {}
     shards: list[dict[str, Any]] = []
 

@@ -20,7 +20,7 @@ REASONS: dict[str, str] = {
     "killed_worker": "the process that worked on the image died again and again",
     "unreadable_object": "the annotation of one object is broken; the image's others are used",
     "empty_object": "the object's mask has no pixel",
-    "all_ignored": "every pixel of the mask is one that counts nowhere",
+    "all_ignored": "every pixel of the mask is ignored",
     "sparse_object": "the object fills too little of its bounding box",
     "no_click": "no click far enough from the earlier ones was found, so the loop ended",
     "empty": "no pixel is left of the mask",

@@ -43,7 +43,7 @@ SEED = option("--seed", default=0, metavar="NUMBER", help="Seed of the draw.")
     "--conflicts",
     type=Choice(["refuse", "rename"]),
     default="refuse",
-    help="Refuse images that have one id and other content, or rename those of later databases.",
+    help="Refuse images with the same id but different content, or rename those of later databases.",
 )
 @OVERWRITE
 def merge_command(paths: tuple[str, ...], out: str, duplicates: Any, conflicts: Any, overwrite: bool) -> None:
@@ -77,7 +77,7 @@ def merge_command(paths: tuple[str, ...], out: str, duplicates: Any, conflicts: 
     help="Condition in SQL over the columns of proposals. The objects and parts that contain a mask are kept with it.",
 )
 @option("--images", type=PLACE, metavar="FILE", show_default="all", help="List of the images to use, one id per line.")
-@option("--sample", type=Count(1), metavar="IMAGES", show_default="all", help="Draw this many images among those.")
+@option("--sample", type=Count(1), metavar="IMAGES", show_default="all", help="Draw this many of these images.")
 @SEED
 @OUT
 @OVERWRITE
@@ -103,12 +103,18 @@ def filter_command(
     ),
 )
 @DATABASE
-@option("--by", type=Choice(["image"]), default="image", expose_value=False, help="No image is in two parts.")
+@option(
+    "--by",
+    type=Choice(["image"]),
+    default="image",
+    expose_value=False,
+    help="Unit that stays whole: no image is in two parts.",
+)
 @option(
     "--shares",
     metavar="SHARES",
     show_default="none; lists are used",
-    help="Shares of the images, such as 0.9,0.1. The images are drawn by the seed.",
+    help="Shares of the images, such as 0.9,0.1. The seed decides which images each part gets.",
 )
 @option(
     "--list",
@@ -117,13 +123,13 @@ def filter_command(
     type=PLACE,
     metavar="FILE",
     show_default="none",
-    help="List of the images of a part; repeat it.",
+    help="List of the images of a part; repeat the option for every part.",
 )
 @SEED
 @option("--out", required=True, type=PLACE, metavar="FOLDER", help="Folder of the new databases, part-1, part-2, ...")
 @OVERWRITE
 def split_command(path: str, shares: str | None, lists: tuple[str, ...], seed: int, out: str, overwrite: bool) -> None:
-    """Cut a database into several, each with some of its images."""
+    """Split a database into several, each with some of its images."""
     from agg_pipeline.database.selecting import shares_of_images, split_database
     from agg_pipeline.datasets.file_listing import read_list
 
@@ -190,14 +196,14 @@ def reshard_command(path: str, images_per_shard: int, out: str, overwrite: bool)
     "--definition",
     type=Choice(["scale", "semantic"]),
     show_default="none",
-    help="Take one of both alone: lambda 0 or 1.",
+    help="Use the scale alone (lambda 0) or the semantic granularity alone (lambda 1).",
 )
 @OUT
 @OVERWRITE
 def recompute_command(path: str, weight: float | None, definition: str | None, out: str, overwrite: bool) -> None:
-    """Compute the granularities anew, without the model.
+    """Recompute the granularities with another lambda.
 
-    They are made from the stored peaks (Eq. 4 to 6).
+    They are computed from the stored peaks (Eq. 4 to 6); the model is not needed.
     """
     from agg_pipeline.database.recomputing import recompute
 
@@ -223,15 +229,15 @@ def recompute_command(path: str, weight: float | None, definition: str | None, o
     type=Count(0),
     metavar="RUN",
     show_default="the only one",
-    help="Number of the run whose data are described, as agg database log prints it.",
+    help="Number of the run whose data to change, as agg database log prints it.",
 )
 @OUT
 @OVERWRITE
 @gathered(called=Called)
 def describe_command(path: str, number: int | None, out: str, overwrite: bool, called: Called) -> None:
-    """Name the data of a database otherwise: their licence and citation.
+    """Change the name, licence or citation of the data.
 
-    The masks stay the same. The identity changes, because the plan is part of it.
+    The masks stay the same. The identity changes, because it covers what the plan says of the data.
     """
     from agg_pipeline.database.describing import describe
     from agg_pipeline.datasets.naming import NOTHING_SAID

@@ -20,7 +20,7 @@ from agg_pipeline.report.printed import say
     ),
 )
 @cloup.argument("first", type=PLACE, help="Proposal database, or the output folder of a run.")
-@cloup.argument("second", type=PLACE, help="The database that it is compared with.")
+@cloup.argument("second", type=PLACE, help="Database to compare it with.")
 @option(
     "--data",
     "roots",

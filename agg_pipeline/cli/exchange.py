@@ -39,7 +39,11 @@ IMPORTS = ("coco", "sa1b", "released")
 @cloup.argument("path", type=PLACE, help="Proposal database, or the output folder of a run.")
 @option("--format", "kind", required=True, type=Choice(EXPORTS), help="Format of the other program.")
 @option("--out", required=True, type=LOCAL, metavar="PLACE", help="New file (coco, released) or folder (the others).")
-@option("--polygons", is_flag=True, help="With coco: polygons instead of run lengths, for tools that read no others.")
+@option(
+    "--polygons",
+    is_flag=True,
+    help="With coco: polygons instead of run lengths, for tools that cannot read run lengths.",
+)
 @option(
     "--data",
     type=PLACE,
@@ -88,7 +92,7 @@ class Origin:
         metavar="NAME",
         default=None,
         show_default="none",
-        help="With released: data set whose objects the masks are parts of, because the pickle has no objects.",
+        help="With released: data set that has the objects of the masks; the pickle has none.",
     )
     data: str = given(
         "--data",
@@ -105,7 +109,7 @@ class Origin:
         metavar="SPLIT",
         default=None,
         show_default=TRAINING_SPLIT,
-        help="With released: its split.",
+        help="With released: split of that data set.",
     )
 
 
@@ -116,7 +120,7 @@ class Origin:
         "agg database import proposals.pkl --format released --dataset sbd --data ~/SBD --out runs/authors",
     ),
 )
-@cloup.argument("path", type=LOCAL, help="File, or with sa1b the folder that has the folder annotations.")
+@cloup.argument("path", type=LOCAL, help="File, or for sa1b the folder that contains the folder annotations.")
 @option("--format", "kind", required=True, type=Choice(IMPORTS), help="Format of the file.")
 @option("--out", required=True, type=PLACE, metavar="FOLDER", help="Folder of the new database.")
 @cloup.option_group("Images", *options_of(Origin))

@@ -42,12 +42,12 @@ def pack_command(path: str, file: str, overwrite: bool) -> None:
     "unpack",
     epilog=examples("agg database unpack demo.tar proposals", "agg database unpack s3://bucket/sbd-proposals.tar sbd"),
 )
-@cloup.argument("file", type=PLACE, help="Tar file that agg database pack has written, or a URL that fsspec knows.")
+@cloup.argument("file", type=PLACE, help="Tar file written by agg database pack, or a URL that fsspec knows.")
 @cloup.argument("path", type=PLACE, help="Folder of the new database.")
 def unpack_command(file: str, path: str) -> None:
     """Write the database in a tar file into a new folder.
 
-    Checksums are compared while the files are written. If something is wrong, nothing is left.
+    Checksums are compared while the files are written. If something is wrong, no file is left behind.
     """
     from agg_pipeline.database.publishing.unpacking import unpack
 
@@ -71,7 +71,7 @@ def push_command(path: str, url: str, verify: bool, overwrite: bool) -> None:
     """Copy a database to another place, such as a bucket.
 
     Only files that are missing are copied: after an interruption, run the same command again to resume. The copy has
-    no plan until its shards are there, so nobody takes a half copy for a database.
+    no plan until all its shards are there, so a partial copy is never mistaken for a database.
     """
     _copy(path, url, verify, overwrite)
 

@@ -51,16 +51,15 @@ def citation_file(manifest: Json) -> bytes:
         "    description: Identity of the content, as agg database id prints it",
         "references:",
     ]
-    seen = set()
-    for run in sources(manifest["plan"]):
-        dataset = run["dataset"]
-        if dataset["name"] not in seen and dataset["citation"]:
-            seen.add(dataset["name"])
-            lines += ["  - type: data", f"    title: {_text(dataset['name'])}", "    authors:"]
-            lines += [f"      - name: {_text('The authors of ' + dataset['name'])}"]
-            lines += [f"    notes: {_text(dataset['citation'])}"]
-            if dataset.get("homepage", "").startswith(("http://", "https://")):
-                lines.append(f"    url: {_text(dataset['homepage'])}")
+    datasets = [run["dataset"] for run in sources(manifest["plan"])]
+    for name, citation, homepage in dict.fromkeys(
+        (dataset["name"], dataset["citation"], dataset.get("homepage", "")) for dataset in datasets
+    ):
+        if citation:
+            lines += ["  - type: data", f"    title: {_text(name)}", "    authors:"]
+            lines += [f"      - name: {_text('The authors of ' + name)}", f"    notes: {_text(citation)}"]
+            if homepage.startswith(("http://", "https://")):
+                lines.append(f"    url: {_text(homepage)}")
     # Masks of another program are not made by the method, except those of the authors'.
     by_method = any(run.get("imported", {}).get("format") in (None, "released") for run in sources(manifest["plan"]))
     return ("\n".join(lines) + "\n" + (METHOD if by_method else "")).encode()

@@ -6,12 +6,14 @@ database.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import pyarrow as pa
 
 from agg_pipeline.database.contents import SAMPLING_FILE
 from agg_pipeline.database.description import Description, description
+from agg_pipeline.database.image_licences import IMAGE_LICENCES
 from agg_pipeline.storage.store import json_bytes
 from schemas.canonical import Json
 from schemas.tables import FILES, SAMPLING
@@ -83,7 +85,7 @@ def croissant(manifest: Json, sampling_sha256: str) -> bytes:
         "description": "Masks of objects and of their parts, each with a granularity in [0, 1], from fine (0) to the "
         f"whole object (1). Data: {about.data}. Identity: {manifest['id']}.",
         "identifier": manifest["id"],
-        "license": about.licence,
+        "license": _licence(about.licence, manifest.get(IMAGE_LICENCES, {}).get("counts", {})),
         "citeAs": _bibtex(about, manifest["id"]),
         "keywords": ["image segmentation", "interactive segmentation", "granularity"],
         "distribution": [*tables, sampling],
@@ -95,6 +97,12 @@ def croissant(manifest: Json, sampling_sha256: str) -> bytes:
     if about.homepages:
         document["url"] = about.homepages[0]
     return json_bytes(document)
+
+
+def _licence(of_data: str, of_images: Collection[str]) -> str | list[str]:
+    """The licence of the data sets, and those of the images where they differ."""
+    found = list(dict.fromkeys([of_data, *of_images]))
+    return found[0] if len(found) == 1 else found
 
 
 def _bibtex(about: Description, identity: str) -> str:

@@ -139,7 +139,7 @@ def write_derived(
     """Write a derived database; one shard at a time is in memory.
 
     Args:
-        out: its folder. If the same command has made the database before, it stays; what it has begun is made anew.
+        out: its folder. If the same command has made the database before, it stays; what it has begun is made again.
         plan: its plan, as of ``derived_plan``.
         some: its images with their rows, sorted by image.
         images_per_shard: number of images of a shard.
@@ -168,7 +168,7 @@ def write_derived(
                 _replace(store, draft, ownership.check)
             return ProposalDatabase(store, made.plan, made.sidecars)
         except BaseException:
-            # Half a database is of no use: the same command begins anew.
+            # Half a database is of no use: the same command starts again.
             with suppress(UserError):
                 ownership.check()
                 _delete(place)

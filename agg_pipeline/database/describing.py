@@ -1,4 +1,4 @@
-"""Another description of the data of a database: its name, licence, citation and homepage."""
+"""``agg database describe``: change the name, licence, citation and homepage of the data of a database."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import asdict
 import pyarrow as pa
 
 from agg_pipeline.database.derived import Piece, derived_plan, pieces, source_runs, write_derived
+from agg_pipeline.database.history import changed_run
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.datasets.naming import Naming
 from schemas.canonical import Json
@@ -18,13 +19,13 @@ from schemas.tables import SOURCE
 def describe(
     database: ProposalDatabase, out: str, naming: Naming, source: int | None = None, overwrite: bool = False
 ) -> ProposalDatabase:
-    """Write a database whose data are described otherwise; its masks are the same.
+    """Write a database with the same masks and another description of its data.
 
     Args:
         database: the database.
         out: folder of the new one.
-        naming: what is said of the data; what it leaves out stays as it is.
-        source: number of the run whose data are described; None if there is only one.
+        naming: the new texts; what it leaves out stays the same.
+        source: number of the run whose data to change; None if there is only one.
         overwrite: whether to replace another database in the folder.
 
     Raises:
@@ -33,15 +34,15 @@ def describe(
     runs = source_runs(database)
     if source is None and len(runs) > 1:
         raise UserError(
-            f"{database.store.url} has rows of {len(runs)} runs; say whose data are described, as --source NUMBER "
-            "(agg database log numbers them)"
+            f"{database.store.url} has rows of {len(runs)} runs; choose the one whose data to change with "
+            "--source NUMBER (agg database log numbers them)"
         )
     number = source or 0
     if number >= len(runs):
         raise UserError(f"--source {number}: {database.store.url} has rows of {len(runs)} runs, numbered from 0")
     said = {key: text for key, text in asdict(naming).items() if text}
     old = [run["dataset"]["licence"] for run in runs]
-    runs[number] = {**runs[number], "dataset": {**runs[number]["dataset"], **said}}
+    runs[number] = changed_run(runs[number], {"dataset": {**runs[number]["dataset"], **said}})
     new = [run["dataset"]["licence"] for run in runs]
 
     def made() -> Iterator[Piece]:

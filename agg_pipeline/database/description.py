@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from agg_pipeline.datasets.naming import UNKNOWN
 from agg_pipeline.execution.plan import sources
 from schemas.canonical import Json
+from schemas.words import plural
 
 
 @dataclass(frozen=True)
@@ -81,4 +82,4 @@ def _selection(dataset: Json) -> str:
         return ""
     chosen, skipped = (", ".join(selection.get(key, [])) for key in ("classes", "skip_classes"))
     left_out = selection.get("excluded_images", 0)
-    return f"classes {chosen or 'all'}, without {skipped or 'none'}; {left_out} images left out"
+    return f"classes {chosen or 'all'}, without {skipped or 'none'}; {plural(left_out, 'image')} left out"

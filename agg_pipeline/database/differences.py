@@ -146,7 +146,9 @@ class _Tables:
 
     def _read(self, name: str, shard: int) -> dict[str, pa.Table]:
         """The rows of a table by image."""
-        table = self._database.table(name, FILES[name].names, [shard])
+        table = self._database.table(name, shards=[shard])
+        # Columns that a newer version has added come after the others, in any order.
+        table = table.select([*FILES[name].names, *sorted(set(table.column_names).difference(FILES[name].names))])
         sources = pa.array(self._numbers[table[SOURCE.name].to_numpy()], SOURCE.type)
         table = table.set_column(table.schema.get_field_index(SOURCE.name), SOURCE, sources)
         return dict(_by_image(table.combine_chunks()))
@@ -186,10 +188,15 @@ def _compare_pictures(found: Differences, a: pa.Table, b: pa.Table) -> None:
 
 def _compare_rejects(found: Differences, a: pa.Table, b: pa.Table) -> None:
     """The rejects of an image."""
-    counts = [Counter(tuple(row.values()) for row in table.drop_columns(["image_id"]).to_pylist()) for table in (a, b)]
+    counts = [_each_reject(table.drop_columns(["image_id"])) for table in (a, b)]
     found.rejects.both += (counts[0] & counts[1]).total()
     found.rejects.only_a += (counts[0] - counts[1]).total()
     found.rejects.only_b += (counts[1] - counts[0]).total()
+
+
+def _each_reject(rejects: pa.Table) -> Counter[str]:
+    """The number of each row, as a text with the types of its values."""
+    return Counter(f"{rejects.schema.types} {row}" for row in rejects.to_pylist())
 
 
 def _compare_proposals(found: Differences, a: _Image, b: _Image) -> None:
@@ -227,8 +234,16 @@ def _compare_masks(found: Differences, image: _Image, a: Row, b: Row, pair: RowP
 
 
 def _compare_columns(found: Counter[tuple[str, str]], name: str, a: pa.Table, b: pa.Table) -> None:
-    """Count the rows in which each column differs."""
-    for column in a.column_names:
-        if not a[column].equals(b[column]):
-            values = zip(a[column].to_pylist(), b[column].to_pylist(), strict=True)
-            found[name, column] += sum(value != other for value, other in values)
+    """Count the rows in which each column differs: all rows, if one database lacks it or has it with another type."""
+    for column in dict.fromkeys([*a.column_names, *b.column_names]):
+        values, others = (table[column] if column in table.column_names else None for table in (a, b))
+        if values is None or others is None or values.type != others.type:
+            differing = a.num_rows
+        elif values.equals(others):
+            continue
+        else:
+            # Texts, because a value that is no number (nan) is not equal to itself.
+            pairs = zip(values.to_pylist(), others.to_pylist(), strict=True)
+            differing = sum(repr(value) != repr(other) for value, other in pairs)
+        if differing:
+            found[name, column] += differing

@@ -23,7 +23,8 @@ ORDER = {
     "proposals": ("image_id", "proposal_id"),
     "rejects": ("image_id", "instance_id", "step", "stage", "reason", "detail"),
 }
-"""The columns by which the rows of each table are sorted; nulls come last."""
+"""The columns by which the rows of each table are sorted; nulls come last. Rows that agree in them are sorted by their
+content, the largest first."""
 ABOUT_IMAGES = ("split", "fingerprint", "images", "selection")
 """Keys of a data set in a plan that say which images it has, as the rows of ``images`` do."""
 
@@ -87,12 +88,9 @@ def image_digests(tables: Mapping[str, pa.Table], recipes: NDArray[np.uint8]) ->
     """
     hashers: dict[str, hashlib._Hash] = {}
     for name, order in ORDER.items():
-        table = tables[name].combine_chunks()
-        table = table.take(pc.sort_indices(table, [(column, "ascending") for column in order]))
+        table = _sorted(tables[name], order, recipes)
         ids = table["image_id"].to_pylist()
-        columns = {column: table[column].combine_chunks() for column in table.column_names if column != SOURCE.name}
-        leaves = {column: list(_leaves(values)) for column, values in columns.items()}
-        leaves["recipe"] = [_fixed(recipes[table[SOURCE.name].to_numpy()])]
+        leaves = _columns(table, recipes)
         ends = [row for row in range(1, len(ids)) if ids[row] != ids[row - 1]]
         for first, last in zip([0, *ends], [*ends, len(ids)], strict=True):
             if first == last:
@@ -101,9 +99,32 @@ def image_digests(tables: Mapping[str, pa.Table], recipes: NDArray[np.uint8]) ->
             hasher.update(f"{name} {last - first}\n".encode())
             for column in sorted(leaves):
                 hasher.update(f"{column}\n".encode())
-                for content, places in leaves[column]:
-                    hasher.update(content[places[first] : places[last]])
+                hasher.update(_content(leaves[column], first, last))
     return (hasher.digest() for hasher in hashers.values())
+
+
+def _sorted(table: pa.Table, order: Sequence[str], recipes: NDArray[np.uint8]) -> pa.Table:
+    """The rows in the order in which they are hashed, whatever their order in the file."""
+    table = table.combine_chunks()
+    rows, keys = table.select(order), [(column, "ascending") for column in order]
+    if table.group_by(list(order), use_threads=False).aggregate([]).num_rows < table.num_rows:
+        leaves = [of for _, of in sorted(_columns(table, recipes).items())]
+        contents = [b"".join(_content(of, row, row + 1) for of in leaves) for row in range(table.num_rows)]
+        rows = rows.append_column("content", pa.array(contents, pa.binary()))
+        keys.append(("content", "descending"))
+    return table.take(pc.sort_indices(rows, keys))
+
+
+def _columns(table: pa.Table, recipes: NDArray[np.uint8]) -> dict[str, list[Leaf]]:
+    """What is hashed of the columns of a table, by name: all but ``source``, and the hashes of the runs."""
+    columns = {column: table[column].combine_chunks() for column in table.column_names if column != SOURCE.name}
+    leaves = {column: list(_leaves(values)) for column, values in columns.items()}
+    return leaves | {"recipe": [_fixed(recipes[table[SOURCE.name].to_numpy()])]}
+
+
+def _content(leaves: Sequence[Leaf], first: int, last: int) -> bytes:
+    """What is hashed of a column in the rows from ``first`` to before ``last``."""
+    return b"".join(content[places[first] : places[last]] for content, places in leaves)
 
 
 def _leaves(values: pa.Array) -> Iterator[Leaf]:

@@ -36,7 +36,7 @@ def licence_notes(licences: Sequence[str]) -> list[str]:
     notes = []
     for licence, of in terms.items():
         if licence == UNKNOWN:
-            notes.append("the licence of some of the data is unknown; agg database describe names it")
+            notes.append("the licence of some of the data is unknown; set it with agg database describe")
         if "nd" in (of or ()):
             notes.append(f"the licence {licence!r} does not allow changed copies of its data to be shared")
         others = [other for other in licences if terms[other] != of and other != UNKNOWN]

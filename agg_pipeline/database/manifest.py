@@ -17,6 +17,7 @@ from agg_pipeline.database.contents import CARD, CITATION, CROISSANT, DATABASE_L
 from agg_pipeline.database.croissant import croissant
 from agg_pipeline.database.description import description
 from agg_pipeline.database.identity import combined, image_digests, recipe_hashes
+from agg_pipeline.database.image_licences import IMAGE_LICENCES, Counts, count_licences, image_licences
 from agg_pipeline.database.impossible_values import impossible_values
 from agg_pipeline.database.sampling import sampling_table
 from agg_pipeline.execution.parquet_files import parquet_bytes, read_table
@@ -32,7 +33,7 @@ from schemas.tables import FILES, FORMAT_MINOR, IMAGE_REASONS, KINDS, REASONS
 
 SUMMARIES = "summaries"
 """Key of the sha256 of the files beside the manifest, by path; missing in databases of version 0.1."""
-ADDED = ("id", "sources", SUMMARIES)
+ADDED = ("id", "sources", IMAGE_LICENCES, SUMMARIES)
 """Keys that plan and sidecars alone do not give."""
 ROUNDING = 1e-5
 """Most that ten times a granularity differs from its float32."""
@@ -41,7 +42,8 @@ ROUNDING = 1e-5
 def make_manifest(plan: Json, found: Mapping[int, Json]) -> Json:
     """Plan, sidecars, totals, licence and citation in one document; a pure function of plan and sidecars.
 
-    The identity of the database, its sources and the checksums of its summaries are added when they are known.
+    The identity of the database, its sources, the licences of its images and the checksums of its summaries are added
+    when they are known.
     """
     kinds: Counter[str] = Counter()
     rejects: Counter[str] = Counter()
@@ -93,6 +95,7 @@ def finish(store: Store, plan: Json, found: Mapping[int, Json], check: Callable[
     """
     manifest = make_manifest(plan, found)
     counts: Counter[tuple[str, int]] = Counter()
+    licences: Counts = Counter()
     recipes = recipe_hashes(sources(plan))
     digests: list[bytes] = []
     newer = plan.get("format_minor", 0) > FORMAT_MINOR
@@ -102,9 +105,11 @@ def finish(store: Store, plan: Json, found: Mapping[int, Json], check: Callable[
         rows = tables["proposals"]
         _check_published(store, plan, sidecar, rows, check)
         counts.update(zip(rows["kind"].to_pylist(), rows["bin"].to_pylist(), strict=True))
+        licences.update(count_licences(tables["images"]))
         digests += image_digests(tables, recipes)
     manifest["id"] = combined(digests)
     manifest["sources"] = named_sources(plan, manifest["id"])
+    manifest |= image_licences(licences, sources(plan))
     sampling = sampling_table(counts).replace_schema_metadata(stamp_of(DATABASE_LAYOUT, plan).metadata)
     weights = parquet_bytes(sampling)
     about = croissant(manifest, hashlib.sha256(weights).hexdigest())

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from agg_pipeline.database.derived import Piece, derived_plan, pieces, source_runs, write_derived
+from agg_pipeline.database.history import changed_run
 from agg_pipeline.database.reader import ProposalDatabase
 from schemas.canonical import Json, Row
 from schemas.config import GranularityConfig, ProposalsConfig
@@ -20,7 +21,7 @@ from stages.granularity import combine
 READ = ("image_id", "instance_id", "kind", "area", "peak_proposal", "peak_object", "source")
 """Columns that the granularities are made of."""
 MADE = ("scale", "semantic", "granularity", "bin")
-"""Columns that are made anew."""
+"""Columns that are recomputed."""
 
 
 def recompute(database: ProposalDatabase, out: str, weight: float, overwrite: bool = False) -> ProposalDatabase:
@@ -49,7 +50,7 @@ def recompute(database: ProposalDatabase, out: str, weight: float, overwrite: bo
 
 def _weighted(run: Json, weight: float) -> Json:
     granularity = {**run["config"].get("granularity", {}), "weight": weight}
-    return {**run, "config": {**run["config"], "granularity": granularity}}
+    return changed_run(run, {"config": {**run["config"], "granularity": granularity}})
 
 
 def granularity_config(run: Json) -> GranularityConfig:

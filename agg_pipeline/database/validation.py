@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from agg_pipeline.database.contents import CARD, CROISSANT, DATABASE_LAYOUT, MANIFEST, SAMPLING_FILE
 from agg_pipeline.database.identity import combined, image_digests, recipe_hashes
+from agg_pipeline.database.image_licences import IMAGE_LICENCES, Counts, count_licences, image_licences
 from agg_pipeline.database.impossible_values import impossible_sources
 from agg_pipeline.database.manifest import SUMMARIES, make_manifest, named_sources, without_summaries
 from agg_pipeline.database.reader import ProposalDatabase, with_source
@@ -53,6 +54,7 @@ def validate(opened: ProposalDatabase) -> Iterator[Finding]:
     seen: set[str] = set()
     counts: Counter[tuple[str, int]] = Counter()
     recipes, images = recipe_hashes(opened.sources), list[bytes]()
+    licences: Counts = Counter()
     whole = not opened.broken
     for index, sidecar in opened.sidecars.items():
         problems = list(_sidecar(store, plan, sidecar))
@@ -71,10 +73,11 @@ def validate(opened: ProposalDatabase) -> Iterator[Finding]:
         if len(tables) == len(FILES):
             yield from _shard(plan, runs, index, sidecar, tables, seen)
             images += image_digests(tables, recipes)
+            licences.update(count_licences(tables["images"]))
             columns = tables["proposals"].select(["kind", "bin"]).to_pydict()
             counts.update(pair for pair in zip(*columns.values(), strict=True) if pair[0] in KINDS)
     if whole:
-        yield from _summaries(opened, counts, combined(images))
+        yield from _summaries(opened, counts, combined(images), image_licences(licences, opened.sources))
 
 
 def _shard_table(opened: ProposalDatabase, name: str, index: int) -> pa.Table | Finding:
@@ -187,13 +190,15 @@ def _counted(column: pa.ChunkedArray) -> Counter[str]:
     return Counter({pair["values"]: pair["counts"] for pair in pc.value_counts(column).to_pylist()})
 
 
-def _summaries(opened: ProposalDatabase, counts: Counter[tuple[str, int]], identity: str) -> Iterator[Finding]:
+def _summaries(
+    opened: ProposalDatabase, counts: Counter[tuple[str, int]], identity: str, licences: Json
+) -> Iterator[Finding]:
     store = opened.store
     for path in (MANIFEST, SAMPLING_FILE, CARD):
         if not store.exists(path):
             yield Finding(path, "is missing; run the command that made the database again to write it")
     if store.exists(MANIFEST):
-        yield from _manifest(opened, identity)
+        yield from _manifest(opened, identity, licences)
     if store.exists(SAMPLING_FILE):
         sampling = _table(store, SAMPLING_FILE, SAMPLING)
         if isinstance(sampling, Finding):
@@ -202,7 +207,7 @@ def _summaries(opened: ProposalDatabase, counts: Counter[tuple[str, int]], ident
             yield Finding(SAMPLING_FILE, "differs from what the rows give")
 
 
-def _manifest(opened: ProposalDatabase, identity: str) -> Iterator[Finding]:
+def _manifest(opened: ProposalDatabase, identity: str, licences: Json) -> Iterator[Finding]:
     store = opened.store
     try:
         manifest = store.read_json(MANIFEST, Manifest, limits.PLAN_BYTES)
@@ -219,6 +224,9 @@ def _manifest(opened: ProposalDatabase, identity: str) -> Iterator[Finding]:
         named_sources(opened.plan, identity),
     ):
         yield Finding(MANIFEST, f"does not say the identity of the rows, {identity}, and the sources of the plan")
+    # Earlier versions of this program did not write them.
+    if IMAGE_LICENCES in manifest and manifest[IMAGE_LICENCES] != licences.get(IMAGE_LICENCES):
+        yield Finding(MANIFEST, "does not say the licences of the images")
     said = manifest.get(SUMMARIES, {})
     if CROISSANT in said and not store.exists(CROISSANT):
         yield Finding(CROISSANT, "is missing; run the command that made the database again to write it")

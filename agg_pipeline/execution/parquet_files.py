@@ -72,17 +72,19 @@ def parquet_bytes(table: pa.Table) -> bytes:
     """A table as a Parquet file: the same bytes for the same rows."""
     sink = io.BytesIO()
     names = set(table.column_names)
-    pq.write_table(
-        table,
+    with pq.ParquetWriter(
         sink,
+        table.schema,
         version="2.6",
         # Four fifths of a database are run lengths, which a higher level makes smaller.
         compression="zstd",
         compression_level=9,
-        row_group_size=_rows_of_group(table),
         use_dictionary=[field.name for field in table.schema if pa.types.is_string(field.type)],
         write_statistics=[name for name in FILTERED if name in names],
-    )
+    ) as writer:
+        # ``datasets`` of Hugging Face does not read a row group without rows.
+        if table.num_rows:
+            writer.write_table(table, _rows_of_group(table))
     return sink.getvalue()
 
 

@@ -112,6 +112,8 @@ def test_granularities_of_the_same_lambda_are_the_same(whole, folders, weight):
     assert findings(there) == []
     assert (database_id(there) == database_id(whole)) == (weight == 0.5)
     back = recompute(there, folders(), 0.5)
+    assert there.sources[0].get("as_made", {}) == ({} if weight == 0.5 else {"config.granularity.weight": 0.5})
+    assert "as_made" not in back.sources[0]
     assert back.proposals().equals(whole.proposals())
     assert database_id(back) == database_id(whole)
     assert findings(back) == []

@@ -1,12 +1,14 @@
-"""Databases whose data are named otherwise."""
+"""Databases whose data get another name, licence or citation."""
 
 import pyarrow.parquet as pq
 import pytest
 
 from agg_pipeline.database.describing import describe
 from agg_pipeline.database.history import history_lines
+from agg_pipeline.database.identity import database_id
 from agg_pipeline.database.merging import merge
 from agg_pipeline.database.reader import open_proposals
+from agg_pipeline.database.recomputing import recompute
 from agg_pipeline.database.validation import validate
 from agg_pipeline.datasets.naming import Naming
 from schemas.errors import UserError
@@ -37,6 +39,7 @@ def test_everything_but_the_naming_stays(whole, tmp_path):
         "homepage": "https://streets.example",
     }
     assert run["dataset"]["layout"] == "toy"
+    assert run["as_made"] == {"dataset.homepage": "a page", "dataset.licence": "a licence", "dataset.name": "toy"}
     card = (tmp_path / "made/README.md").read_text()
     assert "| licence of the data | CC0-1.0 |" in card
     for line in history_lines(made.plan["sources"], made.plan["history"]):
@@ -44,6 +47,17 @@ def test_everything_but_the_naming_stays(whole, tmp_path):
     assert "describe of" in card
     metadata = pq.read_schema(tmp_path / "made/proposals/part-00000.parquet").metadata
     assert metadata[b"agg.licence"] == b"CC0-1.0"
+
+
+def test_the_log_says_what_the_run_had_when_it_made_its_rows(whole, tmp_path):
+    once = describe(whole, str(tmp_path / "once"), Naming("Streets"))
+    twice = recompute(describe(once, str(tmp_path / "twice"), Naming("Roads")), str(tmp_path / "x"), 0.25)
+    line, *_ = history_lines(twice.plan["sources"], twice.plan["history"])
+    assert line.startswith(f"source 0: run {database_id(whole)[:12]} on Roads, val, with toy")
+    assert line.endswith('lambda 0.25; changed since: config.granularity.weight was 0.5, dataset.name was "toy"')
+    assert f"- {line}" in twice.store.read("README.md").decode()
+    assert twice.sources[0]["id"] == database_id(whole)
+    assert list(validate(twice)) == []
 
 
 def test_images_with_the_licence_of_their_data_get_the_new_one(whole, tmp_path):
@@ -60,7 +74,7 @@ def test_images_with_the_licence_of_their_data_get_the_new_one(whole, tmp_path):
 def test_one_of_several_runs_is_chosen(whole, tmp_path):
     other = describe(whole, str(tmp_path / "other"), Naming("Other"))
     both = merge([whole, other], str(tmp_path / "both"))
-    with pytest.raises(UserError, match="rows of 2 runs; say whose data are described, as --source NUMBER"):
+    with pytest.raises(UserError, match="rows of 2 runs; choose the one whose data to change with --source NUMBER"):
         describe(both, str(tmp_path / "made"), Naming(licence="MIT"))
     with pytest.raises(UserError, match=r"--source 2: .* has rows of 2 runs, numbered from 0"):
         describe(both, str(tmp_path / "made"), Naming(licence="MIT"), 2)

@@ -53,6 +53,13 @@ ORDER = {
 }
 
 
+def columns(name, rows, recipes):
+    contents = {field.name: column([row[field.name] for row in rows], field.type) for field in FILES[name]}
+    contents["recipe"] = b"".join(recipes[row["source"]] for row in rows)
+    del contents["source"]
+    return sorted(contents.items())
+
+
 def by_description(database):
     recipes = [recipe(source) for source in database.sources]
     tables = {name: database.table(name).to_pylist() for name in FILES}
@@ -60,14 +67,13 @@ def by_description(database):
     for image in sorted({row["image_id"] for rows in tables.values() for row in rows}):
         hasher = hashlib.sha256()
         for name, order in ORDER.items():
-            rows = sorted((r for r in tables[name] if r["image_id"] == image), key=lambda r: nulls_last(r, order))
+            rows = [row for row in tables[name] if row["image_id"] == image]
+            rows.sort(key=lambda row: [content for _, content in columns(name, [row], recipes)], reverse=True)
+            rows.sort(key=lambda row: nulls_last(row, order))
             if not rows:
                 continue
             hasher.update(f"{name} {len(rows)}\n".encode())
-            contents = {f.name: column([row[f.name] for row in rows], f.type) for f in FILES[name]}
-            contents["recipe"] = b"".join(recipes[row["source"]] for row in rows)
-            del contents["source"]
-            for key, content in sorted(contents.items()):
+            for key, content in columns(name, rows, recipes):
                 hasher.update(key.encode() + b"\n" + content)
         digests.append(hasher.digest())
     return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
@@ -141,6 +147,36 @@ def test_it_does_not_depend_on_how_they_lie(database):
         changed(database, edited(plan, "dataset", "fingerprint", value="x")),
     ]
     assert {database_id(each) for each in same} == {database_id(database)}
+
+
+def test_it_does_not_depend_on_the_order_of_rows_that_differ_in_their_runs_alone(database):
+    """Two runs may drop the same thing for the same reason."""
+    plan = edited(database.plan, "sources", value=[database.plan, database.plan | {"seed": 7}])
+
+    def of_run(number, table):
+        numbers = pa.array([number] * table.num_rows, pa.int32())
+        return table.set_column(table.num_columns - 1, table.schema.field("source"), numbers)
+
+    def twice(*order):
+        return changed(
+            database, plan, rejects=lambda table: pa.concat_tables(of_run(number, table) for number in order)
+        )
+
+    assert database_id(twice(0, 1)) == database_id(twice(1, 0)) == by_description(twice(1, 0))
+    assert database_id(twice(0, 1)) != database_id(twice(0, 0))
+
+
+def test_it_does_not_depend_on_the_order_of_rows_that_differ_in_newer_columns_alone(database):
+    field = pa.field("weight", pa.float32())
+
+    def weighted(*weights):
+        def of(table):
+            first = table.slice(0, 1)
+            return pa.concat_tables([first.append_column(field, pa.array([each], field.type)) for each in weights])
+
+        return changed(database, rejects=of)
+
+    assert database_id(weighted(0.5, 0.25)) == database_id(weighted(0.25, 0.5)) != database_id(weighted(0.5, 0.5))
 
 
 def test_manifest_and_card_say_it(database):

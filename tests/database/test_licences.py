@@ -1,15 +1,25 @@
-"""What is said of the licences of merged databases."""
+"""What is said of the licences of merged databases, and of those of single images."""
+
+import json
+from collections import Counter
+from pathlib import Path
 
 import pytest
+import yaml
 
+from agg_pipeline.database.describing import describe
+from agg_pipeline.database.image_licences import image_licences
 from agg_pipeline.database.licences import licence_notes, licences_of
 from agg_pipeline.database.reader import open_proposals
+from agg_pipeline.database.validation import validate
+from agg_pipeline.datasets.naming import Naming
+from tests.database.changed_rows import changed
 from tests.toy_run import make_database
 
 BY_SA = "https://creativecommons.org/licenses/by-sa/4.0/"
 ND = "the licence {!r} does not allow changed copies of its data to be shared"
 SA = "the licence {!r} asks that what is made with its data has the same licence, and {!r} is another one"
-UNKNOWN = "the licence of some of the data is unknown; agg database describe names it"
+UNKNOWN = "the licence of some of the data is unknown; set it with agg database describe"
 
 
 @pytest.mark.parametrize(
@@ -41,3 +51,57 @@ def test_notes(licences, notes):
 
 def test_licences_of_single_images_count(tmp_path):
     assert licences_of(open_proposals(make_database(tmp_path).url)) == ["a licence", "none"]
+
+
+def said_of(database):
+    """Front matter and lines of the card, licence in croissant.json, licences of images in the manifest."""
+    root = Path(database.store.url)
+    _, front, text = (root / "README.md").read_text().split("---\n", 2)
+    manifest = json.loads((root / "manifest.json").read_text())
+    croissant = json.loads((root / "croissant.json").read_text())
+    keys = {key: value for key, value in yaml.safe_load(front).items() if key.startswith("license")}
+    lines = [line for line in text.splitlines() if line.startswith(("| licence of", "| licences of"))]
+    return keys, lines, croissant["license"], manifest.get("image_licences")
+
+
+def test_licences_of_images_are_listed_where_those_of_the_data_are_others(tmp_path):
+    whole = open_proposals(make_database(tmp_path / "whole").url)
+    unknown = describe(whole, str(tmp_path / "unknown"), Naming(licence="unknown"))
+    licences = {"im_0": "CC BY 4.0", "im_1": "CC BY 4.0", "im_2": "unknown"}
+    licensed = changed(
+        unknown, str(tmp_path / "x"), "images", lambda row: row | {"licence": licences.get(row["image_id"], "MIT | x")}
+    )
+    assert list(validate(licensed)) == []
+    assert said_of(licensed) == (
+        {"license": "other", "license_name": "see-source-data"},
+        [
+            "| licence of the data | unknown; ask the publisher of this database |",
+            "| licences of the images | MIT \\| x (4 images); CC BY 4.0 (2 images); unknown (1 image) |",
+        ],
+        ["unknown", "MIT | x", "CC BY 4.0"],
+        {"counts": {"MIT | x": 4, "CC BY 4.0": 2, "unknown": 1}, "others": 0},
+    )
+    manifest = licensed.store.read_json("manifest.json")
+    licensed.store.write_json("manifest.json", manifest | {"image_licences": {"counts": {}, "others": 7}})
+    assert [finding.what for finding in validate(licensed)] == ["does not say the licences of the images"]
+    del manifest["image_licences"]
+    licensed.store.write_json("manifest.json", manifest)
+    assert list(validate(licensed)) == [], "as of earlier versions"
+
+
+def test_licences_of_images_are_not_listed_where_they_are_that_of_the_data(tmp_path):
+    whole = open_proposals(make_database(tmp_path / "whole").url)
+    named = describe(whole, str(tmp_path / "named"), Naming(licence="CC BY 4.0"))
+    same = changed(named, str(tmp_path / "same"), "images", lambda row: row | {"licence": "CC BY 4.0"})
+    keys, lines, croissant, listed = said_of(same)
+    assert keys == {"license": "cc-by-4.0"}
+    assert (lines, croissant, listed) == (["| licence of the data | CC BY 4.0 |"], "CC BY 4.0", None)
+
+
+def test_the_most_frequent_licences_are_listed():
+    sources = [{"dataset": {"licence": "x"}}]
+    counts = Counter({(0, f"l{number:02}"): number + 1 for number in range(25)} | {(0, ""): 100})
+    (found,) = image_licences(counts, sources).values()
+    assert list(found["counts"].items())[:2] == [("x", 100), ("l24", 25)]
+    assert (len(found["counts"]), found["others"]) == (20, sum(range(1, 7)))
+    assert image_licences(Counter({(0, ""): 1, (0, "x"): 2}), sources) == {}

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from agg_pipeline.database.derived import derived_plan, pieces, source_runs, write_derived
+from agg_pipeline.database.differences import compare
 from agg_pipeline.database.exchange.coco_export import export_coco
 from agg_pipeline.database.exchange.coco_import import import_coco
 from agg_pipeline.database.identity import database_id
@@ -25,24 +26,41 @@ def whole(tmp_path_factory):
     return open_proposals(make_database(tmp_path_factory.mktemp("whole")).url)
 
 
-@pytest.fixture(scope="module")
-def newer(whole, tmp_path_factory):
-    """The toy database of a later version: a column and a key more, and a reason that is not known here."""
+def newer_version(whole, out, *columns):
+    """The toy database of a later version: columns and a key more, and a reason that is not known here.
+
+    Args:
+        whole: the toy database.
+        out: folder of the new one.
+        columns: name, type and value of every new column.
+    """
     facts = derived_plan([whole], source_runs(whole), "test", {}) | {"format_minor": FORMAT_MINOR + 1, "mood": "good"}
     facts = {key: value for key, value in facts.items() if key not in ("config_hash", "shards")}
     plan = facts | {"config_hash": content_hash(facts), "shards": []}
 
     def changed():
         for piece in pieces(whole):
-            rows = piece.tables["proposals"].num_rows
-            field = pa.field("score", pa.float32(), metadata={"unit": "[0, 1]", "nullable": "true"})
-            proposals = piece.tables["proposals"].append_column(field, pa.array([0.5] * rows, pa.float32()))
-            rejects = piece.tables["rejects"].to_pylist()
-            rejects[0]["reason"] = "ugly"
-            tables = {"proposals": proposals, "rejects": pa.Table.from_pylist(rejects, piece.tables["rejects"].schema)}
+            proposals = piece.tables["proposals"]
+            for name, kind, value in columns:
+                field = pa.field(name, kind, metadata={"unit": "[0, 1]", "nullable": "true"})
+                proposals = proposals.append_column(field, pa.array([value] * proposals.num_rows, kind))
+            rows = piece.tables["rejects"].to_pylist()
+            rows[0]["reason"] = "ugly"
+            rejects = pa.Table.from_pylist(rows, piece.tables["rejects"].schema)
+            for name, kind, value in columns:
+                rejects = rejects.append_column(pa.field(name, kind), pa.array([value] * len(rows), kind))
+            tables = {"proposals": proposals, "rejects": rejects}
             yield type(piece)(piece.images, {**piece.tables, **tables})
 
-    return write_derived(str(tmp_path_factory.mktemp("newer") / "x"), plan, changed())
+    return write_derived(str(out), plan, changed())
+
+
+SCORE = ("score", pa.float32(), 0.5)
+
+
+@pytest.fixture(scope="module")
+def newer(whole, tmp_path_factory):
+    return newer_version(whole, tmp_path_factory.mktemp("newer") / "x", SCORE)
 
 
 def test_it_is_valid_and_read(newer):
@@ -64,6 +82,32 @@ def test_its_columns_pass_through(newer, whole, tmp_path):
     for database in (some, merged):
         assert database.minor == FORMAT_MINOR + 1
         assert list(validate(database)) == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "differing"),
+    [
+        ([SCORE], []),
+        ([("score", pa.float32(), 0.25)], ["score"]),
+        ([("score", pa.float64(), 0.5)], ["score"]),
+        ([("score", pa.float32(), None)], ["score"]),
+        ([("other", pa.float32(), 0.5)], ["other", "score"]),
+        ([SCORE, ("other", pa.list_(pa.string()), ["x"])], ["other"]),
+    ],
+)
+def test_its_columns_are_compared(newer, whole, tmp_path, columns, differing):
+    other = newer_version(whole, tmp_path / "other", *columns)
+    assert compare(newer, other).columns == {("proposals", name): whole.proposals().num_rows for name in differing}
+    assert compare(newer, other).rejects.only_a == (newer.rejects().num_rows if differing else 0)
+    assert compare(newer, other).any == (database_id(newer) != database_id(other))
+    assert compare(other, newer).columns == compare(newer, other).columns
+
+
+def test_columns_in_another_order_do_not_differ(whole, tmp_path):
+    more = (SCORE, ("other", pa.float32(), float("nan")))
+    one, two = (newer_version(whole, tmp_path / name, *order) for name, order in (("a", more), ("b", more[::-1])))
+    assert database_id(one) == database_id(two)
+    assert not compare(one, two).any
 
 
 def test_an_export_has_its_reasons(newer, tmp_path):

@@ -365,9 +365,7 @@ def test_nothing_to_evaluate(spoilt, tmp_path):
         (root / path).unlink()
     short = ("eval", "run", "--dataset", "grabcut", "--data", root, "--input-size", "64", "--sample", "1")
     error = error_of(invoke(*short, "--out", tmp_path / "out"))
-    assert error == (
-        "grabcut all has no mask to evaluate: 1 x every pixel of the mask is one that counts nowhere (for example all)"
-    )
+    assert error == ("grabcut all has no mask to evaluate: 1 x every pixel of the mask is ignored (for example all)")
 
 
 def test_the_built_in_adapter_is_that_of_the_built_in_model(data, tmp_path):

@@ -142,7 +142,7 @@ def test_nothing_to_draw_from_says_why():
         sampled(dataset, tasks_of(dataset, CONFIG, 2, None), override(CONFIG, {"sample": 1}))
     assert str(error.value) == (
         "toy val has no mask to evaluate: "
-        "3 x every pixel of the mask is one that counts nowhere (for example none: mask none:1:object:0); "
+        "3 x every pixel of the mask is ignored (for example none: mask none:1:object:0); "
         "1 x the image file is missing, truncated or of an unknown format (for example broken: made to fail); "
         "1 x the object's mask has no pixel (for example none: mask none:1:part:4)"
     )

@@ -238,6 +238,19 @@ def test_row_groups_are_about_a_megabyte():
     assert groups_of(parquet_bytes(texts.slice(0, 10))) == [10]
 
 
+def test_table_without_rows_has_no_row_group(store):
+    """``datasets`` of Hugging Face refuses a row group without rows. Databases of earlier versions have them."""
+    empty = IMAGES.empty_table()
+    assert groups_of(parquet_bytes(empty)) == []
+    earlier = io.BytesIO()
+    pq.write_table(empty, earlier)
+    assert groups_of(earlier.getvalue()) == [0]
+    for content in (parquet_bytes(empty), earlier.getvalue()):
+        store.write(PATH, content)
+        assert read_table(store, PATH, IMAGES).equals(empty)
+        assert parquet_table(store, PATH, IMAGES, ["path"], holding=("image_id", "a")).num_rows == 0
+
+
 def test_row_groups_do_not_depend_on_how_arrow_keeps_the_rows(monkeypatch):
     monkeypatch.setattr(parquet_files, "GROUP_BYTES", 1000)
     whole = pa.table({"image_id": [f"im_{number}" for number in range(400)], "step": pa.array([1] * 400, pa.int32())})

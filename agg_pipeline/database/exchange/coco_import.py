@@ -66,8 +66,9 @@ def import_coco(path: Path, out: str, naming: Naming, overwrite: bool = False, d
     """
     index = coco_index(path)
     where = printable(str(path))
-    if index.homeless:
-        LOG.warning("%s: %s left out, of no listed image", where, plural(index.homeless, "annotation"))
+    for number, of in ((index.homeless, "no listed image"), (index.of_broken, "images that cannot be used")):
+        if number:
+            LOG.warning("%s: %s left out, of %s", where, plural(number, "annotation"), of)
     with open_file(path, limits.EXCHANGE_FILE_BYTES) as (file, _):
         if index.own is None:
             count = len(index.images) + len(index.broken)

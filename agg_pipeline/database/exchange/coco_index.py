@@ -46,10 +46,12 @@ class CocoIndex:
         own: what the file says of the database that it was exported from; None if it is of another program.
         document: the same as it is in the file.
         images: the entries of the images that can be used, by their ids as texts.
-        broken: id and problem of those that cannot.
+        broken: id and problem of those that cannot; the place in the file stands for an id that cannot be used.
+        unusable_ids: such ids.
         categories, licences: names by the ids as texts.
         rejects: entries of the exported rows of ``rejects``.
         homeless: number of annotations of no listed image.
+        of_broken: number of annotations of listed images that cannot be used.
         sha256: hash of the file, in hex.
     """
 
@@ -57,10 +59,12 @@ class CocoIndex:
     document: Json = field(default_factory=dict)
     images: dict[str, Image | OwnImage] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
+    unusable_ids: set[str] = field(default_factory=set)
     categories: dict[str, str] = field(default_factory=dict)
     licences: dict[str, str] = field(default_factory=dict)
     rejects: list[bytes] = field(default_factory=list)
     homeless: int = 0
+    of_broken: int = 0
     sha256: str = ""
     _numbers: dict[str, int] = field(default_factory=dict)
     _images: array[int] = field(default_factory=lambda: array("i"))
@@ -84,8 +88,9 @@ class CocoIndex:
         numbers = np.frombuffer(self._images, np.int32) if self._images else np.empty(0, np.int32)
         self._order = np.argsort(numbers, kind="stable")
         self._ends = np.searchsorted(numbers[self._order], np.arange(len(self._numbers) + 1))
-        listed = sum(self.annotations_of(key) for key in (*self.images, *self.broken))
-        self.homeless += len(numbers) - listed
+        listed = sum(map(self.annotations_of, self.images))
+        self.of_broken = sum(map(self.annotations_of, {*self.broken, *self.unusable_ids}.difference(self.images)))
+        self.homeless += len(numbers) - listed - self.of_broken
 
     def annotations_of(self, key: str) -> int:
         """The number of an image's annotations."""
@@ -167,14 +172,17 @@ def coco_index(path: Path) -> CocoIndex:
 def _owner(content: bytes) -> str | None:
     """Id of the image of an annotation, also of one that holds what is no JSON, such as NaN; None if it has none."""
     owner = readable_part(Raw(content), Owned)
-    if owner is not None:
-        return id_text(owner.image_id)
+    return _any_id(content, "image_id") if owner is None else id_text(owner.image_id)
+
+
+def _any_id(content: bytes, key: str) -> str | None:
+    """An id of an entry, also one that no image may have, such as a text with a control character."""
     try:
         found = json.loads(content)
     except (ValueError, RecursionError):
         return None
-    image_id = found.get("image_id") if isinstance(found, dict) else None
-    return id_text(image_id) if isinstance(image_id, int | str) and not isinstance(image_id, bool) else None
+    number = found.get(key) if isinstance(found, dict) else None
+    return id_text(number) if isinstance(number, int | str) and not isinstance(number, bool) else None
 
 
 def _count(fits: bool, where: str, what: str) -> None:
@@ -201,6 +209,8 @@ def _image(index: CocoIndex, place: int, content: bytes, where: str) -> None:
             raise UserError(f"{where}: {error}") from None
         named = readable_part(Raw(content), Identified)
         key = what if named is None else id_text(named.id)
+        if named is None:
+            index.unusable_ids |= {_any_id(content, "id") or key}
         check_broken(len(index.broken) + 1, "images", where, printable(str(error)))
         _once(key not in index.images and key not in index.broken, where, key)
         index.broken[key] = printable(str(error))

@@ -46,8 +46,8 @@ def own_plan(facts: DatabaseFacts, document: Json, kind: str, where: str, naming
     """
     if naming != NOTHING_SAID:
         raise UserError(
-            f"{where} was exported from a database and says whose data it has; leave --name, --licence, --citation and "
-            "--homepage out, and correct them afterwards with agg database describe"
+            f"{where} was exported from a database and says whose data it has; leave out --name, --licence, --citation "
+            "and --homepage, and correct them afterwards with agg database describe"
         )
     if facts.format_version != FORMAT_VERSION:
         raise UserError(f"{where} has format {facts.format_version}, and this version of agg reads {FORMAT_VERSION}")

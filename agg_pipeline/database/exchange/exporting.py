@@ -14,14 +14,21 @@ from agg_pipeline.database.exchange.webdataset_export import export_webdataset
 from agg_pipeline.database.reader import ProposalDatabase
 
 CUT = "the rejects, the runs and commands behind the database"
-"""What formats lose that hold masks with their columns alone."""
-WITH_PHOTOGRAPHS = "plan, manifest and checksums, which are those of the tables without photographs"
+"""What is lost by formats that hold only masks and their columns."""
+WITH_PHOTOGRAPHS = "plan, manifest, croissant.json and checksums, which are those of the tables without photographs"
 """What hf loses with photographs."""
 LOST: dict[str, tuple[str, ...]] = {
     "coco": (),
     "sa1b": (),
-    "released": ("the object masks", "peaks, clicks and ids", "granularities beyond one decimal", CUT),
-    "png": ("peaks and clicks", CUT),
+    "released": (
+        "the object masks",
+        "images without parts",
+        "peaks, clicks, ids and classes",
+        "granularities beyond one decimal",
+        "hashes and licences of the images",
+        CUT,
+    ),
+    "png": ("peaks and clicks", "images without masks", CUT),
     "webdataset": (CUT,),
     "hf": (),
 }

@@ -16,11 +16,13 @@ from agg_pipeline.database.reader import ProposalDatabase
 from schemas.canonical import Row
 from schemas.crop import MaskCrop
 
+OF_IMAGE = ("path", "sha256", "licence")
+"""Columns of ``masks.csv`` that are of the image."""
 COLUMNS = (
-    *("file", "index", "image_id", "path", "proposal_id", "instance_id", "category", "kind", "step", "parent_id"),
-    *("label", "area", "scale", "semantic", "granularity", "bin"),
+    *("file", "index", "image_id", *OF_IMAGE, "proposal_id", "instance_id", "category", "kind", "step", "parent_id"),
+    *("label", "area", "x", "y", "w", "h", "scale", "semantic", "granularity", "bin", "source"),
 )
-"""Columns of ``masks.csv``: where a mask is, and what it is."""
+"""Columns of ``masks.csv``: where a mask is, and what it is. Its box is four columns."""
 INDEXES = 255
 """Most masks of a picture; index 0 is the background."""
 
@@ -46,6 +48,7 @@ def export_png(database: ProposalDatabase, out: Path) -> None:
             table.writeheader()
             for image, rows in by_image(database):
                 stem = stems.of(image["image_id"], image["path"])
+                of_image = {name: image[name] for name in OF_IMAGE}
                 left: Sequence[tuple[Row, MaskCrop]] = [(row, database.crop(row)) for row in rows]
                 layer = 0
                 while left:
@@ -53,7 +56,7 @@ def export_png(database: ProposalDatabase, out: Path) -> None:
                     picture, drawn, left = _layer(left)
                     (folder / name).write_bytes(picture)
                     for index, row in enumerate(drawn, 1):
-                        table.writerow({**row, "path": image["path"], "file": name, "index": index})
+                        table.writerow({**row, **row["bbox"], **of_image, "file": name, "index": index})
                     layer += 1
 
 

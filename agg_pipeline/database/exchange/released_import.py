@@ -66,9 +66,10 @@ def import_released(path: Path, dataset: Dataset, out: str, overwrite: bool = Fa
                 found.put(of[0].image_id, (image.height, image.width, image.masks, image.shares.tolist()))
 
         read_released(path, keep)
+        if not found and not strange:
+            raise UserError(f"{where} is empty: it has no image")
         if not found:
-            hint = f"; it has {few_of(strange)}" if strange else ""
-            raise UserError(f"{where} has no image of {dataset.name}, split {dataset.split}{hint}")
+            raise UserError(f"{where} has no image of {dataset.name}, split {dataset.split}; it has {few_of(strange)}")
         if strange:
             LOG.warning(
                 "%s: %s left out, not in the data set: %s", where, plural(len(strange), "image"), few_of(strange)
@@ -78,8 +79,7 @@ def import_released(path: Path, dataset: Dataset, out: str, overwrite: bool = Fa
         with open_file(path, limits.EXCHANGE_FILE_BYTES) as (file, _):
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         of_file = ("released", path, sha256, len(found), naming, dataset.name, "released")
-        of_objects = {"split": dataset.split, "fingerprint": dataset.fingerprint}
-        plan = foreign_plan(*of_file, annotated=False, **of_objects)
+        plan = foreign_plan(*of_file, annotated=False, split=dataset.split, fingerprint=dataset.fingerprint)
         return write_derived(out, plan, pieces_of(_images(dataset, found)), overwrite=overwrite)
 
 

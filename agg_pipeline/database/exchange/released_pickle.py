@@ -38,7 +38,8 @@ def export_released(database: ProposalDatabase, out: Path) -> None:
         out: path of the new file.
 
     Raises:
-        UserError: the file is there already, two images have the same stem, or an image has too many masks.
+        UserError: the file is there already, there is no mask of a part, two images have the same stem, or an image has
+            too many masks.
     """
     seen: dict[str, str] = {}
     with new_file(out) as file:
@@ -55,6 +56,11 @@ def export_released(database: ProposalDatabase, out: Path) -> None:
                 )
             seen[stem] = image_id
             _image(file, database, stem, image_id, masks)
+        if not seen:
+            raise UserError(
+                f"{database.store.url} has no masks but those of objects, which the pickle does not hold; export it in "
+                "another format"
+            )
         file.write(pickle.STOP)
 
 

@@ -122,6 +122,16 @@ def test_masks_of_others_become_objects(tmp_path):
     assert source["imported"]["format"] == "coco"
 
 
+def test_the_card_of_imported_objects_speaks_of_no_model_that_was_run(tmp_path):
+    import_coco(foreign(tmp_path, annotations=[entry()]), str(tmp_path / "made"), Naming())
+    card = (tmp_path / "made" / "README.md").read_text()
+    assert "A click model was given" not in card
+    assert "No click model was run; the columns of peaks and clicks are null." in card
+    assert "| model | unknown; the masks were imported |" in card
+    (images,) = {line for line in card.splitlines() if line.startswith("| data |")}
+    assert images.endswith("; 1 image |")
+
+
 BROKEN = {
     "beyond its size": entry(segmentation={"size": [4, 6], "counts": [5, 2, 2, 2, 999]}),
     "another size": entry(segmentation={"size": [9999999, 9999999], "counts": "abc"}),
@@ -161,6 +171,23 @@ def test_a_broken_image_costs_only_itself(tmp_path, image):
     assert made.images()["image_id"].to_pylist() == ["3"]
     assert [(row["image_id"], row["reason"]) for row in made.rejects().to_pylist()] == [("4", "unreadable_annotation")]
     assert list(validate(open_proposals(made.store.url))) == []
+
+
+def test_annotations_of_broken_images_are_told_from_those_of_none(tmp_path, caplog):
+    images = [{"id": key, "file_name": f"{n}.jpg", "height": 4, "width": 6} for n, key in enumerate((3, 4, "a\nb"))]
+    images[1]["width"] = -6
+    owners = (3, 4, 4, "a\nb", 99)
+    made = import_coco(
+        foreign(tmp_path, images, [entry(7 + n, owner) for n, owner in enumerate(owners)]),
+        str(tmp_path / "made"),
+        Naming(),
+    )
+    assert made.proposals(["instance_id"]).to_pylist() == [{"instance_id": 7}]
+    assert sorted(row["image_id"] for row in made.rejects().to_pylist()) == ["4", "images[2]"]
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
+        "1 annotation left out, of no listed image",
+        "3 annotations left out, of images that cannot be used",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,17 @@ import pytest
 import yaml
 from PIL import Image
 
+from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.database.exchange.coco_import import import_coco
 from agg_pipeline.database.exchange.exporting import LOST, export_database
 from agg_pipeline.database.identity import database_id
 from agg_pipeline.database.reader import open_proposals
 from agg_pipeline.database.validation import validate
 from agg_pipeline.datasets.naming import Naming
+from agg_pipeline.execution.plan import stamp_of
 from agg_pipeline.storage.rle import decode
 from schemas.errors import UserError
+from schemas.tables import PROPOSALS
 
 
 @pytest.fixture
@@ -38,16 +41,27 @@ def pictured(tmp_path):
 def test_every_mask_is_in_its_png(database, tmp_path):
     export_database(database, "png", tmp_path / "x")
     rows = {row["proposal_id"]: row for row in database.proposals().to_pylist()}
+    images = {row["image_id"]: row for row in database.images().to_pylist()}
     with (tmp_path / "x" / "masks.csv").open(newline="") as file:
         listed = list(csv.DictReader(file))
     assert [each["proposal_id"] for each in listed] != sorted(rows), "masks that overlap lie in later pictures"
     assert sorted(each["proposal_id"] for each in listed) == sorted(rows)
     for each in listed:
-        with Image.open(tmp_path / "x" / each["file"]) as image:
-            assert image.mode == "P"
-            mask = np.asarray(image) == int(each["index"])
+        with Image.open(tmp_path / "x" / each["file"]) as picture:
+            assert picture.mode == "P"
+            mask = np.asarray(picture) == int(each["index"])
         np.testing.assert_array_equal(mask, database.mask(rows[each["proposal_id"]]))
-        assert np.float32(each["granularity"]) == np.float32(rows[each["proposal_id"]]["granularity"])
+        row = rows[each["proposal_id"]]
+        assert np.float32(each["granularity"]) == np.float32(row["granularity"])
+        assert {side: int(each[side]) for side in row["bbox"]} == row["bbox"]
+        assert int(each["source"]) == row["source"]
+        image = images[each["image_id"]]
+        assert [each[name] for name in ("path", "sha256", "licence")] == [
+            image[name] for name in ("path", "sha256", "licence")
+        ]
+    # Every column but what the last line names as lost, and the run lengths and their size, which the picture shows.
+    kept = {*PROPOSALS.names} - {"peak_proposal", "peak_object", "click", "clicks", "rle", "height", "width", "bbox"}
+    assert kept <= set(listed[0])
 
 
 def test_tar_shards_have_photographs_and_masks(pictured, tmp_path, monkeypatch):
@@ -115,6 +129,15 @@ def test_the_folder_for_datasets_has_photographs(pictured, tmp_path):
         assert Image.open(io.BytesIO(content)).size == (row["width"], row["height"])
     for pattern in files.values():
         assert list((tmp_path / "x").glob(pattern))
+    for path in (tmp_path / "x").rglob("*.parquet"):
+        found = pq.read_schema(path).metadata
+        stamp = stamp_of(DATABASE_LAYOUT, database.plan).metadata
+        assert {key: found[key.encode()].decode() for key in stamp} == stamp
+    card, own = (tmp_path / "x" / "README.md").read_text(), database.store.read("README.md").decode()
+    assert "| image | struct<bytes: binary, path: string> | file of the photograph" in card
+    assert "It has no `plan.json` and no\n`manifest.json`" in card
+    assert "holds the full configuration" not in card
+    assert "holds the full configuration" in own and "| image |" not in own
 
 
 def test_datasets_decodes_the_photographs(pictured, tmp_path):
@@ -123,6 +146,13 @@ def test_datasets_decodes_the_photographs(pictured, tmp_path):
     export_database(database, "hf", tmp_path / "x", data=str(root))
     loaded = datasets.load_dataset(str(tmp_path / "x"), "images", split="train", cache_dir=str(tmp_path / "cache"))
     assert [each["image"].size for each in loaded] == [(6, 4)] * 3
+
+
+def test_a_database_of_objects_alone_is_no_pickle(pictured, tmp_path):
+    database, _ = pictured
+    with pytest.raises(UserError, match="has no masks but those of objects, which the pickle does not hold"):
+        export_database(database, "released", tmp_path / "x.pkl")
+    assert not (tmp_path / "x.pkl").exists()
 
 
 def test_what_is_lost_is_said_for_every_format(database, tmp_path):

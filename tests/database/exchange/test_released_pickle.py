@@ -199,8 +199,13 @@ def test_images_that_the_data_set_lacks_are_left_out(tmp_path, toy_dataset, capl
     assert made.images()["image_id"].to_pylist() == ["im_0"]
     assert [row["detail"] for row in made.rejects().to_pylist()] == ["mask 1 of the pickle has no pixel"]
     assert "1 image left out, not in the data set: other" in caplog.text
+    card = made.store.read("README.md").decode()
+    assert "The granularities are those of the imported file." in card
+    assert "A click model was given" not in card
     with pytest.raises(UserError, match=r"has no image of toy, split val; it has other$"):
         import_released(written(tmp_path / "y.pkl", {"other": image()}), toy_dataset, str(tmp_path / "none"))
+    with pytest.raises(UserError, match=r"z.pkl is empty: it has no image$"):
+        import_released(written(tmp_path / "z.pkl", {}), toy_dataset, str(tmp_path / "none"))
 
 
 def test_two_images_of_one_name_are_refused(tmp_path, toy_dataset):

@@ -16,9 +16,11 @@ from agg_pipeline.database.croissant import croissant
 from agg_pipeline.database.identity import database_id
 from agg_pipeline.database.manifest import SUMMARIES, finish, finished
 from agg_pipeline.database.reader import inspect_proposals, open_proposals
+from agg_pipeline.database.selecting import reshard
 from agg_pipeline.database.validation import validate
 from schemas.findings import Finding
 from schemas.tables import FILES, SAMPLING
+from tests.database.changed_rows import changed
 
 
 @pytest.fixture
@@ -105,6 +107,15 @@ def test_texts_of_a_data_set_do_not_break_the_citation_file(whole):
     }
 
 
+def test_data_sets_of_one_name_are_cited_each(whole):
+    manifest = json.loads((whole.store.read(MANIFEST)).decode())
+    (run,) = whole.sources
+    said = ["A, 2020", "B, 2021", "A, 2020", ""]
+    manifest["plan"]["sources"] = [run | {"dataset": run["dataset"] | {"citation": each}} for each in said]
+    references = yaml.safe_load(citation_file(manifest))["references"]
+    assert [(each["title"], each["notes"]) for each in references[:-1]] == [("toy", "A, 2020"), ("toy", "B, 2021")]
+
+
 def test_they_do_not_change_the_identity_and_belong_to_the_database(copy, whole):
     assert findings(copy) == []
     (copy / CITATION).write_text("cff-version: 1.2.0\nauthors: [{name: Ada}]\n")
@@ -158,15 +169,44 @@ print(load_dataset(sys.argv[1], split="train").num_rows)
 """
 
 
-def test_the_hub_s_library_reads_every_table(finished_folder, whole, tmp_path):
+@pytest.fixture(scope="module")
+def sparse(whole, tmp_path_factory):
+    """The database with an image per shard, so that every table has shards without rows."""
+    folder = tmp_path_factory.mktemp("sparse")
+    fewer = changed(whole, str(folder / "fewer"), "rejects", lambda row: row if row["image_id"] != "im_0" else None)
+    database = reshard(fewer, str(folder / "db"), 1)
+    for name in FILES:
+        assert any(not database.table(name, shards=[index]).num_rows for index in database.sidecars)
+    return database
+
+
+@pytest.mark.parametrize("kind", ["whole", "sparse"])
+def test_the_hub_s_library_reads_every_table(kind, request, tmp_path):
     pytest.importorskip("datasets")
+    database = request.getfixturevalue(kind)
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "HF_DATASETS_OFFLINE": "1"}
-    ran = subprocess.run(
-        [sys.executable, "-c", LOAD, finished_folder], capture_output=True, text=True, check=True, env=environment
-    )
+    command = [sys.executable, "-c", LOAD, database.store.url]
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert ran.returncode == 0, ran.stderr
     *tables, rows = ran.stdout.splitlines()
     schemas = {**FILES, "sampling": SAMPLING}
-    sampling = sum(1 for _ in {*zip(*whole.proposals(["kind", "bin"]).to_pydict().values(), strict=True)})
-    sizes = {name: whole.table(name).num_rows for name in FILES} | {"sampling": sampling}
+    sampling = sum(1 for _ in {*zip(*database.proposals(["kind", "bin"]).to_pydict().values(), strict=True)})
+    sizes = {name: database.table(name).num_rows for name in FILES} | {"sampling": sampling}
     assert tables == [f"{name} {sizes[name]} {schemas[name].names}" for name in schemas]
-    assert int(rows) == whole.proposals().num_rows
+    assert int(rows) == database.proposals().num_rows
+
+
+READERS = {
+    "duckdb": lambda module, folder: module.sql(f"select * from '{folder}/*.parquet'").fetchall(),
+    "polars": lambda module, folder: module.read_parquet(f"{folder}/*.parquet"),
+    "pandas": lambda module, folder: module.read_parquet(folder),
+    "pyarrow.dataset": lambda module, folder: module.dataset(folder, format="parquet").to_table(),
+}
+
+
+@pytest.mark.parametrize("library", READERS)
+def test_other_libraries_read_shards_without_rows(library, sparse):
+    module = pytest.importorskip(library)
+    assert findings(sparse.store.url) == []
+    for name in FILES:
+        assert len(READERS[library](module, f"{sparse.store.url}/{name}")) == sparse.table(name).num_rows
