@@ -152,7 +152,7 @@ def import_command(
         dataset = open_dataset(origin.dataset, origin.data, origin.split, naming)
         say_contents(import_released(path, dataset, out, overwrite))
         return
-    _only(origin != Origin(data=origin.data), "--dataset or --split", kind, ("released",))
+    _only(bool(origin.dataset or origin.split), "--dataset or --split", kind, ("released",))
     if kind == "coco":
         from agg_pipeline.database.exchange.coco_import import import_coco
 

@@ -11,6 +11,7 @@ from agg_pipeline.database.derived import Piece, derived_plan, pieces, source_ru
 from agg_pipeline.database.history import changed_run
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.datasets.naming import Naming
+from agg_pipeline.execution.plan import layout_of
 from schemas.canonical import Json
 from schemas.errors import UserError
 from schemas.tables import SOURCE
@@ -42,7 +43,9 @@ def describe(
         raise UserError(f"--source {number}: {database.store.url} has rows of {len(runs)} runs, numbered from 0")
     said = {key: text for key, text in asdict(naming).items() if text}
     old = [run["dataset"]["licence"] for run in runs]
-    runs[number] = changed_run(runs[number], {"dataset": {**runs[number]["dataset"], **said}})
+    # Format 1.0 has the name of the layout as that of the data.
+    layout = {"layout": layout_of(runs[number])} if "name" in said else {}
+    runs[number] = changed_run(runs[number], {"dataset": {**runs[number]["dataset"], **layout, **said}})
     new = [run["dataset"]["licence"] for run in runs]
 
     def made() -> Iterator[Piece]:

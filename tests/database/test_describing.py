@@ -11,8 +11,10 @@ from agg_pipeline.database.reader import open_proposals
 from agg_pipeline.database.recomputing import recompute
 from agg_pipeline.database.validation import validate
 from agg_pipeline.datasets.naming import Naming
+from agg_pipeline.execution.plan import layout_of
 from schemas.errors import UserError
 from tests.database.changed_rows import changed
+from tests.database.test_golden import GOLDEN
 from tests.toy_run import make_database
 
 
@@ -80,3 +82,11 @@ def test_one_of_several_runs_is_chosen(whole, tmp_path):
         describe(both, str(tmp_path / "made"), Naming(licence="MIT"), 2)
     made = describe(both, str(tmp_path / "made"), Naming(licence="MIT"), 1)
     assert [run["dataset"]["licence"] for run in made.plan["sources"]] == ["a licence", "MIT"]
+
+
+def test_data_of_format_1_0_keep_their_layout_under_another_name(tmp_path):
+    old = open_proposals(GOLDEN / "1.0-run")
+    made = describe(old, str(tmp_path / "made"), Naming("Streets"))
+    (run,) = made.sources
+    assert (run["dataset"]["name"], layout_of(run)) == ("Streets", old.plan["dataset"]["name"])
+    assert list(validate(made)) == []
