@@ -21,6 +21,7 @@ from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.execution.job import Progress, RunOptions, environment
 from agg_pipeline.execution.plan import make_plan, stamp_of
 from agg_pipeline.execution.shard_files import PLAN, checksum, publish, shard_name, sidecar_path
+from agg_pipeline.models.backend import choose_device
 from agg_pipeline.models.checkpoints import default_checkpoint
 from agg_pipeline.models.model_files import describe_model
 from agg_pipeline.proposals.run import run
@@ -52,7 +53,7 @@ def _read(entry: ImageEntry) -> ImageRecord:
 def write_database(store: Store, dataset: Dataset, config: ProposalsConfig) -> None:
     """Plan, sidecars and files of finished shards; the files of all shards are the same."""
     _, described = describe_model(str(default_checkpoint()), "", None)
-    plan = make_plan(DATABASE_LAYOUT, dataset, described, environment(config.predictor), config)
+    plan = make_plan(DATABASE_LAYOUT, dataset, described, environment(choose_device(config.predictor.device)), config)
     store.write_json(PLAN, plan)
     record = _read(dataset.entries[0])
     summary = record.summary
@@ -92,7 +93,9 @@ def _write_twin(root: Path, index: int, sidecar: Json) -> None:
 @click.option("--verify", is_flag=True, help="Hash every file.")
 def main(sizes: tuple[int, ...], images_per_shard: int, folder: Path | None, verify: bool) -> None:
     """Write the databases that are missing, and run over each of them twice."""
-    config = override(PRESETS["paper"], {"batch": {"images_per_shard": images_per_shard}})
+    config = override(
+        PRESETS["paper"], {"batch": {"images_per_shard": images_per_shard}, "predictor": {"device": "cpu"}}
+    )
     with tempfile.TemporaryDirectory() as temporary:
         for shards in sizes:
             out = (folder or Path(temporary)) / str(shards)

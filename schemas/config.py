@@ -187,7 +187,9 @@ class PredictorConfig:
         "nearest",
         help="How a granularity chooses its row of the table: the nearest one, or as in the authors' program.",
     )
-    device: str = place("cpu", help="Where the model runs: cpu, cuda or cuda:N.")
+    device: str = place(
+        "auto", help="Where the model runs: auto, cpu, cuda or cuda:N. auto: on a GPU, or on the CPU if there is none."
+    )
     dtype: Literal["float32", "bfloat16"] = choice(
         "float32", option=True, help="Number format that the model computes in."
     )

@@ -1,13 +1,22 @@
-"""Names of devices (``cpu``, ``cuda`` and ``cuda:N``), and the CPU cores of this process."""
+"""Names of devices (``auto``, ``cpu``, ``cuda`` and ``cuda:N``), and the CPU cores of this process."""
 
 from __future__ import annotations
 
 import os
 
+AUTO, CPU, CUDA = "auto", "cpu", "cuda"
+"""Names of devices without a number. ``auto`` is a GPU where there is one, else the CPU."""
+
 
 def device_kind(device: str) -> str:
     """The kind of a device: ``cuda`` for ``cuda:1``. Results depend on the kind, not on the number."""
     return device.partition(":")[0]
+
+
+def gpu_number(device: str) -> int | None:
+    """The number of a GPU: 1 for ``cuda:1``, None for ``cuda`` and ``cpu``."""
+    number = device.partition(":")[2]
+    return int(number) if number else None
 
 
 def available_cores() -> int:

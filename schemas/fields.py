@@ -10,7 +10,7 @@ from typing import Any, Protocol, get_type_hints, runtime_checkable
 INFINITY = float("inf")
 LARGEST = 2**63 - 1
 """Largest seed: what fits into 64 bits with a sign."""
-DEVICE = "cpu|cuda(:[0-9]{1,9})?"
+DEVICE = "auto|cpu|cuda(:[0-9]{1,9})?"
 """Names of devices: a regular expression."""
 
 
@@ -84,7 +84,7 @@ def text(default: str, *, help: str, option: bool | str = False, unit: str = "")
 
 def place(default: str, *, help: str) -> Any:
     """A field for the device of a model, with the option ``--device``."""
-    return _field(default, Setting(help, "device", pattern=DEVICE, possible="cpu, cuda, cuda:N", option=True))
+    return _field(default, Setting(help, "device", pattern=DEVICE, possible="auto, cpu, cuda, cuda:N", option=True))
 
 
 def listed(default: tuple[Any, ...], *, help: str) -> Any:

@@ -101,7 +101,10 @@ class TrainingConfig:
         option=True,
         help="Number format of the training. 32-true: float32. bf16-mixed: bfloat16 where that is precise enough.",
     )
-    device: str = place("cpu", help="Where the training runs: cpu, cuda or cuda:N.")
+    device: str = place(
+        "auto",
+        help="Where the training runs: auto, cpu, cuda or cuda:N. auto: on a GPU, or on the CPU if there is none.",
+    )
     devices: int = number(
         1, 1, 1024, option=True, unit="devices", help="Number of processes (cpu) or GPUs (cuda) that share each batch."
     )

@@ -16,13 +16,15 @@ import psutil
 from packaging.requirements import Requirement
 
 from agg_pipeline.cli.foreign import NAMES, advice
-from schemas.devices import available_cores
+from schemas.devices import AUTO, available_cores
 
 DISTRIBUTION = "agg-pipeline"
 GIB = 1 << 30
 LEAST_MEMORY, LEAST_DISK = 2 * GIB, GIB
 """Bytes: a worker of the built-in model needs about one GiB of memory; a run writes temporary files."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+MANY = 1 << 30
+"""Images of a run that has work for all workers."""
 SCENE, IOU, LEAST_IOU = 35, 0.83, 0.6
 """Generated scene of the self-test, the IoU that one click on its largest object gives, and the least that passes."""
 
@@ -108,22 +110,26 @@ def check_machine() -> list[Check]:
     try:
         import torch
 
-        from agg_pipeline.execution.cluster import default_workers
+        from agg_pipeline.execution.local_gpus import worker_count
+        from agg_pipeline.models.backend import choose_device, usable_gpus
         from schemas.config import PredictorConfig
     except ImportError as error:
         return [Check("torch and Dask", "not importable", problem=f"{error}; install agg again")]
+    device, (gpus, why) = choose_device(AUTO), usable_gpus()
+    workers = worker_count(PredictorConfig(device=device.name), MANY, None, None)
     checks = [
         Check("CPU cores for this process", str(available_cores())),
-        Check("workers of a run, unless --workers is given", str(default_workers(PredictorConfig()))),
+        Check("models run, unless --device is given, on", str(device)),
+        Check("workers of a run, unless --workers is given", str(workers)),
         Check("threads of torch", str(torch.get_num_threads())),
         *(Check(name, os.environ[name]) for name in THREAD_VARIABLES if name in os.environ),
     ]
-    for number in range(torch.cuda.device_count()):
+    for number in range(gpus):
         free, total = torch.cuda.mem_get_info(number)
         found = f"{torch.cuda.get_device_name(number)}, {_gib(free)} free of {_gib(total)}"
         checks.append(Check(f"cuda:{number}", found))
-    if not torch.cuda.device_count():
-        checks.append(Check("GPUs", "none that torch can use"))
+    if not gpus:
+        checks.append(Check("GPUs", f"none ({why})"))
     return checks
 
 

@@ -81,4 +81,4 @@ def group(
         options = run.options(Path(ownership.store.url), ownership.check)
         prepared = prepare(config, inputs, options, say)
         log.begin()
-        run_prepared(config, options, prepared, run.minutes_between_validations())
+        run_prepared(options, prepared, run.minutes_between_validations())

@@ -254,8 +254,15 @@ class Run:
         "--workers",
         type=Count(1),
         metavar="PROCESSES",
-        show_default="one per CPU core; with --device cuda, one",
-        help="Number of worker processes on this machine.",
+        show_default="one per CPU core; on GPUs, --workers-per-gpu for each",
+        help="Number of worker processes on this machine, shared out among its GPUs if it has some.",
+    )
+    workers_per_gpu: int | None = given(
+        "--workers-per-gpu",
+        type=Count(1),
+        metavar="PROCESSES",
+        show_default="4; fewer if there are fewer CPU cores",
+        help="Number of worker processes for each GPU of this machine.",
     )
     scheduler: str | None = given(
         "--scheduler",
@@ -298,6 +305,7 @@ class Run:
             out=out,
             limit_images=self.limit_images if limit else None,
             workers=self.workers,
+            workers_per_gpu=self.workers_per_gpu,
             scheduler=self.scheduler,
             overwrite=self.overwrite,
             verify=self.verify,

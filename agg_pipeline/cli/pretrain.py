@@ -125,4 +125,4 @@ def group(mixture: Mixture, checkpoint: str, recipe: str, run: TrainingRun, sett
         options = run.options(Path(ownership.store.url), ownership.check)
         prepared = prepare(config, inputs, options)
         log.begin()
-        run_prepared(config, options, prepared, run.minutes_between_validations())
+        run_prepared(options, prepared, run.minutes_between_validations())

@@ -19,7 +19,6 @@ from agg_pipeline.storage.user_path import real_path
 from agg_pipeline.training.training_folder import TrainingOptions, not_locked
 from schemas.config import PredictorConfig
 from schemas.errors import StorageError, UserError
-from schemas.training import FinetuneConfig, PretrainConfig
 from schemas.words import plural
 
 if TYPE_CHECKING:
@@ -120,13 +119,10 @@ def local_folder(out: str) -> Path:
     return real_path(store.anchored().url)
 
 
-def run_prepared(
-    config: FinetuneConfig | PretrainConfig, options: TrainingOptions, prepared: Prepared, validation_minutes: float
-) -> None:
+def run_prepared(options: TrainingOptions, prepared: Prepared, validation_minutes: float) -> None:
     """Run a training and print where its results are. Exits with code 130 when it is interrupted.
 
     Args:
-        config: configuration of the training.
         options: output folder and limits.
         prepared: the training, ready to run.
         validation_minutes: time between validation steps.
@@ -142,10 +138,10 @@ def run_prepared(
     from agg_pipeline.training.training_folder import CHECKPOINT, PAGE
     from agg_pipeline.training.training_monitor import Monitor
 
-    say(f"learning from {prepared.facts['data']}: {prepared.facts['how']}")
+    say(f"learning from {prepared.facts['data']}: {prepared.facts['how']}; on {prepared.device}")
     for note in prepared.notes:
         say(f"note: {note}")
-    predictor = PredictorConfig(device=config.training.device, threads=config.training.threads)
+    predictor = PredictorConfig(threads=prepared.training.config.threads)
     monitor = Monitor(options.out, prepared.validation, predictor, validation_minutes)
     try:
         done, path = train_and_save(prepared, monitor, monitor.validate)

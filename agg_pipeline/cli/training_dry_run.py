@@ -54,6 +54,7 @@ def training_lines(prepared: Prepared, estimate: TrainingEstimate, preparation: 
     return [
         f"data: {prepared.facts['data']}",
         f"made of: {prepared.facts['how']}",
+        f"on: {prepared.device}",
         steps + (f"; {estimate.done} done" if estimate.done else ""),
         f"validation: {plural(len(validation), 'mask')}, {plural(estimate.validations, 'time')}",
         *(f"note: {note}" for note in prepared.notes),

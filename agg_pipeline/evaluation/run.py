@@ -22,8 +22,8 @@ from agg_pipeline.execution.job import (
     Job,
     Progress,
     RunOptions,
-    check_device,
     check_end,
+    chosen_device,
     environment,
     make_shards,
     resume,
@@ -72,7 +72,8 @@ def prepare(
     Raises:
         UserError: device, level, model or output folder cannot be used.
     """
-    check_device(config.predictor.device, options)
+    device = chosen_device(config.predictor, options)
+    config = replace(config, predictor=replace(config.predictor, device=device.name))
     _check_level(dataset, config)
     if config.sample and options.limit_images is not None:
         raise UserError("--sample draws from all images; leave --limit-images out")
@@ -83,11 +84,12 @@ def prepare(
     _refuse_foreign_results(place, store)
     job = Job(
         layout=EVALUATION_LAYOUT,
-        plan=make_plan(EVALUATION_LAYOUT, dataset, described, environment(config.predictor), config),
+        plan=make_plan(EVALUATION_LAYOUT, dataset, described, environment(device), config),
         tasks=tasks_of(dataset, config, config.batch.images_per_shard, options.limit_images),
         chain=Chain(stages(config), write),
         model=files,
         predictor=config.predictor,
+        device=str(device),
         finished=_is_finished,
         drop=partial(place.remove_all, RESULTS),
     )

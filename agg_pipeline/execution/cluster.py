@@ -10,13 +10,12 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import dask
-from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster, Security
 from distributed.comm import connect
 from distributed.protocol.pickle import dumps
@@ -27,7 +26,7 @@ from agg_pipeline.execution.worker_facts import program_facts
 from agg_pipeline.execution.worker_plugin import SAME_PACKAGE, ModelPlugin, OpenModel
 from agg_pipeline.execution.workers import Workers, addresses, lost
 from agg_pipeline.storage.attempts import cause
-from schemas.config import PredictorConfig
+from schemas.devices import CPU
 from schemas.errors import StoppedError, UserError
 
 LOG = logging.getLogger(__name__)
@@ -43,14 +42,14 @@ NOISY = ("asyncio", "distributed", "distributed.client", "tornado", "tornado.app
 """Loggers of Dask that are silenced."""
 
 
-def default_workers(config: PredictorConfig) -> int:
-    """Number of worker processes: on a CPU, as many as the available cores allow; on a GPU, one."""
-    return 1 if config.device != "cpu" else max(1, CPU_COUNT // config.threads)
-
-
 @contextmanager
 def cluster(
-    scheduler: str | None, workers: int, threads: int, open_model: OpenModel, device: str = "cpu"
+    scheduler: str | None,
+    workers: int,
+    threads: int,
+    open_model: OpenModel,
+    device: str = CPU,
+    gpus: Sequence[str] = (),
 ) -> Iterator[Workers]:
     """A cluster for a run. Its workers are opening their models when it is entered.
 
@@ -59,7 +58,8 @@ def cluster(
         workers: number of local worker processes.
         threads: number of torch threads of each model.
         open_model: makes the model in a worker.
-        device: device on which the models run.
+        device: device on which the models run, as the workers name it.
+        gpus: GPUs that local workers share, as ``CUDA_VISIBLE_DEVICES`` names them; each worker sees one of them.
 
     Raises:
         UserError: no scheduler answers at the address, no worker can start, or the workers have no such package.
@@ -74,7 +74,7 @@ def cluster(
             stack.callback(close_local, local)
             client = _connect_to_local(local)
             stack.callback(_leave, client, run)
-            start_workers(local, client, workers)
+            start_workers(local, client, workers, gpus)
         else:
             client = _connect(scheduler)
             stack.callback(_leave, client, run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from typing import Any, TypeVar
@@ -13,7 +14,8 @@ import torch
 
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.execution.chain import Chain, Done, TimedModel, Times
-from agg_pipeline.execution.cluster import cluster, default_workers
+from agg_pipeline.execution.cluster import cluster
+from agg_pipeline.execution.local_gpus import worker_count
 from agg_pipeline.execution.plan import refuse_other_plan, stamp_of
 from agg_pipeline.execution.rereading import changed_rejects
 from agg_pipeline.execution.resuming import (
@@ -28,13 +30,15 @@ from agg_pipeline.execution.scheduling import ask, run_shards
 from agg_pipeline.execution.shard_files import Layout, Stamp, listing, publish, read_sidecars, sidecar_path
 from agg_pipeline.execution.shard_task import ShardTask, images_of
 from agg_pipeline.execution.waiting import ready
+from agg_pipeline.execution.workers import Workers
 from agg_pipeline.inference.predictor import open_predictor
-from agg_pipeline.models.backend import check_gpu
+from agg_pipeline.models.backend import ChosenDevice, choose_device, visible_gpus
 from agg_pipeline.models.model_files import ModelFiles
 from agg_pipeline.storage.lock import Ownership
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.config import PredictorConfig
+from schemas.devices import CPU, device_kind
 from schemas.errors import StoppedError, UserError
 from schemas.words import plural
 
@@ -49,7 +53,8 @@ class RunOptions:
     Attributes:
         out: output folder, a path or URL.
         limit_images: make only the first so many images of the plan; None for all.
-        workers: number of worker processes; None for the default.
+        workers: number of worker processes on this machine; None for the default.
+        workers_per_gpu: the same for each GPU; None for the default.
         scheduler: address of an existing Dask cluster; None for local workers.
         overwrite: whether to delete another run's files first.
         verify: whether to compare the checksums of finished shards, not only their sizes.
@@ -58,6 +63,7 @@ class RunOptions:
     out: str
     limit_images: int | None = None
     workers: int | None = None
+    workers_per_gpu: int | None = None
     scheduler: str | None = None
     overwrite: bool = False
     verify: bool = False
@@ -72,12 +78,14 @@ class RunStart:
         finished: sidecars of the finished shards.
         missing: number of images of the other shards.
         workers: number of workers.
+        device: what they compute on, and why, in words.
     """
 
     images: int
     finished: tuple[Json, ...]
     missing: int
     workers: int
+    device: str
 
 
 @dataclass(frozen=True)
@@ -109,7 +117,8 @@ class Job:
         tasks: all shards.
         chain: stages of every shard.
         model: files of the model.
-        predictor: configuration of the model.
+        predictor: configuration of the model, with the device that was chosen.
+        device: the same device, and why, in words.
         finished: whether a shard needs no more work, by its sidecar.
         drop: deletes what is only true of a finished run; called before the first shard is made.
         last: question to the model of some worker, asked at the end; None for no question.
@@ -121,6 +130,7 @@ class Job:
     chain: Chain
     model: ModelFiles
     predictor: PredictorConfig
+    device: str
     finished: Callable[[ShardTask[Any], Json], bool]
     drop: Callable[[], None]
     last: Callable[[TimedModel], Any] | None = None
@@ -156,18 +166,32 @@ class Made:
         return reduce(Times.plus, (done.times for done in self.shards), Times())
 
 
-def environment(config: PredictorConfig) -> Json:
-    """What else changes a bit of the result: kind of device, torch version."""
-    device = config.device
-    if device.startswith("cuda") and torch.cuda.is_available():
-        device = torch.cuda.get_device_name(device)
-    return {"device": device, "torch": torch.__version__}
+def environment(device: ChosenDevice) -> Json:
+    """What else changes a bit of the result: the device, torch's version."""
+    return {"device": CPU if device.name == CPU else device.words, "torch": torch.__version__}
 
 
-def check_device(device: str, options: RunOptions) -> None:
-    """UserError if local workers are to use a GPU that is not there."""
-    if options.scheduler is None:
-        check_gpu(device)
+def chosen_device(config: PredictorConfig, options: RunOptions) -> ChosenDevice:
+    """What the workers of a run compute on: what this machine has, or the first worker of an existing cluster.
+
+    Args:
+        config: names the device that is asked for.
+        options: who does the work.
+
+    Raises:
+        UserError: the device is not there.
+    """
+    choose = partial(choose_device, config.device)
+    if options.scheduler is None or config.device == CPU:
+        return choose()
+    # The workers open no model yet, they only say what they have.
+    with cluster(options.scheduler, 0, config.threads, choose) as running:
+        device: ChosenDevice = ask(ready(running), _itself)
+        return device
+
+
+def _itself(device: Any) -> Any:
+    return device
 
 
 def tasks_of(dataset: Dataset, config: C, images_per_shard: int, limit_images: int | None) -> list[ShardTask[C]]:
@@ -235,8 +259,8 @@ def make_shards(
     if again:
         progress.say(f"images of {plural(len(again), 'finished shard')} that could not be read can be read now")
     images = images_of(missing)
-    workers = min(options.workers or default_workers(job.predictor), max(1, images))
-    begin = RunStart(images_of(job.tasks), tuple(finished), images, workers)
+    workers = worker_count(job.predictor, images, options.workers, options.workers_per_gpu)
+    begin = RunStart(images_of(job.tasks), tuple(finished), images, workers, job.device)
     if not missing:
         progress.started(begin)
         return Made()
@@ -260,9 +284,7 @@ def _made(
 ) -> Made:
     """Make shards on a cluster."""
     made = []
-    open_model = partial(open_predictor, job.model, job.predictor)
-    predictor = job.predictor
-    with cluster(options.scheduler, begin.workers, predictor.threads, open_model, predictor.device) as running:
+    with model_workers(job, options, begin.workers) as running:
         if not running.count():
             progress.say("the Dask cluster has no worker yet; waiting for one")
         running = ready(running)
@@ -274,6 +296,24 @@ def _made(
             progress.finished(done)
         seconds = time.perf_counter() - started
         return Made(tuple(made), seconds, None if job.last is None else ask(running, job.last))
+
+
+def model_workers(job: Job, options: RunOptions, workers: int) -> AbstractContextManager[Workers]:
+    """A cluster whose workers hold the model of a job.
+
+    Args:
+        job: names the model and the device.
+        options: say who does the work.
+        workers: number of workers on this machine.
+    """
+    predictor = job.predictor
+    gpus: list[str] = []
+    if options.scheduler is None:
+        gpus = visible_gpus(predictor.device)
+        # A worker sees one of them.
+        predictor = replace(predictor, device=device_kind(predictor.device))
+    open_model = partial(open_predictor, job.model, predictor)
+    return cluster(options.scheduler, workers, predictor.threads, open_model, predictor.device, gpus)
 
 
 def kept_shards(store: Store, job: Job, found: Mapping[int, Json]) -> tuple[set[int], set[int]]:

@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import resource
 import time
+from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
 
 from distributed import Client, LocalCluster, Status
@@ -15,6 +16,7 @@ from distributed.utils import get_mp_context
 
 from agg_pipeline.datasets.all_cores import interrupts_blocked
 from agg_pipeline.execution.interrupts import check_interrupt
+from agg_pipeline.execution.local_gpus import VISIBLE, least_used
 from agg_pipeline.execution.workers import SHARDS_IN_FLIGHT, addresses
 from agg_pipeline.storage.attempts import cause
 from agg_pipeline.storage.temporary_folder import check_temporary_folder
@@ -33,6 +35,8 @@ LOOK_SECONDS = 0.1
 FEWEST_OPEN_FILES = 64
 """Files that the process of a scheduler with two workers must be allowed to have open."""
 MORE_OPEN_FILES = "allow more with ulimit -n 1024"
+ENVIRONMENT = "env"
+"""Option of a worker: its environment variables."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Errors of a folder without room for the files of a worker."""
 
@@ -72,19 +76,20 @@ def _check_open_files() -> None:
         raise UserError(f"no worker process can start: a process may have only {allowed} files open; {MORE_OPEN_FILES}")
 
 
-def start_workers(local: LocalCluster, client: Client, wanted: int) -> None:
+def start_workers(local: LocalCluster, client: Client, wanted: int, gpus: Sequence[str]) -> None:
     """Start local workers and wait for them. One that dies while it starts is replaced.
 
     Args:
         local: the scheduler.
         client: connection to it.
         wanted: number of workers.
+        gpus: GPUs that they share, as ``CUDA_VISIBLE_DEVICES`` names them; none if they use none.
 
     Raises:
         UserError: no worker has started.
     """
     begun = time.monotonic()
-    starting = _started(local, wanted)
+    starting = _started(local, wanted, gpus)
     reasons: list[str] = []
     while time.monotonic() - begun < START_SECONDS:
         check_interrupt()
@@ -95,7 +100,7 @@ def start_workers(local: LocalCluster, client: Client, wanted: int) -> None:
             reasons += filter(None, [reason(starting.exception())])
             if not found and len(reasons) >= FAILURES:
                 break
-            starting = _started(local, wanted)
+            starting = _started(local, wanted, gpus)
         time.sleep(LOOK_SECONDS)
     why = f" ({reasons[-1]})" if reasons else ""
     if found:
@@ -106,21 +111,30 @@ def start_workers(local: LocalCluster, client: Client, wanted: int) -> None:
         raise UserError(f"no worker process has started within {START_SECONDS:.0f} s; is there enough memory?")
 
 
-def _started(local: LocalCluster, wanted: int) -> Future[None]:
+def _started(local: LocalCluster, wanted: int, gpus: Sequence[str]) -> Future[None]:
     """Start the workers that are missing; done when none of them is starting any more."""
-    return asyncio.run_coroutine_threadsafe(_start(local, wanted), local.loop.asyncio_loop)
+    return asyncio.run_coroutine_threadsafe(_start(local, wanted, gpus), local.loop.asyncio_loop)
 
 
-async def _start(local: LocalCluster, wanted: int) -> None:
+async def _start(local: LocalCluster, wanted: int, gpus: Sequence[str]) -> None:
     """Start the workers that are missing or have failed; raises what keeps one of them from starting."""
     failed = [name for name, worker in local.workers.items() if worker.status == Status.failed]
     there = set(local.worker_spec) - set(failed)
     # The failed ones are forgotten last: a new worker could get the name of one of them, and would count as it.
     for _ in range(wanted - len(there)):
-        local.worker_spec.update(local.new_worker_spec())
+        ((name, spec),) = local.new_worker_spec().items()
+        if gpus:
+            environment = {VISIBLE: least_used(gpus, _used(local))}
+            spec = {**spec, "options": {**spec["options"], ENVIRONMENT: environment}}
+        local.worker_spec[name] = spec
     for name in failed:
         local.worker_spec.pop(name, None)
     await local
+
+
+def _used(local: LocalCluster) -> list[str]:
+    """The GPU of each worker."""
+    return [spec["options"][ENVIRONMENT][VISIBLE] for spec in local.worker_spec.values()]
 
 
 def reason(error: BaseException | None) -> str:

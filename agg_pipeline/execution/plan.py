@@ -11,7 +11,7 @@ from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.execution.shard_files import PLAN, Layout, Stamp
 from schemas.canonical import Json, canonical_json, content_hash, differences
 from schemas.config import BatchConfig, PredictorConfig
-from schemas.devices import device_kind
+from schemas.devices import CPU, device_kind
 from schemas.errors import UserError
 
 NAMED = 5
@@ -136,10 +136,24 @@ def refuse_other_plan(where: str, old: Json | None, plan: Json) -> None:
             "choose another output folder, or use --overwrite to delete them"
         )
     if old != plan:
+        changed = differences(described(old), described(plan))
         raise UserError(
             f"{where} holds another run; choose another output folder, or use --overwrite to delete it. Different: "
-            + _told(differences(described(old), described(plan)))
+            + _told(changed)
+            + _same_device(changed)
         )
+
+
+def _same_device(changed: Sequence[str]) -> str:
+    """How to go on with a run that differs in the kind of its device, which --device auto has chosen, and no more."""
+    for line in changed:
+        key, _, kinds = line.partition(": ")
+        if key == "config.predictor.device":
+            others = [other for other in changed if not other.startswith((key, "environment.device:"))]
+            kind = kinds.partition(" -> ")[0].strip('"')
+            where = "" if kind == CPU else " on a machine with a GPU"
+            return "" if others else f"; to go on with that run, use --device {kind}{where}"
+    return ""
 
 
 def _told(changed: Sequence[str]) -> str:

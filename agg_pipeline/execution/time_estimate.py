@@ -9,18 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from agg_pipeline.execution.chain import Chain, CpuStage, ModelStage
-from agg_pipeline.execution.cluster import cluster, default_workers
-from agg_pipeline.execution.job import Job, RunOptions
+from agg_pipeline.execution.job import Job, RunOptions, model_workers
+from agg_pipeline.execution.local_gpus import worker_count
 from agg_pipeline.execution.scheduling import ask, run_shards
 from agg_pipeline.execution.shard_files import Stamp
 from agg_pipeline.execution.shard_task import ShardTask, images_of
 from agg_pipeline.execution.waiting import ready
 from agg_pipeline.execution.workers import SHARDS_IN_FLIGHT, Workers
-from agg_pipeline.inference.predictor import open_predictor
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 
@@ -89,11 +87,9 @@ def estimate_time(job: Job, missing: Sequence[ShardTask[Any]], masks: int, optio
         UserError: the workers cannot do the work.
     """
     images = images_of(missing)
-    wanted = min(options.workers or default_workers(job.predictor), images)
+    wanted = worker_count(job.predictor, images, options.workers, options.workers_per_gpu)
     began = time.perf_counter()
-    open_model = partial(open_predictor, job.model, job.predictor)
-    predictor = job.predictor
-    with cluster(options.scheduler, wanted, predictor.threads, open_model, predictor.device) as running:
+    with model_workers(job, options, wanted) as running:
         workers = running.count()
         if not workers:
             return TimeEstimate(0, time.perf_counter() - began, 0.0, 0)

@@ -16,8 +16,8 @@ from schemas.errors import StoppedError, StorageError, UserError
 
 SAME_PACKAGE = "every worker needs the same version of agg-pipeline; its log says more"
 
-OpenModel = Callable[[], TimedModel]
-"""Makes the model in a worker process. Must be picklable."""
+OpenModel = Callable[[], Any]
+"""Makes the model in a worker process, a ``TimedModel`` for the tasks of a chain. Must be picklable."""
 
 
 class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typed
@@ -63,7 +63,8 @@ class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
         other = difference(self.program, program_facts())
         if other:
             raise UserError(f"another program than in the process that started the run: {other}")
-        return self.open_model()
+        model: TimedModel = self.open_model()
+        return model
 
     def model(self) -> TimedModel:
         """The worker's model, when it has been opened.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from agg_pipeline.inference.predictor import Predictor, ready
 from agg_pipeline.inference.session import REGIONS_BYTES, Session
 from agg_pipeline.inference.user_input import Clicks, clicks_in, granularity_in, probabilities, rgb_image
-from agg_pipeline.models.backend import check_gpu, set_backend_flags
+from agg_pipeline.models.backend import choose_device, set_backend_flags
 from agg_pipeline.models.checkpoints import default_adapter, default_checkpoint
 from agg_pipeline.models.model_files import open_model
 from agg_pipeline.models.simpleclick import SimpleClick
@@ -20,7 +20,7 @@ from schemas.records import Interaction
 
 
 def load_model(
-    base: str | Path | None = None, adapter: str | Path | None = None, *, flip: bool = False, device: str = "cpu"
+    base: str | Path | None = None, adapter: str | Path | None = None, *, flip: bool = False, device: str = "auto"
 ) -> InteractiveModel:
     """Load a click model.
 
@@ -30,7 +30,7 @@ def load_model(
         base: checkpoint, ``.pth`` or ``.safetensors``; ``~`` is the home folder. Defaults to the built-in model.
         adapter: GraCo adapter, "" for none. Defaults to the built-in adapter for the built-in model, else to none.
         flip: average each prediction with that of the mirrored image, as in an evaluation.
-        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto`` (a GPU if there is one, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
 
     Returns:
         The model.
@@ -38,12 +38,12 @@ def load_model(
     Raises:
         UserError: a file cannot be used, the files do not fit together, or the device is not there.
     """
-    check_gpu(device)
+    chosen = choose_device(device)
     set_backend_flags()
     if adapter is None:
         adapter = default_adapter() if base is None else ""
     network, _, _ = open_model(default_checkpoint() if base is None else base, adapter, None)
-    return InteractiveModel(ready(network, device), PredictorConfig(flip=flip, device=device))
+    return InteractiveModel(ready(network, chosen.name), PredictorConfig(flip=flip))
 
 
 class InteractiveModel:

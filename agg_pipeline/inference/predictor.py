@@ -16,7 +16,7 @@ from torch import Tensor
 from agg_pipeline.inference.region_of_interest import next_roi
 from agg_pipeline.inference.resizing import ResizedMap, resized
 from agg_pipeline.models.adapter import table_row
-from agg_pipeline.models.backend import set_backend_flags
+from agg_pipeline.models.backend import choose_device, set_backend_flags
 from agg_pipeline.models.model_files import ModelFiles, load_model_files
 from agg_pipeline.models.simpleclick import SimpleClick, draw_disks, merge_lora
 from agg_pipeline.storage.recent import Recent
@@ -48,8 +48,8 @@ class Predictor:
     A predictor is for one thread. Several predictors may share a network: making one costs next to nothing.
 
     Args:
-        network: on the device that ``config`` names; it is set to evaluation mode.
-        config: how to predict.
+        network: on the device that computes; it is set to evaluation mode.
+        config: how to predict; its device is not looked at.
         kept_bytes: size of the resized regions that are kept for later calls, with the images they were cut from.
         name: of the model, for messages, such as its file.
 
@@ -63,8 +63,8 @@ class Predictor:
     ) -> None:
         self.config = config
         self.name = name
-        self.device = torch.device(config.device)
         self.network = network.eval()
+        self.device = next(network.parameters()).device
         self.size = network.input_size
         self.forward_seconds = 0.0
         self.forwards = 0
@@ -174,11 +174,12 @@ def open_predictor(files: ModelFiles, config: PredictorConfig) -> Predictor:
     """Load a model and make its predictor.
 
     Raises:
-        UserError: a file cannot be used, or is not the one that was described.
+        UserError: a file cannot be used, or is not the one that was described, or the device is not there.
     """
     set_backend_flags()
+    device = choose_device(config.device).name
     name = f"{files.checkpoint} with {files.adapter}" if files.adapter else files.checkpoint
-    return Predictor(ready(load_model_files(files), config.device), config, name=name)
+    return Predictor(ready(load_model_files(files), device), config, name=name)
 
 
 def ready(network: SimpleClick, device: str) -> SimpleClick:

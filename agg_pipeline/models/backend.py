@@ -2,33 +2,125 @@
 
 from __future__ import annotations
 
+import os
 import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
+from schemas.devices import AUTO, CPU, CUDA, gpu_number
 from schemas.errors import UserError
 from schemas.fields import DEVICE
 from schemas.words import excerpt
 
+REASON = 200
+"""Characters of what torch says of a GPU that it cannot use."""
 
-def check_gpu(device: str, devices: int = 1) -> None:
-    """Check that devices are present.
+
+@dataclass(frozen=True)
+class ChosenDevice:
+    """What a model runs on.
+
+    Attributes:
+        name: ``cpu``, ``cuda`` or ``cuda:N``.
+        words: the same for people: "the CPU", or the name of the GPU.
+        why: why it was chosen; "" if it was asked for.
+    """
+
+    name: str
+    words: str
+    why: str = ""
+
+    def __str__(self) -> str:
+        """As the first lines of a command say it."""
+        return f"{self.words} ({self.why})" if self.why else self.words
+
+
+def choose_device(asked: str, devices: int = 1) -> ChosenDevice:
+    """Choose what a model runs on; nothing is computed on it yet.
 
     Args:
-        device: ``cpu``, ``cuda`` or ``cuda:N``.
-        devices: number of devices of this kind, counted from N.
+        asked: ``auto`` (a GPU if torch can compute on one here, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
+        devices: number of devices of this kind that are needed, counted from N.
 
     Raises:
-        UserError: the name is unknown, or torch finds fewer GPUs.
+        UserError: the name is unknown, or a GPU is asked for, and torch can use none or fewer here.
     """
-    if not re.fullmatch(DEVICE, device):
-        raise UserError(f"unknown device {excerpt(repr(device))}; possible: cpu, cuda, cuda:N")
-    if device == "cpu":
-        return
+    if not re.fullmatch(DEVICE, asked):
+        raise UserError(f"unknown device {excerpt(repr(asked))}; possible: auto, cpu, cuda, cuda:N")
+    if asked == CPU:
+        return ChosenDevice(CPU, "the CPU")
+    count, problem = usable_gpus()
+    if asked == AUTO:
+        if not count:
+            return ChosenDevice(CPU, "the CPU", problem)
+        if devices > count:
+            raise UserError(f"{devices} devices were asked for, but {_found(count)}; use --device cpu, or fewer")
+        return ChosenDevice(CUDA, torch.cuda.get_device_name(0), "a GPU that torch can use")
+    number = gpu_number(asked) or 0
+    if number + devices > count:
+        raise UserError(
+            f"device {asked!r} was asked for, but {_found(count) if count else problem}; use --device cpu or auto"
+        )
+    return ChosenDevice(asked, torch.cuda.get_device_name(number))
+
+
+def usable_gpus() -> tuple[int, str]:
+    """Number of GPUs that this torch can compute on, and why there is none.
+
+    The environment variable ``CUDA_VISIBLE_DEVICES`` limits them. No GPU is opened, which would take its memory.
+    """
+    if torch.version.cuda is None and torch.version.hip is None:
+        return 0, "this torch is built without CUDA"
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        available = torch.cuda.is_available()
+    if not available:
+        # As for a driver that is too old.
+        return 0, excerpt(" ".join(str(said[0].message).split()), REASON) if said else "torch finds no GPU"
+    for number in range(torch.cuda.device_count()):
+        capability, built = torch.cuda.get_device_capability(number), torch.cuda.get_arch_list()
+        if not _has_kernels(capability, built):
+            major, minor = capability
+            name = torch.cuda.get_device_name(number)
+            return number, f"this torch is not built for GPU {number} ({name}, compute capability {major}.{minor})"
+    return torch.cuda.device_count(), ""
+
+
+def visible_gpus(device: str) -> list[str]:
+    """How ``CUDA_VISIBLE_DEVICES`` names the GPUs that workers of this machine may use.
+
+    Args:
+        device: ``cpu``, ``cuda`` (all that are visible) or ``cuda:N`` (this one), as it was chosen.
+    """
+    if device == CPU:
+        return []
     count = torch.cuda.device_count()
-    if int(device.partition(":")[2] or 0) + devices > count:
-        gpus = f"only {count} GPU(s)" if count else "no GPU"
-        raise UserError(f"device {device!r} was asked for, but torch finds {gpus} here; use --device cpu")
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [str(number) for number in range(count)] if named is None else [name.strip() for name in named.split(",")]
+    number = gpu_number(device)
+    return names[:count] if number is None else [names[number]]
+
+
+def _found(count: int) -> str:
+    return f"torch finds only {count} GPU(s)"
+
+
+def _has_kernels(capability: tuple[int, int], built: Sequence[str]) -> bool:
+    """Whether a GPU can run what torch was built for.
+
+    Args:
+        capability: the GPU's compute capability.
+        built: architectures: sm_80 runs on 8.0 to 8.9, compute_80 on 8.0 and all later ones. Others, as of AMD, are not
+            judged.
+    """
+    found = [match.groups() for name in built if (match := re.fullmatch(r"(sm|compute)_(\d+)(\d)[a-z]?", name))]
+    versions = [(kind, (int(major), int(minor))) for kind, major, minor in found]
+    return not versions or any(
+        version <= capability and (kind == "compute" or version[0] == capability[0]) for kind, version in versions
+    )
 
 
 def set_backend_flags() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -18,8 +18,8 @@ from agg_pipeline.execution.job import (
     Job,
     Progress,
     RunOptions,
-    check_device,
     check_end,
+    chosen_device,
     environment,
     make_shards,
     resume,
@@ -92,13 +92,14 @@ def prepare(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options:
     Raises:
         UserError: device, model or output folder cannot be used.
     """
-    check_device(config.predictor.device, options)
+    device = chosen_device(config.predictor, options)
+    config = replace(config, predictor=replace(config.predictor, device=device.name))
     place = Store(options.out).anchored()
     if place.exists(PLAN):
         raise UserError(f"{place.url} is a proposal database itself; give the folder around it as --out")
     store = place.below(DATABASE)
     files, described = describe_model(checkpoint, "", config.predictor.input_size or None)
-    plan = make_plan(DATABASE_LAYOUT, dataset, described, environment(config.predictor), config)
+    plan = make_plan(DATABASE_LAYOUT, dataset, described, environment(device), config)
     job = Job(
         layout=DATABASE_LAYOUT,
         plan=plan,
@@ -106,6 +107,7 @@ def prepare(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options:
         chain=chain(config),
         model=files,
         predictor=config.predictor,
+        device=str(device),
         finished=_is_finished,
         drop=partial(store.remove_all, DATABASE_LAYOUT.summaries),
     )

@@ -112,7 +112,7 @@ class RunProgress:
             self._print(f"finished already: {start.images - start.missing} of {plural(start.images, 'image')}")
         if not start.missing:
             return
-        self._print(f"{plural(start.missing, 'image')} to do with {plural(start.workers, 'worker')}")
+        self._print(f"{plural(start.missing, 'image')} to do with {plural(start.workers, 'worker')} on {start.device}")
         self._pace = Pace(start.missing, start.workers, self._clock())
         if self._console.is_terminal:
             columns = TimeElapsedColumn(), TextColumn("{task.fields[pace]}"), TextColumn("{task.fields[note]}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 import torch
@@ -20,7 +20,7 @@ from agg_pipeline.training.training_images import cache_share, check_images, ima
 from agg_pipeline.training.training_loop import Training
 from agg_pipeline.training.training_methods import Finetuning
 from agg_pipeline.training.training_page import finetuning_facts
-from agg_pipeline.training.training_processes import check_devices
+from agg_pipeline.training.training_processes import choose_devices
 from agg_pipeline.training.training_validation import masks_of_evaluation_split, masks_or_note
 from schemas.canonical import content_hash
 from schemas.training import FinetuneConfig
@@ -63,7 +63,8 @@ def prepare(
     Raises:
         UserError: something is missing or does not fit; the output folder is unchanged then.
     """
-    check_devices(config.training)
+    device = choose_devices(config.training)
+    config = replace(config, training=replace(config.training, device=device.name))
     databases = open_databases(inputs.proposals, inputs.roots)
     network, info = load_base_model(inputs.checkpoint, config.augment.size)
     check_folder(options, config)
@@ -88,7 +89,8 @@ def prepare(
     )
     origin = Origin(info.sha256, tuple(content_hash(each) for each in contents), asdict(config))
     save = partial(save_finetuned, options.out, origin)
-    return Prepared(training, save, validation, notes, finetuning_facts(databases, masks.rows, info, config))
+    facts = finetuning_facts(databases, masks.rows, info, config)
+    return Prepared(training, save, validation, notes, facts, str(device))
 
 
 def _open_masks(

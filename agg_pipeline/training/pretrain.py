@@ -16,7 +16,7 @@ from agg_pipeline.training.training_images import cache_share
 from agg_pipeline.training.training_loop import Training
 from agg_pipeline.training.training_methods import Pretraining
 from agg_pipeline.training.training_page import pretraining_facts
-from agg_pipeline.training.training_processes import check_devices
+from agg_pipeline.training.training_processes import choose_devices
 from agg_pipeline.training.training_validation import masks_or_note, objects_of_other_images
 from schemas.canonical import content_hash
 from schemas.training import PretrainConfig
@@ -51,7 +51,8 @@ def prepare(config: PretrainConfig, inputs: PretrainInputs, options: TrainingOpt
     Raises:
         UserError: something is missing or does not fit; the output folder is unchanged then.
     """
-    check_devices(config.training)
+    device = choose_devices(config.training)
+    config = replace(config, training=replace(config.training, device=device.name))
     datasets = open_datasets(inputs.data)
     mixture = DatasetMixture(datasets, inputs.weights, cache_share(config.training))
     if inputs.checkpoint:
@@ -78,4 +79,5 @@ def prepare(config: PretrainConfig, inputs: PretrainInputs, options: TrainingOpt
         validation,
         notes=no_validation,
         facts=pretraining_facts(mixture, network, base, config),
+        device=str(device),
     )

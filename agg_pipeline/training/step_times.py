@@ -163,7 +163,7 @@ def _validation_seconds(prepared: Prepared) -> float:
     targets, config = prepared.validation, prepared.training.config
     if not targets:
         return 0.0
-    predictor = PredictorConfig(device=config.device, threads=config.threads)
+    predictor = PredictorConfig(threads=config.threads)
     network = prepared.training.network
     some = targets[1:VALIDATED] or targets
     validate(network, targets[:1], predictor)

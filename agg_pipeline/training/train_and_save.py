@@ -30,6 +30,7 @@ class Prepared:
         validation: masks of the validation steps; may be empty.
         notes: what the user should know before it starts.
         facts: what its page says.
+        device: what it runs on, and why, in words.
     """
 
     training: Training
@@ -37,6 +38,7 @@ class Prepared:
     validation: tuple[ValidationMask, ...]
     notes: tuple[str, ...]
     facts: Json
+    device: str
 
 
 def _no_validation(_step: int, _network: SimpleClick) -> None:

@@ -94,7 +94,7 @@ class Monitor:
     Args:
         out: output folder.
         masks: validation masks; none for no validation.
-        config: device and threads of the validation steps.
+        config: threads of the validation steps.
         minutes: time between validation steps.
     """
 

@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from agg_pipeline.datasets.all_cores import start_tracker
-from agg_pipeline.models.backend import check_gpu
+from agg_pipeline.models.backend import ChosenDevice, choose_device
 from agg_pipeline.storage.temporary_folder import check_temporary_folder
 from agg_pipeline.training.training_errors import HOW_TO_RESUME, error_of_traceback, explaining_lack_of_memory
 from agg_pipeline.training.training_loop import Trained, Training, Watch, read_last_checkpoint, run_steps
@@ -27,17 +27,18 @@ PATIENCE = 5.0
 """Seconds that a process whose work failed leaves the others to report the cause."""
 
 
-def check_devices(config: TrainingConfig) -> None:
-    """Check that the devices are there and can share a batch, and that processes can start; UserError if not."""
+def choose_devices(config: TrainingConfig) -> ChosenDevice:
+    """Choose the devices of a training; UserError if they are not there, cannot share a batch, or cannot start."""
     if config.devices > 1 and ":" in config.device:
         raise UserError(f"device {config.device!r} is one device; for several, use --device cuda with --devices")
     if config.batch % config.devices:
         raise UserError(
             f"--batch {config.batch} cannot be shared equally by {plural(config.devices, 'device')}; give a multiple"
         )
-    check_gpu(config.device, config.devices)
+    chosen = choose_device(config.device, config.devices)
     if config.loaders or config.devices > 1:
         check_temporary_folder()
+    return chosen
 
 
 def train(training: Training, watch: Watch) -> Trained:

@@ -137,7 +137,7 @@ def validate(network: SimpleClick, masks: Sequence[ValidationMask], config: Pred
     Args:
         network: the model, with or without a granularity table.
         masks: the validation masks.
-        config: device, threads and arithmetic; the input size is the network's.
+        config: threads and arithmetic; the input size is the network's.
 
     Returns:
         The predictions and their IoU.

@@ -27,7 +27,7 @@ def change(store, path, harm):
 
 
 def job_of(plan, tasks, config):
-    return Job(DATABASE_LAYOUT, plan, tasks, chain(config), None, config.predictor, is_finished, drop=None)
+    return Job(DATABASE_LAYOUT, plan, tasks, chain(config), None, config.predictor, "", is_finished, drop=None)
 
 
 def counted(store, job, overwrite=False, verify=False):

@@ -37,6 +37,7 @@ def start(built, toy_dataset, toy_config, toy_plan, told):
             chain=Chain((), None),
             model=None,
             predictor=PredictorConfig(),
+            device="the CPU",
             finished=lambda task, sidecar: sidecar["images"] >= len(task.entries),
             drop=lambda: told.append("dropped"),
         )
@@ -157,7 +158,7 @@ def test_shards_are_sorted_into_finished_and_missing_without_comparing_them(buil
     monkeypatch.setattr(module, "cluster", no_cluster)
     monkeypatch.setattr(ShardTask, "__eq__", lambda self, other: compared.append(other) or self is other)
     tasks = [ShardTask(index, "toy", (), None, None) for index in range(100)]
-    job = Job(DATABASE_LAYOUT, {}, tasks, Chain((), None), None, PredictorConfig(), lambda *_: True, lambda: None)
+    job = Job(DATABASE_LAYOUT, {}, tasks, Chain((), None), None, PredictorConfig(), "", lambda *_: True, lambda: None)
     with owned(built) as ownership, pytest.raises(RuntimeError, match="workers are started"):
         make_shards(
             ownership,

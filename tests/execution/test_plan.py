@@ -57,6 +57,23 @@ def test_other_plan_is_refused_with_the_difference(toy_dataset, toy_config, toy_
     assert refusal(toy_plan, shuffled).endswith("Different: shards: another order or choice of images")
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "advice"),
+    [("cuda", "cpu", "--device cuda on a machine with a GPU"), ("cpu", "cuda", "--device cpu")],
+)
+def test_a_run_on_another_device_says_how_to_go_on(toy_dataset, toy_config, before, now, advice):
+    def plan(device, seed=0):
+        config = override(toy_config, {"seed": seed, "predictor": {"device": device}})
+        return make_plan(DATABASE_LAYOUT, toy_dataset, MODEL, ENVIRONMENT | {"device": device}, config)
+
+    message = refusal(plan(before), plan(now))
+    assert message.endswith(
+        f'Different: config.predictor.device: "{before}" -> "{now}"; environment.device: "{before}" -> "{now}"; '
+        f"to go on with that run, use {advice}"
+    )
+    assert "to go on" not in refusal(plan(before), plan(now, seed=3))
+
+
 def test_what_matters_first_is_named_first(toy_dataset, toy_config, toy_plan):
     about = dataclasses.replace(toy_dataset.about, name="other", licence="b", citation="b", homepage="b")
     dataset = dataclasses.replace(toy_dataset, about=about, split="train", fingerprint="0" * 32)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from agg_pipeline.execution import job as job_module
 from agg_pipeline.execution import time_estimate
 from agg_pipeline.execution.chain import Chain, CpuStage, Done, ModelStage, Times
 from agg_pipeline.execution.job import Job, RunOptions
@@ -50,7 +51,7 @@ def run(monkeypatch):
 
     def estimated(shards, workers, masks, last=None):
         @contextmanager
-        def cluster(scheduler, wanted, threads, _open_model, _device):
+        def cluster(scheduler, wanted, threads, _open_model, _device, _gpus):
             asked.append((scheduler, wanted, threads))
             clock.now += 3
             yield Running(workers)
@@ -66,11 +67,11 @@ def run(monkeypatch):
         def ask(_running, question):
             clock.now += question
 
-        monkeypatch.setattr(time_estimate, "cluster", cluster)
+        monkeypatch.setattr(job_module, "cluster", cluster)
         monkeypatch.setattr(time_estimate, "run_shards", run_shards)
         monkeypatch.setattr(time_estimate, "ready", lambda running: running)
         monkeypatch.setattr(time_estimate, "ask", ask)
-        job = Job(None, {}, shards, CHAIN, None, PredictorConfig(threads=3), None, None, last)
+        job = Job(None, {}, shards, CHAIN, None, PredictorConfig(threads=3), "", None, None, last)
         return estimate_time(job, shards, masks, RunOptions("out", workers=5, scheduler="tcp://a"))
 
     return estimated, made, asked

@@ -21,7 +21,7 @@ class Run:
         self.now = 1000.0
         self.shown = RunProgress(note, lambda: self.now)
         self.calls = self.shown.callbacks()
-        self.calls.started(RunStart(missing + 10 * len(finished), finished, missing, workers))
+        self.calls.started(RunStart(missing + 10 * len(finished), finished, missing, workers, "the CPU"))
 
     def at(self, seconds, images, batches):
         self.now = 1000.0 + seconds
@@ -38,7 +38,7 @@ def lines(capsys):
 
 def test_the_time_left_comes_from_the_first_finished_work(capsys):
     run = Run(20, 2)
-    assert lines(capsys) == ["20 images to do with 2 workers"]
+    assert lines(capsys) == ["20 images to do with 2 workers on the CPU"]
     run.at(5, 0.0, 0)
     run.at(7, 1.0, 2)
     run.at(7.9, 1.5, 4)
@@ -72,7 +72,7 @@ def test_the_count_never_goes_back_and_the_last_line_says_how_long_it_took(capsy
     run.finish(60, 10.5)
     run.finish(100, 20)
     assert lines(capsys) == [
-        "20 images to do with 1 worker",
+        "20 images to do with 1 worker on the CPU",
         "0 of 20 images",
         "9 of 20 images, 0.95 images/s, about 11 s left",
         "9 of 20 images, 0.32 images/s, about 33 s left",
@@ -111,7 +111,7 @@ def test_finished_shards_and_the_noc_so_far(capsys):
     run.finish(40, 20, sidecar(4, 4))
     assert lines(capsys) == [
         "finished already: 10 of 30 images",
-        "20 images to do with 2 workers",
+        "20 images to do with 2 workers on the CPU",
         "5 of 20 images, 0.50 images/s, about 30 s left, NoC@90 5.00 (2 objects)",
         "12 of 20 images, 0.60 images/s, about 13 s left, NoC@90 3.50 (4 objects)",
         "20 of 20 images in 40 s, 0.50 images/s, NoC@90 2.25 (8 objects)",

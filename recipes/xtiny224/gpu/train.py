@@ -12,7 +12,7 @@ import click
 import torch
 
 from agg_pipeline.models.architecture import ARCHITECTURES
-from agg_pipeline.models.backend import check_gpu
+from agg_pipeline.models.backend import choose_device
 from agg_pipeline.models.checkpoints import default_checkpoint, load_click_model, new_click_model
 from agg_pipeline.models.simpleclick import SimpleClick
 from recipes.xtiny224.gpu.card import load
@@ -64,8 +64,7 @@ def main(
     device: str,
 ) -> None:
     """Train a click model on a pack, and write the model, its moving average and two tables to a folder."""
-    check_gpu(device)
-    place = torch.device(device)
+    place = torch.device(choose_device(device).name)
     if place.type == "cuda":
         # Speed matters more here than the same bits.
         torch.set_float32_matmul_precision("high")

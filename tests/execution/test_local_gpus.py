@@ -1,0 +1,57 @@
+"""Workers of a machine with several GPUs; the GPUs are names in a list."""
+
+import os
+
+import pytest
+
+from agg_pipeline.execution import local_gpus
+from agg_pipeline.execution.cluster import cluster
+from agg_pipeline.execution.local_gpus import VISIBLE, least_used, worker_count
+from schemas.config import PredictorConfig
+from schemas.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cores", "threads", "workers", "per_gpu", "count"),
+    [
+        (0, 8, 1, None, None, 8),
+        (0, 8, 4, None, None, 2),
+        (0, 8, 16, None, None, 1),
+        (0, 8, 1, 3, None, 3),
+        (1, 16, 1, None, None, 4),
+        (8, 96, 1, None, None, 32),
+        (8, 16, 1, None, None, 16),
+        (8, 4, 1, None, None, 8),
+        (8, 96, 1, None, 2, 16),
+        (8, 96, 1, 12, None, 12),
+        (8, 96, 1, 1000, None, 64),
+    ],
+)
+def test_number_of_workers(monkeypatch, gpus, cores, threads, workers, per_gpu, count):
+    monkeypatch.setattr(local_gpus, "CPU_COUNT", cores)
+    monkeypatch.setattr(local_gpus, "visible_gpus", lambda _device: ["gpu"] * gpus)
+    assert worker_count(PredictorConfig(threads=threads), 64, workers, per_gpu) == count
+
+
+def test_numbers_that_contradict_each_other(monkeypatch):
+    with pytest.raises(UserError, match="--workers-per-gpu has no effect, because no GPU is used"):
+        worker_count(PredictorConfig(device="cpu"), 1, None, 2)
+    monkeypatch.setattr(local_gpus, "visible_gpus", lambda _device: ["0"])
+    with pytest.raises(UserError, match="leave --workers-per-gpu out, or --workers"):
+        worker_count(PredictorConfig(device="cuda"), 1, 4, 2)
+
+
+def test_the_least_used_gpu_comes_next():
+    used = []
+    for _ in range(5):
+        used.append(least_used(["3", "GPU-ab"], used))
+    assert used == ["3", "GPU-ab", "3", "GPU-ab", "3"]
+    # A worker of the second GPU has gone.
+    assert least_used(["3", "GPU-ab"], ["3", "3", "GPU-ab"]) == "GPU-ab"
+
+
+def test_every_worker_sees_one_gpu():
+    with cluster(None, 3, 1, dict, "cpu", ["3", "GPU-ab"]) as workers:
+        seen = workers.client.run(os.getenv, VISIBLE)
+    assert sorted(seen.values()) == ["3", "3", "GPU-ab"]
+    assert os.environ.get(VISIBLE) is None
