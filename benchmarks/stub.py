@@ -28,6 +28,8 @@ class StubNetwork(nn.Module):
         super().__init__()
         self.input_size = input_size
         self.cpu_seconds = 0.0
+        # It says where the network is.
+        self.weight = nn.Parameter(torch.zeros(1))
 
     def forward(self, _image: torch.Tensor, coords: torch.Tensor, _bins: torch.Tensor | None) -> torch.Tensor:
         """Logits (B, 1, H, W) from the coordinate channels (B, 3, H, W)."""

@@ -16,9 +16,10 @@ from stages.click_model import ClickModel
 
 
 class TimedModel(ClickModel, Protocol):
-    """A click model that adds up the seconds of its forwards."""
+    """A click model that counts the seconds of its forwards, and the batches that it split for lack of memory."""
 
     forward_seconds: float
+    splits: int
 
 
 @dataclass(frozen=True)
@@ -194,15 +195,22 @@ def run_stages(stages: Sequence[CpuStage | ModelStage], state: Any, model: Any) 
 
 @dataclass(frozen=True)
 class Times:
-    """Busy seconds of workers by stage, and the seconds of model forwards among them."""
+    """What the work on shards has cost.
+
+    Attributes:
+        stages: busy seconds of workers, by stage.
+        forwards: the seconds of model forwards among them.
+        splits: number of batches that were split, because a GPU had too little memory for them.
+    """
 
     stages: dict[str, float] = field(default_factory=dict)
     forwards: float = 0.0
+    splits: int = 0
 
     def plus(self, other: Times) -> Times:
         """The sum of both."""
         stages = {name: self.stages.get(name, 0.0) + seconds for name, seconds in other.stages.items()}
-        return Times(self.stages | stages, self.forwards + other.forwards)
+        return Times(self.stages | stages, self.forwards + other.forwards, self.splits + other.splits)
 
 
 @dataclass(frozen=True)

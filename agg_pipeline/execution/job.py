@@ -44,6 +44,11 @@ from schemas.words import plural
 
 LOG = logging.getLogger(__name__)
 C = TypeVar("C")
+SPLIT = (
+    "a GPU had too little memory for some batches, so they were split, which takes longer; a smaller --batch-objects "
+    "or fewer --workers-per-gpu avoid that"
+)
+"""What a run says, once, when batches were split."""
 
 
 @dataclass(frozen=True)
@@ -283,7 +288,7 @@ def _made(
     store: Store,
 ) -> Made:
     """Make shards on a cluster."""
-    made = []
+    made: list[Done] = []
     with model_workers(job, options, begin.workers) as running:
         if not running.count():
             progress.say("the Dask cluster has no worker yet; waiting for one")
@@ -292,6 +297,8 @@ def _made(
         started = time.perf_counter()
         for done in run_shards(running, job.chain, missing, store, stamp_of(job.layout, job.plan), progress.advanced):
             _check_arrived(store, done)
+            if done.times.splits and not any(earlier.times.splits for earlier in made):
+                progress.say(SPLIT)
             made.append(done)
             progress.finished(done)
         seconds = time.perf_counter() - started

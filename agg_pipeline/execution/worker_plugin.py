@@ -12,7 +12,7 @@ from distributed import Worker, WorkerPlugin, get_worker
 
 from agg_pipeline.execution.chain import TimedModel
 from agg_pipeline.execution.worker_facts import Facts, difference, machine_facts, program_facts
-from schemas.errors import StoppedError, StorageError, UserError
+from schemas.errors import StoppedError, StorageError, UserError, out_of_memory
 
 SAME_PACKAGE = "every worker needs the same version of agg-pipeline; its log says more"
 
@@ -77,6 +77,9 @@ class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
         except UserError as error:
             raise _of_worker(error, self.address) from None
         except Exception as error:
+            if out_of_memory(error):
+                few = "use fewer --workers or --workers-per-gpu"
+                raise UserError(f"worker {self.address} has too little memory for the model; {few}") from None
             raise UserError(f"worker {self.address} cannot open the model ({error!r}); {SAME_PACKAGE}") from error
 
     def check(self, machine: Facts) -> None:

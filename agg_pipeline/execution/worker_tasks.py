@@ -57,11 +57,11 @@ def run_part(run: str, stage: ModelStage, part: int, parts: int, report: PartRep
     """
     state, _ = before
     model = model_of(run)
-    forwards = model.forward_seconds
+    forwards, splits = model.forward_seconds, model.splits
     with _told(f"stage {stage.name}", state), _Measured() as task:
         results = run_batches(stage, state, model, part, parts, report.update)
         report.send()
-    return results, Times({stage.name: task.seconds}, model.forward_seconds - forwards)
+    return results, Times({stage.name: task.seconds}, model.forward_seconds - forwards, model.splits - splits)
 
 
 def join_parts(stage: ModelStage, before: Timed, *parts: Timed) -> Timed:

@@ -56,6 +56,7 @@ class Predictor:
     Attributes:
         forward_seconds: time spent in the network so far.
         forwards: (image, clicks) pairs sent through the network so far.
+        splits: how often a batch was split so far, because the GPU had too little memory for it.
     """
 
     def __init__(
@@ -68,11 +69,16 @@ class Predictor:
         self.size = network.input_size
         self.forward_seconds = 0.0
         self.forwards = 0
+        self.splits = 0
+        # Interactions that the GPU has memory for at a time; None while it has had enough.
+        self._most: int | None = None
         # An object's steps and its proposals look at the same regions again and again.
         self._regions: Recent[tuple[int, Box], _Region] = Recent(kept_bytes, attrgetter("nbytes"))
 
     def predict(self, interactions: Sequence[Interaction]) -> list[Prediction]:
         """Predict the foreground of interactions over images of any size, with one forward for all of them.
+
+        If the GPU has too little memory for that, they are split, also in later calls.
 
         Args:
             interactions: their state (prompt, focus, region of interest) comes with them. Images and masks as prompts
@@ -83,10 +89,27 @@ class Predictor:
 
         Raises:
             ValueError: a prompt has another size than its image.
-            UserError: the network gives values that are not finite: its weights are finite, but far too large.
+            UserError: the network gives values that are not finite: its weights are finite, but far too large. Or the
+                GPU has too little memory for one interaction.
         """
-        if not interactions:
-            return []
+        predictions: list[Prediction] = []
+        while len(predictions) < len(interactions):
+            part = interactions[len(predictions) :][: self._most]
+            try:
+                predictions += self._predict(part)
+            except torch.OutOfMemoryError as error:
+                if len(part) == 1:
+                    raise UserError(
+                        f"the GPU has too little memory for {self.name}; use fewer --workers-per-gpu, a smaller "
+                        f"--input-size, or --device cpu ({str(error).splitlines()[0]})"
+                    ) from None
+                self._most = len(part) // 2
+                self.splits += 1
+                torch.cuda.empty_cache()
+        return predictions
+
+    def _predict(self, interactions: Sequence[Interaction]) -> list[Prediction]:
+        """What ``predict`` does, for at least one interaction; OutOfMemoryError if the GPU has too little memory."""
         rois = [next_roi(interaction) for interaction in interactions]
         pairs = list(zip(interactions, rois, strict=True))
         image = torch.stack([self._image(interaction, roi) for interaction, roi in pairs]).to(self.device)

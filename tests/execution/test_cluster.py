@@ -33,6 +33,7 @@ class Model:
     """Does nothing."""
 
     forward_seconds = 0.0
+    splits = 0
 
 
 def fail_to_open():

@@ -77,6 +77,7 @@ class Noisy(Halver):
     """As the toy model, without a prompt too; its probabilities depend on the pixels of the image."""
 
     forward_seconds = 0.0
+    splits = 0
 
     def _one(self, interaction):
         height, width = interaction.image.shape[:2]

@@ -23,12 +23,14 @@ from schemas.records import ImageEntry, ImageSummary
 
 
 class Model:
-    """Counts its forwards, half a second each."""
+    """Counts its forwards, half a second each, and splits every batch."""
 
     forward_seconds = 0.0
+    splits = 0
 
     def predict(self, interactions):
         self.forward_seconds += 0.5
+        self.splits += 1
         return interactions
 
 
@@ -103,7 +105,7 @@ def test_a_single_shard_is_made_by_both_workers(workers):
     assert pids == [pids[0]] * 4 + [pids[-1]] * 6
     assert pids[0] != pids[-1]
     assert list(done.times.stages) == ["load", "predict", "write"]
-    assert done.times.forwards == 2.5
+    assert (done.times.forwards, done.times.splits) == (2.5, 5)
     assert said[-1][0] == 10
 
 

@@ -37,6 +37,8 @@ class Network(nn.Module):
         super().__init__()
         self.logits = logits
         self.inputs = []
+        # It says where the network is.
+        self.weight = nn.Parameter(torch.zeros(1))
 
     def forward(self, image, coords, bins=None):
         self.inputs.append(types.SimpleNamespace(image=image, coords=coords, bins=bins))
@@ -317,6 +319,44 @@ def test_forwards_are_counted():
     predictor.predict([interaction(picture())] * 3)
     assert predictor.forwards == 6
     assert predictor.forward_seconds > 0
+
+
+class SmallGpu(Network):
+    """Stands for a network on a GPU that has memory for so many interactions at a time."""
+
+    def __init__(self, room):
+        super().__init__(lambda image, _: image[:, :1])
+        self.room = room
+        self.batches = []
+
+    def forward(self, image, coords, bins=None):
+        if len(image) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore.")
+        self.batches.append(len(image))
+        return super().forward(image, coords, bins)
+
+
+def test_a_batch_without_memory_for_it_is_split():
+    images = [interaction(picture(seed=seed)) for seed in range(7)]
+    network = SmallGpu(2)
+    predictor = Predictor(network, PredictorConfig())
+    found = predictor.predict(images)
+    # 7, then 3, do not fit; 1 at a time does, and later calls know it.
+    assert (network.batches, predictor.splits) == ([1] * 7, 2)
+    expected = Predictor(SmallGpu(100), PredictorConfig()).predict(images)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours.probability.full(), theirs.probability.full())
+    predictor.predict(images[:2])
+    assert (network.batches, predictor.splits) == ([1] * 9, 2)
+
+
+def test_too_little_memory_for_one_interaction_is_one_line():
+    with pytest.raises(UserError) as error:
+        Predictor(SmallGpu(0), PredictorConfig()).predict([interaction(picture())] * 2)
+    assert str(error.value) == (
+        "the GPU has too little memory for the model; use fewer --workers-per-gpu, a smaller --input-size, or --device "
+        "cpu (CUDA out of memory. Tried to allocate 2.00 GiB.)"
+    )
 
 
 def test_a_file_that_changed_is_refused():
