@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from agg_pipeline.datasets.registry import open_dataset
-from agg_pipeline.execution.job import Progress, RunOptions
+from agg_pipeline.execution.job import Progress
+from agg_pipeline.execution.run_options import RunOptions
 from agg_pipeline.models.checkpoints import default_checkpoint
 from agg_pipeline.proposals.run import run
 from schemas.config import PRESETS

@@ -18,8 +18,10 @@ import numpy as np
 from agg_pipeline.database.contents import DATABASE, DATABASE_LAYOUT
 from agg_pipeline.database.proposal_rows import tables, write_proposals
 from agg_pipeline.datasets.dataset import About, Dataset
-from agg_pipeline.execution.job import Progress, RunOptions, environment
+from agg_pipeline.execution.job import Progress
 from agg_pipeline.execution.plan import make_plan, stamp_of
+from agg_pipeline.execution.run_options import RunOptions
+from agg_pipeline.execution.run_workers import environment
 from agg_pipeline.execution.shard_files import PLAN, checksum, publish, shard_name, sidecar_path
 from agg_pipeline.models.backend import choose_device
 from agg_pipeline.models.checkpoints import default_checkpoint

@@ -25,8 +25,10 @@ from agg_pipeline.database.contents import DATABASE, DATABASE_LAYOUT
 from agg_pipeline.database.manifest import finish
 from agg_pipeline.datasets.dataset import About, Dataset
 from agg_pipeline.execution.cluster import cluster
-from agg_pipeline.execution.job import Progress, RunOptions, environment, tasks_of
+from agg_pipeline.execution.job import Progress, tasks_of
 from agg_pipeline.execution.plan import make_plan, stamp_of
+from agg_pipeline.execution.run_options import RunOptions
+from agg_pipeline.execution.run_workers import environment
 from agg_pipeline.execution.scheduling import run_shards
 from agg_pipeline.execution.shard_files import PLAN, publish
 from agg_pipeline.execution.waiting import ready

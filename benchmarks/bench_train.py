@@ -17,7 +17,8 @@ from torch import Tensor
 from agg_pipeline.cli.config_options import resolve_recipe
 from agg_pipeline.database.reader import open_proposals
 from agg_pipeline.datasets.registry import open_dataset
-from agg_pipeline.execution.job import Progress, RunOptions
+from agg_pipeline.execution.job import Progress
+from agg_pipeline.execution.run_options import RunOptions
 from agg_pipeline.models.adapter import Adapter
 from agg_pipeline.models.checkpoints import default_checkpoint, load_click_model
 from agg_pipeline.models.simpleclick import SimpleClick, attach_adapter
@@ -122,6 +123,9 @@ class Steps:
     def __call__(self, done: StepDone, network: SimpleClick) -> None:  # noqa: ARG002
         """A step has been made."""
         self.done.append(done)
+
+    def validate(self, step: int, network: SimpleClick) -> None:
+        """Nothing is validated."""
 
     def close(self) -> None:
         """Nothing to close."""

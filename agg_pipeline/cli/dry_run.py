@@ -20,7 +20,8 @@ from schemas.words import duration, plural, printable
 if TYPE_CHECKING:
     # They import Dask.
     from agg_pipeline.execution.dry_run import Outlook
-    from agg_pipeline.execution.job import Job, RunOptions
+    from agg_pipeline.execution.job import Job
+    from agg_pipeline.execution.run_options import RunOptions
     from agg_pipeline.execution.time_estimate import MaskCount, TimeEstimate
     from agg_pipeline.storage.store import Store
 

@@ -19,7 +19,7 @@ from schemas.words import excerpt, probably
 if TYPE_CHECKING:
     from agg_pipeline.datasets.dataset import Dataset
     from agg_pipeline.datasets.naming import Naming
-    from agg_pipeline.execution.job import RunOptions
+    from agg_pipeline.execution.run_options import RunOptions
 
 
 def expanded(text: str) -> str:
@@ -299,7 +299,7 @@ class Run:
             out: the folder.
             limit: whether --limit-images holds for the run.
         """
-        from agg_pipeline.execution.job import RunOptions
+        from agg_pipeline.execution.run_options import RunOptions
 
         return RunOptions(
             out=out,

@@ -144,7 +144,7 @@ def run_prepared(options: TrainingOptions, prepared: Prepared, validation_minute
     predictor = PredictorConfig(threads=prepared.training.config.threads)
     monitor = Monitor(options.out, prepared.validation, predictor, validation_minutes)
     try:
-        done, path = train_and_save(prepared, monitor, monitor.validate)
+        done, path = train_and_save(prepared, monitor)
     except KeyboardInterrupt:
         there = (options.out / CHECKPOINT).exists()
         how = HOW_TO_RESUME if there else "there was no checkpoint yet; run the same command to start again"

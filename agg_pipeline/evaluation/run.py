@@ -18,19 +18,11 @@ from agg_pipeline.evaluation.results_folder import RESULTS, RUN, SUMMARY, TIMING
 from agg_pipeline.evaluation.summary import summarise
 from agg_pipeline.evaluation.timings import read_timings, timings_of
 from agg_pipeline.execution.chain import Chain
-from agg_pipeline.execution.job import (
-    Job,
-    Progress,
-    RunOptions,
-    check_end,
-    chosen_device,
-    environment,
-    make_shards,
-    resume,
-    tasks_of,
-)
+from agg_pipeline.execution.job import Job, Progress, check_end, make_shards, resume, tasks_of
 from agg_pipeline.execution.parquet_files import REMAKE, parquet_bytes
 from agg_pipeline.execution.plan import make_plan
+from agg_pipeline.execution.run_options import RunOptions
+from agg_pipeline.execution.run_workers import chosen_device, environment
 from agg_pipeline.execution.shard_files import PLAN, file_facts
 from agg_pipeline.execution.shard_task import ShardTask, images_of
 from agg_pipeline.models.model_files import ModelFiles, describe_model

@@ -5,16 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from typing import Any, TypeVar
 
-import torch
-
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.execution.chain import Chain, Done, TimedModel, Times
-from agg_pipeline.execution.cluster import cluster
 from agg_pipeline.execution.local_gpus import worker_count
 from agg_pipeline.execution.plan import refuse_other_plan, stamp_of
 from agg_pipeline.execution.rereading import changed_rejects
@@ -26,19 +22,17 @@ from agg_pipeline.execution.resuming import (
     remove_temporary_files,
     unlike_plan,
 )
+from agg_pipeline.execution.run_options import RunOptions
+from agg_pipeline.execution.run_workers import model_workers
 from agg_pipeline.execution.scheduling import ask, run_shards
 from agg_pipeline.execution.shard_files import Layout, Stamp, listing, publish, read_sidecars, sidecar_path
 from agg_pipeline.execution.shard_task import ShardTask, images_of
 from agg_pipeline.execution.waiting import ready
-from agg_pipeline.execution.workers import Workers
-from agg_pipeline.inference.predictor import open_predictor
-from agg_pipeline.models.backend import ChosenDevice, choose_device, visible_gpus
 from agg_pipeline.models.model_files import ModelFiles
 from agg_pipeline.storage.lock import Ownership
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.config import PredictorConfig
-from schemas.devices import CPU, device_kind
 from schemas.errors import StoppedError, UserError
 from schemas.words import plural
 
@@ -49,29 +43,6 @@ SPLIT = (
     "or fewer --workers-per-gpu avoid that"
 )
 """What a run says, once, when batches were split."""
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What does not change the result: where it goes, how much of it is made, and who does the work.
-
-    Attributes:
-        out: output folder, a path or URL.
-        limit_images: make only the first so many images of the plan; None for all.
-        workers: number of worker processes on this machine; None for the default.
-        workers_per_gpu: the same for each GPU; None for the default.
-        scheduler: address of an existing Dask cluster; None for local workers.
-        overwrite: whether to delete another run's files first.
-        verify: whether to compare the checksums of finished shards, not only their sizes.
-    """
-
-    out: str
-    limit_images: int | None = None
-    workers: int | None = None
-    workers_per_gpu: int | None = None
-    scheduler: str | None = None
-    overwrite: bool = False
-    verify: bool = False
 
 
 @dataclass(frozen=True)
@@ -171,34 +142,6 @@ class Made:
         return reduce(Times.plus, (done.times for done in self.shards), Times())
 
 
-def environment(device: ChosenDevice) -> Json:
-    """What else changes a bit of the result: the device, torch's version."""
-    return {"device": CPU if device.name == CPU else device.words, "torch": torch.__version__}
-
-
-def chosen_device(config: PredictorConfig, options: RunOptions) -> ChosenDevice:
-    """What the workers of a run compute on: what this machine has, or the first worker of an existing cluster.
-
-    Args:
-        config: names the device that is asked for.
-        options: who does the work.
-
-    Raises:
-        UserError: the device is not there.
-    """
-    choose = partial(choose_device, config.device)
-    if options.scheduler is None or config.device == CPU:
-        return choose()
-    # The workers open no model yet, they only say what they have.
-    with cluster(options.scheduler, 0, config.threads, choose) as running:
-        device: ChosenDevice = ask(ready(running), _itself)
-        return device
-
-
-def _itself(device: Any) -> Any:
-    return device
-
-
 def tasks_of(dataset: Dataset, config: C, images_per_shard: int, limit_images: int | None) -> list[ShardTask[C]]:
     """Cut a data set into shards.
 
@@ -289,7 +232,7 @@ def _made(
 ) -> Made:
     """Make shards on a cluster."""
     made: list[Done] = []
-    with model_workers(job, options, begin.workers) as running:
+    with model_workers(job.model, job.predictor, options, begin.workers) as running:
         if not running.count():
             progress.say("the Dask cluster has no worker yet; waiting for one")
         running = ready(running)
@@ -303,24 +246,6 @@ def _made(
             progress.finished(done)
         seconds = time.perf_counter() - started
         return Made(tuple(made), seconds, None if job.last is None else ask(running, job.last))
-
-
-def model_workers(job: Job, options: RunOptions, workers: int) -> AbstractContextManager[Workers]:
-    """A cluster whose workers hold the model of a job.
-
-    Args:
-        job: names the model and the device.
-        options: say who does the work.
-        workers: number of workers on this machine.
-    """
-    predictor = job.predictor
-    gpus: list[str] = []
-    if options.scheduler is None:
-        gpus = visible_gpus(predictor.device)
-        # A worker sees one of them.
-        predictor = replace(predictor, device=device_kind(predictor.device))
-    open_model = partial(open_predictor, job.model, predictor)
-    return cluster(options.scheduler, workers, predictor.threads, open_model, predictor.device, gpus)
 
 
 def kept_shards(store: Store, job: Job, found: Mapping[int, Json]) -> tuple[set[int], set[int]]:

@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from agg_pipeline.execution.chain import Chain, CpuStage, ModelStage
-from agg_pipeline.execution.job import Job, RunOptions, model_workers
+from agg_pipeline.execution.job import Job
 from agg_pipeline.execution.local_gpus import worker_count
+from agg_pipeline.execution.run_options import RunOptions
+from agg_pipeline.execution.run_workers import model_workers
 from agg_pipeline.execution.scheduling import ask, run_shards
 from agg_pipeline.execution.shard_files import Stamp
 from agg_pipeline.execution.shard_task import ShardTask, images_of
@@ -89,7 +91,7 @@ def estimate_time(job: Job, missing: Sequence[ShardTask[Any]], masks: int, optio
     images = images_of(missing)
     wanted = worker_count(job.predictor, images, options.workers, options.workers_per_gpu)
     began = time.perf_counter()
-    with model_workers(job, options, wanted) as running:
+    with model_workers(job.model, job.predictor, options, wanted) as running:
         workers = running.count()
         if not workers:
             return TimeEstimate(0, time.perf_counter() - began, 0.0, 0)

@@ -14,18 +14,10 @@ from agg_pipeline.database.manifest import finish, finished
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.execution.chain import Times
-from agg_pipeline.execution.job import (
-    Job,
-    Progress,
-    RunOptions,
-    check_end,
-    chosen_device,
-    environment,
-    make_shards,
-    resume,
-    tasks_of,
-)
+from agg_pipeline.execution.job import Job, Progress, check_end, make_shards, resume, tasks_of
 from agg_pipeline.execution.plan import make_plan
+from agg_pipeline.execution.run_options import RunOptions
+from agg_pipeline.execution.run_workers import chosen_device, environment
 from agg_pipeline.execution.shard_files import PLAN
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.models.model_files import describe_model

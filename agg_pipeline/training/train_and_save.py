@@ -10,9 +10,8 @@ import torch
 
 from agg_pipeline.models.backend import set_backend_flags
 from agg_pipeline.models.simpleclick import SimpleClick
-from agg_pipeline.training.training_errors import explaining_lack_of_memory
-from agg_pipeline.training.training_folder import PICTURES, VALIDATION
-from agg_pipeline.training.training_log import forget_after, read_log
+from agg_pipeline.training.training_folder import PICTURES
+from agg_pipeline.training.training_log import forget_after
 from agg_pipeline.training.training_loop import Trained, Training, Watch, read_last_checkpoint
 from agg_pipeline.training.training_page import write_page
 from agg_pipeline.training.training_processes import train
@@ -41,19 +40,12 @@ class Prepared:
     device: str
 
 
-def _no_validation(_step: int, _network: SimpleClick) -> None:
-    pass
-
-
-def train_and_save(
-    prepared: Prepared, watch: Watch, validate: Callable[[int, SimpleClick], None] = _no_validation
-) -> tuple[Trained, Path]:
+def train_and_save(prepared: Prepared, watch: Watch) -> tuple[Trained, Path]:
     """Train, save the result and write the page.
 
     Args:
         prepared: the training.
-        watch: called after every step.
-        validate: called with step and network before the first step and after the last step.
+        watch: follows the training.
 
     Returns:
         How the training ended, and the file of the result.
@@ -68,21 +60,15 @@ def train_and_save(
         step = read_last_checkpoint(training).step
         forget_after(out, step)
         delete_pictures_after(out / PICTURES, step)
-    with explaining_lack_of_memory(training.config):
-        if not training.options.resume:
-            validate(0, training.network)
-        done = train(training, watch)
-        network = training.network
-        parameters = dict(network.named_parameters())
-        with torch.no_grad():
-            for name, value in done.state.items():
-                parameters[name].copy_(value)
-        network.eval()
-        training.options.check_owner()
-        path = prepared.save(network)
-        # A training that was resumed at its end has usually been validated there.
-        if not any(int(row["step"]) == done.step for row in read_log(out / VALIDATION)):
-            validate(done.step, network)
+    done = train(training, watch)
+    network = training.network
+    parameters = dict(network.named_parameters())
+    with torch.no_grad():
+        for name, value in done.state.items():
+            parameters[name].copy_(value)
+    network.eval()
+    training.options.check_owner()
+    path = prepared.save(network)
     training.options.check_owner()
     write_page(out, prepared.facts)
     return done, path

@@ -21,7 +21,8 @@ from agg_pipeline.training.checkpoint_content import Checkpoint
 from agg_pipeline.training.training_batches import BatchOrder, load_batches, next_batch
 from agg_pipeline.training.training_checkpoint import read_checkpoint, restore_checkpoint, save_checkpoint
 from agg_pipeline.training.training_errors import diverged
-from agg_pipeline.training.training_folder import TrainingOptions
+from agg_pipeline.training.training_folder import VALIDATION, TrainingOptions
+from agg_pipeline.training.training_log import read_log
 from agg_pipeline.training.training_methods import Method
 from agg_pipeline.training.training_sample import Sample
 from agg_pipeline.training.training_step import update
@@ -99,6 +100,9 @@ class Watch(Protocol):
     def __call__(self, done: StepDone, network: SimpleClick) -> None:
         """Called after every step; may use the network, in evaluation mode too."""
 
+    def validate(self, step: int, network: SimpleClick) -> None:
+        """Called before the first step and after the last one; the network is on its device."""
+
     def close(self) -> None:
         """Called when no more steps come in this process."""
 
@@ -131,6 +135,8 @@ def run_steps(fabric: Fabric, training: Training, watch: Watch) -> Trained:
     step = 0
     if options.resume:
         step = restore_checkpoint(options.out, training.identity, order.steps, learning, optimizer)
+    if fabric.is_global_zero and not options.resume:
+        watch.validate(step, network)
     started = saved = time.monotonic()
     busy, waited, samples = 0.0, 0.0, 0
     loader = load_batches(training.samples, order, step, config.loaders)
@@ -162,6 +168,10 @@ def run_steps(fabric: Fabric, training: Training, watch: Watch) -> Trained:
             saved = now
         if over:
             break
+    # A training that was resumed at its end has usually been validated there.
+    if fabric.is_global_zero and not any(int(row["step"]) == step for row in read_log(options.out / VALIDATION)):
+        options.check_owner()
+        watch.validate(step, network)
     return Trained(step, order.steps, {name: value.detach().cpu().clone() for name, value in learning.items()})
 
 

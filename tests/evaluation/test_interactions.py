@@ -11,7 +11,8 @@ from agg_pipeline.evaluation.evaluation_tables import tables
 from agg_pipeline.evaluation.interactions import INTERACTIONS, LOAD, load, starts_of
 from agg_pipeline.evaluation.run import run
 from agg_pipeline.execution.chain import run_stages
-from agg_pipeline.execution.job import Progress, RunOptions
+from agg_pipeline.execution.job import Progress
+from agg_pipeline.execution.run_options import RunOptions
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.storage.rle import decode
 from schemas.config import EVALUATION_PRESETS, EvaluationConfig

@@ -12,7 +12,8 @@ from agg_pipeline.evaluation.evaluation_tables import chosen_masks
 from agg_pipeline.evaluation.interactions import load
 from agg_pipeline.evaluation.mask_choice import limited, masks_of, sampled
 from agg_pipeline.evaluation.run import _is_finished, run
-from agg_pipeline.execution.job import Progress, RunOptions, tasks_of
+from agg_pipeline.execution.job import Progress, tasks_of
+from agg_pipeline.execution.run_options import RunOptions
 from agg_pipeline.models.checkpoints import default_checkpoint
 from agg_pipeline.storage.lock import owned
 from agg_pipeline.storage.store import Store

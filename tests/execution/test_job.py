@@ -7,8 +7,10 @@ import pytest
 
 from agg_pipeline.database.contents import DATABASE_LAYOUT, MANIFEST
 from agg_pipeline.execution import job as module
+from agg_pipeline.execution import run_workers
 from agg_pipeline.execution.chain import Chain
-from agg_pipeline.execution.job import Job, Made, Progress, RunOptions, check_end, make_shards, resume, tasks_of
+from agg_pipeline.execution.job import Job, Made, Progress, check_end, make_shards, resume, tasks_of
+from agg_pipeline.execution.run_options import RunOptions
 from agg_pipeline.execution.shard_files import sidecar_path, sidecars
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.storage.lock import LOCK, owned
@@ -59,7 +61,7 @@ def no_cluster(*_args):
 
 
 def test_nothing_to_do(built, start, told, monkeypatch):
-    monkeypatch.setattr(module, "cluster", no_cluster)
+    monkeypatch.setattr(run_workers, "cluster", no_cluster)
     built.write_json(MANIFEST, {})
     assert start(None) == Made()
     (begin,) = told
@@ -69,7 +71,7 @@ def test_nothing_to_do(built, start, told, monkeypatch):
 
 
 def test_missing_shards_are_made_and_the_summaries_dropped_before(built, start, told, monkeypatch):
-    monkeypatch.setattr(module, "cluster", no_cluster)
+    monkeypatch.setattr(run_workers, "cluster", no_cluster)
     built.remove("shards/part-00001.json")
     assert start(3) == Made()
     assert [sidecar["shard"] for sidecar in told.pop().finished] == [0]
@@ -79,7 +81,7 @@ def test_missing_shards_are_made_and_the_summaries_dropped_before(built, start, 
 
 
 def test_shard_that_was_made_for_fewer_images_is_made_again(built, start, told, monkeypatch):
-    monkeypatch.setattr(module, "cluster", no_cluster)
+    monkeypatch.setattr(run_workers, "cluster", no_cluster)
     edit_sidecar(built, 2, images=1)
     assert start(7) == Made()
     assert len(told.pop().finished) == 3
@@ -89,7 +91,7 @@ def test_shard_that_was_made_for_fewer_images_is_made_again(built, start, told, 
 
 
 def test_run_that_lost_its_folder_drops_nothing(built, start, told, monkeypatch):
-    monkeypatch.setattr(module, "cluster", no_cluster)
+    monkeypatch.setattr(run_workers, "cluster", no_cluster)
     built.remove("shards/part-00001.json")
     with pytest.raises(UserError, match="has taken over"):
         start(None, lose=True)
@@ -107,7 +109,7 @@ def test_temporary_files_of_killed_workers_are_removed_unless_the_folder_is_lost
             put_successor(built)
         raise UserError("all workers were killed")
 
-    monkeypatch.setattr(module, "cluster", killed)
+    monkeypatch.setattr(run_workers, "cluster", killed)
     built.remove("shards/part-00001.json")
     with pytest.raises(UserError, match="all workers were killed"):
         start(None)
@@ -155,7 +157,7 @@ def test_verification_is_announced(built, toy_plan, told):
 def test_shards_are_sorted_into_finished_and_missing_without_comparing_them(built, monkeypatch):
     """Comparing each shard with the missing ones takes a time that is quadratic in their number."""
     compared = []
-    monkeypatch.setattr(module, "cluster", no_cluster)
+    monkeypatch.setattr(run_workers, "cluster", no_cluster)
     monkeypatch.setattr(ShardTask, "__eq__", lambda self, other: compared.append(other) or self is other)
     tasks = [ShardTask(index, "toy", (), None, None) for index in range(100)]
     job = Job(DATABASE_LAYOUT, {}, tasks, Chain((), None), None, PredictorConfig(), "", lambda *_: True, lambda: None)

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from agg_pipeline.execution import job as job_module
-from agg_pipeline.execution import time_estimate
+from agg_pipeline.execution import run_workers, time_estimate
 from agg_pipeline.execution.chain import Chain, CpuStage, Done, ModelStage, Times
-from agg_pipeline.execution.job import Job, RunOptions
+from agg_pipeline.execution.job import Job
+from agg_pipeline.execution.run_options import RunOptions
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.execution.time_estimate import MaskCount, count_masks, estimate_time
 from schemas.config import PredictorConfig
@@ -67,7 +67,7 @@ def run(monkeypatch):
         def ask(_running, question):
             clock.now += question
 
-        monkeypatch.setattr(job_module, "cluster", cluster)
+        monkeypatch.setattr(run_workers, "cluster", cluster)
         monkeypatch.setattr(time_estimate, "run_shards", run_shards)
         monkeypatch.setattr(time_estimate, "ready", lambda running: running)
         monkeypatch.setattr(time_estimate, "ask", ask)

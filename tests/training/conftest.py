@@ -104,5 +104,8 @@ class Steps:
         if done.step == self.stop_at:
             raise KeyboardInterrupt
 
+    def validate(self, step, network):
+        pass
+
     def close(self):
         pass

@@ -56,9 +56,13 @@ class Steps:
 
     def __init__(self):
         self.flags = []
+        self.validated = []
 
     def __call__(self, _done, _network):
         self.flags.append(flags())
+
+    def validate(self, _step, _network):
+        self.validated.append(flags())
 
     def close(self):
         pass
@@ -69,9 +73,9 @@ def test_a_training_computes_exactly_from_its_first_validation_on(proposals, dat
     config = override(config, {"training": {"epochs": 1, "batch": 5, "max_rounds": 0}})
     inputs = FinetuneInputs((str(proposals),), {"": str(data)}, str(default_checkpoint()))
     prepared = prepare(config, inputs, TrainingOptions(tmp_path / "out", validation_masks=0))
-    seen, steps = [], Steps()
-    train_and_save(prepared, steps, lambda _step, _network: seen.append(flags()))
-    assert seen == [EXACT, EXACT]
+    steps = Steps()
+    train_and_save(prepared, steps)
+    assert steps.validated == [EXACT, EXACT]
     assert steps.flags == [EXACT]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from agg_pipeline.training import training_batches
 from agg_pipeline.training.training_batches import BatchOrder, load_batches, next_batch
-from agg_pipeline.training.training_processes import check_devices
+from agg_pipeline.training.training_processes import choose_devices
 from schemas.errors import UserError
 
 
@@ -62,7 +62,7 @@ def test_processes_need_a_short_path_of_temporary_files(config, changes, refused
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     training = replace(config.training, **changes)
     if not refused:
-        check_devices(training)
+        choose_devices(training)
         return
     with pytest.raises(UserError, match=r"; set TMPDIR to a folder with a shorter path "):
-        check_devices(training)
+        choose_devices(training)

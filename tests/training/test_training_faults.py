@@ -29,6 +29,9 @@ class Accident:
         if done.step == 3:
             self.happen(self.folder)
 
+    def validate(self, step, network):
+        pass
+
     def close(self):
         self.monitor.close()
 

@@ -12,7 +12,7 @@ from agg_pipeline.storage.lock import LOCK, holder, owned
 from agg_pipeline.storage.store import Store
 from agg_pipeline.training import training_step
 from agg_pipeline.training.train_and_save import train_and_save
-from agg_pipeline.training.training_folder import ADAPTER, CHECKPOINT
+from agg_pipeline.training.training_folder import CHECKPOINT
 from agg_pipeline.training.training_methods import Finetuning
 from agg_pipeline.training.training_processes import train
 from agg_pipeline.training.training_validation import masks_of_evaluation_split, validate
@@ -42,6 +42,7 @@ def test_everything_that_is_trained_has_a_gradient_by_the_second_step(prepared):
             if parameter.grad is not None and bool(parameter.grad.any()):
                 seen.setdefault(name, done.step)
 
+    watch.validate = lambda _step, _network: None
     watch.close = lambda: None
     train(made.training, watch)
     assert set(seen) == made.training.trained
@@ -139,13 +140,21 @@ def test_two_processes_that_lost_their_folder_write_nothing_more(prepared, tmp_p
     assert {path.name for path in out.iterdir()} == {"training.json", LOCK}
 
 
-def test_a_folder_that_is_lost_in_the_last_validation_gets_no_page(prepared, tmp_path):
+class LastValidation(Successor):
+    """Takes the folder over in the validation after the last step."""
+
+    def validate(self, step, _network):
+        if step:
+            self.take_over()
+
+
+def test_a_folder_that_is_lost_in_the_last_validation_gets_no_result(prepared, tmp_path):
     out = tmp_path / "out"
-    watch = Successor(out, step=0)
+    watch = LastValidation(out, step=0)
     with pytest.raises(UserError, match="has taken over"), owned(watch.store) as ownership:
         made = prepared(check_owner=ownership.check)
-        train_and_save(made, watch, lambda step, _network: step and watch.take_over())
-    assert {path.name for path in out.iterdir()} == {"training.json", LOCK, CHECKPOINT, ADAPTER}
+        train_and_save(made, watch)
+    assert {path.name for path in out.iterdir()} == {"training.json", LOCK, CHECKPOINT}
 
 
 def test_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(prepared, monkeypatch):
@@ -269,17 +278,27 @@ def test_adapter_says_what_it_was_made_of(prepared):
     assert info.origin.config["training"]["epochs"] == 1
 
 
+class Validating(Steps):
+    """Validates masks before the first step and after the last one."""
+
+    def __init__(self, masks):
+        super().__init__()
+        self.masks = masks
+        self.steps = []
+
+    def validate(self, step, network):
+        self.steps.append(step)
+        validate(network, self.masks, PredictorConfig())
+
+
 def test_validation_changes_no_weights(prepared):
     """An evaluation used to turn Intel's routines off for the rest of the process, and clicks of training changed."""
     masks = masks_of_evaluation_split(("demo", "", "train"), 0, 1)
     changes = {"augment": {"size": 96}, "training": {"max_rounds": 3, "epochs": 4}}
-    plain, validated = Steps(), Steps()
+    plain, validated = Steps(), Validating(masks)
     cv2.ipp.setUseIPP(True)  # as when a process starts
     _, path = train_and_save(prepared("plain", changes=changes), plain)
-    _, other = train_and_save(
-        prepared("validated", changes=changes),
-        validated,
-        lambda _step, network: validate(network, masks, PredictorConfig()),
-    )
+    _, other = train_and_save(prepared("validated", changes=changes), validated)
+    assert validated.steps == [0, 12]
     assert validated.losses == plain.losses
     assert other.read_bytes() == path.read_bytes()

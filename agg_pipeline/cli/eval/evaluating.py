@@ -13,7 +13,7 @@ from agg_pipeline.evaluation.evaluation_page import write_report
 from agg_pipeline.evaluation.results_folder import Evaluation
 from agg_pipeline.evaluation.run import run
 from agg_pipeline.evaluation.terminal_summary import RunningNoc, print_evaluation
-from agg_pipeline.execution.job import RunOptions
+from agg_pipeline.execution.run_options import RunOptions
 from agg_pipeline.report.printed import say
 from agg_pipeline.report.progress import RunProgress
 from schemas.config import EvaluationConfig

@@ -1,0 +1,70 @@
+"""The device of a run, and the workers that hold its model."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from agg_pipeline.execution.cluster import cluster
+from agg_pipeline.execution.run_options import RunOptions
+from agg_pipeline.execution.scheduling import ask
+from agg_pipeline.execution.waiting import ready
+from agg_pipeline.execution.workers import Workers
+from agg_pipeline.inference.predictor import open_predictor
+from agg_pipeline.models.backend import ChosenDevice, choose_device, visible_gpus
+from agg_pipeline.models.model_files import ModelFiles
+from schemas.canonical import Json
+from schemas.config import PredictorConfig
+from schemas.devices import CPU, device_kind
+
+
+def environment(device: ChosenDevice) -> Json:
+    """What else changes a bit of the result: the device, torch's version."""
+    return {"device": CPU if device.name == CPU else device.words, "torch": torch.__version__}
+
+
+def chosen_device(config: PredictorConfig, options: RunOptions) -> ChosenDevice:
+    """What the workers of a run compute on: what this machine has, or the first worker of an existing cluster.
+
+    Args:
+        config: names the device that is asked for.
+        options: who does the work.
+
+    Raises:
+        UserError: the device is not there.
+    """
+    choose = partial(choose_device, config.device)
+    if options.scheduler is None or config.device == CPU:
+        return choose()
+    # The workers open no model yet, they only say what they have.
+    with cluster(options.scheduler, 0, config.threads, choose) as running:
+        device: ChosenDevice = ask(ready(running), _itself)
+        return device
+
+
+def _itself(device: Any) -> Any:
+    return device
+
+
+def model_workers(
+    files: ModelFiles, predictor: PredictorConfig, options: RunOptions, workers: int
+) -> AbstractContextManager[Workers]:
+    """A cluster whose workers hold the model of a run.
+
+    Args:
+        files: files of the model.
+        predictor: configuration of the model, with the device that was chosen.
+        options: say who does the work.
+        workers: number of workers on this machine.
+    """
+    gpus: list[str] = []
+    if options.scheduler is None:
+        gpus = visible_gpus(predictor.device)
+        # A worker sees one of them.
+        predictor = replace(predictor, device=device_kind(predictor.device))
+    open_model = partial(open_predictor, files, predictor)
+    return cluster(options.scheduler, workers, predictor.threads, open_model, predictor.device, gpus)
