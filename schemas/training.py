@@ -96,10 +96,11 @@ class TrainingConfig:
     )
     max_rounds: int = number(3, 0, 23, unit="clicks", help="Largest number of iterative clicks before a step.")
     lr: float = number(5e-5, 0, 1, option=True, unit="rate", help="Highest learning rate.")
-    precision: Literal["32-true", "bf16-mixed"] = choice(
+    precision: Literal["auto", "32-true", "bf16-mixed"] = choice(
         "32-true",
         option=True,
-        help="Number format of the training. 32-true: float32. bf16-mixed: bfloat16 where that is precise enough.",
+        help="Number format of the training. 32-true: float32. bf16-mixed: bfloat16 where that is precise enough. "
+        "auto: bf16-mixed on a GPU that has bfloat16, else 32-true.",
     )
     device: str = place(
         "auto",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -201,10 +202,12 @@ def facts(config: StudyConfig, roots: Mapping[str, str], checkpoint: str) -> dic
     from agg_pipeline.datasets.registry import known_dataset, open_dataset
     from agg_pipeline.models.model_files import describe_model
     from agg_pipeline.training.training_folder import comparable
+    from agg_pipeline.training.training_processes import choose_devices
 
     _, model = describe_model(checkpoint, "", None)
-    training = resolve_recipe(FinetuneConfig(), "finetune", config.recipe, {})
-    found = {"model": model["sha256"], "recipe": content_hash(comparable(training))}
+    recipe = resolve_recipe(FinetuneConfig(), "finetune", config.recipe, {})
+    training, _ = choose_devices(recipe.training)
+    found = {"model": model["sha256"], "recipe": content_hash(comparable(replace(recipe, training=training)))}
     used = {(name, known_dataset(name).default_split) for name in (config.objects, config.parts)}
     used |= {(name, known_dataset(name).evaluation_split) for name in config.sets}
     for name, split in sorted(used):

@@ -89,6 +89,11 @@ def usable_gpus() -> tuple[int, str]:
     return torch.cuda.device_count(), ""
 
 
+def has_bfloat16(device: str) -> bool:
+    """Whether a device that was chosen is a GPU that computes with bfloat16 itself."""
+    return device != CPU and torch.cuda.get_device_capability(gpu_number(device) or 0) >= (8, 0)
+
+
 def visible_gpus(device: str) -> list[str]:
     """How ``CUDA_VISIBLE_DEVICES`` names the GPUs that workers of this machine may use.
 

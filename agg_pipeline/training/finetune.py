@@ -63,8 +63,8 @@ def prepare(
     Raises:
         UserError: something is missing or does not fit; the output folder is unchanged then.
     """
-    device = choose_devices(config.training)
-    config = replace(config, training=replace(config.training, device=device.name))
+    training_config, device = choose_devices(config.training)
+    config = replace(config, training=training_config)
     databases = open_databases(inputs.proposals, inputs.roots)
     network, info = load_base_model(inputs.checkpoint, config.augment.size)
     check_folder(options, config)
@@ -90,7 +90,7 @@ def prepare(
     origin = Origin(info.sha256, tuple(content_hash(each) for each in contents), asdict(config))
     save = partial(save_finetuned, options.out, origin)
     facts = finetuning_facts(databases, masks.rows, info, config)
-    return Prepared(training, save, validation, notes, facts, str(device))
+    return Prepared(training, save, validation, notes, facts, device)
 
 
 def _open_masks(

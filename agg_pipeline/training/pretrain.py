@@ -51,8 +51,8 @@ def prepare(config: PretrainConfig, inputs: PretrainInputs, options: TrainingOpt
     Raises:
         UserError: something is missing or does not fit; the output folder is unchanged then.
     """
-    device = choose_devices(config.training)
-    config = replace(config, training=replace(config.training, device=device.name))
+    training_config, device = choose_devices(config.training)
+    config = replace(config, training=training_config)
     datasets = open_datasets(inputs.data)
     mixture = DatasetMixture(datasets, inputs.weights, cache_share(config.training))
     if inputs.checkpoint:
@@ -79,5 +79,5 @@ def prepare(config: PretrainConfig, inputs: PretrainInputs, options: TrainingOpt
         validation,
         notes=no_validation,
         facts=pretraining_facts(mixture, network, base, config),
-        device=str(device),
+        device=device,
     )

@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from agg_pipeline.datasets.all_cores import start_tracker
-from agg_pipeline.models.backend import ChosenDevice, choose_device
+from agg_pipeline.models.backend import choose_device, has_bfloat16
 from agg_pipeline.storage.temporary_folder import check_temporary_folder
 from agg_pipeline.training.training_errors import HOW_TO_RESUME, error_of_traceback, explaining_lack_of_memory
 from agg_pipeline.training.training_loop import Trained, Training, Watch, read_last_checkpoint, run_steps
@@ -27,18 +27,31 @@ PATIENCE = 5.0
 """Seconds that a process whose work failed leaves the others to report the cause."""
 
 
-def choose_devices(config: TrainingConfig) -> ChosenDevice:
-    """Choose the devices of a training; UserError if they are not there, cannot share a batch, or cannot start."""
+def choose_devices(config: TrainingConfig) -> tuple[TrainingConfig, str]:
+    """Choose what a training runs on.
+
+    Args:
+        config: device and precision may be ``auto``.
+
+    Returns:
+        The configuration with what was chosen, and the device in words.
+
+    Raises:
+        UserError: the devices are not there or cannot share a batch, or processes cannot start.
+    """
     if config.devices > 1 and ":" in config.device:
         raise UserError(f"device {config.device!r} is one device; for several, use --device cuda with --devices")
     if config.batch % config.devices:
         raise UserError(
             f"--batch {config.batch} cannot be shared equally by {plural(config.devices, 'device')}; give a multiple"
         )
-    chosen = choose_device(config.device, config.devices)
+    device = choose_device(config.device, config.devices)
     if config.loaders or config.devices > 1:
         check_temporary_folder()
-    return chosen
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if has_bfloat16(device.name) else "32-true"
+    return replace(config, device=device.name, precision=precision), f"{device}, {precision}"
 
 
 def train(training: Training, watch: Watch) -> Trained:
@@ -68,7 +81,8 @@ def train(training: Training, watch: Watch) -> Trained:
 
 
 def fabric_of(config: TrainingConfig) -> Fabric:
-    """Devices and arithmetic of a training."""
+    """Devices and arithmetic of a training, which were chosen."""
+    assert config.precision != "auto"
     device, _, index = config.device.partition(":")
     devices: int | list[int] = [int(index)] if index else config.devices
     return Fabric(

@@ -4,15 +4,18 @@ import pytest
 import torch
 
 from agg_pipeline import load_model
+from agg_pipeline.cli.config_options import resolve_recipe
 from agg_pipeline.inference.predictor import open_predictor
+from agg_pipeline.models import backend
 from agg_pipeline.models.checkpoints import default_checkpoint
 from agg_pipeline.models.model_files import describe_model
 from agg_pipeline.training.finetune import FinetuneInputs, prepare
 from agg_pipeline.training.train_and_save import train_and_save
 from agg_pipeline.training.training_folder import TrainingOptions, comparable
+from agg_pipeline.training.training_processes import choose_devices
 from schemas.config import PredictorConfig
 from schemas.resolve import override
-from schemas.training import FinetuneConfig, PretrainConfig
+from schemas.training import FinetuneConfig, PretrainConfig, TrainingConfig
 
 EXACT = ("highest", False, False, True)
 
@@ -77,6 +80,29 @@ def test_a_training_computes_exactly_from_its_first_validation_on(proposals, dat
     train_and_save(prepared, steps)
     assert steps.validated == [EXACT, EXACT]
     assert steps.flags == [EXACT]
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision", "chosen"),
+    [
+        (None, "auto", ("cpu", "32-true")),
+        ((7, 5), "auto", ("cuda", "32-true")),
+        ((9, 0), "auto", ("cuda", "bf16-mixed")),
+        ((9, 0), "32-true", ("cuda", "32-true")),
+        (None, "bf16-mixed", ("cpu", "bf16-mixed")),
+    ],
+)
+def test_precision_follows_the_device(monkeypatch, capability, precision, chosen):
+    monkeypatch.setattr(backend, "usable_gpus", lambda: (0, "none") if capability is None else (1, ""))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _number: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _number: "GPU")
+    config, words = choose_devices(TrainingConfig(precision=precision))
+    assert (config.device, config.precision) == chosen
+    assert words.endswith(f", {chosen[1]}")
+
+
+def test_the_recipe_of_the_paper_lets_the_device_decide():
+    assert resolve_recipe(FinetuneConfig(), "finetune", "paper", {}).training.precision == "auto"
 
 
 @pytest.mark.parametrize("config", [FinetuneConfig(), PretrainConfig()])

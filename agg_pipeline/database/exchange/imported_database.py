@@ -17,8 +17,10 @@ from schemas import limits
 from schemas.canonical import Json, Row, content_hash
 from schemas.config import PRESETS
 from schemas.crop import MaskCrop, area
+from schemas.devices import CPU
 from schemas.errors import ImageError, UserError
 from schemas.records import ImageSummary, ObjectMask, Target
+from schemas.resolve import override
 from schemas.tables import FORMAT_MINOR, FORMAT_VERSION, SOURCE
 from schemas.words import excerpt
 
@@ -57,6 +59,8 @@ def foreign_plan(
         split, fingerprint: of the data set that has the objects; None if they are in the file.
     """
     imported = {"format": kind, "file": path.name, "sha256": sha256}
+    # The identity covers the configuration, which must not depend on this machine.
+    config = override(PRESETS[preset], {"source": "gt" if annotated else "agg", "predictor": {"device": CPU}})
     source = {
         "id": sha256,
         "seed": 0,
@@ -74,7 +78,7 @@ def foreign_plan(
         },
         "model": {"architecture": UNKNOWN, "granularity": False, "input_size": 0, "sha256": UNKNOWN},
         "environment": {"device": UNKNOWN, "torch": UNKNOWN},
-        "config": asdict(PRESETS[preset]) | {"source": "gt" if annotated else "agg"},
+        "config": asdict(config),
     }
     return imported_plan(FORMAT_VERSION, FORMAT_MINOR, [source], [], kind, [sha256], sha256)
 
