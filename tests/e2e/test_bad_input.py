@@ -406,7 +406,7 @@ def test_unknown_values_of_options(refused):
         "unknown data set 'nonsense'; possible: berkeley, coco, davis, demo"
     )
     assert "possible: train, val, large" in refused("--dataset", "demo", "--data", "", "--split", "nonsense")
-    assert "possible: cpu, cuda, cuda:N" in refused("--device", "gpu")
+    assert "possible: auto, cpu, cuda, cuda:N" in refused("--device", "gpu")
     assert "'float32', 'bfloat16'" in refused("--dtype", "float16")
     # Click quotes the name since 8.4.
     assert refused("--sede", "1").replace("'", "").replace(":", "").startswith("No such option --sede")
@@ -456,7 +456,10 @@ def test_values_out_of_range(refused, tmp_path, options, said):
         ("seed = 1.5", "configuration key 'seed' is 1.5; a value of type int is needed"),
         ("loop = 3", "configuration key 'loop' is a table, not 3"),
         ("[predictor]\nflip = 1", "configuration key 'predictor.flip' is 1; a value of type bool is needed"),
-        ("[predictor]\ndevice = 'gpu'", "configuration key 'predictor.device' is 'gpu'; possible: cpu, cuda, cuda:N"),
+        (
+            "[predictor]\ndevice = 'gpu'",
+            "configuration key 'predictor.device' is 'gpu'; possible: auto, cpu, cuda, cuda:N",
+        ),
         ("[loop]\nkeep = 'some'", "configuration key 'loop.keep' is 'some'; possible: all, last"),
         ("[granularity]\nweight = 1.5", "configuration key 'granularity.weight' is 1.5; it must be from 0 to 1"),
         ("[granularity]\nweight = nan", "configuration key 'granularity.weight' is nan; it must be from 0 to 1"),
@@ -482,9 +485,10 @@ def test_missing_or_binary_configuration_file(refused, tmp_path):
 @pytest.mark.skipif(not NO_GPU, reason="there is a GPU")
 @pytest.mark.parametrize("device", ["cuda", "cuda:3"])
 def test_device_that_is_not_there(refused, tmp_path, device):
-    assert refused("--device", device, out=tmp_path / "out") == (
-        f"device '{device}' was asked for, but torch finds no GPU here; use --device cpu"
-    )
+    said = refused("--device", device, out=tmp_path / "out")
+    # Why there is none depends on how torch was built.
+    assert said.startswith(f"device '{device}' was asked for, but ")
+    assert said.endswith("; use --device cpu or auto")
     assert not (tmp_path / "out").exists()
 
 

@@ -170,7 +170,7 @@ def test_known_variables_and_the_flags_of_make_are_taken(tmp_path: Path) -> None
             "does not use DATA; these targets do: proposals finetune eval pretrain study bench.",
         ),
         (("eval", "PROPOSALS=there"), "make eval does not use PROPOSALS; these targets do: finetune."),
-        (("lint", "SUITE=tests/cli"), "make lint does not use SUITE; these targets do: test test-lowest."),
+        (("lint", "SUITE=tests/cli"), "make lint does not use SUITE; these targets do: test test-long test-lowest."),
         (("proposals", "finetune", "SAMPLE=3"), "make proposals finetune does not use SAMPLE; these targets do: eval."),
         (("ADAPTER=a",), "make help does not use ADAPTER; these targets do: eval."),
     ],

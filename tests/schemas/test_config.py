@@ -155,8 +155,12 @@ def test_number_out_of_its_range_is_refused(changes, named):
     ("config", "changes", "said"),
     [
         (PAPER, {"masks": {"opening": 2}}, "'masks.opening' is 2; it must be odd"),
-        (PAPER, {"predictor": {"device": "gpu"}}, "'predictor.device' is 'gpu'; possible: cpu, cuda, cuda:N"),
-        (PAPER, {"predictor": {"device": "cuda:x"}}, "'predictor.device' is 'cuda:x'; possible: cpu, cuda, cuda:N"),
+        (PAPER, {"predictor": {"device": "gpu"}}, "'predictor.device' is 'gpu'; possible: auto, cpu, cuda, cuda:N"),
+        (
+            PAPER,
+            {"predictor": {"device": "cuda:x"}},
+            "'predictor.device' is 'cuda:x'; possible: auto, cpu, cuda, cuda:N",
+        ),
         (EvaluationConfig(), {"mode": "curves"}, "'clicks.early_stop' is true; it must be false in the mode 'curves'"),
         (EvaluationConfig(), {"granularity": 0.5}, "'granularity' is 0.5; it has no effect in the mode 'none'"),
         (EvaluationConfig(), {"mode": "per_class"}, "'granularities' is []; the mode 'per_class' needs them"),
@@ -176,7 +180,11 @@ def test_number_out_of_its_range_is_refused(changes, named):
             {"augment": {"min_zoom": 3.0}},
             "'augment.min_zoom' is 3.0; it must be at most max_zoom, 2.0",
         ),
-        (PretrainConfig(), {"training": {"device": "tpu"}}, "'training.device' is 'tpu'; possible: cpu, cuda, cuda:N"),
+        (
+            PretrainConfig(),
+            {"training": {"device": "tpu"}},
+            "'training.device' is 'tpu'; possible: auto, cpu, cuda, cuda:N",
+        ),
         (StudyConfig(), {"variants": ["AGG", "magic"]}, "unknown variant 'magic'; possible: AGG, GT,"),
         (StudyConfig(), {"ablation_sets": ["coco"]}, "'ablation_sets' is ['coco']; coco is none of the study's sets"),
     ],
