@@ -172,7 +172,7 @@ def test_released_adapters_are_imported_and_exported(shared, tmp_path):
     ("options", "said"),
     [
         (("--recipe", "none"), "unknown recipe 'none'; possible: demo, paper, study, or"),
-        (("--device", "cuda:77"), "'cuda:77' was asked for, but torch finds"),
+        (("--device", "cuda:77"), "'cuda:77' was asked for, but "),
         (("--batch", "3", "--devices", "2"), "--batch 3 cannot be shared equally by 2 devices; give a multiple"),
         (("--data", "sbd:/nowhere"), "names 'sbd', but no proposal database is of that data set"),
         (("--data", "/elsewhere"), "--data is given twice"),
