@@ -17,7 +17,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 pytest_plugins = ["tests.toy_run", "tests.e2e.finished_run"]
 
-LONGEST = ("test_same_bytes.py", "faults/", "e2e/test_evaluate.py", "e2e/", "golden", "training/")
+LONGEST = (
+    "test_same_bytes.py",
+    "faults/",
+    "e2e/test_evaluate.py",
+    "e2e/",
+    "study/",
+    "cli/test_finetune",
+    "golden",
+    "training/",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
