@@ -256,7 +256,8 @@ def test_a_worker_that_outlives_its_client_publishes_nothing(commands, other_see
     assert_same(out, other_seed)
     go_on()
     changed = {path for path, content in database(other_seed).items() if database(out)[path] != content}
-    assert changed == {"proposals/part-00001.parquet", "rejects/part-00001.parquet"}
+    # Every file names the configuration of its run.
+    assert changed == {f"{table}/part-00001.parquet" for table in ("images", "proposals", "rejects")}
     found = invoke("proposals", "validate", out)
     assert found.code == 1
     assert all(f"{path} " in found.stdout for path in changed), found
