@@ -16,6 +16,7 @@ from agg_pipeline.cli.last_words import end_of_error, end_without_memory, is_of_
 from agg_pipeline.cli.option_groups import option
 from agg_pipeline.cli.run_log import show_messages
 from agg_pipeline.execution.interrupts import watch_interrupts
+from agg_pipeline.storage.temporary_folder import lacks_folder, no_temporary_files
 from schemas.errors import UserError, out_of_memory
 from schemas.numbers import whole_number
 
@@ -108,6 +109,9 @@ class Groups(cloup.Group):
                 raise
             if out_of_memory(error):
                 end_without_memory()
+            if lacks_folder(error):
+                last_words(f"error: {no_temporary_files(error)}")
+                sys.exit(2)
             end_of_error(error)
         except Exception as error:
             if ctx.params.get("debug") or not out_of_memory(error):

@@ -87,6 +87,18 @@ def test_other_errors_of_the_system_are_reported_as_what_they_are(error, said, m
         invoke("--debug", "data", "inspect", "demo")
 
 
+def test_a_module_that_finds_no_folder_for_temporary_files_hides_no_cause(monkeypatch, tmp_path):
+    def fail(*_):
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp', '/var/tmp']")
+
+    monkeypatch.setattr(registry, "open_dataset", fail)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "file" / "tmp"))
+    (tmp_path / "file").touch()
+    result = invoke("data", "inspect", "demo")
+    said = "cannot write temporary files: Not a directory; set TMPDIR to a folder with room for them"
+    assert (result.code, error_of(result)) == (2, said)
+
+
 def test_both_outputs_full():
     with open("/dev/full", "w") as full:  # noqa: PTH123
         process = subprocess.run(
