@@ -17,7 +17,6 @@ from schemas.errors import UserError
 
 WORKERS_PER_GPU = 4
 """Workers of a GPU, if there is a core for each: while one cuts out and pastes back, the GPU computes for another."""
-VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def worker_count(config: PredictorConfig, images: int, workers: int | None, workers_per_gpu: int | None) -> int:

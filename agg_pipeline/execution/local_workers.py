@@ -16,8 +16,9 @@ from distributed.utils import get_mp_context
 
 from agg_pipeline.datasets.all_cores import interrupts_blocked
 from agg_pipeline.execution.interrupts import check_interrupt
-from agg_pipeline.execution.local_gpus import VISIBLE, least_used
+from agg_pipeline.execution.local_gpus import least_used
 from agg_pipeline.execution.workers import SHARDS_IN_FLIGHT, addresses
+from agg_pipeline.models.backend import VISIBLE
 from agg_pipeline.storage.attempts import cause
 from agg_pipeline.storage.temporary_folder import check_temporary_folder
 from schemas.errors import UserError

@@ -15,6 +15,8 @@ from schemas.errors import UserError
 from schemas.fields import DEVICE
 from schemas.words import excerpt
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""Environment variable with the GPUs that a process may use."""
 REASON = 200
 """Characters of what torch says of a GPU that it cannot use."""
 
@@ -98,15 +100,16 @@ def visible_gpus(device: str) -> list[str]:
     """How ``CUDA_VISIBLE_DEVICES`` names the GPUs that workers of this machine may use.
 
     Args:
-        device: ``cpu``, ``cuda`` (all that are visible) or ``cuda:N`` (this one), as it was chosen.
+        device: ``cpu``, ``cuda`` (all that are visible) or ``cuda:N`` (this one; none if only the workers of a cluster
+            have it), as it was chosen.
     """
     if device == CPU:
         return []
     count = torch.cuda.device_count()
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    named = os.environ.get(VISIBLE)
     names = [str(number) for number in range(count)] if named is None else [name.strip() for name in named.split(",")]
     number = gpu_number(device)
-    return names[:count] if number is None else [names[number]]
+    return names[:count] if number is None else names[:count][number : number + 1]
 
 
 def _found(count: int) -> str:

@@ -6,7 +6,8 @@ import pytest
 
 from agg_pipeline.execution import local_gpus
 from agg_pipeline.execution.cluster import cluster
-from agg_pipeline.execution.local_gpus import VISIBLE, least_used, worker_count
+from agg_pipeline.execution.local_gpus import least_used, worker_count
+from agg_pipeline.models.backend import VISIBLE
 from schemas.config import PredictorConfig
 from schemas.errors import UserError
 
@@ -39,6 +40,10 @@ def test_numbers_that_contradict_each_other(monkeypatch):
     monkeypatch.setattr(local_gpus, "visible_gpus", lambda _device: ["0"])
     with pytest.raises(UserError, match="leave --workers-per-gpu out, or --workers"):
         worker_count(PredictorConfig(device="cuda"), 1, 4, 2)
+
+
+def test_a_gpu_that_only_the_workers_of_a_cluster_have():
+    assert worker_count(PredictorConfig(device="cuda:999"), 64, 3, None) == 3
 
 
 def test_the_least_used_gpu_comes_next():
