@@ -23,8 +23,9 @@ from distributed.protocol.pickle import dumps
 from agg_pipeline.execution.interrupts import check_interrupt
 from agg_pipeline.execution.local_workers import SILENT, close_local, local_cluster, reason, start_workers
 from agg_pipeline.execution.worker_facts import program_facts
+from agg_pipeline.execution.worker_logs import collect_logs
 from agg_pipeline.execution.worker_plugin import SAME_PACKAGE, ModelPlugin, OpenModel
-from agg_pipeline.execution.workers import Workers, addresses, lost
+from agg_pipeline.execution.workers import Workers, addresses, connected, lost
 from agg_pipeline.storage.attempts import cause
 from schemas.devices import CPU
 from schemas.errors import StoppedError, UserError
@@ -78,6 +79,8 @@ def cluster(
         else:
             client = _connect(scheduler)
             stack.callback(_leave, client, run)
+        with connected():
+            collect_logs(client, run)
         _register(client, ModelPlugin(run, open_model, threads, device, program_facts()))
         yield Workers(client, run)
 

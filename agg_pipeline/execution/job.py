@@ -55,6 +55,7 @@ class RunStart:
         missing: number of images of the other shards.
         workers: number of workers.
         device: what they compute on, and why, in words.
+        dashboard: address of the page on which Dask shows what they do; "" if there is none.
     """
 
     images: int
@@ -62,6 +63,7 @@ class RunStart:
     missing: int
     workers: int
     device: str
+    dashboard: str = ""
 
 
 @dataclass(frozen=True)
@@ -236,7 +238,7 @@ def _made(
         if not running.count():
             progress.say("the Dask cluster has no worker yet; waiting for one")
         running = ready(running)
-        progress.started(replace(begin, workers=max(1, running.count())))
+        progress.started(replace(begin, workers=max(1, running.count()), dashboard=running.dashboard()))
         started = time.perf_counter()
         for done in run_shards(running, job.chain, missing, store, stamp_of(job.layout, job.plan), progress.advanced):
             _check_arrived(store, done)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import socket
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,8 +16,10 @@ from distributed import Worker, WorkerPlugin, get_worker
 
 from agg_pipeline.execution.chain import TimedModel
 from agg_pipeline.execution.worker_facts import Facts, difference, machine_facts, program_facts
+from agg_pipeline.execution.worker_logs import SentLog
 from schemas.errors import StoppedError, StorageError, UserError, out_of_memory
 
+LOG = logging.getLogger(__name__)
 SAME_PACKAGE = "every worker needs the same version of agg-pipeline; its log says more"
 
 OpenModel = Callable[[], Any]
@@ -45,6 +51,8 @@ class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
         that joins late would do so without a word to the run.
         """
         cv2.setNumThreads(1)
+        self.log = SentLog(worker, self.name)
+        self.log.begin()
         set_threads = torch.set_num_threads
         model_thread = ThreadPoolExecutor(1, "agg-model", initializer=set_threads, initargs=(self.threads,))
         worker.executors[f"model-{self.name}"] = model_thread
@@ -58,12 +66,16 @@ class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
             executor = worker.executors.pop(f"{kind}-{self.name}", None)
             if executor is not None:
                 executor.shutdown(wait=False)
+        self.log.close()
 
     def _open(self) -> TimedModel:
         other = difference(self.program, program_facts())
         if other:
             raise UserError(f"another program than in the process that started the run: {other}")
+        started = time.perf_counter()
         model: TimedModel = self.open_model()
+        seconds = time.perf_counter() - started
+        LOG.info("process %d on %s opened the model in %.1f s", os.getpid(), socket.gethostname(), seconds)
         return model
 
     def model(self) -> TimedModel:

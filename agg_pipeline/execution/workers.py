@@ -100,6 +100,14 @@ class Workers:
             task = (run_in_worker, self.run, self.machine, function, *args)
             return self.client.submit(*task, key=key, pure=False, **where)
 
+    def dashboard(self) -> str:
+        """Address of the page on which Dask shows what the cluster does; "" if the scheduler has none."""
+        with connected():
+            try:
+                return str(self.client.dashboard_link)
+            except KeyError:
+                return ""
+
     def listen(self) -> SimpleQueue[Any]:
         """A queue of the messages that tasks ``send`` from now on."""
         messages: SimpleQueue[Any] = SimpleQueue()

@@ -113,6 +113,8 @@ class RunProgress:
         if not start.missing:
             return
         self._print(f"{plural(start.missing, 'image')} to do with {plural(start.workers, 'worker')} on {start.device}")
+        if start.dashboard:
+            self._print(f"Dask dashboard: {start.dashboard}")
         self._pace = Pace(start.missing, start.workers, self._clock())
         if self._console.is_terminal:
             columns = TimeElapsedColumn(), TextColumn("{task.fields[pace]}"), TextColumn("{task.fields[note]}")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -97,6 +98,11 @@ def test_same_bytes_as_with_workers_of_its_own(finished, cluster, tmp_path):
     )
     assert (result.code, result.stderr) == (0, "")
     assert "4 of 4 images" in result.stdout
+    assert re.search(r"^Dask dashboard: http://127\.0\.0\.1:\d+/status$", result.stdout, re.M)
+    opened = re.findall(
+        r"worker (tcp://127\.0\.0\.1:\d+): process \d+ on \S+ opened", (tmp_path / "out/log.txt").read_text()
+    )
+    assert len(set(opened)) == 2
     theirs, ours = tmp_path / "out/database", finished.out / "database"
     assert open_proposals(theirs).images().num_rows == 4
     names = {path.relative_to(ours) for path in ours.rglob("*.parquet")}

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import logging
 import os
+import re
 import signal
 import socket
 import struct
@@ -103,6 +104,34 @@ def test_the_worker_is_named_that_cannot_write():
         cluster(None, 1, 1, Model) as workers,
     ):
         ask(workers, no_space)
+
+
+def log_in_worker(_model):
+    logging.getLogger("agg_pipeline.x").warning("a \x1b word \udc80")
+    logging.getLogger("agg_pipeline.x").debug("a detail")
+    logging.getLogger("distributed.worker").warning("memory is short")
+    logging.getLogger("distributed.worker").info("a detail")
+
+
+def test_what_workers_log_is_logged_here(caplog):
+    def lines():
+        return [
+            (record.levelname, record.getMessage()) for record in caplog.records if "worker " in record.getMessage()
+        ]
+
+    caplog.set_level(logging.DEBUG, logger="agg_pipeline")
+    with cluster(None, 1, 1, Model) as workers:
+        (address,) = workers.addresses()
+        ask(workers, log_in_worker)
+        deadline = time.monotonic() + 20
+        while len(lines()) < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+    opened, *logged = lines()
+    assert re.fullmatch(rf"worker {address}: process \d+ on \S+ opened the model in \d\.\d s", opened[1])
+    assert logged == [
+        ("WARNING", f"worker {address}: a \\x1b word \\x80"),
+        ("INFO", f"worker {address}: memory is short"),
+    ]
 
 
 def worker_processes():
