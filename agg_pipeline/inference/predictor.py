@@ -54,7 +54,8 @@ class Predictor:
         name: of the model, for messages, such as its file.
 
     Attributes:
-        forward_seconds: time spent in the network so far.
+        one_forward: whether an image and its mirror go through the network together.
+        forward_seconds: time spent so far in the network, with the copies to and from its device.
         forwards: (image, clicks) pairs sent through the network so far.
         splits: how often a batch was split so far, because the GPU had too little memory for it.
     """
@@ -67,6 +68,9 @@ class Predictor:
         self.network = network.eval()
         self.device = next(network.parameters()).device
         self.size = network.input_size
+        # A GPU takes hardly longer for a small batch that is twice as large. A CPU takes twice as long, and its results
+        # would depend on it.
+        self.one_forward = self.device.type != "cpu"
         self.forward_seconds = 0.0
         self.forwards = 0
         self.splits = 0
@@ -112,17 +116,14 @@ class Predictor:
         """What ``predict`` does, for at least one interaction; OutOfMemoryError if the GPU has too little memory."""
         rois = [next_roi(interaction) for interaction in interactions]
         pairs = list(zip(interactions, rois, strict=True))
-        image = torch.stack([self._image(interaction, roi) for interaction, roi in pairs]).to(self.device)
+        image = torch.stack([self._image(interaction, roi) for interaction, roi in pairs])
         prompts = torch.stack([self._prompt(interaction, roi) for interaction, roi in pairs])
         clicks = [self._clicks(interaction, roi) for interaction, roi in pairs]
-        rows = _rows(interactions, self.config)
-        logits = self._forward(image, _coords(prompts, clicks), rows)
+        coords = [_coords(prompts, clicks)]
         if self.config.flip:
             mirrored = [[(row, self.size - 1 - col, positive) for row, col, positive in own] for own in clicks]
-            logits_of_mirrored = self._forward(image.flip(3), _coords(prompts.flip(2), mirrored), rows)
-            logits = 0.5 * (logits + logits_of_mirrored.flip(3))
-        # Infinite logits would give the probabilities 0 and 1. As NaN among these, they reach the CPU at no extra wait.
-        probabilities = torch.where(logits.isfinite(), torch.sigmoid(logits), torch.nan)[:, 0].cpu().numpy()
+            coords.append(_coords(prompts.flip(2), mirrored))
+        probabilities = self._probabilities(image, coords, _rows(interactions, self.config))
         if np.isnan(probabilities).any():
             raise UserError(
                 f"{self.name} gives values that are not finite, because some of its weights are far too large; "
@@ -178,19 +179,41 @@ class Predictor:
             for click in interaction.clicks
         ]
 
-    def _forward(self, image: Tensor, coords: Tensor, rows: Tensor | None) -> Tensor:
-        """Logits (B, 1, S, S), float32."""
-        coords = coords.to(self.device)
-        rows = None if rows is None else rows.to(self.device)
+    def _probabilities(self, image: Tensor, coords: Sequence[Tensor], rows: Tensor | None) -> NDArray[np.float32]:
+        """Probabilities (B, S, S); NaN where a logit is not finite.
+
+        Args:
+            image: (B, 3, S, S).
+            coords: prompts and disks, (B, 3, S, S), and with averaging those of the mirrored image.
+            rows: rows of the granularity table; None for no granularity.
+        """
         started = time.perf_counter()
+        image, rows = self._sent(image), None if rows is None else self._sent(rows)
+        images = [image] if len(coords) == 1 else [image, image.flip(3)]
+        if self.one_forward:
+            repeated = None if rows is None else rows.repeat(len(images))
+            logits = self._logits(torch.cat(images), torch.cat([*coords]), repeated).chunk(len(images))
+        else:
+            logits = tuple(self._logits(each, maps, rows) for each, maps in zip(images, coords, strict=True))
+        mean = logits[0] if len(logits) == 1 else 0.5 * (logits[0] + logits[1].flip(3))
+        # Infinite logits would give the probabilities 0 and 1. As NaN among these, they reach the CPU at no extra wait.
+        probabilities = torch.where(mean.isfinite(), torch.sigmoid(mean), torch.nan)[:, 0].cpu().numpy()
+        self.forward_seconds += time.perf_counter() - started
+        self.forwards += len(image) * len(coords)
+        return probabilities
+
+    def _logits(self, image: Tensor, coords: Tensor, rows: Tensor | None) -> Tensor:
+        """Logits (B, 1, S, S), float32."""
         half = self.config.dtype == "bfloat16"
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            logits: Tensor = self.network(image, coords, rows).float()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        self.forward_seconds += time.perf_counter() - started
-        self.forwards += len(image)
+            logits: Tensor = self.network(image, self._sent(coords), rows).float()
         return logits
+
+    def _sent(self, values: Tensor) -> Tensor:
+        """The same values on the device. The copy to a GPU is not waited for; the network comes after it."""
+        if self.device.type != "cuda":
+            return values.to(self.device)
+        return values.pin_memory().to(self.device, non_blocking=True)
 
 
 def open_predictor(files: ModelFiles, config: PredictorConfig) -> Predictor:

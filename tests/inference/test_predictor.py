@@ -173,6 +173,27 @@ def test_flip_mirrors_image_prompt_and_clicks_and_the_answer_back():
     np.testing.assert_allclose(prediction.probability.full(), 1 / (1 + np.exp(-plain_logits)), atol=1e-6)
 
 
+@pytest.mark.parametrize("granularity", [None, 0.4])
+def test_an_image_and_its_mirror_in_one_forward_give_the_same(granularity):
+    batch = [interaction(picture(40, 50, seed), granularity=granularity) for seed in range(3)]
+    found, inputs = [], []
+    for one_forward in (False, True):
+        network = Network(lambda image, coords: 3 * image[:, :1] * torch.arange(SIDE) / SIDE - coords[:, 1:2])
+        predictor = Predictor(network, PredictorConfig(flip=True))
+        predictor.one_forward = one_forward
+        found.append(predictor.predict(batch))
+        inputs.append(network.inputs)
+        assert predictor.forwards == 6
+    assert [len(each) for each in inputs] == [2, 1]
+    for name in ("image", "coords"):
+        together = torch.cat([getattr(each, name) for each in inputs[0]])
+        np.testing.assert_array_equal(getattr(inputs[1][0], name), together)
+    bins = inputs[1][0].bins
+    assert (None if bins is None else bins.tolist()) == (None if granularity is None else [3] * 6)
+    for alone, together in zip(*found, strict=True):
+        np.testing.assert_allclose(together.probability.full(), alone.probability.full(), atol=1e-6)
+
+
 def test_batch_over_different_images_is_what_each_gives_alone():
     sizes = [(32, 32), (300, 200), (90, 410)]
     interactions = []
