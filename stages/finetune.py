@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 
 import cv2
 import numpy as np
@@ -123,31 +124,40 @@ def _border(mask: Mask) -> NDArray[np.int64]:
     return np.flatnonzero((cv2.dilate(mask.view(np.uint8), _SQUARE, iterations=steps) > 0) & ~mask)
 
 
-def corrective_click(
-    probability: NDArray[np.float32], target: NDArray[np.int8], rng: np.random.Generator
-) -> Click | None:
-    """Draw a click that corrects a prediction, among the pixels that lie deep inside the larger error.
+def corrective_clicks(
+    probability: NDArray[np.float32], target: NDArray[np.int8], rng: np.random.Generator, pool: Executor | None = None
+) -> list[Click | None]:
+    """Draw a click for each prediction that corrects it, among the pixels that lie deep inside the larger error.
 
     Missing and surplus pixels are compared by the largest distance to their outside; the click is uniform over the
     pixels of more than half that distance.
 
     Args:
-        probability: (H, W), the prediction.
-        target: (H, W); 1 object, 0 background, -1 ignored.
-        rng: of the draw.
+        probability: (B, H, W), the predictions.
+        target: (B, H, W); 1 object, 0 background, -1 ignored.
+        rng: of the draws, in the order of the predictions.
+        pool: threads that search the errors; None for this thread. The clicks do not depend on it.
 
     Returns:
-        A positive click on missing pixels or a negative click on surplus pixels; None if there is no error.
+        Positive clicks on missing pixels and negative clicks on surplus pixels; None where there is no error.
     """
+    clicks: list[Click | None] = []
+    for positive, pixels in (map if pool is None else pool.map)(_larger_error, probability, target):
+        if pixels.size:
+            row, col = divmod(int(pixels[rng.integers(len(pixels))]), target.shape[2])
+            clicks.append(Click(row, col, positive))
+        else:
+            clicks.append(None)
+    return clicks
+
+
+def _larger_error(probability: NDArray[np.float32], target: NDArray[np.int8]) -> tuple[bool, NDArray[np.int64]]:
+    """Whether more is missing than surplus, and the pixels deep inside that error."""
     predicted = probability > THRESHOLD
     missing, surplus = (_depth(error) for error in ((target == 1) & ~predicted, (target == 0) & predicted))
     positive = bool(missing.max() > surplus.max())
     depth = missing if positive else surplus
-    inner = np.flatnonzero(depth > depth.max() / 2)
-    if not inner.size:
-        return None
-    row, col = divmod(int(inner[rng.integers(len(inner))]), target.shape[1])
-    return Click(row, col, positive)
+    return positive, np.flatnonzero(depth > depth.max() / 2)
 
 
 def _depth(error: Mask) -> NDArray[np.float32]:

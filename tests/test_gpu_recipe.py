@@ -23,7 +23,7 @@ from recipes.xtiny224.gpu.train import main
 from schemas.crop import crop_mask
 from schemas.errors import UserError
 from schemas.records import ImageRecord, ObjectMask
-from stages.finetune import corrective_click
+from stages.finetune import corrective_clicks
 
 CPU = torch.device("cpu")
 IDS = (
@@ -169,7 +169,7 @@ def test_a_correction_lies_deep_inside_the_larger_error(missing_is_larger):
         points = torch.zeros(1, 2, 64, 64, dtype=torch.float16)
         correct(probability, target, points)
         ((channel, row, col),) = points[0].nonzero().tolist()
-        own = corrective_click(probability[0, 0].numpy(), target[0].numpy().astype(np.int8), np.random.default_rng(0))
+        (own,) = corrective_clicks(probability[:, 0].numpy(), target.numpy().astype(np.int8), np.random.default_rng(0))
         assert (channel == 0) == own.positive == missing_is_larger
         assert inner[row, col] > inner.max() / 2
         found.add((row, col))

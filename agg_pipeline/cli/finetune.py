@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import cloup
@@ -11,8 +10,7 @@ from agg_pipeline.cli.config_options import config_options, configured, recipe_o
 from agg_pipeline.cli.dry_run import comment
 from agg_pipeline.cli.option_groups import examples, gathered, option, options_of
 from agg_pipeline.cli.options import CHECKPOINT, PLACE, name_and_root
-from agg_pipeline.cli.run_log import run_log
-from agg_pipeline.cli.training import TrainingRun, own_folder, run_prepared
+from agg_pipeline.cli.training import TrainingRun, run_training
 from agg_pipeline.cli.training_dry_run import print_training
 from schemas.errors import UserError
 from schemas.training import FinetuneConfig
@@ -66,7 +64,6 @@ def group(
 
     It learns from the masks of one or several proposal databases. Run the same command with --resume to resume.
     """
-    from agg_pipeline.report.printed import say
     from agg_pipeline.training.finetune import FinetuneInputs, prepare
 
     config = resolve_recipe(FinetuneConfig(), "finetune", recipe, settings)
@@ -77,8 +74,4 @@ def group(
     if run.dry_run:
         print_training(config, lambda options: prepare(config, inputs, options, comment), run)
         return
-    with own_folder(run.out) as ownership, run_log(ownership.store.url) as log:
-        options = run.options(Path(ownership.store.url), ownership.check)
-        prepared = prepare(config, inputs, options, say)
-        log.begin()
-        run_prepared(options, prepared, run.minutes_between_validations())
+    run_training(run, lambda options, say: prepare(config, inputs, options, say))

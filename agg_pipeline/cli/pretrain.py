@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,8 +11,7 @@ import cloup
 from agg_pipeline.cli.config_options import config_options, configured, recipe_option, recipes, resolve_recipe
 from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
 from agg_pipeline.cli.options import FILE, PLACE, TRAINING_SPLIT, finite
-from agg_pipeline.cli.run_log import run_log
-from agg_pipeline.cli.training import TrainingRun, own_folder, run_prepared
+from agg_pipeline.cli.training import TrainingRun, run_training
 from agg_pipeline.cli.training_dry_run import print_training
 from schemas.errors import UserError
 from schemas.training import PretrainConfig
@@ -121,8 +119,4 @@ def group(mixture: Mixture, checkpoint: str, recipe: str, run: TrainingRun, sett
     if run.dry_run:
         print_training(config, lambda options: prepare(config, inputs, options), run)
         return
-    with own_folder(run.out) as ownership, run_log(ownership.store.url) as log:
-        options = run.options(Path(ownership.store.url), ownership.check)
-        prepared = prepare(config, inputs, options)
-        log.begin()
-        run_prepared(options, prepared, run.minutes_between_validations())
+    run_training(run, lambda options, _say: prepare(config, inputs, options))

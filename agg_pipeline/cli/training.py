@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +14,10 @@ import click
 from agg_pipeline.cli.last_words import is_of_output, last_words
 from agg_pipeline.cli.option_groups import given
 from agg_pipeline.cli.options import DRY_RUN, PLACE, Count, finite
+from agg_pipeline.cli.run_log import run_log
 from agg_pipeline.cli.start_and_stop import check_start
 from agg_pipeline.storage.user_path import real_path
+from agg_pipeline.training.torchrun import is_helper
 from agg_pipeline.training.training_folder import TrainingOptions, not_locked
 from schemas.config import PredictorConfig
 from schemas.errors import StorageError, UserError
@@ -91,7 +93,7 @@ class TrainingRun:
             max_minutes=self.max_minutes,
             checkpoint_minutes=self.checkpoint_minutes,
             validation_masks=self.validation_masks,
-            dry_run=self.dry_run,
+            writes=not self.dry_run,
             check_owner=check_owner,
         )
 
@@ -117,6 +119,36 @@ def local_folder(out: str) -> Path:
             f"--out {out} is not a folder of this machine, and this command cannot write elsewhere; name a local folder"
         )
     return real_path(store.anchored().url)
+
+
+def run_training(run: TrainingRun, prepare: Callable[[TrainingOptions, Callable[[str], None]], Prepared]) -> None:
+    """Own the output folder, prepare a training and run it.
+
+    Under torchrun every process gets here. The first one does all this, the others only train with it.
+
+    Args:
+        run: where the training goes.
+        prepare: makes it, and calls its second argument with a line before a step that takes long.
+
+    Raises:
+        UserError: the folder cannot be used, or the training cannot start or continue.
+    """
+    from agg_pipeline.report.printed import say
+    from agg_pipeline.training.train_and_save import take_part
+
+    if is_helper():
+        options = replace(run.options(local_folder(run.out)), writes=False, validation_masks=0)
+        try:
+            take_part(prepare(options, lambda _text: None))
+        except KeyboardInterrupt:
+            # The first process speaks of it.
+            sys.exit(130)
+        return
+    with own_folder(run.out) as ownership, run_log(ownership.store.url) as log:
+        options = run.options(Path(ownership.store.url), ownership.check)
+        prepared = prepare(options, say)
+        log.begin()
+        run_prepared(options, prepared, run.minutes_between_validations())
 
 
 def run_prepared(options: TrainingOptions, prepared: Prepared, validation_minutes: float) -> None:
@@ -154,7 +186,7 @@ def run_prepared(options: TrainingOptions, prepared: Prepared, validation_minute
         if is_of_output(error):
             raise
         # What is written says itself what it could not write; this is an error of reading, perhaps of another process.
-        raise StorageError(f"the training cannot continue: {_last_line(error)}") from error
+        raise StorageError(f"the training cannot continue: {error}") from error
     finally:
         monitor.close()
     how = (
@@ -162,8 +194,3 @@ def run_prepared(options: TrainingOptions, prepared: Prepared, validation_minute
     )
     say(f"{path} holds the trained weights{how}")
     say(closing_line(str(options.out), str(options.out / PAGE)))
-
-
-def _last_line(error: OSError) -> str:
-    """What an error says; one of a loader's process comes with the traceback from there."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

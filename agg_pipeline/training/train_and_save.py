@@ -12,7 +12,7 @@ from agg_pipeline.models.backend import set_backend_flags
 from agg_pipeline.models.simpleclick import SimpleClick
 from agg_pipeline.training.training_folder import PICTURES
 from agg_pipeline.training.training_log import forget_after
-from agg_pipeline.training.training_loop import Trained, Training, Watch, read_last_checkpoint
+from agg_pipeline.training.training_loop import StepDone, Trained, Training, Watch, read_last_checkpoint
 from agg_pipeline.training.training_page import write_page
 from agg_pipeline.training.training_processes import train
 from agg_pipeline.training.validation_pictures import ValidationMask, delete_pictures_after
@@ -38,6 +38,25 @@ class Prepared:
     notes: tuple[str, ...]
     facts: Json
     device: str
+
+
+class _Nobody:
+    """Follows a training in a process whose steps another one tells."""
+
+    def __call__(self, done: StepDone, network: SimpleClick) -> None:
+        """Called after every step."""
+
+    def validate(self, step: int, network: SimpleClick) -> None:
+        """Called before the first step and after the last one."""
+
+    def close(self) -> None:
+        """Called at the end."""
+
+
+def take_part(prepared: Prepared) -> None:
+    """Train as one of the processes of torchrun; the first one saves the result, and raises the same errors."""
+    set_backend_flags()
+    train(prepared.training, _Nobody())
 
 
 def train_and_save(prepared: Prepared, watch: Watch) -> tuple[Trained, Path]:

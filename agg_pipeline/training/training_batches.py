@@ -7,8 +7,9 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from agg_pipeline.datasets.all_cores import start_tracker
-from agg_pipeline.training.training_errors import HOW_TO_RESUME, error_of_traceback
+from agg_pipeline.training.training_errors import HOW_TO_RESUME, sendable
 from agg_pipeline.training.training_sample import Sample
 from schemas.errors import UserError
 from schemas.records import Click
@@ -61,6 +62,11 @@ class Batch:
         own = slice(start, stop)
         return Batch(self.pixels[own], self.target[own], self.prompt[own], self.clicks[own], self.rows[own])
 
+    def pin_memory(self) -> Batch:
+        """The same batch in memory that a GPU can copy while the CPU goes on."""
+        pixels, target, prompt = (each.pin_memory() for each in (self.pixels, self.target, self.prompt))
+        return replace(self, pixels=pixels, target=target, prompt=prompt)
+
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Put samples of the same size side by side."""
@@ -71,6 +77,27 @@ def collate(samples: Sequence[Sample]) -> Batch:
         tuple(sample.clicks for sample in samples),
         torch.tensor([sample.row for sample in samples]),
     )
+
+
+@dataclass(frozen=True)
+class _Caught:
+    """Samples of another process, or the errors of making them, which are raised in the process of the training."""
+
+    samples: Dataset[Sample]
+
+    def __getitem__(self, number: tuple[int, int]) -> Sample | Exception:
+        try:
+            return self.samples[number]
+        except UserError as error:
+            return sendable(error)
+        except OSError as error:
+            return error
+
+
+def _collate_caught(samples: Sequence[Sample | Exception]) -> Batch | Exception:
+    """A batch, or the first error among its samples."""
+    good = [sample for sample in samples if not isinstance(sample, Exception)]
+    return collate(good) if len(good) == len(samples) else next(each for each in samples if isinstance(each, Exception))
 
 
 @dataclass(frozen=True)
@@ -115,7 +142,9 @@ class BatchOrder:
                 yield [(epoch, int(sample)) for sample in whole[self.rank :: self.ranks]]
 
 
-def load_batches(samples: Dataset[Sample], order: BatchOrder, step: int, loaders: int) -> Iterator[Batch]:
+def load_batches(
+    samples: Dataset[Sample], order: BatchOrder, step: int, loaders: int, pinned: bool = False
+) -> Iterator[Batch | Exception]:
     """Start to prepare the batches that follow the first ``step`` batches.
 
     Args:
@@ -123,18 +152,20 @@ def load_batches(samples: Dataset[Sample], order: BatchOrder, step: int, loaders
         order: which samples form which batch.
         step: batches to skip.
         loaders: processes that prepare batches; 0 to prepare them in this one.
+        pinned: whether batches lie in memory that a GPU can copy while the CPU goes on.
 
     Returns:
-        The batches in order; take them with ``next_batch``.
+        The batches in order, or errors of other processes; take them with ``next_batch``.
     """
     before = signal.getsignal(signal.SIGCHLD)
-    with _terminal_ignored() if loaders else nullcontext():
+    with terminal_ignored() if loaders else nullcontext():
         loader = iter(
             DataLoader(
-                samples,
+                cast("Dataset[Any]", _Caught(samples) if loaders else samples),
                 batch_sampler=_After(order, step),
                 num_workers=loaders,
-                collate_fn=collate,
+                collate_fn=_collate_caught if loaders else collate,
+                pin_memory=pinned,
                 worker_init_fn=_start_loader,
                 multiprocessing_context="spawn" if loaders else None,
                 prefetch_factor=PREFETCHED if loaders else None,
@@ -147,8 +178,8 @@ def load_batches(samples: Dataset[Sample], order: BatchOrder, step: int, loaders
 
 
 @contextmanager
-def _terminal_ignored() -> Iterator[None]:
-    """Keep Ctrl-C and a closed terminal from the processes that start here; DataLoader ends them by SIGTERM."""
+def terminal_ignored() -> Iterator[None]:
+    """Keep Ctrl-C and a closed terminal from the processes that start here; SIGTERM ends them."""
     start_tracker()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
@@ -157,7 +188,7 @@ def _terminal_ignored() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def next_batch(loader: Iterator[Batch]) -> Batch:
+def next_batch(loader: Iterator[Batch | Exception]) -> Batch:
     """Take the next batch.
 
     Raises:
@@ -166,17 +197,16 @@ def next_batch(loader: Iterator[Batch]) -> Batch:
     """
     with _loaders_killed_after(SILENT_SECONDS) as silent:
         try:
-            return next(loader)
+            batch = next(loader)
         except (ConnectionError, EOFError) as error:
             raise UserError(SILENT if silent() else KILLED) from error
-        except (UserError, RuntimeError) as error:
-            # An error of another process comes with its traceback, as a RuntimeError if it has no text alone.
+        except RuntimeError as error:
             if "DataLoader worker (pid" in str(error):
                 raise UserError(SILENT if silent() else KILLED) from error
-            mended = error_of_traceback(str(error))
-            if mended is None:
-                raise
-            raise mended from error
+            raise
+    if isinstance(batch, Exception):
+        raise batch
+    return batch
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Errors of a training as one line: those of other processes, a lack of memory, and numbers that are not finite."""
+"""Errors of a training as one line: of other processes, a lack of memory, and numbers that are not finite."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from pathlib import Path
 import torch
 
 from agg_pipeline.training.training_folder import CHECKPOINT
-from schemas.errors import StorageError, UnusableFileError, UserError
+from schemas.errors import StorageError, UserError
 from schemas.training import TrainingConfig
 from schemas.words import plural
 
 HOW_TO_RESUME = "run the same command with --resume to resume from the last checkpoint"
-KINDS = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in (UserError, StorageError, UnusableFileError)}
-"""Errors that the user can mend, as the last line of a traceback begins with them."""
 
 
-def error_of_traceback(text: str) -> UserError | None:
-    """The error of another process, from the text of its traceback; None if the user cannot mend it."""
-    name, colon, message = (text.rstrip().splitlines() or [""])[-1].partition(": ")
-    if not colon or name not in KINDS:
-        return None
-    return StorageError(message) if KINDS[name] is StorageError else UserError(message)
+class LostProcessError(UserError):
+    """Another process of the training has ended; it says why."""
+
+
+def sendable(error: UserError) -> UserError:
+    """The same error for another process: of a kind that can be pickled, and without its cause, which may not be."""
+    kind = next(kind for kind in (StorageError, LostProcessError, UserError) if isinstance(error, kind))
+    return kind(str(error))
 
 
 @contextmanager
@@ -36,6 +36,18 @@ def explaining_lack_of_memory(config: TrainingConfig) -> Iterator[None]:
             f"the GPU has too little memory for a batch of {config.batch} in {plural(config.accumulate, 'part')}; "
             f"use a smaller --batch, or more parts with --accumulate ({str(error).splitlines()[0]})"
         ) from error
+
+
+@contextmanager
+def explaining_lost_processes() -> Iterator[None]:
+    """Turn a lost connection to another process of the training into a LostProcessError; that process says why."""
+    try:
+        yield
+    except RuntimeError as error:
+        # gloo, which connects processes without GPUs, has no error of its own.
+        if not isinstance(error, torch.distributed.DistError) and "gloo" not in str(error):
+            raise
+        raise LostProcessError(f"the connection to another process of the training is lost; {HOW_TO_RESUME}") from error
 
 
 def diverged(out: Path, what: str) -> UserError:

@@ -46,7 +46,8 @@ class TrainingOptions:
         max_minutes: end cleanly after this time; None for no limit.
         checkpoint_minutes: time between checkpoints.
         validation_masks: masks per level for the validation steps; 0 for no validation.
-        dry_run: only prepare the training, and write nothing.
+        writes: whether this process changes the folder. A dry run does not, nor does a process of torchrun that only
+            helps the first one.
         check_owner: called before anything is written to ``out``; raises UserError if another run owns the folder now.
             Is pickled to the processes of a training on several devices.
     """
@@ -57,7 +58,7 @@ class TrainingOptions:
     max_minutes: float | None = None
     checkpoint_minutes: float = 5.0
     validation_masks: int = 8
-    dry_run: bool = False
+    writes: bool = True
     check_owner: Callable[[], None] = not_locked
 
 
@@ -118,7 +119,7 @@ def check_folder(options: TrainingOptions, config: FinetuneConfig | PretrainConf
 def claim_folder(options: TrainingOptions, config: FinetuneConfig | PretrainConfig, identity: Json) -> None:
     """Make the folder this training's: unless it resumes, delete the files of another one and write ``training.json``.
 
-    A dry run leaves the folder as it is.
+    A process that does not write leaves the folder as it is.
 
     Args:
         options: the folder, and whether the training resumes or overwrites.
@@ -130,7 +131,7 @@ def claim_folder(options: TrainingOptions, config: FinetuneConfig | PretrainConf
         StorageError: the folder cannot be written.
     """
     check_folder(options, config)
-    if options.dry_run:
+    if not options.writes:
         return
     LOG.info("the training is made of %s", json.dumps(identity))
     out = options.out

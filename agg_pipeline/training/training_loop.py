@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from torch.utils.data import Dataset
 from agg_pipeline.models.backend import set_backend_flags
 from agg_pipeline.models.simpleclick import SimpleClick
 from agg_pipeline.training.checkpoint_content import Checkpoint
+from agg_pipeline.training.torchrun import local_world_size
 from agg_pipeline.training.training_batches import BatchOrder, load_batches, next_batch
 from agg_pipeline.training.training_checkpoint import read_checkpoint, restore_checkpoint, save_checkpoint
 from agg_pipeline.training.training_errors import diverged
@@ -26,7 +28,11 @@ from agg_pipeline.training.training_log import read_log
 from agg_pipeline.training.training_methods import Method
 from agg_pipeline.training.training_sample import Sample
 from agg_pipeline.training.training_step import update
+from schemas.devices import CPU, available_cores
 from schemas.training import TrainingConfig
+
+MOST_CLICK_THREADS = 16
+"""Threads of a process that search for corrective clicks, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +145,9 @@ def run_steps(fabric: Fabric, training: Training, watch: Watch) -> Trained:
         watch.validate(step, network)
     started = saved = time.monotonic()
     busy, waited, samples = 0.0, 0.0, 0
-    loader = load_batches(training.samples, order, step, config.loaders)
+    loader = load_batches(training.samples, order, step, config.loaders, pinned=fabric.device.type == "cuda")
+    # Its threads end with it.
+    pool = ThreadPoolExecutor(click_threads(config), "agg-clicks")
     while step < order.steps:
         _end_without_parent()
         asked = time.monotonic()
@@ -148,7 +156,7 @@ def run_steps(fabric: Fabric, training: Training, watch: Watch) -> Trained:
         epoch = step / order.per_epoch
         for group in optimizer.param_groups:
             group["lr"] = method.rate_factor(epoch) * group["highest"]
-        loss = update(fabric, wrapped, optimizer, batch, step, epoch, method, config)
+        loss = update(fabric, wrapped, optimizer, batch, step, epoch, method, config, pool)
         step += 1
         if not math.isfinite(loss):
             raise diverged(options.out, f"the loss is {loss} at step {step}")
@@ -161,7 +169,7 @@ def run_steps(fabric: Fabric, training: Training, watch: Watch) -> Trained:
             watch(StepDone(step, order.steps, order.epoch_of(step - 1) + 1, loss, lr, samples, busy, waited), network)
         # All processes stop at the same step: the clock of the first process decides.
         over = options.max_minutes is not None and now - started > 60 * options.max_minutes
-        over = bool(fabric.broadcast(over))
+        over = _first_says(fabric, over)
         due = now - saved > 60 * options.checkpoint_minutes
         if fabric.is_global_zero and (over or due or step == order.steps):
             _save(training, step, learning, optimizer)
@@ -173,6 +181,25 @@ def run_steps(fabric: Fabric, training: Training, watch: Watch) -> Trained:
         options.check_owner()
         watch.validate(step, network)
     return Trained(step, order.steps, {name: value.detach().cpu().clone() for name, value in learning.items()})
+
+
+def click_threads(config: TrainingConfig) -> int:
+    """Threads of a process that search the errors of a batch: those it was given, or its share of the cores on a GPU.
+
+    There the search would take longer than the forward that it waits for.
+    """
+    if config.device == CPU:
+        return config.threads
+    return max(config.threads, min(MOST_CLICK_THREADS, available_cores() // (local_world_size() or 1)))
+
+
+def _first_says(fabric: Fabric, answer: bool) -> bool:
+    """The first process's answer in all processes."""
+    if fabric.world_size == 1:
+        return answer
+    total = fabric.all_reduce(torch.tensor(float(answer and fabric.is_global_zero)), reduce_op="sum")
+    assert isinstance(total, Tensor)
+    return bool(total > 0)
 
 
 def read_last_checkpoint(training: Training) -> Checkpoint:

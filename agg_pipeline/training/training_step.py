@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from agg_pipeline.training.training_methods import Loss, Method
 from schemas.records import Click
 from schemas.training import TrainingConfig
 from stages.draws import generator
-from stages.finetune import corrective_click, with_corrections
+from stages.finetune import corrective_clicks, with_corrections
 
 
 def update(
@@ -29,6 +30,7 @@ def update(
     epoch: float,
     method: Method,
     config: TrainingConfig,
+    pool: Executor | None = None,
 ) -> float:
     """Update the weights from one batch, unless its loss is not finite.
 
@@ -43,6 +45,7 @@ def update(
         epoch: epoch of the step, with its fraction.
         method: loss, iterative clicks and limit of the gradient.
         config: seed, devices and parts of a batch.
+        pool: threads that search the errors for iterative clicks; None for this thread.
 
     Returns:
         The loss, the mean over all processes.
@@ -58,7 +61,7 @@ def update(
     for start in starts:
         part = batch.part(start, start + size)
         with fabric.no_backward_sync(network, enabled=config.devices > 1 and start != starts[-1]):
-            loss = batch_loss(network, part, loss_of, rounds, rng, fabric.device) * (len(part) / len(batch))
+            loss = batch_loss(network, part, loss_of, rounds, rng, fabric.device, pool) * (len(part) / len(batch))
             fabric.backward(loss)
         total += float(loss.detach())
     if math.isfinite(total):
@@ -85,7 +88,13 @@ def rounds_of(config: TrainingConfig, method: Method, step: int, epoch: float) -
 
 
 def batch_loss(
-    network: nn.Module, batch: Batch, loss: Loss, rounds: int, rng: np.random.Generator, device: torch.device
+    network: nn.Module,
+    batch: Batch,
+    loss: Loss,
+    rounds: int,
+    rng: np.random.Generator,
+    device: torch.device,
+    pool: Executor | None = None,
 ) -> Tensor:
     """Mean loss of a batch after iterative clicks; only the last forward has a gradient.
 
@@ -96,11 +105,12 @@ def batch_loss(
         rounds: rounds of iterative clicks, each a forward in evaluation mode and one click per sample.
         rng: of the iterative clicks.
         device: of the network.
+        pool: threads that search the errors; None for this thread.
 
     Returns:
         A scalar.
     """
-    image = batch.pixels.to(device).permute(0, 3, 1, 2).float().div(255)
+    image = batch.pixels.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div(255)
     # A batch without any row has no granularity input: nothing is added to the tokens.
     rows = None if bool((batch.rows < 0).all()) else batch.rows.to(device)
     corrections: list[list[Click | None]] = [[] for _ in batch.clicks]
@@ -113,8 +123,9 @@ def batch_loss(
         with torch.no_grad():
             for _ in range(rounds):
                 probability = torch.sigmoid(network(image, coords.to(device), rows).float()).cpu()
-                for n, own in enumerate(corrections):
-                    own.append(corrective_click(probability[n, 0].numpy(), targets[n], rng))
+                clicks = corrective_clicks(probability[:, 0].numpy(), targets, rng, pool)
+                for own, click in zip(corrections, clicks, strict=True):
+                    own.append(click)
                 coords[:, :1] = probability
                 _draw_clicks(coords, [with_corrections(*each) for each in zip(batch.clicks, corrections, strict=True)])
     network.train()

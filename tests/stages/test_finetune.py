@@ -1,6 +1,7 @@
 """The loss against recorded values, and the clicks of training."""
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from scipy import ndimage
 from schemas.records import Click
 from stages.finetune import (
     MAX_CLICKS,
-    corrective_click,
+    corrective_clicks,
     initial_clicks,
     normalised_focal_loss,
     parting_clicks,
@@ -122,6 +123,11 @@ def test_empty_mask_has_no_positive_click():
     assert not any(click.positive for click in clicks)
 
 
+def corrective_click(probability, target, rng):
+    (click,) = corrective_clicks(probability[None], target[None], rng)
+    return click
+
+
 @settings(deadline=None, max_examples=60)
 @given(arrays(np.bool_, (9, 11)), arrays(np.int8, (9, 11), elements=st.integers(-1, 1)), st.integers(0, 9))
 def test_corrective_click_is_on_the_larger_error(predicted, target, seed):
@@ -142,6 +148,18 @@ def test_corrective_click_lies_deep_in_the_error():
     assert len(set(clicks)) > 50
     # 0.49 is the threshold.
     assert corrective_click(np.where(target == 1, 0.495, 0).astype(np.float32), target, rng()) is None
+
+
+def test_corrective_clicks_of_a_batch_are_those_of_one_after_the_other_however_many_threads_search():
+    probability = rng(1).random((7, 30, 40), np.float32)
+    target = rng(2).integers(-1, 2, (7, 30, 40)).astype(np.int8)
+    target[3] = -1
+    one = rng(3)
+    expected = [corrective_click(*each, one) for each in zip(probability, target, strict=True)]
+    assert [click is None for click in expected] == [number == 3 for number in range(7)]
+    assert corrective_clicks(probability, target, rng(3)) == expected
+    with ThreadPoolExecutor(3) as pool:
+        assert corrective_clicks(probability, target, rng(3), pool) == expected
 
 
 def test_iterative_clicks_overwrite_the_last_slots():

@@ -68,7 +68,7 @@ def clock(monkeypatch):
 
 
 def test_the_rounds_of_all_steps_are_counted_as_the_seed_draws_them(prepared, clock):
-    made = prepared(dry_run=True, changes={"training": {"max_rounds": 3, "epochs": 20}})
+    made = prepared(writes=False, changes={"training": {"max_rounds": 3, "epochs": 20}})
     found = estimate_training(made, validation_minutes=2.0)
     config, method = made.training.config, made.training.method
     rounds = [step_times.rounds_of(config, method, step, step / 3) for step in range(60)]
@@ -89,19 +89,19 @@ def test_validation_steps_and_the_limit_of_time(prepared, clock, monkeypatch):
 
     monkeypatch.setattr(step_times, "validate", validate)
     changes = {"training": {"max_rounds": 0, "epochs": 100}}
-    made = replace(prepared(dry_run=True, changes=changes), validation=tuple(range(10)))
+    made = replace(prepared(writes=False, changes=changes), validation=tuple(range(10)))
     found = estimate_training(made, validation_minutes=1.0)
     # 300 steps of 1.25 s are six minutes and a quarter; the first and the last step have a validation of their own.
     assert (found.per_step, found.validations, found.per_validation) == (1.25, 6 + 2, 20.0)
     assert validated == [1, 3]
-    limited = replace(prepared(dry_run=True, changes=changes, max_minutes=3.0), validation=tuple(range(10)))
+    limited = replace(prepared(writes=False, changes=changes, max_minutes=3.0), validation=tuple(range(10)))
     assert estimate_training(limited, validation_minutes=1.0).validations == 3 + 2
 
 
 def test_real_steps_leave_no_file_and_a_finite_time(prepared, tmp_path):
     threads = torch.get_num_threads()
     try:
-        found = estimate_training(prepared(dry_run=True, changes={"training": {"loaders": 0}}), validation_minutes=2.0)
+        found = estimate_training(prepared(writes=False, changes={"training": {"loaders": 0}}), validation_minutes=2.0)
     finally:
         torch.set_num_threads(threads)
     assert (found.steps, found.done) == (6, 0)
