@@ -14,9 +14,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from agg_pipeline.database.contents import DATABASE_LAYOUT, MANIFEST
+from agg_pipeline.database.contents import CITATION, DATABASE_LAYOUT, MANIFEST
 from agg_pipeline.database.identity import database_id
-from agg_pipeline.database.manifest import finish, finished
+from agg_pipeline.database.manifest import edited_citation, finish, finished
 from agg_pipeline.database.proposal_rows import write_proposals
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.execution.plan import described, stamp_of
@@ -154,7 +154,7 @@ def write_derived(
         there = None if overwrite else _made_before(store, plan)
         if there is not None:
             return there
-        old = _refuse_other(store, plan, overwrite)
+        old = refuse_other(store, plan, overwrite)
         draft = store.below(DRAFT)
         place = draft if overwrite and old else store
         # What a killed command left.
@@ -165,7 +165,7 @@ def write_derived(
             made = _written(place, ownership.check, plan, rechunked(some, images_per_shard), advanced)
             if place == draft:
                 place = store
-                _replace(store, draft, ownership.check)
+                _replace(store, made, ownership.check)
             return ProposalDatabase(store, made.plan, made.sidecars)
         except BaseException:
             # Half a database is of no use: the same command starts again.
@@ -216,7 +216,7 @@ def _made_before(store: Store, plan: Json) -> ProposalDatabase | None:
     return ProposalDatabase(store, before, found)
 
 
-def _refuse_other(store: Store, plan: Json, overwrite: bool) -> bool:
+def refuse_other(store: Store, plan: Json, overwrite: bool) -> bool:
     """Whether a folder holds a database to replace; UserError if it may not be replaced, or something else is there."""
     refuse_foreign(store, DATABASE_LAYOUT, listing(store, DATABASE_LAYOUT))
     before = old_plan(store, DATABASE_LAYOUT)
@@ -225,13 +225,18 @@ def _refuse_other(store: Store, plan: Json, overwrite: bool) -> bool:
     return before is not None
 
 
-def _replace(store: Store, draft: Store, check: Callable[[], None]) -> None:
+def _replace(store: Store, made: ProposalDatabase, check: Callable[[], None]) -> None:
     """Replace a database by its finished draft, whose files are moved in the order in which a run writes them."""
 
     def order(path: str) -> tuple[bool, ...]:
         return path != PLAN, path == MANIFEST, path in DATABASE_LAYOUT.summaries, path.startswith("shards/")
 
     check()
+    # Names that somebody has written into a file of the same content stay.
+    draft, manifest = made.store, finished(made.store, made.plan, made.sidecars)
+    names = None if manifest is None else edited_citation(store, manifest)
+    if names is not None:
+        draft.write(CITATION, names)
     _delete(store)
     for path in sorted(listing(draft, DATABASE_LAYOUT), key=order):
         check()

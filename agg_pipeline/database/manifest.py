@@ -128,11 +128,25 @@ def finish(store: Store, plan: Json, found: Mapping[int, Json], check: Callable[
 
 def _write_citation(store: Store, manifest: Json) -> None:
     """Write how to cite the database, unless somebody has added names to a file of the same identity."""
-    if store.sizes([CITATION]):
-        with suppress(UnusableFileError, FileNotFoundError):
-            if manifest["id"].encode() in store.read(CITATION, limits.JSON_BYTES):
-                return
-    store.write(CITATION, citation_file(manifest))
+    if edited_citation(store, manifest) is None:
+        store.write(CITATION, citation_file(manifest))
+
+
+def edited_citation(store: Store, manifest: Json) -> bytes | None:
+    """The file that says how to cite a database, if it is in a folder, and somebody has changed it.
+
+    Args:
+        store: the folder.
+        manifest: of the database.
+
+    Returns:
+        Its content; None if it is missing, as it was written, or that of another identity.
+    """
+    with suppress(UnusableFileError, FileNotFoundError):
+        content = store.read(CITATION, limits.JSON_BYTES) if store.sizes([CITATION]) else b""
+        if manifest["id"].encode() in content and content != citation_file(manifest):
+            return content
+    return None
 
 
 def named_sources(plan: Json, identity: str) -> list[Json]:

@@ -1,8 +1,8 @@
 """``agg database push`` and ``pull``: a finished database copied to another place.
 
 Shards are copied one by one, each with its sidecar last, as a run writes them; plan and manifest follow when all others
-are there. Copying the same database again copies what is missing. What is there is never replaced, except by
-``overwrite``.
+are there. Copying the same database again copies what is missing. Rows that are there, and names that somebody has
+written into the copy's ``CITATION.cff``, are never replaced, except by ``overwrite``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from agg_pipeline.database.contents import DATABASE_LAYOUT
+from agg_pipeline.database.citing import citation_file
+from agg_pipeline.database.contents import CITATION, DATABASE_LAYOUT
+from agg_pipeline.database.manifest import edited_citation
 from agg_pipeline.database.publishing.members import (
     CHUNK,
     Table,
@@ -80,12 +82,12 @@ def transfer(database: ProposalDatabase, to: str, overwrite: bool = False, verif
         missing = {index: sidecar for index, sidecar in database.sidecars.items() if index not in there}
         check()
         if missing:
-            untrue = {*map(sidecar_path, missing), *DATABASE_LAYOUT.summaries}
+            untrue = {*map(sidecar_path, missing), *DATABASE_LAYOUT.summaries} - {CITATION}
             store.remove_all(path for path in sizes if path in untrue)
         copied = [*_copy_shards(database.store, store, missing, sizes, check)]
         _check_sizes(store, database)
         check()
-        copied += [*_copy_documents(database, store, manifest)]
+        copied += [*_copy_documents(database, store, manifest, overwrite)]
     if verify:
         for sidecar in missing.values():
             for problem in damage(store, sidecar):
@@ -198,12 +200,16 @@ def _check_sizes(store: Store, database: ProposalDatabase) -> None:
                 )
 
 
-def _copy_documents(database: ProposalDatabase, to: Store, manifest: Json) -> Iterator[int | None]:
+def _copy_documents(database: ProposalDatabase, to: Store, manifest: Json, overwrite: bool) -> Iterator[int | None]:
     """Copy what stands beside the shards; the bytes of every file, None for one that was there."""
     written = [*documents(database, manifest)]
     there = to.sizes(path for path, _ in written)
+    # Names that somebody has written into the copy stay, if nobody has written any into the database.
+    as_made = dict(written).get(CITATION) == citation_file(manifest)
+    names = edited_citation(to, manifest) if as_made and not overwrite else None
     for path, content in written:
-        if there.get(path) == len(content) and to.read(path, limits.PLAN_BYTES) == content:
+        present = there.get(path) == len(content) and to.read(path, limits.PLAN_BYTES) == content
+        if present or (path == CITATION and names is not None):
             yield None
         else:
             to.write(path, content)

@@ -116,8 +116,8 @@ def test_damage_of_the_copy_is_mended_by_verify(whole, place):
     store.write("proposals/part-00001.parquet", before[:-9] + b"x" + before[-8:])
     assert transfer(whole, place) == Copied(0, 0, FILES)
     copied = transfer(whole, place, verify=True)
-    # Beside the other two shards the plan, and on a disk the intact tables of the shard.
-    assert copied.present == 4 * 2 + 1 + 2 * (not place.startswith("s3"))
+    # Beside the other two shards plan and citation, and on a disk the intact tables of the shard.
+    assert copied.present == 4 * 2 + 2 + 2 * (not place.startswith("s3"))
     assert files_of(store) == files_of(whole.store)
 
 
@@ -162,6 +162,22 @@ def test_names_that_people_added_are_copied(changeable, place):
     (changeable / CITATION).write_text("cff-version: 1.2.0\nauthors: [{name: Eva}]\n")
     assert transfer(database, place).files == 1
     assert b"Eva" in Store(place).read(CITATION)
+
+
+@pytest.mark.parametrize("place", ["disk"], indirect=True)
+def test_names_that_people_added_to_the_copy_stay(whole, place):
+    store = Store(place)
+    transfer(whole, place)
+    named = store.read(CITATION).replace(b"The authors of this database", b"Ada")
+    store.write(CITATION, named)
+    assert transfer(whole, place).files == 0
+    # Also when rows are copied again.
+    index = min(whole.sidecars)
+    store.remove(f"proposals/part-{index:05d}.parquet")
+    assert transfer(whole, place).files > 0
+    assert store.read(CITATION) == named
+    transfer(whole, place, overwrite=True)
+    assert b"Ada" not in store.read(CITATION)
 
 
 @pytest.mark.parametrize("place", ["disk"], indirect=True)
