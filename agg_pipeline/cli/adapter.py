@@ -8,7 +8,8 @@ from pathlib import Path
 import cloup
 
 from agg_pipeline.cli.option_groups import examples, option
-from agg_pipeline.cli.options import LOCAL_FILE, Choice
+from agg_pipeline.cli.options import Choice
+from agg_pipeline.cli.places import LOCAL_FILE
 from agg_pipeline.report.printed import say
 from schemas.errors import UserError
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
-from agg_pipeline.cli.contents import check_elsewhere, say_contents
+from agg_pipeline.cli.contents import check_elsewhere, say_contents, warn_unfinished
 from agg_pipeline.cli.option_groups import examples, gathered, option, options_of
-from agg_pipeline.cli.options import PLACE, Called, Choice, Count
+from agg_pipeline.cli.options import Called, Choice, Count
+from agg_pipeline.cli.places import PLACE
 from schemas.errors import UserError
 from schemas.words import excerpt
 
@@ -72,27 +73,46 @@ def merge_command(paths: tuple[str, ...], out: str, duplicates: Any, conflicts: 
 @DATABASE
 @option(
     "--where",
+    "conditions",
+    multiple=True,
     metavar="CONDITION",
     show_default="all masks",
-    help="Condition in SQL over the columns of proposals. The objects and parts that contain a mask are kept with it.",
+    help="Condition in SQL over the columns of proposals. The objects and parts that contain a mask are kept with it. "
+    "Can be repeated; all must hold.",
 )
-@option("--images", type=PLACE, metavar="FILE", show_default="all", help="List of the images to use, one id per line.")
+@option(
+    "--images",
+    "lists",
+    multiple=True,
+    type=PLACE,
+    metavar="FILE",
+    show_default="all",
+    help="List of the images to use, one id per line. Can be repeated; an image must be in all lists.",
+)
 @option("--sample", type=Count(1), metavar="IMAGES", show_default="all", help="Draw this many of these images.")
 @SEED
 @OUT
 @OVERWRITE
 def filter_command(
-    path: str, where: str | None, images: str | None, sample: int | None, seed: int, out: str, overwrite: bool
+    path: str,
+    conditions: tuple[str, ...],
+    lists: tuple[str, ...],
+    sample: int | None,
+    seed: int,
+    out: str,
+    overwrite: bool,
 ) -> None:
     """Keep some masks or images of a database in a new one."""
     from agg_pipeline.database.selecting import filter_database
     from agg_pipeline.datasets.file_listing import read_list
 
-    if where is None and images is None and sample is None:
+    if not conditions and not lists and sample is None:
         raise UserError("nothing is chosen; give --where, --images or --sample")
     (database,) = _opened((path,), out)
-    listed = None if images is None else read_list(images)
-    say_contents(filter_database(database, out, where, listed, sample, seed, overwrite))
+    listed = [read_list(each) for each in lists]
+    images = [image for image in listed[0] if all(image in each for each in map(set, listed))] if listed else None
+    where = conditions[0] if len(conditions) == 1 else " and ".join(f"({each}\n)" for each in conditions) or None
+    say_contents(filter_database(database, out, where, images, sample, seed, overwrite))
 
 
 @cloup.command(
@@ -255,6 +275,7 @@ def _opened(paths: tuple[str, ...], out: str) -> list[ProposalDatabase]:
 
     databases = [open_proposals(path) for path in paths]
     check_elsewhere(out, databases)
+    warn_unfinished(databases)
     return databases
 
 

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 import click
 
 from agg_pipeline.cli.option_groups import Command, Decorator, Option, option
-from agg_pipeline.cli.options import Choice, Place, expanded, finite
+from agg_pipeline.cli.options import Choice, finite
+from agg_pipeline.cli.places import Place, expanded
 from agg_pipeline.storage.local_file import read_file
 from agg_pipeline.storage.text_files import toml_of
 from schemas import limits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,9 @@ from schemas.words import plural
 
 if TYPE_CHECKING:
     from agg_pipeline.database.reader import ProposalDatabase
+
+
+LOG = logging.getLogger(__name__)
 
 
 def say_contents(database: ProposalDatabase) -> None:
@@ -26,6 +30,21 @@ def say_contents(database: ProposalDatabase) -> None:
         *((f"{plural(rejects, 'reject')}, see its folder rejects",) if rejects else ()),
     )
     say(f"{database.store.url}: {', '.join(parts)}")
+
+
+def warn_unfinished(databases: Sequence[ProposalDatabase]) -> None:
+    """Warn of databases that are not finished: what is made of them lacks the images that are not done yet."""
+    from agg_pipeline.database.manifest import finished
+
+    for database in databases:
+        if finished(database.store, database.plan, database.sidecars) is None:
+            done, planned = sum(map(len, map(database.images_of_shard, database.sidecars))), database.plan["shards"]
+            LOG.warning(
+                "%s is not finished: %d of %s are there, and the result has only these",
+                database.store.url,
+                done,
+                plural(sum(map(len, planned)), "image"),
+            )
 
 
 def check_elsewhere(out: str, databases: Sequence[ProposalDatabase]) -> None:

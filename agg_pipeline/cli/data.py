@@ -11,7 +11,8 @@ import click
 import cloup
 
 from agg_pipeline.cli.option_groups import examples, gathered, option, options_of
-from agg_pipeline.cli.options import PLACE, Count, Data, check_root, complete_data_set, data_set
+from agg_pipeline.cli.options import Count, Data, check_root, complete_data_set, data_set
+from agg_pipeline.cli.places import PLACE
 from agg_pipeline.report.printed import say
 from schemas.errors import UserError
 from schemas.words import plural

@@ -7,10 +7,12 @@ import sys
 import cloup
 
 from agg_pipeline.cli.combining import COMBINING
+from agg_pipeline.cli.contents import check_elsewhere
 from agg_pipeline.cli.difference import diff_command
 from agg_pipeline.cli.exchange import export_command, import_command
 from agg_pipeline.cli.option_groups import examples, option
-from agg_pipeline.cli.options import PLACE, Count
+from agg_pipeline.cli.options import Count
+from agg_pipeline.cli.places import PLACE
 from agg_pipeline.cli.publishing import COMMANDS
 from agg_pipeline.report.printed import say
 
@@ -117,6 +119,8 @@ def stats_command(path: str, parts: str | None, limit_objects: int | None, seed:
     from agg_pipeline.storage.store import Store
 
     database = open_proposals(path)
+    if out is not None:
+        check_elsewhere(out, [database])
     recall = None
     if parts is not None:
         recall = part_recall(database, open_parts(parts), limit_objects, seed)

@@ -8,7 +8,8 @@ import cloup
 
 from agg_pipeline.cli.contents import check_elsewhere
 from agg_pipeline.cli.option_groups import examples, option
-from agg_pipeline.cli.options import PLACE, Count
+from agg_pipeline.cli.options import Count
+from agg_pipeline.cli.places import PLACE
 from agg_pipeline.report.printed import say
 
 
@@ -40,8 +41,9 @@ def diff_command(first: str, second: str, roots: tuple[str, ...], out: str | Non
     object by their ids, or else by their IoU. With --out, a page shows the largest differences. The exit code is 1 if
     the databases differ.
     """
-    from agg_pipeline.cli.options import name_and_root
+    from agg_pipeline.cli.places import name_and_root
     from agg_pipeline.database.differences import compare
+    from agg_pipeline.database.exchange.photographs import check_names
     from agg_pipeline.database.reader import open_proposals
     from agg_pipeline.execution.plan import layout_of
     from agg_pipeline.report.difference_page import difference_tables, write_differences
@@ -54,13 +56,12 @@ def diff_command(first: str, second: str, roots: tuple[str, ...], out: str | Non
     databases = open_proposals(first), open_proposals(second)
     if out is not None:
         check_elsewhere(out, databases)
+    check_names((name_and_root(root)[0] for root in roots), databases)
     layouts = {"": ""}
     for source in (source for database in databases for source in database.sources):
         layouts |= {name: layout_of(source) for name in (source["dataset"]["name"], layout_of(source))}
     named = []
     for name, root in map(name_and_root, roots):
-        if name not in layouts:
-            raise UserError(f"--data names {name!r}, but the databases are of {', '.join(filter(None, layouts))}")
         if not Store(root).exists():
             raise UserError(f"--data: {Store(root).url} does not exist")
         named.append((layouts[name], root))

@@ -8,18 +8,10 @@ from pathlib import Path
 
 import cloup
 
-from agg_pipeline.cli.contents import check_elsewhere, say_contents
+from agg_pipeline.cli.contents import check_elsewhere, say_contents, warn_unfinished
 from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
-from agg_pipeline.cli.options import (
-    PLACE,
-    TRAINING_SPLIT,
-    Called,
-    Choice,
-    Place,
-    check_root,
-    complete_data_set,
-    data_set,
-)
+from agg_pipeline.cli.options import TRAINING_SPLIT, Called, Choice, check_root, complete_data_set, data_set
+from agg_pipeline.cli.places import PLACE, Place, named_roots
 from agg_pipeline.report.printed import say
 from schemas.errors import UserError
 
@@ -46,14 +38,16 @@ IMPORTS = ("coco", "sa1b", "released")
 )
 @option(
     "--data",
+    "roots",
     type=PLACE,
-    default="",
+    multiple=True,
     metavar="FOLDER",
     show_default="none",
-    help="Root folder of the data set with the photographs: for webdataset, and for hf with --with-images.",
+    help="Root folder of the data set with the photographs: for webdataset, and for hf with --with-images. Repeat it "
+    "as NAME:FOLDER, with the names of the data sets, if there are several.",
 )
 @option("--with-images", is_flag=True, help="With hf: put the photographs of --data into the column image.")
-def export_command(path: str, kind: str, out: Path, polygons: bool, data: str, with_images: bool) -> None:
+def export_command(path: str, kind: str, out: Path, polygons: bool, roots: tuple[str, ...], with_images: bool) -> None:
     """Write a database in the format of another program.
 
     coco is one instance file, sa1b a JSON file per image, released the pickle that the authors' training program
@@ -65,14 +59,15 @@ def export_command(path: str, kind: str, out: Path, polygons: bool, data: str, w
 
     _only(polygons, "--polygons", kind, ("coco",))
     _only(with_images, "--with-images", kind, ("hf",))
-    _only(bool(data), "--data", kind, ("webdataset", "hf"))
-    if kind == "hf" and with_images != bool(data):
+    _only(bool(roots), "--data", kind, ("webdataset", "hf"))
+    if kind == "hf" and with_images != bool(roots):
         missing = "--with-images needs the photographs; give the root folder of the data set as --data FOLDER"
         alone = "--data is for the column image; to put the photographs into the export, give --with-images, too"
         raise UserError(missing if with_images else alone)
     database = open_proposals(path)
     check_elsewhere(str(out), [database])
-    lost = export_database(database, kind, out, polygons, data)
+    warn_unfinished([database])
+    lost = export_database(database, kind, out, polygons, named_roots(roots))
     say(f"{out}: not in this format: {'; '.join(lost)}" if lost else f"{out}: nothing is lost")
 
 

@@ -9,10 +9,10 @@ import cloup
 from agg_pipeline.cli.config_options import config_options, configured, recipe_option, recipes, resolve_recipe
 from agg_pipeline.cli.dry_run import comment
 from agg_pipeline.cli.option_groups import examples, gathered, option, options_of
-from agg_pipeline.cli.options import CHECKPOINT, PLACE, name_and_root
+from agg_pipeline.cli.options import CHECKPOINT
+from agg_pipeline.cli.places import PLACE, named_roots
 from agg_pipeline.cli.training import TrainingRun, run_training
 from agg_pipeline.cli.training_dry_run import print_training
-from schemas.errors import UserError
 from schemas.training import FinetuneConfig
 
 RECIPES = recipes(FinetuneConfig(), "finetune")
@@ -67,10 +67,7 @@ def group(
     from agg_pipeline.training.finetune import FinetuneInputs, prepare
 
     config = resolve_recipe(FinetuneConfig(), "finetune", recipe, settings)
-    roots = dict(name_and_root(each) for each in data)
-    if len(roots) < len(data):
-        raise UserError("--data is given twice for the same data set; give each as NAME:FOLDER")
-    inputs = FinetuneInputs(proposals, roots, checkpoint or "")
+    inputs = FinetuneInputs(proposals, named_roots(data), checkpoint or "")
     if run.dry_run:
         print_training(config, lambda options: prepare(config, inputs, options, comment), run)
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agg_pipeline.cli.option_groups import given, options_of
-from agg_pipeline.storage.user_path import user_path
+from agg_pipeline.cli.places import FILE, LOCAL_FILE, PLACE
 from schemas.errors import UserError
 from schemas.fields import LARGEST
 from schemas.words import excerpt, probably
@@ -20,29 +19,6 @@ if TYPE_CHECKING:
     from agg_pipeline.datasets.dataset import Dataset
     from agg_pipeline.datasets.naming import Naming
     from agg_pipeline.execution.run_options import RunOptions
-
-
-def expanded(text: str) -> str:
-    """A path, URL, or NAME:PATH with the home folder in the place of ``~``; other text stays as it is.
-
-    Raises:
-        UserError: ``~name`` names nobody.
-    """
-    name, _, path = text.partition(":")
-    if path.startswith("~"):
-        return f"{name}:{user_path(path)}"
-    return str(user_path(text)) if text.startswith("~") else text
-
-
-class Place(click.Path):
-    """A path of a file or folder in which ``~`` is the home folder; a URL that fsspec knows, where a command takes one.
-
-    It is a ``str``, or a ``Path`` with ``path_type=Path``.
-    """
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path, expanded."""
-        return super().convert(expanded(os.fspath(value)), param, ctx)
 
 
 class Choice(click.Choice[str]):
@@ -67,9 +43,6 @@ class Count(click.IntRange):
 
 DRY_RUN = "Print the configuration, what the run would do and about how long it would take; write nothing."
 """Help of --dry-run."""
-PLACE = Place(readable=False)
-FILE = Place(dir_okay=False)
-LOCAL_FILE = Place(dir_okay=False, path_type=Path)
 
 
 def data_set(name: str) -> str:
@@ -212,22 +185,6 @@ def check_root(name: str, root: str) -> None:
 
     if root and known_dataset(name).built_in:
         raise UserError(f"data set {name} is built in and has no folder; leave {root} out, or name another data set")
-
-
-def named_root(text: str) -> tuple[str, str]:
-    """Name of a data set, "" for none, and its root folder, from NAME:FOLDER or FOLDER; UserError for another name."""
-    from agg_pipeline.datasets.registry import known_dataset
-
-    name, root = name_and_root(text)
-    return (known_dataset(name).about.name if name else ""), root
-
-
-def name_and_root(text: str) -> tuple[str, str]:
-    """Any name, "" for none, and a folder, from NAME:FOLDER or FOLDER."""
-    name, colon, root = text.partition(":")
-    if not colon or root.startswith("//") or "/" in name:  # a URL, or a path
-        return "", text
-    return name, root
 
 
 @dataclass(frozen=True)

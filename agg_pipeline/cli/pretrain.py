@@ -10,7 +10,8 @@ import cloup
 
 from agg_pipeline.cli.config_options import config_options, configured, recipe_option, recipes, resolve_recipe
 from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
-from agg_pipeline.cli.options import FILE, PLACE, TRAINING_SPLIT, finite
+from agg_pipeline.cli.options import TRAINING_SPLIT, finite
+from agg_pipeline.cli.places import FILE, PLACE
 from agg_pipeline.cli.training import TrainingRun, run_training
 from agg_pipeline.cli.training_dry_run import print_training
 from schemas.errors import UserError

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import cloup
 
 from agg_pipeline.cli.option_groups import examples, option
-from agg_pipeline.cli.options import PLACE
+from agg_pipeline.cli.places import PLACE
 from agg_pipeline.report.printed import say
 from schemas.words import plural
 

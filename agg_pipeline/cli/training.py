@@ -13,7 +13,8 @@ import click
 
 from agg_pipeline.cli.last_words import is_of_output, last_words
 from agg_pipeline.cli.option_groups import given
-from agg_pipeline.cli.options import DRY_RUN, PLACE, Count, finite
+from agg_pipeline.cli.options import DRY_RUN, Count, finite
+from agg_pipeline.cli.places import PLACE
 from agg_pipeline.cli.run_log import run_log
 from agg_pipeline.cli.start_and_stop import check_start
 from agg_pipeline.storage.user_path import real_path

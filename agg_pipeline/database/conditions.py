@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas import limits
+from schemas.canonical import Json
 from schemas.errors import UserError
 from schemas.words import excerpt, possible
 
@@ -40,8 +41,8 @@ def condition(where: str, columns: pa.Table) -> Rows:
     )
     # Not that of this machine.
     connection.execute("set timezone = 'UTC'")
-    query = f"select ({where}\n) as wanted from proposals"
-    _check_single_rows(connection, where, query, columns.column_names)
+    query = _query(where)
+    _check_single_rows(connection, where, columns.column_names)
 
     def rows(proposals: pa.Table) -> pa.ChunkedArray:
         connection.register("proposals", proposals)
@@ -57,15 +58,23 @@ def condition(where: str, columns: pa.Table) -> Rows:
     return rows
 
 
-def _check_single_rows(connection: duckdb.DuckDBPyConnection, where: str, query: str, columns: Sequence[str]) -> None:
-    """UserError if a query needs other rows than its own, or gives another answer each time.
+def _query(where: str) -> str:
+    return f"select ({where}\n) as wanted from proposals"
+
+
+def _check_single_rows(connection: duckdb.DuckDBPyConnection, where: str, columns: Sequence[str]) -> None:
+    """UserError if a condition needs other rows than its own, or gives another answer each time.
 
     The rows of a shard are asked at a time: such a query would depend on the shards.
     """
-    (text,) = connection.execute("select json_serialize_sql(?)", [query]).fetchone() or ("{}",)
+    parsed = _parsed(connection, _query(where))
+    # Words of a condition may close the bracket around it. Then the query is another one, or has more columns.
+    others = [_frame(each) for each in (parsed, _parsed(connection, _query("true")))]
+    if not parsed.get("error") and others[0] != others[1]:
+        raise UserError(f"--where {excerpt(where)!r} is no single condition")
     pure = {name for (name,) in connection.execute(PURE).fetchall()}
     known = {name.lower() for name in columns}
-    for node, names in _expressions(json.loads(text).get("statements", []), known):
+    for node, names in _expressions(parsed.get("statements", []), known):
         kind, function = node["class"], node.get("function_name")
         if kind in OTHER_ROWS or (kind == "FUNCTION" and function not in pure):
             raise UserError(
@@ -75,6 +84,29 @@ def _check_single_rows(connection: duckdb.DuckDBPyConnection, where: str, query:
         # DuckDB takes other names for functions, such as current_date, or for numbers of rows.
         if kind == "COLUMN_REF" and not _is_known(node["column_names"], names):
             raise UserError(_no_column(".".join(node["column_names"]), columns))
+
+
+def _parsed(connection: duckdb.DuckDBPyConnection, query: str) -> Json:
+    """What DuckDB makes of a query."""
+    (text,) = connection.execute("select json_serialize_sql(?)", [query]).fetchone() or ("{}",)
+    parsed: Json = json.loads(text)
+    return parsed
+
+
+def _frame(parsed: Json) -> list[Any]:
+    """A parsed query without its columns, but for their names and number, and without places in its text."""
+    frames = []
+    for statement in parsed.get("statements", []):
+        node = statement["node"]
+        columns = [column["alias"] for column in node.get("select_list", [])]
+        frames.append(_without_places({**node, "select_list": columns}))
+    return frames
+
+
+def _without_places(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _without_places(each) for key, each in tree.items() if not key.startswith("query_location")}
+    return [_without_places(each) for each in tree] if isinstance(tree, list) else tree
 
 
 def _expressions(tree: Any, names: Collection[str]) -> Iterator[tuple[dict[str, Any], Collection[str]]]:

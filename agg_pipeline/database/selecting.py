@@ -15,12 +15,14 @@ from agg_pipeline.database.derived import (
     chosen_images,
     derived_plan,
     pieces,
+    refuse_other,
     source_runs,
     write_derived,
 )
 from agg_pipeline.database.image_ids import similar
 from agg_pipeline.database.reader import ProposalDatabase
-from schemas.canonical import content_hash
+from agg_pipeline.storage.store import Store
+from schemas.canonical import Json, content_hash
 from schemas.errors import UserError
 from schemas.words import few_of
 from stages.draws import drawn_order
@@ -58,15 +60,22 @@ def filter_database(
     # With the columns that a later minor version has added.
     columns = database.table("proposals", shards=list(database.sidecars)[:1]).slice(0, 0)
     rows = None if where is None else condition(where, columns)
+    plan = _plan(database, where, images, sample, seed)
+    kept = _kept(database, set(chosen), rows)
+    return write_derived(out, plan, kept, overwrite=overwrite)
+
+
+def _plan(
+    database: ProposalDatabase, where: str | None, images: Sequence[str] | None, sample: int | None, seed: int
+) -> Json:
+    """The plan of what ``filter_database`` makes."""
     options = {
         "where": where,
         "images": None if images is None else content_hash(sorted(images)),
         "sample": sample,
         "seed": None if sample is None else seed,
     }
-    plan = derived_plan([database], source_runs(database), "filter", options)
-    kept = _kept(database, set(chosen), rows)
-    return write_derived(out, plan, kept, overwrite=overwrite)
+    return derived_plan([database], source_runs(database), "filter", options)
 
 
 def _kept(database: ProposalDatabase, images: Collection[str], rows: Rows | None) -> Iterator[Piece]:
@@ -130,7 +139,8 @@ def split_database(
         overwrite: whether to replace other databases in the folders.
 
     Raises:
-        UserError: an image is unknown, or in two parts, or a part has none. Nothing is written then.
+        UserError: an image is unknown, or in two parts, or a part has none, or a folder holds something else. Nothing
+            is written then.
     """
     seen: set[str] = set()
     for number, part in enumerate(parts, 1):
@@ -140,6 +150,8 @@ def split_database(
         if twice:
             raise UserError(f"image {min(twice)} is in two parts")
         seen.update(part)
+    for out, part in zip(outs, parts, strict=True):
+        refuse_other(Store(out).anchored(), _plan(database, None, part, None, 0), overwrite)
     return [
         filter_database(database, out, images=part, overwrite=overwrite) for out, part in zip(outs, parts, strict=True)
     ]

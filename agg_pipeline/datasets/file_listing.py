@@ -128,7 +128,7 @@ def read_split(store: Store, split: str, folder: str = "", flags: bool = False) 
 
 
 def _read_ids(store: Store, path: str, flags: bool) -> list[str]:
-    where = f"list file {store.url}/{path}"
+    where = f"list file {store.url.rstrip('/')}/{path}"
     try:
         # Bytes that are not UTF-8 become surrogates, as in names of files.
         text = text_of(store.read(path, limits.LIST_FILE_BYTES), "surrogateescape")

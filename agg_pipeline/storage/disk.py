@@ -188,10 +188,10 @@ def _temporary(place: str) -> Path:
     target = Path(place)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        link = broken_link(target.parent)
-        if link:
-            raise OSError(errno.EEXIST, link) from error
+    except (FileExistsError, NotADirectoryError) as error:
+        said = broken_link(target.parent) or file_in_the_way(target.parent)
+        if said:
+            raise OSError(errno.EEXIST, said) from error
         raise
     return temporary_beside(target)
 
@@ -237,6 +237,12 @@ def broken_link(place: Path) -> str:
             # Whoever opens the path says what else is wrong with it.
             continue
     return ""
+
+
+def file_in_the_way(folder: Path) -> str:
+    """The file in the place of a folder or of one that it lies in, in words; "" if there is none."""
+    there = next((each for each in (folder, *folder.parents) if each.exists()), folder)
+    return f"{there} is a file, not a folder" if there.is_file() else ""
 
 
 def _kind(mode: int) -> str:

@@ -12,7 +12,7 @@ from io import BufferedReader, BufferedWriter
 from pathlib import Path
 
 from agg_pipeline.storage.attempts import attempt, cause
-from agg_pipeline.storage.disk import NO_FILE, check_size, open_regular, put, temporary_beside, writing
+from agg_pipeline.storage.disk import NO_FILE, check_size, file_in_the_way, open_regular, put, temporary_beside, writing
 from schemas.errors import StorageError, UnusableFileError
 from schemas.words import printable
 
@@ -144,4 +144,5 @@ def open_to_append(path: Path) -> BufferedWriter:
 
 def cannot_write(path: Path, error: OSError) -> StorageError:
     """The error for a file or folder that cannot be written, made or deleted."""
-    return StorageError(f"cannot write {printable(str(path))}: {cause(error)}")
+    in_the_way = isinstance(error, FileExistsError | NotADirectoryError) and file_in_the_way(path.parent)
+    return StorageError(f"cannot write {printable(str(path))}: {printable(in_the_way or cause(error))}")

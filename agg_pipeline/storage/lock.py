@@ -23,6 +23,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from agg_pipeline.storage.process_life import process_lives, process_start, process_table
 from agg_pipeline.storage.store import Store
@@ -189,6 +190,7 @@ def owned(store: Store, unseen: bool = False) -> Iterator[Ownership]:
             run has taken it over meanwhile.
         StorageError: the lock file cannot be read or written.
     """
+    new = store.is_local() and not Path(store.url).exists()
     seen = _locks(store)
     before = _wait_for_end(store)
     number = 1 if before is None else before.number + 1
@@ -223,6 +225,10 @@ def owned(store: Store, unseen: bool = False) -> Iterator[Ownership]:
         done.set()
         heart.join()
         _release(ownership)
+        if new:
+            # A command that has made nothing leaves no folder. One that holds something stays.
+            with suppress(OSError):
+                Path(store.url).rmdir()
 
 
 def _wait_for_end(store: Store) -> Holder | None:

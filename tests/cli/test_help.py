@@ -12,7 +12,8 @@ import pytest
 
 from agg_pipeline.cli.config_options import ConfigOption
 from agg_pipeline.cli.main import GROUPS
-from agg_pipeline.cli.options import Choice, Place
+from agg_pipeline.cli.options import Choice
+from agg_pipeline.cli.places import Place
 from agg_pipeline.evaluation.run import LARGER_INPUTS
 from tests.cli.every_command import COMMANDS, LEAVES
 from tests.e2e.commands import ROOT, error_of, invoke

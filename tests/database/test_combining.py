@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agg_pipeline.database import merging, selecting
-from agg_pipeline.database.contents import DATABASE_LAYOUT
+from agg_pipeline.database.contents import CITATION, DATABASE_LAYOUT
 from agg_pipeline.database.derived import Piece, derived_plan, source_runs, write_derived
 from agg_pipeline.database.identity import database_id
 from agg_pipeline.database.manifest import finish
@@ -399,12 +400,39 @@ def test_runs_of_one_recipe_over_some_of_the_same_images_give_the_rows_of_one_ru
         ("area", "is no condition: it is not true or false for each mask"),
         ("", "is no condition"),
         ("area > 1; drop table proposals", "cannot be used"),
+        ("kind = 'part') as a, (1=1", "is no single condition$"),
+        ("kind = 'part') as wanted from proposals where (true", "cannot be used"),
+        ("kind = 'part') as wanted from proposals order by (area", "cannot be used"),
     ],
 )
 def test_conditions_that_are_not_of_a_mask_alone_are_refused(whole, tmp_path, where, said):
     with pytest.raises(UserError, match=said):
         filter_database(whole, str(tmp_path / "x"), where=where)
     assert not (tmp_path / "x").exists()
+
+
+def test_a_split_writes_nothing_if_one_of_its_folders_is_taken(whole, tmp_path):
+    outs = [str(tmp_path / f"part-{number}") for number in (1, 2)]
+    parts = [IMAGES[:1], IMAGES[1:2]]
+    filter_database(whole, outs[1], images=IMAGES[2:])
+    with pytest.raises(UserError, match=r"part-2 holds a database; choose another output folder"):
+        split_database(whole, outs, parts)
+    assert not Path(outs[0]).exists()
+    assert [database_id(each) for each in split_database(whole, outs, parts, overwrite=True)] == [
+        database_id(each) for each in split_database(whole, outs, parts)
+    ]
+
+
+def test_names_in_a_citation_stay_when_the_same_content_is_made_again(whole, tmp_path):
+    out = str(tmp_path / "x")
+    filter_database(whole, out, images=IMAGES[:2])
+    citation = tmp_path / "x" / CITATION
+    named = citation.read_text().replace("The authors of this database", "Ada")
+    citation.write_text(named)
+    filter_database(whole, out, images=IMAGES[:2], overwrite=True)
+    assert citation.read_text() == named
+    filter_database(whole, out, images=IMAGES[:1], overwrite=True)
+    assert "Ada" not in citation.read_text()
 
 
 def test_conditions_may_use_functions_and_nested_columns(whole, tmp_path):

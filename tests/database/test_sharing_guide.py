@@ -49,7 +49,7 @@ def test_example(code, database, tmp_path):
     if missing:
         pytest.skip(f"{missing[0]} is not installed")
     if "masks.json" in code:
-        export_database(database, "coco", tmp_path / "masks.json", False, "")
+        export_database(database, "coco", tmp_path / "masks.json")
     if "{bucket}" in code:
         transfer(database, "s3://bucket/toy")
     home = str(tmp_path / "home")

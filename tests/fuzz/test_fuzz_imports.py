@@ -46,7 +46,7 @@ def exported():
     whole = open_proposals(make_database(folder / "database").url)
     small = filter_database(whole, str(folder / "small"), images=[IMAGE])
     for kind in ("coco", "sa1b", "released"):
-        export_database(small, kind, folder / kind, False, "")
+        export_database(small, kind, folder / kind)
     (of_image,) = (folder / "sa1b/annotations").iterdir()
     return {
         "coco": (folder / "coco").read_bytes(),

@@ -11,18 +11,8 @@ import cloup
 from agg_pipeline.cli.config_options import config_options, configured, resolve
 from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, comment, print_config, print_run, seconds_so_far
 from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
-from agg_pipeline.cli.options import (
-    CHECKPOINT,
-    EVALUATION_SPLIT,
-    FILE,
-    PLACE,
-    TRAINING_SPLIT,
-    Choice,
-    Count,
-    Data,
-    Model,
-    Run,
-)
+from agg_pipeline.cli.options import CHECKPOINT, EVALUATION_SPLIT, TRAINING_SPLIT, Choice, Count, Data, Model, Run
+from agg_pipeline.cli.places import FILE, PLACE
 from agg_pipeline.cli.start_and_stop import recorded
 from agg_pipeline.evaluation.arms import ARMS
 from schemas.config import EVALUATION_PRESETS

@@ -7,7 +7,8 @@ from dataclasses import replace
 import cloup
 
 from agg_pipeline.cli.option_groups import examples, option
-from agg_pipeline.cli.options import PLACE, Choice
+from agg_pipeline.cli.options import Choice
+from agg_pipeline.cli.places import PLACE
 from agg_pipeline.report.printed import say
 from schemas.errors import UserError
 from schemas.words import plural

@@ -7,6 +7,7 @@ from pathlib import Path
 from agg_pipeline.database.exchange.coco_export import export_coco
 from agg_pipeline.database.exchange.hf_export import export_hf
 from agg_pipeline.database.exchange.own_facts import added_columns
+from agg_pipeline.database.exchange.photographs import NONE, Roots
 from agg_pipeline.database.exchange.png_export import export_png
 from agg_pipeline.database.exchange.released_pickle import export_released
 from agg_pipeline.database.exchange.sa1b_exchange import export_sa1b
@@ -36,7 +37,7 @@ LOST: dict[str, tuple[str, ...]] = {
 
 
 def export_database(
-    database: ProposalDatabase, kind: str, out: Path, polygons: bool = False, data: str = ""
+    database: ProposalDatabase, kind: str, out: Path, polygons: bool = False, roots: Roots = NONE
 ) -> list[str]:
     """Write a database in the format of another program.
 
@@ -45,7 +46,7 @@ def export_database(
         kind: name of the format, a key of ``LOST``.
         out: path of the new file or folder.
         polygons: whether masks in coco are polygons.
-        data: root folder of the data set with the photographs; "" for none.
+        roots: root folders of the data sets with the photographs, for webdataset and hf; none to leave them out.
 
     Returns:
         What is lost, in words.
@@ -63,11 +64,11 @@ def export_database(
         case "png":
             export_png(database, out)
         case "webdataset":
-            export_webdataset(database, out, data)
+            export_webdataset(database, out, roots)
         case "hf":
-            export_hf(database, out, data)
+            export_hf(database, out, roots)
         case _:
             raise AssertionError(kind)
     added = [] if kind == "hf" else added_columns(database)
-    without = [WITH_PHOTOGRAPHS] if kind == "hf" and data else []
+    without = [WITH_PHOTOGRAPHS] if kind == "hf" and roots else []
     return [*LOST[kind], *without, *([f"the columns {', '.join(added)}"] if added else [])]

@@ -14,7 +14,7 @@ from agg_pipeline.database.card import dataset_card
 from agg_pipeline.database.contents import CARD, CITATION, CROISSANT, DATABASE_LAYOUT, MANIFEST, SAMPLING_FILE
 from agg_pipeline.database.derived import known_id
 from agg_pipeline.database.exchange.new_files import new_folder
-from agg_pipeline.database.exchange.photographs import photograph
+from agg_pipeline.database.exchange.photographs import NONE, Photographs, Roots, photographs
 from agg_pipeline.database.manifest import finished, make_manifest, named_sources
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.execution.plan import stamp_of
@@ -35,7 +35,7 @@ ROWS = 16
 """Rows of a group of the table with photographs."""
 
 
-def export_hf(database: ProposalDatabase, out: Path, data: str = "") -> None:
+def export_hf(database: ProposalDatabase, out: Path, roots: Roots = NONE) -> None:
     """Write a folder with the tables of a database and its card, whose ``configs`` name them.
 
     Without photographs it is the database again. With them it has neither plan, manifest, sidecars nor croissant.json,
@@ -44,20 +44,20 @@ def export_hf(database: ProposalDatabase, out: Path, data: str = "") -> None:
     Args:
         database: the database; it must be finished, because it needs a card.
         out: the new folder.
-        data: root folder of the data set with the photographs, for a column ``image`` in the table ``images``, which
-            ``datasets`` decodes; "" for none.
+        roots: root folders of the data sets with the photographs, for a column ``image`` in the table ``images``, which
+            ``datasets`` decodes; none to leave them out.
 
     Raises:
         UserError: the folder is there already, the database has no card, or a photograph is damaged.
     """
-    store = Store(data).anchored() if data else None
+    photograph = photographs(database, roots)
     if not database.store.exists(CARD):
         raise UserError(f"{database.store.url} has no {CARD}; run the command that made it again to finish it")
     with new_folder(out) as folder:
         _copy(database.store, SAMPLING_FILE, folder / SAMPLING_FILE)
         for path in sorted(database.store.sizes((CITATION,))):
             _copy(database.store, path, folder / path)
-        if store is not None:
+        if photograph is not None:
             (folder / CARD).write_text(_card(database), encoding="utf-8")
         else:
             there = database.store.sizes((CARD, PLAN, MANIFEST, CROISSANT))
@@ -65,13 +65,13 @@ def export_hf(database: ProposalDatabase, out: Path, data: str = "") -> None:
                 _copy(database.store, path, folder / path)
             (folder / "shards").mkdir()
         for index in database.sidecars:
-            if store is None:
+            if photograph is None:
                 _copy(database.store, sidecar_path(index), folder / sidecar_path(index))
             for name in FILES:
                 path = f"{name}/{shard_name(index)}.parquet"
                 (folder / name).mkdir(exist_ok=True)
-                if name == WITH_IMAGES and store is not None:
-                    _with_images(database, index, store, folder / path)
+                if name == WITH_IMAGES and photograph is not None:
+                    _with_images(database, index, photograph, folder / path)
                 else:
                     _copy(database.store, path, folder / path)
 
@@ -90,7 +90,7 @@ def _card(database: ProposalDatabase) -> str:
     return dataset_card(manifest | facts, IMAGE)
 
 
-def _with_images(database: ProposalDatabase, index: int, data: Store, path: Path) -> None:
+def _with_images(database: ProposalDatabase, index: int, photograph: Photographs, path: Path) -> None:
     table = database.table("images", shards=[index])
     schema = table.schema.insert(0, IMAGE)
     features = {"info": {"features": {field.name: _feature(field.type) for field in schema}}}
@@ -98,7 +98,7 @@ def _with_images(database: ProposalDatabase, index: int, data: Store, path: Path
     schema = schema.with_metadata({**stamp, "huggingface": json.dumps(features)})
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in table.to_batches(ROWS):
-            pictures = [{"bytes": photograph(data, row), "path": row["path"]} for row in batch.to_pylist()]
+            pictures = [{"bytes": photograph(row), "path": row["path"]} for row in batch.to_pylist()]
             columns = [pa.array(pictures, IMAGE.type), *batch.columns]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))
 

@@ -3,16 +3,68 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
+from agg_pipeline.database.reader import ProposalDatabase
+from agg_pipeline.execution.plan import layout_of
 from agg_pipeline.storage.store import Store
 from schemas import limits
-from schemas.canonical import Row
+from schemas.canonical import Json, Row
 from schemas.errors import UserError
 from schemas.paths import stays_inside
 from schemas.words import excerpt
 
+Roots = Mapping[str, str]
+"""Root folders of data sets by the name of the data or of their layout; "" for those that have no name of their own."""
+NONE: Roots = MappingProxyType({})
+"""No root folder."""
+Photographs = Callable[[Row], bytes]
+"""The file of an image, by its row of ``images``."""
 
-def photograph(store: Store, image: Row) -> bytes:
+
+def photographs(database: ProposalDatabase, roots: Roots) -> Photographs | None:
+    """Where the photographs of a database are found; None if no root is given.
+
+    Raises:
+        UserError: a root is of no data set of the database.
+    """
+    if not roots:
+        return None
+    check_names(roots, [database])
+    stores = [_store(source, roots) for source in database.sources]
+
+    def photograph(image: Row) -> bytes:
+        number = image.get("source", 0)
+        store = stores[number]
+        if store is None:
+            name = database.sources[number]["dataset"]["name"]
+            raise UserError(
+                f"the photographs of {name} are needed, too; give their root folder as --data {name}:FOLDER"
+            )
+        return _photograph(store, image)
+
+    return photograph
+
+
+def check_names(names: Iterable[str], databases: Sequence[ProposalDatabase]) -> None:
+    """UserError if a name is not that of data, or of a layout, of one of the databases; "" is."""
+    known = {""}
+    for source in (source for database in databases for source in database.sources):
+        known |= {str(source["dataset"]["name"]), layout_of(source)}
+    for name in names:
+        if name not in known:
+            raise UserError(f"--data names {name!r}, but the databases are of {', '.join(sorted(known - {''}))}")
+
+
+def _store(source: Json, roots: Roots) -> Store | None:
+    for name in (str(source["dataset"]["name"]), layout_of(source), ""):
+        if name in roots:
+            return Store(roots[name]).anchored()
+    return None
+
+
+def _photograph(store: Store, image: Row) -> bytes:
     """The file of an image.
 
     Args:
@@ -31,7 +83,7 @@ def photograph(store: Store, image: Row) -> bytes:
     try:
         content = store.read(path, limits.IMAGE_FILE_BYTES)
     except FileNotFoundError:
-        raise UserError(f"{where} does not exist; give the root folder of the data set as --data FOLDER") from None
+        raise UserError(f"{where} does not exist; give the root folder of its data set as --data") from None
     if image["sha256"] and hashlib.sha256(content).hexdigest() != image["sha256"]:
         raise UserError(f"{where} is another file than the one that the masks were made of: its sha256 differs")
     return content

@@ -11,9 +11,8 @@ import msgspec
 
 from agg_pipeline.database.exchange.new_files import Stems, new_folder
 from agg_pipeline.database.exchange.own_facts import bbox, by_image, mask_facts, segmentation
-from agg_pipeline.database.exchange.photographs import photograph
+from agg_pipeline.database.exchange.photographs import NONE, Roots, photographs
 from agg_pipeline.database.reader import ProposalDatabase
-from agg_pipeline.storage.store import Store
 from schemas.canonical import Json, Row
 
 IMAGES_PER_SHARD = 1000
@@ -21,7 +20,7 @@ SHARD_BYTES = 1 << 30
 """Bytes from which on a shard takes no more images."""
 
 
-def export_webdataset(database: ProposalDatabase, out: Path, data: str = "") -> None:
+def export_webdataset(database: ProposalDatabase, out: Path, roots: Roots = NONE) -> None:
     """Write tar shards ``00000.tar``, ``00001.tar`` and so on, with a JSON and the photograph of every image.
 
     The same database gives the same bytes: no time, user or machine is in them.
@@ -29,12 +28,12 @@ def export_webdataset(database: ProposalDatabase, out: Path, data: str = "") -> 
     Args:
         database: the database.
         out: the new folder.
-        data: root folder of the data set with the photographs; "" to leave them out.
+        roots: root folders of the data sets with the photographs; none to leave them out.
 
     Raises:
         UserError: the folder is there already, or the database or a photograph is damaged.
     """
-    store = Store(data).anchored() if data else None
+    photograph = photographs(database, roots)
     stems = Stems()
     images = by_image(database)
     with new_folder(out) as folder:
@@ -45,9 +44,9 @@ def export_webdataset(database: ProposalDatabase, out: Path, data: str = "") -> 
             with tarfile.open(folder / f"{number:05d}.tar", "w", format=tarfile.PAX_FORMAT) as shard:
                 for count, (image, rows) in enumerate(itertools.chain([first], images), 1):
                     stem = stems.of(image["image_id"], image["path"])
-                    if store is not None:
+                    if photograph is not None:
                         ending = PurePosixPath(image["path"]).suffix.lower() or ".img"
-                        _add(shard, f"{stem}{ending}", photograph(store, image))
+                        _add(shard, f"{stem}{ending}", photograph(image))
                     _add(shard, f"{stem}.json", msgspec.json.encode(_document(image, rows)))
                     if count == IMAGES_PER_SHARD or shard.offset > SHARD_BYTES:
                         break

@@ -15,6 +15,7 @@ from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.database.exchange.coco_import import import_coco
 from agg_pipeline.database.exchange.exporting import LOST, export_database
 from agg_pipeline.database.identity import database_id
+from agg_pipeline.database.merging import merge
 from agg_pipeline.database.reader import open_proposals
 from agg_pipeline.database.validation import validate
 from agg_pipeline.datasets.naming import Naming
@@ -23,19 +24,26 @@ from agg_pipeline.storage.rle import decode
 from schemas.errors import UserError
 from schemas.tables import PROPOSALS
 
+UNNAMED = Naming()
+
+
+def pictures(folder, numbers, naming=UNNAMED):
+    """A database of photographs with some numbers, which can be found, and their folder."""
+    root = folder / "data"
+    (root / "img").mkdir(parents=True)
+    counts = {"size": [4, 6], "counts": [5, 2, 2, 2, 13]}
+    images = [{"id": n, "file_name": f"img/{n}.PNG", "height": 4, "width": 6} for n in numbers]
+    for image in images:
+        Image.new("RGB", (6, 4), (image["id"], 0, 0)).save(root / image["file_name"])
+    annotations = [{"id": n, "image_id": n, "segmentation": counts} for n in numbers]
+    (folder / "x.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+    return import_coco(folder / "x.json", str(folder / "pictured"), naming), root
+
 
 @pytest.fixture
 def pictured(tmp_path):
     """A database of three photographs that can be found, and their folder."""
-    root = tmp_path / "data"
-    (root / "img").mkdir(parents=True)
-    counts = {"size": [4, 6], "counts": [5, 2, 2, 2, 13]}
-    images = [{"id": n, "file_name": f"img/{n}.PNG", "height": 4, "width": 6} for n in range(3)]
-    for image in images:
-        Image.new("RGB", (6, 4), (image["id"], 0, 0)).save(root / image["file_name"])
-    annotations = [{"id": n, "image_id": n, "segmentation": counts} for n in range(3)]
-    (tmp_path / "x.json").write_text(json.dumps({"images": images, "annotations": annotations}))
-    return import_coco(tmp_path / "x.json", str(tmp_path / "pictured"), Naming()), root
+    return pictures(tmp_path, range(3))
 
 
 def test_every_mask_is_in_its_png(database, tmp_path):
@@ -68,7 +76,7 @@ def test_tar_shards_have_photographs_and_masks(pictured, tmp_path, monkeypatch):
     database, root = pictured
     monkeypatch.setattr("agg_pipeline.database.exchange.webdataset_export.IMAGES_PER_SHARD", 2)
     for name in ("x", "y"):
-        export_database(database, "webdataset", tmp_path / name, data=str(root))
+        export_database(database, "webdataset", tmp_path / name, roots={"": str(root)})
     shards = sorted((tmp_path / "x").iterdir())
     assert [shard.name for shard in shards] == ["00000.tar", "00001.tar"]
     names = []
@@ -89,6 +97,22 @@ def test_tar_shards_have_photographs_and_masks(pictured, tmp_path, monkeypatch):
     assert names == ["0.png", "0.json", "1.png", "1.json", "2.png", "2.json"]
 
 
+@pytest.mark.parametrize("kind", ["webdataset", "hf"])
+def test_photographs_of_several_data_sets(kind, tmp_path):
+    first, second = (
+        pictures(tmp_path / name, numbers, Naming(name=name))
+        for name, numbers in (("first", (0, 1)), ("second", (2, 3)))
+    )
+    merged = merge([first[0], second[0]], str(tmp_path / "merged"))
+    roots = {"first": str(first[1]), "second": str(second[1])}
+    export_database(merged, kind, tmp_path / "x", roots=roots)
+    with pytest.raises(UserError, match=r"the photographs of second are needed, too; give .* --data second:FOLDER$"):
+        export_database(merged, kind, tmp_path / "y", roots={"first": roots["first"]})
+    with pytest.raises(UserError, match=r"--data names 'third', but the databases are of .*first.*second"):
+        export_database(merged, kind, tmp_path / "y", roots={"third": roots["first"]})
+    assert not (tmp_path / "y").exists()
+
+
 def test_without_photographs_there_is_json_alone(database, tmp_path):
     export_database(database, "webdataset", tmp_path / "x")
     with tarfile.open(tmp_path / "x" / "00000.tar") as tar:
@@ -98,11 +122,11 @@ def test_without_photographs_there_is_json_alone(database, tmp_path):
 @pytest.mark.parametrize("kind", ["webdataset", "hf"])
 def test_a_photograph_that_is_missing_or_another_is_refused(database, tmp_path, kind):
     with pytest.raises(UserError, match=r"img/im_0.png does not exist; give the root folder"):
-        export_database(database, kind, tmp_path / "x", data=str(tmp_path))
+        export_database(database, kind, tmp_path / "x", roots={"": str(tmp_path)})
     (tmp_path / "img").mkdir()
     (tmp_path / "img" / "im_0.png").write_bytes(b"another")
     with pytest.raises(UserError, match=r"im_0.png is another file than the one that the masks were made of"):
-        export_database(database, kind, tmp_path / "x", data=str(tmp_path))
+        export_database(database, kind, tmp_path / "x", roots={"": str(tmp_path)})
     assert not (tmp_path / "x").exists()
 
 
@@ -115,7 +139,7 @@ def test_the_folder_for_datasets_is_the_database_again(database, tmp_path):
 
 def test_the_folder_for_datasets_has_photographs(pictured, tmp_path):
     database, root = pictured
-    export_database(database, "hf", tmp_path / "x", data=str(root))
+    export_database(database, "hf", tmp_path / "x", roots={"": str(root)})
     front = yaml.safe_load((tmp_path / "x" / "README.md").read_text().split("---")[1])
     files = {config["config_name"]: config["data_files"] for config in front["configs"]}
     (path,) = (tmp_path / "x").glob(files["images"])
@@ -143,7 +167,7 @@ def test_the_folder_for_datasets_has_photographs(pictured, tmp_path):
 def test_datasets_decodes_the_photographs(pictured, tmp_path):
     datasets = pytest.importorskip("datasets")
     database, root = pictured
-    export_database(database, "hf", tmp_path / "x", data=str(root))
+    export_database(database, "hf", tmp_path / "x", roots={"": str(root)})
     loaded = datasets.load_dataset(str(tmp_path / "x"), "images", split="train", cache_dir=str(tmp_path / "cache"))
     assert [each["image"].size for each in loaded] == [(6, 4)] * 3
 
