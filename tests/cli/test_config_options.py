@@ -202,7 +202,7 @@ HASHES = {
     "evaluation": {"paper": "7b6435164ac7dd67ae15ebfc0fbd022c", "released": "0aed0646219c05d432c8ad6c71f57019"},
     "finetune": {
         "demo": "c9cce9c889e8468a97b29ad84aedfd6c",
-        "paper": "280a875b3c16a1ae7463f7021a8b6c6d",
+        "paper": "d8345342aec63229669a41eff1f2b250",
         "study": "998ab5a12012ae135444d4ca493af758",
     },
     "pretrain": {"small-sets": "4a30eada80f5f1b0d28cdc8524427201"},
