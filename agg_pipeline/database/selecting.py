@@ -20,6 +20,7 @@ from agg_pipeline.database.derived import (
 )
 from agg_pipeline.database.image_ids import similar
 from agg_pipeline.database.reader import ProposalDatabase
+from agg_pipeline.database.used_sources import renumbered, sources_of
 from schemas.canonical import content_hash
 from schemas.errors import UserError
 from schemas.words import few_of
@@ -47,7 +48,7 @@ def filter_database(
         overwrite: whether to replace another database in the folder.
 
     Returns:
-        The new database. It has only images with a mask that is kept.
+        The new database. It has only images with a mask that is kept, and lists only runs that its rows are from.
 
     Raises:
         UserError: the condition cannot be used, no mask fulfils it, or an image is unknown.
@@ -64,8 +65,11 @@ def filter_database(
         "sample": sample,
         "seed": None if sample is None else seed,
     }
-    plan = derived_plan([database], source_runs(database), "filter", options)
-    kept = _kept(database, set(chosen), rows)
+    runs = source_runs(database)
+    used = [0] if len(runs) == 1 else sources_of(_kept(database, set(chosen), rows), len(runs))
+    plan = derived_plan([database], [runs[number] for number in used], "filter", options)
+    numbers = {old: new for new, old in enumerate(used)}
+    kept = (renumbered(piece, numbers) for piece in _kept(database, set(chosen), rows))
     return write_derived(out, plan, kept, overwrite=overwrite)
 
 
