@@ -6,11 +6,11 @@ from dataclasses import replace
 from functools import partial
 
 from schemas.config import MaskConfig
-from schemas.crop import area
+from schemas.crop import MaskCrop, area
 from schemas.numbers import round_to_tenth
 from schemas.records import ObjectProposals, Proposal, Reject
-from stages.morphology import minus, opened
-from stages.postprocess import component_draw, one_component, reject, why_dropped
+from stages.morphology import components, minus, opened
+from stages.postprocess import allowed_components, component_draw, one_component, reject, why_dropped
 
 
 def add_complements(proposals: ObjectProposals, config: MaskConfig, seed: int, dataset: str) -> ObjectProposals:
@@ -30,7 +30,7 @@ def add_complements(proposals: ObjectProposals, config: MaskConfig, seed: int, d
     kept: list[Proposal] = []
     rejects: list[Reject] = []
     for part in proposals.parts:
-        mask = opened(minus(object_mask, part.mask), config.opening)
+        mask = _rest(object_mask, part.mask, config)
         mask = one_component(mask, config, partial(component_draw, target, "complement", part.step, seed, dataset))
         earlier = [other.mask for other in (*proposals.parts, *kept)]
         reason = why_dropped(mask, object_mask, earlier, config)
@@ -41,3 +41,23 @@ def add_complements(proposals: ObjectProposals, config: MaskConfig, seed: int, d
         else:
             rejects.append(reject(target, part.step, "complement", reason))
     return replace(proposals, complements=tuple(kept), rejects=(*proposals.rejects, *rejects))
+
+
+def possible_complements(object_mask: MaskCrop, part: MaskCrop, config: MaskConfig) -> list[MaskCrop]:
+    """The masks of which ``add_complements`` makes one the complement of a proposal, unless it drops it.
+
+    Args:
+        object_mask: mask of the object.
+        part: mask of the proposal.
+        config: configuration of post-processing.
+
+    Returns:
+        One mask, or several where one of them is drawn (released preset); none if nothing of the object is left.
+    """
+    found = components(_rest(object_mask, part, config))
+    return [found.mask(number) for number in allowed_components(found.areas, config)] if found.areas else []
+
+
+def _rest(object_mask: MaskCrop, part: MaskCrop, config: MaskConfig) -> MaskCrop:
+    """What a proposal leaves of its object, opened against slivers."""
+    return opened(minus(object_mask, part), config.opening)

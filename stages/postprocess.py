@@ -110,8 +110,16 @@ def one_component(mask: MaskCrop, config: MaskConfig, draw: Callable[[], float])
     found = components(mask)
     if not found.areas:
         return mask
-    if config.component == "random" and len(found.areas) > 1:
-        large = [number for number, pixels in enumerate(found.areas) if pixels > config.random_component_area]
-        if large:
-            return found.mask(large[index(draw(), len(large))])
-    return found.mask(0)
+    allowed = allowed_components(found.areas, config)
+    return found.mask(allowed[index(draw(), len(allowed))] if len(allowed) > 1 else allowed[0])
+
+
+def allowed_components(areas: Sequence[int], config: MaskConfig) -> list[int]:
+    """Numbers of the components of a mask of which one is kept.
+
+    Args:
+        areas: pixels of its components, the largest first; at least one.
+        config: as for ``one_component``.
+    """
+    large = [number for number, pixels in enumerate(areas) if pixels > config.random_component_area]
+    return large if config.component == "random" and large else [0]

@@ -37,9 +37,9 @@ from agg_pipeline.report.printed import say
 def diff_command(first: str, second: str, roots: tuple[str, ...], out: str | None, pictures: int) -> None:
     """Compare two databases.
 
-    Images are matched by the sha256 of their file, or else by their ids; objects by an IoU above 0.98; the masks of an
-    object by their ids, or else by their IoU. With --out, a page shows the largest differences. The exit code is 1 if
-    the databases differ.
+    Images are matched by the sha256 of their file, or else by their ids; objects by an IoU above 0.98. Of the masks of
+    an object, equal ones are matched first; the others by their ids, or else by their IoU, if the IoU is above 0.5.
+    With --out, a page shows the largest differences. The exit code is 1 if the databases differ.
     """
     from agg_pipeline.cli.places import name_and_root
     from agg_pipeline.database.differences import compare

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from schemas.canonical import Row
 
-IOU_EDGES = (0.5, 0.75, 0.9, 0.95, 0.98, 0.99)
-"""Between these the IoUs of masks that differ are counted."""
+IOU_EDGES = (0.75, 0.9, 0.95, 0.98, 0.99)
+"""Between these the IoUs of masks that differ are counted. All are above ``matching.MATCHED``."""
 GRANULARITY_EDGES = (0.01, 0.05, 0.1, 0.2)
 """Between these the differences of granularities are counted."""
 LEVELS = ("objects", "proposals", "annotated parts")

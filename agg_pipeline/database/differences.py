@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
 
-import numpy as np
 import pyarrow as pa
 
 from agg_pipeline.database.difference_counts import LEVEL_OF, Differences, Example, Examples, Tally
 from agg_pipeline.database.identity import recipe
 from agg_pipeline.database.matching import ImagePlace, RowPair, image_pairs, places_of, row_pairs
 from agg_pipeline.database.reader import ProposalDatabase
+from agg_pipeline.database.used_sources import used_sources, with_numbers
 from agg_pipeline.execution.plan import layout_of
 from agg_pipeline.storage.recent import Recent
 from schemas.canonical import Json, Row, differences
@@ -45,14 +45,15 @@ def compare(a: ProposalDatabase, b: ProposalDatabase, examples: int = 0) -> Diff
     Raises:
         UserError: a database is damaged.
     """
+    runs = _runs(a), _runs(b)
     found = Differences(
-        configuration_differences(a.sources, b.sources),
+        configuration_differences(list(runs[0].values()), list(runs[1].values())),
         changed=Examples(examples),
         regraded=Examples(examples),
         only_a=Examples(examples),
         only_b=Examples(examples),
     )
-    numbers = _run_numbers(a.sources, b.sources)
+    numbers = _run_numbers(*runs)
     tables = _Tables(a, numbers[0], 1), _Tables(b, numbers[1], OPEN_SHARDS)
     for place, other in image_pairs(places_of(a), places_of(b)):
         _count(found.images, place is not None, other is not None)
@@ -89,16 +90,24 @@ def _each_once(runs: Iterable[Json]) -> list[Json]:
     return found
 
 
-def _run_numbers(a: Sequence[Json], b: Sequence[Json]) -> tuple[list[int], list[int]]:
+def _runs(database: ProposalDatabase) -> dict[int, Json]:
+    """The sources that rows of a database are from, by their numbers; the identity does not depend on others."""
+    return {number: database.sources[number] for number in used_sources(database)}
+
+
+def _run_numbers(a: Mapping[int, Json], b: Mapping[int, Json]) -> tuple[dict[int, int], dict[int, int]]:
     """For each source of two databases a number, the same for runs that differ in their images alone.
 
     If each has one run, they have one number: in what they differ is said once, not for each row.
     """
-    recipes = [list(map(recipe, sources)) for sources in (a, b)]
-    known = _each_once([*recipes[0], *recipes[1]])
-    if all(len(_each_once(own)) == 1 for own in recipes):
-        return [0] * len(a), [0] * len(b)
-    return [known.index(run) for run in recipes[0]], [known.index(run) for run in recipes[1]]
+    first, second = ({number: recipe(run) for number, run in own.items()} for own in (a, b))
+    if all(len(_each_once(own.values())) == 1 for own in (first, second)):
+        return dict.fromkeys(a, 0), dict.fromkeys(b, 0)
+    known = _each_once([*first.values(), *second.values()])
+    return (
+        {number: known.index(run) for number, run in first.items()},
+        {number: known.index(run) for number, run in second.items()},
+    )
 
 
 @dataclass(frozen=True)
@@ -124,15 +133,14 @@ class _Tables:
 
     Args:
         database: the database.
-        numbers: the numbers of its sources, as of ``_run_numbers``; they take the place of those in its rows.
+        numbers: the new numbers of its sources, as of ``_run_numbers``; they take the place of those in its rows.
         open_shards: number of shards that stay in memory.
     """
 
-    def __init__(self, database: ProposalDatabase, numbers: Sequence[int], open_shards: int) -> None:
+    def __init__(self, database: ProposalDatabase, numbers: Mapping[int, int], open_shards: int) -> None:
         self._database = database
-        self._numbers = np.array(numbers, np.int32)
-        names = [layout_of(source) for source in database.sources]
-        self._datasets = dict(zip(numbers, names, strict=True))
+        self._numbers = numbers
+        self._datasets = {new: layout_of(database.sources[old]) for old, new in numbers.items()}
         self._kept: Recent[int, dict[str, dict[str, pa.Table]]] = Recent(open_shards, lambda _tables: 1)
 
     def of(self, place: ImagePlace | None) -> _Image:
@@ -142,16 +150,14 @@ class _Tables:
         shard = self._kept.get(place.shard, lambda: {name: self._read(name, place.shard) for name in FILES})
         tables = {name: shard[name].get(place.image_id, EMPTY[name]) for name in FILES}
         numbers = tables["images"][SOURCE.name].to_pylist()
-        return _Image(tables, self._datasets[numbers[0]] if numbers else "")
+        return _Image(tables, self._datasets.get(numbers[0], "") if numbers else "")
 
     def _read(self, name: str, shard: int) -> dict[str, pa.Table]:
         """The rows of a table by image."""
         table = self._database.table(name, shards=[shard])
         # Columns that a newer version has added come after the others, in any order.
         table = table.select([*FILES[name].names, *sorted(set(table.column_names).difference(FILES[name].names))])
-        sources = pa.array(self._numbers[table[SOURCE.name].to_numpy()], SOURCE.type)
-        table = table.set_column(table.schema.get_field_index(SOURCE.name), SOURCE, sources)
-        return dict(_by_image(table.combine_chunks()))
+        return dict(_by_image(with_numbers(table, self._numbers).combine_chunks()))
 
 
 def _by_image(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from agg_pipeline.database.reader import ProposalDatabase, crop_of
@@ -12,7 +12,11 @@ from schemas.canonical import Row
 from schemas.crop import MaskCrop, area, intersection
 
 MATCHED = 0.5
-"""Two masks of an object whose ids differ belong together only above this IoU."""
+"""Two masks of an object belong together only above this IoU, even if their ids are equal."""
+
+
+Key = Callable[[Row], object]
+"""What is compared of two rows."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,10 @@ def _id(place: ImagePlace) -> object:
 def row_pairs(a: Sequence[Row], b: Sequence[Row]) -> list[RowPair]:
     """The masks of an image in two databases that belong together.
 
-    Objects belong together if their IoU is above 0.98. The masks of two such objects belong together by the end of
-    their ids, ``kind:step`` or ``annotated:part``; of the others, those with the largest IoU, if it is above 0.5.
+    Objects belong together if their IoU is above 0.98. Of the masks of two such objects, equal ones come first: those
+    with the same end of their ids (``kind:step`` or ``annotated:part``), then those of the same kind, then any. Of the
+    others, those belong together whose IoU is above 0.5: first if the ends of their ids are equal, then by the largest
+    IoU. Each mask is in one pair at most.
 
     Args:
         a, b: rows of ``proposals`` of the image, with proposal_id, image_id, instance_id, kind, height, width and rle.
@@ -108,7 +114,7 @@ def row_pairs(a: Sequence[Row], b: Sequence[Row]) -> list[RowPair]:
     objects = [[number for number, row in enumerate(rows) if row["kind"] == "object"] for rows in (a, b)]
     if not all(objects) or masks[0].size != masks[1].size:
         return []
-    pairs = _paired(objects[0], objects[1], masks, lambda row: (row["instance_id"], row["rle"]), SAME_OBJECT)
+    pairs = _paired(objects[0], objects[1], masks, OBJECT_KEYS, SAME_OBJECT)
     proposals = [_by_object_and_group(rows) for rows in (a, b)]
     found = list(pairs)
     for pair in pairs:
@@ -117,7 +123,7 @@ def row_pairs(a: Sequence[Row], b: Sequence[Row]) -> list[RowPair]:
                 proposals[0][a[pair.a]["instance_id"], group],
                 proposals[1][b[pair.b]["instance_id"], group],
             )
-            found += _paired(*own, masks, _end_of_id, MATCHED)
+            found += _paired(*own, masks, MASK_KEYS, MATCHED)
     return found
 
 
@@ -132,6 +138,21 @@ def _by_object_and_group(rows: Sequence[Row]) -> dict[tuple[int, str], list[int]
 def _end_of_id(row: Row) -> str:
     identity: str = row["proposal_id"]
     return identity.removeprefix(f"{row['image_id']}:{row['instance_id']}:")
+
+
+def _nothing(_row: Row) -> None:
+    """All rows are equal by this key."""
+
+
+OBJECT_KEYS: tuple[Key, ...] = (lambda row: (row["instance_id"], row["rle"]), _nothing)
+MASK_KEYS: tuple[Key, ...] = (
+    lambda row: (row["rle"], _end_of_id(row)),
+    lambda row: (row["rle"], row["kind"]),
+    lambda row: row["rle"],
+    _end_of_id,
+    _nothing,
+)
+"""Rows that are equal by an earlier key are paired first."""
 
 
 class _Masks:
@@ -152,24 +173,42 @@ class _Masks:
 
 
 def _paired(
-    a: Sequence[int], b: Sequence[int], masks: tuple[_Masks, _Masks], key: Callable[[Row], object], level: float
+    a: Sequence[int], b: Sequence[int], masks: tuple[_Masks, _Masks], keys: Sequence[Key], level: float
 ) -> list[RowPair]:
-    """Pairs of rows: first those with the same key, then those with the largest IoU above a level."""
-    by_key = {key(masks[1].rows[number]): number for number in reversed(b)}
+    """Pairs of rows whose IoU is above a level; each row is in one pair at most.
+
+    Args:
+        a, b: numbers of the rows in each database.
+        masks: the masks of each database.
+        keys: what is compared; rows that are equal by an earlier key are paired first.
+        level: the IoU.
+    """
+    left = dict.fromkeys(a), dict.fromkeys(b)
     pairs = []
-    for number in a:
-        other = by_key.pop(key(masks[0].rows[number]), None)
-        if other is not None:
-            pairs.append(RowPair(number, other, _iou(masks, number, other)))
-    taken = {pair.a for pair in pairs}, {pair.b for pair in pairs}
-    left = [number for number in a if number not in taken[0]], [number for number in b if number not in taken[1]]
-    alike = ((_iou(masks, x, y, level), x, y) for x in left[0] for y in left[1])
-    for iou, x, y in sorted((each for each in alike if each[0] > level), key=lambda each: (-each[0], *each[1:])):
-        if x not in taken[0] and y not in taken[1]:
-            taken[0].add(x)
-            taken[1].add(y)
-            pairs.append(RowPair(x, y, iou))
+    for key in keys:
+        for pair in _alike(*left, masks, key, level):
+            if pair.a in left[0] and pair.b in left[1]:
+                pairs.append(pair)
+                del left[0][pair.a], left[1][pair.b]
     return pairs
+
+
+def _alike(a: Iterable[int], b: Iterable[int], masks: tuple[_Masks, _Masks], key: Key, level: float) -> list[RowPair]:
+    """All pairs of rows that are equal by a key, with an IoU above a level.
+
+    Returns:
+        The pairs with the largest IoU first; of equal IoUs, those of one kind, and then in the order of the rows.
+    """
+    rows = masks[0].rows, masks[1].rows
+    of_key: dict[object, list[int]] = defaultdict(list)
+    for y in b:
+        of_key[key(rows[1][y])].append(y)
+    found = (RowPair(x, y, _iou(masks, x, y, level)) for x in a for y in of_key.get(key(rows[0][x]), ()))
+
+    def order(pair: RowPair) -> tuple[float, bool, int, int]:
+        return -pair.iou, rows[0][pair.a]["kind"] != rows[1][pair.b]["kind"], pair.a, pair.b
+
+    return sorted((pair for pair in found if pair.iou > level), key=order)
 
 
 def _iou(masks: tuple[_Masks, _Masks], a: int, b: int, level: float = 0.0) -> float:

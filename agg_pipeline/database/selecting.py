@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,7 @@ from agg_pipeline.database.derived import (
 )
 from agg_pipeline.database.image_ids import similar
 from agg_pipeline.database.reader import ProposalDatabase
+from agg_pipeline.database.used_sources import renumbered, sources_of
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json, content_hash
 from schemas.errors import UserError
@@ -49,33 +51,64 @@ def filter_database(
         overwrite: whether to replace another database in the folder.
 
     Returns:
-        The new database. It has only images with a mask that is kept.
+        The new database. It has only images with a mask that is kept, and lists only runs that its rows are from.
 
     Raises:
         UserError: the condition cannot be used, no mask fulfils it, or an image is unknown.
     """
+    return _write(_filter(database, where, images, sample, seed), out, overwrite)
+
+
+@dataclass(frozen=True, eq=False)
+class _Filter:
+    """What a filter keeps.
+
+    Attributes:
+        database: the database.
+        images: ids of the images that are looked at.
+        rows: the masks that are wanted in them; None for all.
+        used: numbers of the sources that these are from, in order.
+        plan: plan of what is kept.
+    """
+
+    database: ProposalDatabase
+    images: Collection[str]
+    rows: Rows | None
+    used: Sequence[int]
+    plan: Json
+
+
+def _filter(
+    database: ProposalDatabase,
+    where: str | None = None,
+    images: Sequence[str] | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+) -> _Filter:
+    """A filter, as of ``filter_database``; nothing is written yet."""
     chosen = finished_images(database) if images is None else known_images(database, images)
     if sample is not None:
         chosen = [chosen[place] for place in drawn_order(chosen, "", "filter", seed)[:sample]]
     # With the columns that a later minor version has added.
     columns = database.table("proposals", shards=list(database.sidecars)[:1]).slice(0, 0)
     rows = None if where is None else condition(where, columns)
-    plan = _plan(database, where, images, sample, seed)
-    kept = _kept(database, set(chosen), rows)
-    return write_derived(out, plan, kept, overwrite=overwrite)
-
-
-def _plan(
-    database: ProposalDatabase, where: str | None, images: Sequence[str] | None, sample: int | None, seed: int
-) -> Json:
-    """The plan of what ``filter_database`` makes."""
     options = {
         "where": where,
         "images": None if images is None else content_hash(sorted(images)),
         "sample": sample,
         "seed": None if sample is None else seed,
     }
-    return derived_plan([database], source_runs(database), "filter", options)
+    wanted, runs = set(chosen), source_runs(database)
+    used = [0] if len(runs) == 1 else sources_of(_kept(database, wanted, rows), len(runs))
+    plan = derived_plan([database], [runs[number] for number in used], "filter", options)
+    return _Filter(database, wanted, rows, used, plan)
+
+
+def _write(chosen: _Filter, out: str, overwrite: bool) -> ProposalDatabase:
+    """Write what a filter keeps."""
+    numbers = {old: new for new, old in enumerate(chosen.used)}
+    kept = (renumbered(piece, numbers) for piece in _kept(chosen.database, chosen.images, chosen.rows))
+    return write_derived(out, chosen.plan, kept, overwrite=overwrite)
 
 
 def _kept(database: ProposalDatabase, images: Collection[str], rows: Rows | None) -> Iterator[Piece]:
@@ -150,11 +183,10 @@ def split_database(
         if twice:
             raise UserError(f"image {min(twice)} is in two parts")
         seen.update(part)
-    for out, part in zip(outs, parts, strict=True):
-        refuse_other(Store(out).anchored(), _plan(database, None, part, None, 0), overwrite)
-    return [
-        filter_database(database, out, images=part, overwrite=overwrite) for out, part in zip(outs, parts, strict=True)
-    ]
+    chosen = [_filter(database, images=part) for part in parts]
+    for out, each in zip(outs, chosen, strict=True):
+        refuse_other(Store(out).anchored(), each.plan, overwrite)
+    return [_write(each, out, overwrite) for out, each in zip(outs, chosen, strict=True)]
 
 
 def shares_of_images(database: ProposalDatabase, shares: Sequence[float], seed: int) -> list[list[str]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from agg_pipeline.database.difference_counts import Differences, Example, Spread
+from agg_pipeline.database.matching import MATCHED
 from agg_pipeline.database.reader import ProposalDatabase, crop_of
 from agg_pipeline.datasets.registry import DATASETS
 from agg_pipeline.report.svg import View, view_of, widened
@@ -58,10 +59,10 @@ def difference_tables(found: Differences) -> list[Table]:
     ]
     tables = [Table("Content", ("", "in both", "only in the first", "only in the second"), tuple(rows))]
     if found.ious.number:
-        tables.append(Table("IoU of masks that differ", ("IoU", "masks"), _spread(found.ious, "1")))
+        tables.append(Table("IoU of masks that differ", ("IoU", "masks"), _spread(found.ious, f"{MATCHED:g}")))
     if found.granularities.number:
         title = "Granularities that differ"
-        tables.append(Table(title, ("difference", "masks"), _spread(found.granularities, "1")))
+        tables.append(Table(title, ("difference", "masks"), _spread(found.granularities, "0")))
     if found.columns:
         names = sorted(found.columns.items())
         other = tuple((f"{column} of {table}", str(count)) for (table, column), count in names)
@@ -69,9 +70,9 @@ def difference_tables(found: Differences) -> list[Table]:
     return tables
 
 
-def _spread(spread: Spread, last: str) -> tuple[tuple[str, ...], ...]:
-    """The counts of a spread, and the mean of its values."""
-    edges = ["0", *(f"{edge:g}" for edge in spread.edges), last]
+def _spread(spread: Spread, first: str) -> tuple[tuple[str, ...], ...]:
+    """The counts of a spread of values from ``first`` to 1, and the mean of the values."""
+    edges = [first, *(f"{edge:g}" for edge in spread.edges), "1"]
     names = [f"{low} to {high}" for low, high in pairwise(edges)]
     counts = [(name, str(count)) for name, count in zip(names, spread.counts, strict=True)]
     return (*counts, ("mean", f"{spread.total / spread.number:.4f}"))

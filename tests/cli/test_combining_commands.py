@@ -79,7 +79,9 @@ def test_what_is_made_of_an_unfinished_database_is_warned_of(unfinished, tmp_pat
     command, *options = given
     done = invoke("database", command, unfinished, *options, "--out", tmp_path / "x")
     assert done.code == 0, done
-    warning = f"WARNING: {unfinished}/database is not finished: 6 of 8 images are there, and the result has only these\n"
+    warning = (
+        f"WARNING: {unfinished}/database is not finished: 6 of 8 images are there, and the result has only these\n"
+    )
     assert done.stderr == warning
 
 

@@ -31,7 +31,7 @@ def test_a_round_trip_keeps_the_identity(out, tmp_path, kind):
 
 def test_what_is_lost_is_said(out, tmp_path):
     said = invoke("database", "export", out, "--format", "released", "--out", str(tmp_path / "x.pkl")).stdout
-    assert said.startswith(f"{tmp_path / 'x.pkl'}: not in this format: the object masks; images without parts; ")
+    assert said.startswith(f"{tmp_path / 'x.pkl'}: not in this format: the object masks; images without parts; kinds, ")
 
 
 @pytest.mark.parametrize(

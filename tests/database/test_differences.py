@@ -240,28 +240,110 @@ def strip(first, last, height=10, width=100):
     return mask
 
 
-def test_masks_are_matched_by_the_end_of_their_ids_then_by_iou():
+OBJECT = row("a:1:object:0", strip(0, 60), "object")
+
+
+def named_pairs(a, b):
+    """The masks of an object that belong together, by the ends of their ids, with their IoU."""
+    a, b = [OBJECT, *a], [OBJECT, *b]
+    first, *pairs = row_pairs(a, b)
+    assert first == RowPair(0, 0, 1.0)
+    names = [
+        (a[pair.a]["proposal_id"].removeprefix("a:1:"), b[pair.b]["proposal_id"].removeprefix("a:1:")) for pair in pairs
+    ]
+    return {name: pair.iou for name, pair in zip(names, pairs, strict=True)}
+
+
+def test_masks_of_objects_that_are_alike_are_matched():
     a = [
         row("a:1:object:0", strip(0, 60), "object"),
         row("a:2:object:0", strip(60, 100), "object"),
         row("a:1:part:1", strip(0, 10)),
-        row("a:1:part:2", strip(10, 20)),
-        row("a:1:part:3", strip(20, 30)),
-        row("a:1:complement:3", strip(0, 20), "complement"),
         row("a:2:part:1", strip(60, 70)),
     ]
     b = [
         row("b:7:object:0", strip(0, 60), "object"),
         row("b:2:object:0", strip(60, 99), "object"),
-        row("b:7:part:1", strip(5, 20)),
-        row("b:7:part:5", strip(20, 29)),
-        row("b:7:part:6", strip(20, 28)),
+        row("b:7:part:1", strip(0, 9)),
         row("b:2:part:1", strip(60, 70)),
     ]
     # The second object has an IoU of 39/40, which is too little, so its masks belong to no object of the other.
-    assert row_pairs(a, b) == [RowPair(0, 0, 1.0), RowPair(2, 2, 5 / 20), RowPair(4, 3, 9 / 10)]
+    assert row_pairs(a, b) == [RowPair(0, 0, 1.0), RowPair(2, 2, 9 / 10)]
     assert row_pairs(a, [row("b:7:object:0", strip(0, 60, 11), "object")]) == []
     assert row_pairs(a[1:], b[1:1]) == row_pairs([], b) == []
+
+
+def test_equal_masks_are_matched_before_equal_ids():
+    a = [row("a:1:part:0", strip(0, 10)), row("a:1:part:1", strip(10, 30)), row("a:1:part:2", strip(30, 60))]
+    b = [row("a:1:part:0", strip(10, 30)), row("a:1:part:1", strip(30, 60)), row("a:1:part:2", strip(0, 10))]
+    pairs = named_pairs(a, b)
+    assert pairs == {("part:0", "part:2"): 1.0, ("part:1", "part:0"): 1.0, ("part:2", "part:1"): 1.0}
+
+
+def test_equal_masks_are_matched_by_id_then_by_kind():
+    a = [
+        row("a:1:part:0", strip(0, 10)),
+        row("a:1:complement:0", strip(0, 10), "complement"),
+        row("a:1:part:1", strip(0, 10)),
+    ]
+    b = [
+        row("a:1:complement:4", strip(0, 10), "complement"),
+        row("a:1:part:3", strip(0, 10)),
+        row("a:1:part:1", strip(0, 10)),
+    ]
+    expected = {("part:1", "part:1"), ("part:0", "part:3"), ("complement:0", "complement:4")}
+    assert named_pairs(a, b) == dict.fromkeys(expected, 1.0)
+    assert named_pairs(a[:1], b[:1]) == {("part:0", "complement:4"): 1.0}
+
+
+def test_equal_ids_are_matched_before_larger_ious_if_their_masks_are_alike():
+    a = [row("a:1:part:0", strip(0, 10)), row("a:1:part:1", strip(20, 30)), row("a:1:part:2", strip(40, 50))]
+    b = [row("a:1:part:0", strip(0, 6)), row("a:1:part:9", strip(0, 9)), row("a:1:part:2", strip(20, 29))]
+    # The ids part:2 are equal, but their masks have nothing in common.
+    assert named_pairs(a, b) == {("part:0", "part:0"): 6 / 10, ("part:1", "part:2"): 9 / 10}
+
+
+@pytest.mark.parametrize(("last", "paired"), [(5, False), (6, True)])
+def test_masks_with_an_iou_of_half_or_less_are_not_matched(last, paired):
+    a = [row("a:1:part:0", strip(0, 10)), row("a:1:annotated:x", strip(30, 40), "annotated")]
+    b = [row("a:1:part:0", strip(0, last)), row("a:1:annotated:x", strip(30, 30 + last), "annotated")]
+    names = {("part:0", "part:0"), ("annotated:x", "annotated:x")}
+    assert named_pairs(a, b) == (dict.fromkeys(names, last / 10) if paired else {})
+
+
+def test_what_has_the_same_iou_is_matched_by_kind_then_in_order():
+    a = [row("a:1:part:0", strip(0, 10)), row("a:1:complement:0", strip(0, 10), "complement")]
+    b = [row("a:1:complement:7", strip(0, 9), "complement"), row("a:1:part:7", strip(1, 10))]
+    assert named_pairs(a, b) == {("part:0", "part:7"): 9 / 10, ("complement:0", "complement:7"): 9 / 10}
+
+
+def test_kinds_that_differ_are_a_difference_of_their_own(whole, tmp_path):
+    part = next(row for row in rows_of(whole, "part"))["proposal_id"]
+
+    def change(row):
+        return row | {"kind": "complement"} if row["proposal_id"] == part else row
+
+    found = compare(whole, changed(whole, str(tmp_path / "other"), "proposals", change))
+    assert only_differs(found, "columns")
+    assert found.columns == {("proposals", "kind"): 1}
+
+
+def test_the_same_masks_under_other_ids_differ_in_their_ids_alone(whole, tmp_path):
+    """The ids of the parts of an object are turned round."""
+    ids = {}
+    for row in rows_of(whole, "part"):
+        ids.setdefault((row["image_id"], row["instance_id"]), []).append((row["proposal_id"], row["step"]))
+    turned = {of[0]: to for own in ids.values() for of, to in zip(own, [*own[1:], own[0]], strict=True)}
+
+    def change(row):
+        name, step = turned.get(row["proposal_id"], (row["proposal_id"], row["step"]))
+        return row | {"proposal_id": name, "step": step}
+
+    found = compare(whole, changed(whole, str(tmp_path / "other"), "proposals", change))
+    assert only_differs(found, "columns")
+    moved = sum(len(own) for own in ids.values() if len(own) > 1)
+    assert found.columns == {("proposals", "proposal_id"): moved, ("proposals", "step"): moved}
+    assert moved > 0
 
 
 def test_objects_that_are_alike_are_matched_by_their_numbers():

@@ -102,15 +102,15 @@ def test_tables_without_a_difference_are_left_out():
     (table,) = difference_tables(found)
     assert table.rows == (("images", "3", "0", "0"),)
     found.ious.add(0.97)
-    found.ious.add(0.25)
+    found.ious.add(0.51)
     found.columns["images", "licence"] = 2
     _, ious, columns = difference_tables(found)
     assert ious.rows == (
-        ("0 to 0.5", "1"),
-        *((name, "0") for name in ("0.5 to 0.75", "0.75 to 0.9", "0.9 to 0.95")),
+        ("0.5 to 0.75", "1"),
+        *((name, "0") for name in ("0.75 to 0.9", "0.9 to 0.95")),
         ("0.95 to 0.98", "1"),
         *((name, "0") for name in ("0.98 to 0.99", "0.99 to 1")),
-        ("mean", "0.6100"),
+        ("mean", "0.7400"),
     )
     assert columns.rows == (("licence of images", "2"),)
 

@@ -12,9 +12,9 @@ from scipy import ndimage
 
 from schemas.config import PRESETS
 from schemas.crop import area, crop_mask, intersection, iou
-from schemas.records import Candidate, Click, ImageSummary, Loop, ObjectMask, Target
+from schemas.records import Candidate, Click, ImageSummary, Loop, ObjectMask, ObjectProposals, Proposal, Target
 from schemas.tables import REASONS
-from stages.complement import add_complements
+from stages.complement import add_complements, possible_complements
 from stages.morphology import components
 from stages.postprocess import component_draw, one_component, postprocess, why_dropped
 
@@ -255,6 +255,23 @@ def test_released_component_is_the_largest_where_none_is_large_and_the_only_one_
     assert {area(one_component(whole, RELEASED, partial(float, draw))) for draw in (0.0, 0.5, 0.99)} == {600}
     alone = crop_mask(square(10, 10, 20, 20), SIDE, SIDE)
     assert one_component(alone, RELEASED, partial(float, 0.9)) is alone
+
+
+@pytest.mark.parametrize("config", [PAPER, RELEASED])
+def test_the_complement_is_one_of_the_possible_ones(config):
+    thing, side = np.zeros((130, 130), bool), 130
+    for blob in BLOBS:
+        thing |= square(*blob, side=side)
+    part = square(100, 10, 15, 20, side=side)
+    possible = possible_complements(crop_mask(thing, side, side), crop_mask(part, side, side), config)
+    made = []
+    for seed in range(20):
+        whole = ObjectProposals(loop_of([part], thing).target, (Proposal(0, (), crop_mask(part, side, side)),), (), ())
+        made += add_complements(whole, config, seed, "toy").complements
+    found, expected = ({each.full().tobytes() for each in masks} for masks in ([each.mask for each in made], possible))
+    assert found == expected
+    assert len(expected) == (1 if config is PAPER else 2)
+    assert possible_complements(crop_mask(part, side, side), crop_mask(thing | part, side, side), config) == []
 
 
 def test_released_choice_is_the_same_in_every_run_and_spreads_over_the_seeds():

@@ -24,7 +24,8 @@ LOST: dict[str, tuple[str, ...]] = {
     "released": (
         "the object masks",
         "images without parts",
-        "peaks, clicks, ids and classes",
+        "kinds, steps, ids, classes and labels",
+        "peaks and clicks",
         "granularities beyond one decimal",
         "hashes and licences of the images",
         CUT,

@@ -26,13 +26,23 @@ from agg_pipeline.storage.local_file import open_file
 from agg_pipeline.storage.rle import decode_crop
 from schemas import limits
 from schemas.canonical import Json, Row
-from schemas.crop import MaskCrop, area, intersection
+from schemas.config import PRESETS
+from schemas.crop import MaskCrop, area, intersection, iou_above
 from schemas.errors import ImageError, UserError
 from schemas.numbers import granularity_bin, round_to_tenth
 from schemas.records import ImageEntry, ImageRecord, ImageSummary, ObjectMask
 from schemas.words import excerpt, few_of, plural, printable
+from stages.complement import possible_complements
 
 LOG = logging.getLogger(__name__)
+CLEANED = tuple(PRESETS[preset].masks for preset in ("paper", "released"))
+"""How the complements in a pickle may have been made: as in the paper, or as in the authors' program."""
+SAME_COMPLEMENT = 0.98
+"""Above this IoU with what is left of its object, a mask is a complement.
+
+Objects of another copy of the data set may differ by a few pixels. A smaller IoU would take parts for complements: a
+run drops a complement that has an IoU above 0.95 with a part.
+"""
 
 
 def import_released(path: Path, dataset: Dataset, out: str, overwrite: bool = False) -> ProposalDatabase:
@@ -112,7 +122,7 @@ def _rows(record: ImageRecord, masks: Sequence[MaskCrop], shares: Sequence[Seque
             rejects.append(reject(record.image_id, None, "unreadable_object", f"mask {number} of the pickle {what}"))
             continue
         rows = of_object[owner.instance_id]
-        kind, step = _place(rows, mask, before.get(owner.instance_id))
+        kind, step = _place(rows, owner.mask, before.get(owner.instance_id), mask)
         before[owner.instance_id] = mask
         columns = _columns(record.image_id, owner, kind, step, semantic, scale)
         rows.append(mask_row(columns, record.image_id, mask))
@@ -151,10 +161,21 @@ def owner_of(mask: MaskCrop, objects: Sequence[ObjectMask]) -> ObjectMask | None
     return found
 
 
-def _place(rows: Sequence[Row], mask: MaskCrop, before: MaskCrop | None) -> tuple[str, int]:
-    """Kind and step of an object's next mask: the complement of the mask before it, or another part."""
-    if rows and before is not None and rows[-1]["kind"] == "part" and not intersection(mask, before):
-        return "complement", rows[-1]["step"]
+def _place(rows: Sequence[Row], object_mask: MaskCrop, before: MaskCrop | None, mask: MaskCrop) -> tuple[str, int]:
+    """Kind and step of an object's next mask: the complement of the mask before it, or another part.
+
+    The pickle says neither. A mask is a complement if it follows a part and is what ``add_complements`` makes of it.
+
+    Args:
+        rows: rows of the object's masks so far.
+        object_mask: mask of the object.
+        before: the last of its masks so far; None if there is none.
+        mask: the next one.
+    """
+    if before is not None and rows[-1]["kind"] == "part":
+        rests = (rest for config in CLEANED for rest in possible_complements(object_mask, before, config))
+        if any(iou_above(mask, rest, SAME_COMPLEMENT) for rest in rests):
+            return "complement", rows[-1]["step"]
     return "part", sum(row["kind"] == "part" for row in rows)
 
 

@@ -65,12 +65,16 @@ def export_released(database: ProposalDatabase, out: Path) -> None:
 
 
 def _in_order(rows: Sequence[Row]) -> list[Row]:
-    """The masks of an image as in the authors' file: object by object, every proposal before its complement."""
+    """The masks of an image as in the authors' file: object by object, a complement right after its proposal."""
     places: dict[int, int] = {}
     for row in rows:
         places.setdefault(row["instance_id"], len(places))
-    masks = [row for row in rows if row["kind"] != "object"]
-    return sorted(masks, key=lambda row: (places[row["instance_id"]], row["step"] or 0, row["kind"] == "complement"))
+
+    def order(row: Row) -> tuple[int, int, int, bool]:
+        # Steps are numbered by every run anew.
+        return places[row["instance_id"]], row["source"], row["step"] or 0, row["kind"] == "complement"
+
+    return sorted((row for row in rows if row["kind"] != "object"), key=order)
 
 
 def _image(file: BufferedWriter, database: ProposalDatabase, stem: str, image_id: str, rows: Sequence[Row]) -> None:
