@@ -1,158 +1,214 @@
-"""Forward and training step on one GPU, by arithmetic and batch: ``python -m benchmarks.bench_gpu [--out FILE]``.
+"""One GPU, in eight minutes: ``make bench-gpu``, or ``python -m benchmarks.bench_gpu --out FOLDER``.
 
-Weights are random: they cost as much as trained ones. Logits are compared with those of the CPU for the built-in model.
-On a CPU the same tables come out in miniature.
+It writes ``results.json`` and ``results.md`` after each part, so that what is there counts if it is ended. It needs
+neither Dask nor PyArrow; parts that do, or that need other packages that are missing, are left out by name. On a CPU
+the same parts run in miniature.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import re
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 import torch
 
-from agg_pipeline.models.adapter import Adapter
-from agg_pipeline.models.architecture import ARCHITECTURES
-from agg_pipeline.models.checkpoints import default_checkpoint, load_click_model, new_click_model
-from agg_pipeline.models.simpleclick import SimpleClick, attach_adapter
-from stages.finetune import normalised_focal_loss
+from benchmarks.gpu import networks
+from benchmarks.gpu.evaluation import objects_per_second
+from benchmarks.gpu.networks import ARITHMETIC, DEVICE, Row
+from benchmarks.gpu.workers import Load, Turn, same_share, turn
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-ARITHMETIC = ("float32", "TF32", "bfloat16")
-FORWARDS = (("xtiny", 224), ("base", 448))
-BATCHES = (1, 2, 4, 8, 16, 32, 64)
-STEPS = (("base", 448, (8, 32)), ("xtiny", 224, (16, 128)))
-Row = list[str | int | float]
+PACKAGES = ("pyarrow", "distributed", "cloup", "pycocotools", "rlemasklib", "duckdb", "fsspec", "rich")
+"""What ``agg proposals run`` needs beside what this benchmark needs."""
 
 
-@contextmanager
-def arithmetic(name: str) -> Iterator[None]:
-    """Compute with float32, TF32 or, by autocast, bfloat16."""
-    torch.set_float32_matmul_precision("high" if name == "TF32" else "highest")
-    torch.backends.cudnn.allow_tf32 = name == "TF32"
-    with torch.autocast(DEVICE, torch.bfloat16, enabled=name == "bfloat16"):
-        yield
+@dataclass(frozen=True)
+class Table:
+    """What a part has measured.
+
+    Attributes:
+        title: what it is, in words.
+        columns: names of the columns.
+        rows: its rows; a cell that is None is unknown.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[Row]
+
+    def markdown(self) -> str:
+        """The table with its title."""
+        lines = [f"## {self.title}", "", f"| {' | '.join(self.columns)} |", "|" + " --- |" * len(self.columns)]
+        lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in self.rows]
+        return "\n".join(lines) + "\n"
 
 
-def milliseconds(call: Callable[[], object], seconds: float) -> float:
-    """Mean milliseconds of a call that is repeated for some seconds, after three calls to warm up."""
-
-    def several(count: int) -> float:
-        started = time.perf_counter()
-        for _ in range(count):
-            call()
-        if DEVICE == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - started
-
-    once = several(3) / 3
-    count = max(1, round(seconds / once))
-    return 1e3 * several(count) / count
+def _cell(cell: str | int | float | None) -> str:
+    return "" if cell is None else f"{cell:.4g}" if isinstance(cell, float) else str(cell)
 
 
-def difference() -> list[Row]:
-    """Largest difference of the built-in model's logits from the CPU's in float32, and the largest logit."""
-    torch.manual_seed(0)
-    model, _ = load_click_model(default_checkpoint())
-    image, coords = torch.rand(2, 4, 3, model.input_size, model.input_size).unbind()
-    rows: list[Row] = []
-    with torch.inference_mode():
-        with arithmetic("float32"):
-            exact = model(image, coords)
-        model.to(DEVICE)
-        for name in ARITHMETIC:
-            with arithmetic(name):
-                other = model(image.to(DEVICE), coords.to(DEVICE)).float().cpu()
-            rows.append([name, float((other - exact).abs().max()), float(exact.abs().max())])
-    return rows
+@dataclass
+class Report:
+    """Files that grow with each part."""
+
+    out: Path
+    head: str
+    began: float = field(default_factory=time.monotonic)
+    tables: list[Table] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, table: Table) -> None:
+        """Add a table, print it and write the files."""
+        self.tables.append(table)
+        print(table.markdown(), flush=True)
+        self.write()
+
+    def note(self, line: str) -> None:
+        """Add a line, such as one that says what was left out."""
+        self.notes.append(line)
+        print(line, flush=True)
+        self.write()
+
+    def write(self) -> None:
+        """Write both files anew."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        text = "\n".join([f"# {self.head}", "", *self.notes, "", *(table.markdown() for table in self.tables)])
+        (self.out / "results.md").write_text(text)
+        tables = {
+            table.title: [dict(zip(table.columns, row, strict=True)) for row in table.rows] for table in self.tables
+        }
+        content = {"device": self.head, "seconds": time.monotonic() - self.began, "notes": self.notes, **tables}
+        (self.out / "results.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
-def forwards(miniature: bool, seconds: float) -> list[Row]:
-    """Milliseconds and images per second of forwards without gradients."""
-    rows: list[Row] = []
-    for name, size in FORWARDS[:1] if miniature else FORWARDS:
-        for how in ARITHMETIC:
-            model = new_click_model(ARCHITECTURES[name], size, 0).to(DEVICE)
-            # Weights are converted once, as a run of proposals does it, not in every forward, as autocast would.
-            kind = torch.bfloat16 if how == "bfloat16" else torch.float32
-            model.to(kind)
-            for batch in (1,) if miniature else BATCHES:
-                image, coords = torch.rand(2, batch, 3, size, size, device=DEVICE, dtype=kind).unbind()
-                with torch.inference_mode(), arithmetic("float32" if how == "bfloat16" else how):
-                    spent = milliseconds(lambda: model(image, coords), seconds)  # noqa: B023
-                rows.append([name, size, how, batch, spent, 1e3 * batch / spent])
-    return rows
+def kernels(report: Report, miniature: bool) -> None:
+    """Networks alone."""
+    seconds = 0.1 if miniature else 0.3
+    for title, columns, rows in (
+        (
+            "Logits of the built-in model against the CPU's in float32",
+            ("arithmetic", "largest difference", "largest logit"),
+            networks.difference(),
+        ),
+        (
+            "Forward",
+            ("model", "input", "arithmetic", "batch", "ms", "images/s"),
+            networks.forwards(miniature, seconds),
+        ),
+        (
+            "Training step without clicks",
+            ("model", "input", "arithmetic", "trained", "batch", "ms", "samples/s", "GiB"),
+            networks.steps(miniature, seconds),
+        ),
+    ):
+        report.add(Table(title, columns, rows))
 
 
-def _trained(name: str, size: int, lora: bool) -> SimpleClick:
-    model = new_click_model(ARCHITECTURES[name], size, 0)
-    if lora:
-        adapter = Adapter(model.arch.dim, model.arch.depth)
-        adapter.initialise(torch.Generator().manual_seed(0))
-        attach_adapter(model.requires_grad_(False), adapter)
-    return model.to(DEVICE).train()
+def _row(done: Turn) -> Row:
+    load = done.load
+    return [
+        *(load.architecture, load.size, load.arithmetic, done.workers, load.batch_objects),
+        *(done.proposals, done.forwards, done.busy, done.gib),
+    ]
 
 
-def steps(miniature: bool, seconds: float) -> list[Row]:
-    """Milliseconds, samples per second and peak GiB of a forward with its gradients."""
-    rows: list[Row] = []
-    for name, size, batches in STEPS[1:] if miniature else STEPS:
-        for how in ARITHMETIC:
-            for lora in (True, False):
-                for batch in (2,) if miniature else batches:
-                    model = _trained(name, size, lora)
-                    learnt = [
-                        each for key, each in model.named_parameters() if each.requires_grad and "pos_embed" not in key
-                    ]
-                    image, coords = torch.rand(2, batch, 3, size, size, device=DEVICE).unbind()
-                    bins = torch.arange(batch, device=DEVICE) % 10 if lora else None
-                    target = (torch.rand(batch, 1, size, size, device=DEVICE) > 0.7).float()
-
-                    def step() -> None:
-                        with arithmetic(how):  # noqa: B023
-                            logits = model(image, coords, bins)  # noqa: B023
-                        loss = normalised_focal_loss(logits.float(), target).mean()  # noqa: B023
-                        torch.autograd.grad(loss, learnt)  # noqa: B023
-
-                    if DEVICE == "cuda":
-                        torch.cuda.reset_peak_memory_stats()
-                    spent = milliseconds(step, seconds)
-                    peak = torch.cuda.max_memory_allocated() / 2**30 if DEVICE == "cuda" else 0.0
-                    what = "LoRA" if lora else "all weights"
-                    rows.append([name, size, how, what, batch, spent, 1e3 * batch / spent, peak])
-    return rows
+def making(report: Report, miniature: bool) -> None:
+    """Proposals a second by workers, arithmetic and batch, and whether the workers change what is made."""
+    model = ("xtiny", 224) if miniature else ("base", 448)
+    images = 2 if miniature else 24
+    columns = ("model", "input", "arithmetic", "workers", "objects a batch", "proposals/s", "forwards/s", "busy", "GiB")
+    plan = [("float32", workers, 16) for workers in ((1, 2) if miniature else (1, 2, 4, 8))]
+    if not miniature:
+        plan += [("TF32", 4, 16), ("bfloat16", 4, 16), ("bfloat16", 8, 16), ("float32", 4, 8), ("float32", 4, 32)]
+    done = [turn(workers, Load(*model, how, batch, images, DEVICE)) for how, workers, batch in plan]
+    report.add(Table("Proposals of generated scenes", columns, [*map(_row, done)]))
+    first = done[0]
+    rows: list[Row] = [
+        [each.workers, len(each.masks), same_share(first, each)] for each in done if each.load == first.load
+    ]
+    report.add(
+        Table(
+            "The same masks from more workers, float32",
+            ("workers", "masks", "share of the first row's that are the same"),
+            rows,
+        )
+    )
 
 
-def show(title: str, columns: str, rows: list[Row]) -> None:
-    """Print a Markdown table."""
-    names = columns.split(", ")
-    print(f"\n{title}\n\n| {' | '.join(names)} |\n|{' --- |' * len(names)}")
-    for row in rows:
-        print("| " + " | ".join(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row) + " |")
+def evaluating(report: Report, miniature: bool) -> None:
+    """Evaluation with the built-in model."""
+    ours, plain = objects_per_second(DEVICE, 2 if miniature else 16, 8, 3 if miniature else 20)
+    rows: list[Row] = [["in batches", ours, ours / plain], ["one after the other", plain, 1.0]]
+    report.add(Table("Evaluation, xtiny at 224, ten granularities", ("", "objects/s", "times"), rows))
+
+
+def training(report: Report, miniature: bool) -> None:
+    """Steps of the recipe paper."""
+    if importlib.util.find_spec("lightning_fabric") is None:
+        report.note("left out: training steps with clicks, because lightning-fabric is not installed")
+        return
+    from benchmarks.gpu.training import samples_per_second
+
+    model = ("xtiny", 224, 2, 1) if miniature else ("base", 448, 32, 12)
+    rate, clicks = samples_per_second(DEVICE, *model)
+    columns = ("model", "input", "batch", "samples/s", "share of the time for clicks")
+    report.add(Table("Training with the recipe paper", columns, [[*model[:3], rate, clicks]]))
+
+
+def running(report: Report, miniature: bool) -> None:
+    """A real run, with the built-in model."""
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        report.note(f"left out: agg proposals run, because {', '.join(missing)} are not installed")
+        return
+    images = "2" if miniature else "96"
+    command = (sys.executable, "-m", "agg_pipeline.cli", "proposals", "run", "--limit-images", images)
+    out = report.out / "run"
+    options = ("--images-per-shard", "2", "--gallery-images", "0", "--device", DEVICE, "--out", str(out), "--overwrite")
+    began = time.monotonic()
+    done = subprocess.run((*command, *options), capture_output=True, text=True, check=False)
+    seconds = time.monotonic() - began
+    if done.returncode:
+        report.note(f"agg proposals run failed: {done.stderr.strip().splitlines()[-1:]}")
+        return
+    to_do = next((line for line in done.stdout.splitlines() if " to do with " in line), "")
+    speed = re.search(r"in [^,]*, ([\d.]+) images/s", done.stdout)
+    rate = float(speed[1]) if speed else None
+    report.add(Table("agg proposals run", ("", "seconds with start-up", "images/s"), [[to_do, seconds, rate]]))
+
+
+PARTS: tuple[Callable[[Report, bool], None], ...] = (making, running, training, kernels, evaluating)
+"""The most important first."""
 
 
 @click.command()
-@click.option("--seconds", default=0.5, show_default=True, help="Of each measurement.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="JSON file of all rows.")
-def main(seconds: float, out: Path | None) -> None:
-    """Print three tables."""
-    card = torch.cuda.get_device_name() if DEVICE == "cuda" else "CPU"
-    print(f"{card}, torch {torch.__version__}")
-    small = DEVICE == "cpu"
-    tables = {
-        "difference": difference(),
-        "forwards": forwards(small, seconds),
-        "steps": steps(small, seconds),
-    }
-    show("Logits against the CPU's", "arithmetic, largest difference, largest logit", tables["difference"])
-    show("Forward", "model, input, arithmetic, batch, ms, images/s", tables["forwards"])
-    show("Training step", "model, input, arithmetic, trained, batch, ms, samples/s, GiB", tables["steps"])
-    if out is not None:
-        out.write_text(json.dumps({"device": card, "torch": torch.__version__, **tables}, indent=1))
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/bench-gpu"), show_default=True
+)
+@click.option("--minutes", default=8.0, show_default=True, help="No part begins after this time.")
+@click.option(
+    "--part", "parts", multiple=True, type=click.Choice([each.__name__ for each in PARTS]), help="Only these."
+)
+def main(out: Path, minutes: float, parts: tuple[str, ...]) -> None:
+    """Measure one GPU, or a CPU in miniature."""
+    card = torch.cuda.get_device_name() if DEVICE == "cuda" else "CPU, in miniature"
+    report = Report(out, f"{card}, torch {torch.__version__}")
+    print(f"{report.head}; arithmetic: {', '.join(ARITHMETIC)}\n", flush=True)
+    for part in PARTS:
+        if parts and part.__name__ not in parts:
+            continue
+        if time.monotonic() - report.began > 60 * minutes:
+            report.note(f"left out: {part.__name__}, because {minutes:g} minutes were over")
+            continue
+        part(report, DEVICE == "cpu")
+    print(f"{time.monotonic() - report.began:.0f} s; {out / 'results.md'} and results.json have the tables")
 
 
 if __name__ == "__main__":

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pickle import PicklingError
 from queue import SimpleQueue
 from typing import Any
+from urllib.parse import urlsplit
 
 import dask
 from distributed import Client, Future
+from distributed.utils import format_dashboard_link
 
 from agg_pipeline.execution.worker_facts import Facts
 from agg_pipeline.execution.worker_plugin import run_in_worker
@@ -69,8 +71,6 @@ class Workers:
 
     def states(self) -> dict[str, WorkerState]:
         """What the scheduler knows of each worker, by address."""
-        with connected():
-            found = self.client.sync(self.client.scheduler.identity, callback_timeout=ANSWER_SECONDS)["workers"]
         return {
             address: WorkerState(
                 float(worker["last_seen"]),
@@ -79,7 +79,7 @@ class Workers:
                 int(worker.get("memory_limit") or 0),
                 int(worker.get("metrics", {}).get("task_counts", {}).get("executing", 0)),
             )
-            for address, worker in found.items()
+            for address, worker in self._scheduler()["workers"].items()
         }
 
     def submit(
@@ -102,11 +102,15 @@ class Workers:
 
     def dashboard(self) -> str:
         """Address of the page on which Dask shows what the cluster does; "" if the scheduler has none."""
+        found = self._scheduler()
+        port = found["services"].get("dashboard")
+        return format_dashboard_link(urlsplit(found["address"]).hostname, port) if port else ""
+
+    def _scheduler(self) -> dict[str, Any]:
+        """What the scheduler says of itself and its workers."""
         with connected():
-            try:
-                return str(self.client.dashboard_link)
-            except KeyError:
-                return ""
+            found: dict[str, Any] = self.client.sync(self.client.scheduler.identity, callback_timeout=ANSWER_SECONDS)
+        return found
 
     def listen(self) -> SimpleQueue[Any]:
         """A queue of the messages that tasks ``send`` from now on."""

@@ -321,11 +321,12 @@ def stop_scheduler(commands, cluster, tmp_path, gate, out, *values):
 
 def test_a_scheduler_that_does_not_answer_any_more(cluster, commands, reference, tmp_path, gate):
     out = tmp_path / "out"
-    times = assign(execution__workers__ANSWER_SECONDS=2.0, execution__waiting__HEARTBEAT_SECONDS=1.0)
+    # With its first task the scheduler imports torch, and does not answer meanwhile.
+    times = assign(execution__workers__ANSWER_SECONDS=10.0, execution__waiting__HEARTBEAT_SECONDS=1.0)
     quick = times, assign(execution__cluster__LEAVE_SECONDS=1)
     running = stop_scheduler(commands, cluster, tmp_path, gate, out, *quick)
     assert error_line(running.end()) == (
-        f"the Dask scheduler has not answered for 2 s (stopped, or too busy); finished shards are kept; {RESUME}"
+        f"the Dask scheduler has not answered for 10 s (stopped, or too busy); finished shards are kept; {RESUME}"
     )
     assert_clean(out)
     gate.unlink()
