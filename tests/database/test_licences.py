@@ -19,6 +19,11 @@ from tests.toy_run import make_database
 BY_SA = "https://creativecommons.org/licenses/by-sa/4.0/"
 ND = "the licence {!r} does not allow changed copies of its data to be shared"
 SA = "the licence {!r} asks that what is made with its data has the same licence, and {!r} is another one"
+VERSIONS = (
+    "{!r} and {!r} are versions of a licence that asks that what is made with its data has the same licence; read "
+    "whether both allow the later one"
+)
+STRANGE = "whether {!r} and {!r} may stand together is not known here; read them"
 UNKNOWN = "the licence of some of the data is unknown; set it with agg database describe"
 
 
@@ -39,9 +44,20 @@ UNKNOWN = "the licence of some of the data is unknown; set it with agg database 
         ),
         (["Attribution-NonCommercial-NoDerivs License"], [ND.format("Attribution-NonCommercial-NoDerivs License")]),
         (["unknown", "CC BY 4.0"], [UNKNOWN]),
+        (["CC BY Share-Alike 4.0", "MIT"], [SA.format("CC BY Share-Alike 4.0", "MIT")]),
+        (["CC BY No Derivatives", "MIT"], [ND.format("CC BY No Derivatives")]),
+        (["CC BY-Non-Commercial-No-Derivs"], [ND.format("CC BY-Non-Commercial-No-Derivs")]),
+        (["CC BY-SA 2.0", "CC BY Share-Alike 2.0", "CC BY-SA 4.0"], [VERSIONS.format("CC BY-SA 2.0", "CC BY-SA 4.0")]),
+        (["CC BY-SA", "CC BY-SA 4.0"], [VERSIONS.format("CC BY-SA", "CC BY-SA 4.0")]),
+        (["CC BY-NC 2.0", "CC BY-NC 4.0"], []),
+        (["Apache-2.0 (generated)", "Apache-2.0"], []),
+        (
+            ["MIT", "images: ImageNet terms (non-commercial research); annotations: Apache-2.0"],
+            [STRANGE.format("images: ImageNet terms (non-commercial research); annotations: Apache-2.0", "MIT")],
+        ),
         (
             ["GPL-3.0", "research use only"],
-            ["whether 'GPL-3.0' and 'research use only' may stand together is not known here; read them"],
+            [STRANGE.format("GPL-3.0", "research use only")],
         ),
     ],
 )
