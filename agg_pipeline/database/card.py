@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from agg_pipeline.database.description import description
 from agg_pipeline.database.history import history_lines
 from agg_pipeline.database.hub_licences import front_matter
-from agg_pipeline.database.image_licences import IMAGE_LICENCES
+from agg_pipeline.database.image_licences import IMAGE_LICENCES, stated_licences
 from agg_pipeline.execution.plan import sources
 from schemas.canonical import Json
 from schemas.tables import FILES, REASONS, SAMPLING
@@ -43,7 +43,8 @@ def dataset_card(manifest: Json, photograph: pa.Field | None = None) -> str:
     of_images = manifest.get(IMAGE_LICENCES, {"counts": {}, "others": 0})
     of_data = (run["dataset"]["licence"] for run in sources(plan))
     others = ["others"] if of_images["others"] else []
-    licences = list(dict.fromkeys([*of_data, *of_images["counts"], *others]))
+    of_each = (licence for text in of_images["counts"] for licence in stated_licences(text))
+    licences = list(dict.fromkeys([*of_data, *of_each, *others]))
     return environment.get_template(TEMPLATE).render(
         manifest=manifest,
         about=about,

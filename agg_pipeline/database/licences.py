@@ -6,17 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow.compute as pc
 
+from agg_pipeline.database.image_licences import stated_licences
 from agg_pipeline.database.licence_terms import LicenceText, read_licence
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.datasets.naming import UNKNOWN
 
 
 def licences_of(database: ProposalDatabase) -> list[str]:
-    """The licences of the data sets and of the single images of a database, each once."""
-    found = dict.fromkeys(run["dataset"]["licence"] for run in database.sources)
+    """The licences of the data sets and of the single images of a database, each once, in alphabetical order."""
+    texts = {run["dataset"]["licence"] for run in database.sources}
     for index in database.sidecars:
-        found |= dict.fromkeys(pc.unique(database.table("images", ["licence"], [index])["licence"]).to_pylist())
-    return [licence for licence in found if licence]
+        texts.update(pc.unique(database.table("images", ["licence"], [index])["licence"]).to_pylist())
+    return sorted({licence for text in texts for licence in stated_licences(text)} - {""})
 
 
 def licence_notes(licences: Sequence[str]) -> list[str]:

@@ -111,7 +111,10 @@ def merge(
     options = {"duplicates": duplicates, "conflicts": conflicts, "images_per_shard": images_per_shard}
     plan = derived_plan(databases, sources, "merge", options)
     recipes = [each.tobytes() for each in recipe_hashes(sources)]
-    made_by = [SourceRun(recipe, granularity_config(run)) for recipe, run in zip(recipes, sources, strict=True)]
+    made_by = [
+        SourceRun(recipe, granularity_config(run), run["dataset"]["licence"])
+        for recipe, run in zip(recipes, sources, strict=True)
+    ]
     made = _pieces(images, _Shards(databases, numbers), duplicates, made_by)
     return write_derived(out, plan, made, images_per_shard, overwrite)
 

@@ -11,6 +11,7 @@ from typing import Literal
 import pyarrow as pa
 
 from agg_pipeline.database.derived import Piece
+from agg_pipeline.database.image_licences import joint_licence
 from agg_pipeline.database.reader import crop_of
 from agg_pipeline.database.recomputing import granularities
 from schemas.canonical import Row
@@ -51,10 +52,12 @@ class SourceRun:
     Attributes:
         recipe: what decides its rows, as a hash.
         granularity: how it has combined scale and semantic granularity.
+        licence: licence of its data.
     """
 
     recipe: bytes
     granularity: GranularityConfig
+    licence: str
 
 
 def merged_image(pieces: Sequence[Piece], duplicates: Duplicates, runs: Sequence[SourceRun]) -> Piece:
@@ -83,10 +86,10 @@ def merged_image(pieces: Sequence[Piece], duplicates: Duplicates, runs: Sequence
         numbers = merged.add(piece.tables["proposals"].to_pylist(), duplicates == "drop")
         rejects.append(_renumbered(piece.tables["rejects"], numbers))
     dropped = pa.concat_tables(rejects)
-    found = [piece.tables["images"] for piece in pieces if piece.tables["images"].num_rows]
+    found = pa.concat_tables([piece.tables["images"] for piece in pieces])
     tables = {
         "proposals": pa.Table.from_pylist(merged.rows, pieces[0].tables["proposals"].schema),
-        "images": found[0] if found else pieces[0].tables["images"],
+        "images": _licensed(found, [run.licence for run in runs]),
         "rejects": _each_once(dropped, [run.recipe for run in runs]) if duplicates == "drop" else dropped,
     }
     return Piece(pieces[0].images, {name: tables[name] for name in FILES})
@@ -241,6 +244,22 @@ def _alike(
 def _pixels(mask: MaskCrop) -> tuple[Box, bytes]:
     """Equal for masks of the same pixels."""
     return mask.box, mask.bits.tobytes()
+
+
+def _licensed(images: pa.Table, of_runs: Sequence[str]) -> pa.Table:
+    """The first row of an image, with the licences that all its rows state.
+
+    Args:
+        images: rows of ``images``.
+        of_runs: licence of the data of each source.
+    """
+    stated = [row["licence"] or of_runs[row["source"]] for row in images.select(["licence", "source"]).to_pylist()]
+    first = images.slice(0, 1)
+    joint = joint_licence(stated)
+    if not stated or joint == stated[0]:
+        return first
+    place = images.schema.get_field_index("licence")
+    return first.set_column(place, images.schema.field(place), pa.array([joint], pa.string()))
 
 
 def _each_once(rejects: pa.Table, recipes: Sequence[bytes]) -> pa.Table:

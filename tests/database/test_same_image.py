@@ -145,7 +145,7 @@ def test_an_object_without_a_partner_gets_a_number_that_no_object_has_and_no_rej
         }
         return Piece((image,), tables)
 
-    runs = [SourceRun(b"", granularity_config(similar.sources[0]))]
+    runs = [SourceRun(b"", granularity_config(similar.sources[0]), "")]
     merged = merged_image([made({1: 10}), made({1: 20, 2: 30}, [3]), made({9: 20, 2: 40, 1: 50})], "drop", runs)
     rows = merged.tables["proposals"].to_pylist()
     found = {row["instance_id"]: decode_crop(row["rle"], 120, 120).box.height for row in rows}
@@ -175,7 +175,7 @@ def test_a_mask_that_repeats_two_is_the_more_similar_one(similar):
 
     first = made({"a": (100, "object:0"), "b": (98, "object:0")})
     second = made({"c": (97, "object:0"), "d": (98, "object:0"), "e": (50, "annotated:c"), "f": (40, "annotated:d")})
-    runs = [SourceRun(b"", granularity_config(similar.sources[0]))]
+    runs = [SourceRun(b"", granularity_config(similar.sources[0]), "")]
     rows = merged_image([first, second], "drop", runs).tables["proposals"].to_pylist()
     parents = {row["proposal_id"].removeprefix(place): row["parent_id"] for row in rows}
     assert list(parents) == ["object:0", "annotated:a", "annotated:b", "annotated:e", "annotated:f"]
