@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agg_pipeline.database import merging, selecting
+from agg_pipeline.database import merged_images, selecting
 from agg_pipeline.database.contents import DATABASE_LAYOUT
 from agg_pipeline.database.derived import Piece, derived_plan, source_runs, write_derived
 from agg_pipeline.database.identity import database_id
@@ -254,14 +254,14 @@ def test_images_of_one_id_and_other_content_are_refused_or_renamed(whole, foreig
 
 def test_the_ids_that_are_taken_are_collected_once_for_a_database(whole, foreign, monkeypatch):
     """For each image, 16,000 conflicts took 45 seconds."""
-    collected, new_id = [], merging._new_id
+    collected, new_id = [], merged_images._new_id
 
     def noted(image_id, sha256, taken):
         collected.append(taken)
         return new_id(image_id, sha256, taken)
 
-    monkeypatch.setattr(merging, "_new_id", noted)
-    images = merging.merged_images([whole, foreign], "rename")
+    monkeypatch.setattr(merged_images, "_new_id", noted)
+    images = merged_images.merged_images([whole, foreign], "rename")
     assert len({id(taken) for taken in collected}) == 1 < len(collected)
     assert {image.image_id for image in images} <= collected[0]
 
