@@ -42,7 +42,8 @@ def merge(
     """Put the rows of several databases into a new one.
 
     An image is the same if its file has the same sha256, an object of it if the masks have an IoU above 0.98. Where the
-    sha256 of a file is not known, only rows of the same run are of the same image.
+    sha256 of a file is not known, only rows of the same run are of the same image. Where an image could not be used,
+    only rows of the same data are.
 
     Args:
         databases: the databases; of what they share, the first one decides ids and class.

@@ -219,7 +219,8 @@ def test_masks_of_a_slightly_different_object_become_those_of_the_one_that_stays
     finish(store, plan, sidecars(store, DATABASE_LAYOUT))
     smaller = open_proposals(store.url)
     for name, order in (("first", [whole, smaller]), ("second", [smaller, whole])):
-        merged = merge(order, str(tmp_path / name), duplicates)
+        # What could not be read is another image in other data.
+        merged = merge(order, str(tmp_path / name), duplicates, "rename")
         assert findings(merged) == []
         rows = rows_of(merged)
         areas = {row["proposal_id"]: row["area"] for row in rows if row["kind"] == "object"}
@@ -235,7 +236,7 @@ def test_masks_of_a_slightly_different_object_become_those_of_the_one_that_stays
 @given(images=SOME, size=SHARDS)
 def test_images_of_one_id_and_other_content_are_refused_or_renamed(whole, foreign, folders, images, size):
     part = filter_database(foreign, folders(), images=images)
-    # What could not be read has no content that could be another.
+    # What could not be read is the same image, because the data are the same.
     readable = [image for image in images if image != "im_6"]
     if readable:
         with pytest.raises(UserError, match=f"image {readable[0]} of {part.store.url} has other content than that of"):
@@ -339,7 +340,7 @@ def test_images_whose_files_are_not_known_are_one_only_if_of_one_run(whole, tmp_
     merged = merge([whole, first], str(tmp_path / "renamed"), conflicts="rename")
     assert findings(merged) == []
     run = source_runs(first)[0]["id"]
-    # What could not be read is one image.
+    # What could not be read is one image of the same data.
     new_ids = {f"{image}~{run[:8]}" for image in IMAGES if image != "im_6"}
     assert {image for ids in merged.plan["shards"] for image in ids} == {*IMAGES, *new_ids}
 
