@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
@@ -131,7 +131,7 @@ def _merged_ids(found: Mapping[str, Content], known: Mapping[str, Content]) -> d
     merged: dict[str, str | None] = {
         image_id: image_id for image_id, content in found.items() if image_id in known and content.same(known[image_id])
     }
-    by_hash: dict[str, list[str]] = defaultdict(list)
+    by_hash: dict[str, deque[str]] = defaultdict(deque)
     for image_id, content in known.items():
         if content.sha256 and image_id not in merged:
             by_hash[content.sha256].append(image_id)
@@ -141,7 +141,7 @@ def _merged_ids(found: Mapping[str, Content], known: Mapping[str, Content]) -> d
         same = by_hash.get(content.sha256)
         renamed = _renamed(image_id, content)
         if same:
-            merged[image_id] = same.pop(0)
+            merged[image_id] = same.popleft()
         elif image_id not in known:
             merged[image_id] = image_id
         # An earlier merge has renamed it.

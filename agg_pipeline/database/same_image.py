@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
@@ -207,13 +207,13 @@ def same_objects(objects: Mapping[int, MaskCrop], earlier: Mapping[int, MaskCrop
     """
     pixels, others = ({number: _pixels(mask) for number, mask in some.items()} for some in (objects, earlier))
     found = {number: number for number, of in pixels.items() if others.get(number) == of}
-    identical = defaultdict(list)
+    identical: dict[tuple[Box, bytes], deque[int]] = defaultdict(deque)
     for number, of in others.items():
         if number not in found:
             identical[of].append(number)
     for number, of in pixels.items():
         if number not in found and identical.get(of):
-            found[number] = identical[of].pop(0)
+            found[number] = identical[of].popleft()
     taken = set(found.values())
     left = [number for number in objects if number not in found]
     rest = [number for number in earlier if number not in taken]
