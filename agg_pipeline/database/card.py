@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from agg_pipeline.database.description import description
 from agg_pipeline.database.history import history_lines
 from agg_pipeline.database.hub_licences import front_matter
-from agg_pipeline.database.image_licences import IMAGE_LICENCES
+from agg_pipeline.database.image_licences import IMAGE_LICENCES, stated_licences
 from agg_pipeline.execution.plan import sources
 from schemas.canonical import Json
 from schemas.tables import FILES, REASONS, SAMPLING
@@ -43,7 +43,8 @@ def dataset_card(manifest: Json, photograph: pa.Field | None = None) -> str:
     of_images = manifest.get(IMAGE_LICENCES, {"counts": {}, "others": 0})
     of_data = (run["dataset"]["licence"] for run in sources(plan))
     others = ["others"] if of_images["others"] else []
-    licences = list(dict.fromkeys([*of_data, *of_images["counts"], *others]))
+    of_each = (licence for text in of_images["counts"] for licence in stated_licences(text))
+    licences = list(dict.fromkeys([*of_data, *of_each, *others]))
     return environment.get_template(TEMPLATE).render(
         manifest=manifest,
         about=about,
@@ -72,19 +73,35 @@ def _cell(text: object) -> str:
 
 
 def _estimators(runs: Sequence[Json]) -> list[str]:
-    """How each run has combined scale and semantic granularity, in words; each way once."""
-    found = []
-    for run in runs:
-        settings = run["config"].get("granularity", {})
-        if "imported" in run:
-            way = "as in the file of another program that was imported"
-        elif settings.get("rounded"):
-            way = (
-                "scale and semantic are rounded to 0.1, and the granularity is 0.9 * scale + 0.1 * semantic where they "
-                "differ by less than 0.1, else scale; it is rounded to 0.1 again"
-            )
-        else:
-            weight, least = (settings.get(key, "unknown") for key in ("weight", "min_object_peak"))
-            way = f"lambda is {weight}; where peak_object is below {least}, semantic is scale"
-        found.append(f"{run['dataset']['name']}, {run['dataset']['split']}: {way}")
-    return list(dict.fromkeys(found))
+    """How each run has combined scale and semantic granularity, in words; each way of some data once.
+
+    The sources are named where there are several ways for the same data.
+    """
+    found: dict[str, dict[str, list[int]]] = {}
+    for number, run in enumerate(runs):
+        data = f"{run['dataset']['name']}, {run['dataset']['split']}"
+        found.setdefault(data, {}).setdefault(_estimator(run), []).append(number)
+    return [
+        f"{data}{_named(numbers) if len(ways) > 1 else ''}: {way}"
+        for data, ways in found.items()
+        for way, numbers in ways.items()
+    ]
+
+
+def _named(numbers: Sequence[int]) -> str:
+    """Some sources by their numbers."""
+    return f" ({'source' if len(numbers) == 1 else 'sources'} {', '.join(map(str, numbers))})"
+
+
+def _estimator(run: Json) -> str:
+    """How a run has combined scale and semantic granularity, in words."""
+    settings = run["config"].get("granularity", {})
+    if "imported" in run:
+        return "as in the file of another program that was imported"
+    if settings.get("rounded"):
+        return (
+            "scale and semantic are rounded to 0.1, and the granularity is 0.9 * scale + 0.1 * semantic where they "
+            "differ by less than 0.1, else scale; it is rounded to 0.1 again"
+        )
+    weight, least = (settings.get(key, "unknown") for key in ("weight", "min_object_peak"))
+    return f"lambda is {weight}; where peak_object is below {least}, semantic is scale"

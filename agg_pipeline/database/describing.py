@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from agg_pipeline.database.derived import Piece, derived_plan, pieces, source_runs, write_derived
 from agg_pipeline.database.history import changed_run
+from agg_pipeline.database.image_licences import joint_licence, stated_licences
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.datasets.naming import Naming
 from agg_pipeline.execution.plan import layout_of
@@ -58,8 +59,16 @@ def describe(
 
 
 def _licensed(images: pa.Table, old: Sequence[str], new: Sequence[str]) -> pa.Table:
-    """Rows of ``images``; those that have the licence of their data set get its new one."""
+    """Rows of ``images``; those that have the licence of their data set get its new one.
+
+    A licence of an image that several databases have may be that of any of their data sets.
+    """
+    changes = {before: after for before, after in zip(old, new, strict=True) if before != after}
     pairs = zip(images["licence"].to_pylist(), images[SOURCE.name].to_pylist(), strict=True)
-    licences = [new[source] if licence == old[source] else licence for licence, source in pairs]
+    licences = []
+    for text, source in pairs:
+        stated = stated_licences(text)
+        several = joint_licence(changes.get(licence, licence) for licence in stated)
+        licences.append(several if len(stated) > 1 else new[source] if text == old[source] else text)
     place = images.schema.get_field_index("licence")
     return images.set_column(place, images.schema.field(place), pa.array(licences, pa.string()))

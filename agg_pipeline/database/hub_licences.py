@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from agg_pipeline.database.licence_terms import read_licence
 from agg_pipeline.datasets.naming import UNKNOWN
 from schemas.canonical import Json
 
@@ -22,20 +23,6 @@ IDENTIFIERS = frozenset(
 )
 """Identifiers of licences of data."""
 ALIASES = {"cc0": "cc0-1.0", "odbl-1.0": "odbl", "odc-by-1.0": "odc-by", "pddl-1.0": "pddl"}
-WORDS = (
-    (r"creative[ -]commons", "cc"),
-    (r"attribution", "by"),
-    (r"non-?commercial", "nc"),
-    (r"no-?deriv(?:ative)?s", "nd"),
-    (r"share-?alike", "sa"),
-    (r"\b(?:the|licen[cs]e|version|international|unported|universal)\b", " "),
-)
-"""Words of the names of licences, and what identifiers have in their place."""
-ADDRESS = re.compile(
-    r"https?://(?:www\.)?creativecommons\.org/(?:licenses/(?P<kind>by[a-z-]*)|publicdomain/zero)/(?P<version>\d\.\d)"
-    r"/?(?:deed(?:\.\w+)?|legalcode(?:\.\w+)?)?"
-)
-"""Address of a licence of Creative Commons, without those of a jurisdiction."""
 SEVERAL = "see-source-data"
 """Name of several licences."""
 NAME_LENGTH = 60
@@ -43,13 +30,7 @@ NAME_LENGTH = 60
 
 def hub_identifier(licence: str) -> str | None:
     """The identifier of a licence on the Hub; None if it is not clearly one of those."""
-    text = licence.strip().lower()
-    address = ADDRESS.fullmatch(text)
-    if address is not None:
-        text = f"cc-{address['kind']}-{address['version']}" if address["kind"] else f"cc0-{address['version']}"
-    for pattern, word in WORDS:
-        text = re.sub(pattern, word, text)
-    name = re.sub(r"[\s_,-]+", "-", text.strip(" ,-"))
+    name = read_licence(licence).name
     name = ALIASES.get(name, name)
     return name if name in IDENTIFIERS else None
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
+from agg_pipeline.datasets.naming import UNKNOWN
 from schemas.canonical import Json
 from schemas.tables import SOURCE
 
@@ -14,6 +15,8 @@ LISTED = 20
 """Most licences that a manifest names; the most frequent ones."""
 IMAGE_LICENCES = "image_licences"
 """Key of the manifest; missing if all images have the licence of their data set."""
+AND = " AND "
+"""Between the licences of an image that databases have given different ones; SPDX writes it so."""
 
 Counts = Counter[tuple[int, str]]
 """Number of images by source and licence."""
@@ -44,3 +47,22 @@ def image_licences(counts: Counts, sources: Sequence[Json]) -> Json:
         total[licence or sources[source]["dataset"]["licence"]] += number
     listed = sorted(total.items(), key=lambda item: (-item[1], item[0]))[:LISTED]
     return {IMAGE_LICENCES: {"counts": dict(listed), "others": total.total() - sum(number for _, number in listed)}}
+
+
+def stated_licences(text: str) -> list[str]:
+    """The licences in the field ``licence`` of an image: one, or those that several databases have stated."""
+    return text.split(AND)
+
+
+def joint_licence(texts: Iterable[str]) -> str:
+    """The field ``licence`` of an image in several databases.
+
+    Args:
+        texts: the field in each of them.
+
+    Returns:
+        Each licence once, in alphabetical order, and "unknown" only if none is stated; whatever the order of the
+        databases.
+    """
+    found = {licence for text in texts for licence in stated_licences(text)}
+    return AND.join(sorted(found - {UNKNOWN} or found))

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow.compute as pc
 
+from agg_pipeline.database.image_licences import stated_licences
+from agg_pipeline.database.licence_terms import LicenceText, read_licence
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.datasets.naming import UNKNOWN
 
-WORDS = {"noncommercial": "nc", "noderivs": "nd", "noderivatives": "nd", "sharealike": "sa"}
-TERM = rf"(?:nc|nd|sa|{'|'.join(WORDS)})"
-CREATIVE_COMMONS = re.compile(
-    rf"(?:\bcc[- ]by|creativecommons\.org/licenses/by|\battribution)((?:[- ]{TERM})*)(?![a-z])", re.IGNORECASE
-)
-PERMISSIVE = re.compile(r"\b(cc0|public domain|mit|apache|bsd)", re.IGNORECASE)
-
 
 def licences_of(database: ProposalDatabase) -> list[str]:
-    """The licences of the data sets and of the single images of a database, each once."""
-    found = dict.fromkeys(run["dataset"]["licence"] for run in database.sources)
+    """The licences of the data sets and of the single images of a database, each once, in alphabetical order."""
+    texts = {run["dataset"]["licence"] for run in database.sources}
     for index in database.sidecars:
-        found |= dict.fromkeys(pc.unique(database.table("images", ["licence"], [index])["licence"]).to_pylist())
-    return [licence for licence in found if licence]
+        texts.update(pc.unique(database.table("images", ["licence"], [index])["licence"]).to_pylist())
+    return sorted({licence for text in texts for licence in stated_licences(text)} - {""})
 
 
 def licence_notes(licences: Sequence[str]) -> list[str]:
@@ -32,29 +26,36 @@ def licence_notes(licences: Sequence[str]) -> list[str]:
     Args:
         licences: the licences, each once.
     """
-    terms = {licence: _terms(licence) for licence in licences}
+    read = {licence: read_licence(licence) for licence in licences if licence != UNKNOWN}
     notes = []
-    for licence, of in terms.items():
-        if licence == UNKNOWN:
-            notes.append("the licence of some of the data is unknown; set it with agg database describe")
-        if "nd" in (of or ()):
+    if UNKNOWN in licences:
+        notes.append("the licence of some of the data is unknown; set it with agg database describe")
+    for licence, text in read.items():
+        if "nd" in text.terms:
             notes.append(f"the licence {licence!r} does not allow changed copies of its data to be shared")
-        others = [other for other in licences if terms[other] != of and other != UNKNOWN]
-        if "sa" in (of or ()) and others:
-            notes.append(
-                f"the licence {licence!r} asks that what is made with its data has the same licence, and "
-                f"{others[0]!r} is another one"
-            )
-    strange = [licence for licence, of in terms.items() if of is None and licence != UNKNOWN]
+        if "sa" in text.terms:
+            notes += _share_alike(licence, read)
+    strange = [licence for licence, text in read.items() if not text.known]
     if strange and len(licences) > 1:
         named = " and ".join(map(repr, (strange + [each for each in licences if each not in strange])[:2]))
         notes.append(f"whether {named} may stand together is not known here; read them")
     return notes
 
 
-def _terms(licence: str) -> frozenset[str] | None:
-    """Which of nc, nd and sa a licence asks for; None if it is not known here."""
-    found = CREATIVE_COMMONS.search(licence)
-    if found is None:
-        return frozenset() if PERMISSIVE.search(licence) else None
-    return frozenset(WORDS.get(word, word) for word in found[1].lower().replace("-", " ").split())
+def _share_alike(licence: str, read: Mapping[str, LicenceText]) -> Iterator[str]:
+    """Notes for a licence that asks that what is made with its data has the same licence."""
+    mine = read[licence]
+    others = [other for other, text in read.items() if text.terms != mine.terms]
+    if others:
+        yield (
+            f"the licence {licence!r} asks that what is made with its data has the same licence, and {others[0]!r} is "
+            "another one"
+        )
+    alike = [other for other, text in read.items() if text.terms == mine.terms]
+    versions = [other for other in alike if read[other].version != mine.version]
+    # Once for all versions of a licence.
+    if versions and alike[0] == licence:
+        yield (
+            f"{licence!r} and {versions[0]!r} are versions of a licence that asks that what is made with its data has "
+            "the same licence; read whether both allow the later one"
+        )

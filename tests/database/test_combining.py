@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agg_pipeline.database import merging, selecting
+from agg_pipeline.database import merged_images, selecting
 from agg_pipeline.database.contents import CITATION, DATABASE_LAYOUT
 from agg_pipeline.database.derived import Piece, derived_plan, source_runs, write_derived
 from agg_pipeline.database.identity import database_id
@@ -220,7 +220,8 @@ def test_masks_of_a_slightly_different_object_become_those_of_the_one_that_stays
     finish(store, plan, sidecars(store, DATABASE_LAYOUT))
     smaller = open_proposals(store.url)
     for name, order in (("first", [whole, smaller]), ("second", [smaller, whole])):
-        merged = merge(order, str(tmp_path / name), duplicates)
+        # What could not be read is another image in other data.
+        merged = merge(order, str(tmp_path / name), duplicates, "rename")
         assert findings(merged) == []
         rows = rows_of(merged)
         areas = {row["proposal_id"]: row["area"] for row in rows if row["kind"] == "object"}
@@ -236,7 +237,7 @@ def test_masks_of_a_slightly_different_object_become_those_of_the_one_that_stays
 @given(images=SOME, size=SHARDS)
 def test_images_of_one_id_and_other_content_are_refused_or_renamed(whole, foreign, folders, images, size):
     part = filter_database(foreign, folders(), images=images)
-    # What could not be read has no content that could be another.
+    # What could not be read is the same image, because the data are the same.
     readable = [image for image in images if image != "im_6"]
     if readable:
         with pytest.raises(UserError, match=f"image {readable[0]} of {part.store.url} has other content than that of"):
@@ -255,14 +256,14 @@ def test_images_of_one_id_and_other_content_are_refused_or_renamed(whole, foreig
 
 def test_the_ids_that_are_taken_are_collected_once_for_a_database(whole, foreign, monkeypatch):
     """For each image, 16,000 conflicts took 45 seconds."""
-    collected, new_id = [], merging._new_id
+    collected, new_id = [], merged_images._new_id
 
     def noted(image_id, sha256, taken):
         collected.append(taken)
         return new_id(image_id, sha256, taken)
 
-    monkeypatch.setattr(merging, "_new_id", noted)
-    images = merging.merged_images([whole, foreign], "rename")
+    monkeypatch.setattr(merged_images, "_new_id", noted)
+    images = merged_images.merged_images([whole, foreign], "rename")
     assert len({id(taken) for taken in collected}) == 1 < len(collected)
     assert {image.image_id for image in images} <= collected[0]
 
@@ -340,7 +341,7 @@ def test_images_whose_files_are_not_known_are_one_only_if_of_one_run(whole, tmp_
     merged = merge([whole, first], str(tmp_path / "renamed"), conflicts="rename")
     assert findings(merged) == []
     run = source_runs(first)[0]["id"]
-    # What could not be read is one image.
+    # What could not be read is one image of the same data.
     new_ids = {f"{image}~{run[:8]}" for image in IMAGES if image != "im_6"}
     assert {image for ids in merged.plan["shards"] for image in ids} == {*IMAGES, *new_ids}
 
