@@ -28,8 +28,9 @@ USED_BY_test = SUITE
 USED_BY_test-lowest = SUITE
 USED_BY_test-long = SUITE
 USED_BY_bench = DATA DATASET
+USED_BY_bench-gpu = OUT
 USED_BY_fuzz = MINUTES
-TARGETS = proposals finetune eval pretrain study study-small test test-faults test-long test-lowest test-wheel check-constraints fuzz golden lint bench setup setup-dev clean help
+TARGETS = proposals finetune eval pretrain study study-small test test-faults test-long test-lowest test-wheel check-constraints fuzz golden lint bench bench-gpu setup setup-dev clean help
 GOALS = $(or $(MAKECMDGOALS),help)
 
 GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
@@ -80,7 +81,7 @@ help:
 	@echo "make pretrain      train a click model on whole objects"
 	@echo "make study         all of it on several data sets, with a report (hours); DATA: the folder around them"
 	@echo "make study-small   the same on generated scenes (minutes)"
-	@echo "make test | test-faults | test-long | test-lowest | test-wheel | check-constraints | fuzz | golden | lint | bench | clean   see CONTRIBUTING.md"
+	@echo "make test | test-faults | test-long | test-lowest | test-wheel | check-constraints | fuzz | golden | lint | bench | bench-gpu | clean   see CONTRIBUTING.md"
 	@echo
 	@echo "Without variables, these use the generated demo set and the built-in model. Variables:"
 	@echo "  DATASET=sbd          data set (agg data list names them); default: demo"
@@ -159,6 +160,10 @@ lint: $(DEV)/.ready-dev
 # With the memory settings that the workers of a run have.
 bench: $(DEV)/.ready-dev
 	MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=4194304 $(DEV)/bin/python -m benchmarks $(if $(filter-out demo,$(DATASET)),--dataset "$(DATASET)" $(ROOT))
+
+# One GPU in eight minutes; in miniature where there is none.
+bench-gpu: $(VENV)/.ready
+	$(VENV)/bin/python -m benchmarks.bench_gpu --out "$(OUT)"
 
 setup: $(VENV)/.ready
 setup-dev: $(DEV)/.ready-dev

@@ -190,7 +190,7 @@ PARTS: tuple[Callable[[Report, bool], None], ...] = (making, running, training, 
 
 @click.command()
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/bench-gpu"), show_default=True
+    "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/demo/bench-gpu"), show_default=True
 )
 @click.option("--minutes", default=8.0, show_default=True, help="No part begins after this time.")
 @click.option(
