@@ -13,6 +13,7 @@ the state of the shard is copied between them.
 from __future__ import annotations
 
 import itertools
+import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,12 +24,15 @@ from distributed.scheduler import KilledWorker
 
 from agg_pipeline.execution import worker_tasks
 from agg_pipeline.execution.chain import Chain, CpuStage, Done, ModelStage, TimedModel, Times
+from agg_pipeline.execution.lost_gpu import LostGpuError
 from agg_pipeline.execution.shard_files import Stamp
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.execution.waiting import finished, first_done, result_of
 from agg_pipeline.execution.workers import SHARDS_IN_FLIGHT, Workers
 from agg_pipeline.storage.store import Store
 from schemas.errors import StoppedError, UserError
+
+LOG = logging.getLogger(__name__)
 
 
 def run_shards(
@@ -41,8 +45,9 @@ def run_shards(
 ) -> Iterator[Done]:
     """Make shards and yield each as it is finished, in any order.
 
-    A shard whose worker died several times is left for the end. Its images are then tried one by one, and the shard is
-    made without those that kill their worker. An exception of a stage ends the run.
+    A shard whose worker's GPU has failed is made by another worker. A shard whose worker died several times is left for
+    the end. Its images are then tried one by one, and the shard is made without those that kill their worker. An
+    exception of a stage ends the run.
 
     Args:
         workers: the cluster.
@@ -82,6 +87,13 @@ def run_shards(
                 done = Done(task, *finished(workers, future))
             except KilledWorker:
                 suspects.append(task)
+                continue
+            except LostGpuError as error:
+                workers.lost.add(error.address)
+                if not workers.usable():
+                    raise
+                LOG.warning("%s; the other workers make its shards", error)
+                waiting.append((task, ()))
                 continue
             made += len(task.entries)
             yield done

@@ -15,6 +15,7 @@ import torch
 from distributed import Worker, WorkerPlugin, get_worker
 
 from agg_pipeline.execution.chain import TimedModel
+from agg_pipeline.execution.lost_gpu import LostGpuError
 from agg_pipeline.execution.worker_facts import Facts, difference, machine_facts, program_facts
 from agg_pipeline.execution.worker_logs import SentLog
 from schemas.errors import StoppedError, StorageError, UserError, out_of_memory
@@ -153,5 +154,7 @@ def _plugin(run: str) -> ModelPlugin:
 
 def _of_worker(error: UserError, address: str) -> UserError:
     """The same error, which names the worker."""
+    if isinstance(error, LostGpuError):
+        return LostGpuError(f"worker {address}: {error}", address)
     kind = next((kind for kind in (StorageError, StoppedError) if isinstance(error, kind)), UserError)
     return kind(f"worker {address}: {error}")

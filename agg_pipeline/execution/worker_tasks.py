@@ -15,6 +15,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from agg_pipeline.execution.chain import Advance, Chain, CpuStage, ModelStage, TimedModel, Times, run_batches
+from agg_pipeline.execution.lost_gpu import LostGpuError, gpu_failed
 from agg_pipeline.execution.shard_files import Stamp
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.execution.worker_plugin import model_of, send
@@ -22,6 +23,7 @@ from agg_pipeline.storage.attempts import cause
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.errors import UserError, out_of_memory
+from schemas.words import excerpt
 
 REPORT_SECONDS = 0.5
 """Time between two reports of a task."""
@@ -130,6 +132,8 @@ def _told(what: str, state: Any) -> Iterator[None]:
         where = f"{what} of shard {task.index}" if isinstance(task, ShardTask) else what
         if out_of_memory(error):
             raise UserError(f"there is not enough memory for {where}; use fewer --workers or {SMALLER}") from error
+        if gpu_failed(error):
+            raise LostGpuError(f"the GPU failed at {where} ({excerpt(str(error).splitlines()[0])})") from error
         # Others are mistakes in this program, which their traceback shows.
         if isinstance(error, OSError | RuntimeError | pa.ArrowException):
             raise UserError(f"{where} failed: {cause(error)}") from error

@@ -55,19 +55,25 @@ class Workers:
         client: connection to the scheduler.
         run: unique name of the run.
         machine: what the run's first worker said of its machine; empty before it has.
+        lost: addresses of workers that get no task any more, because their GPU has failed; they are added here.
     """
 
     client: Client
     run: str
     machine: Facts = field(default_factory=dict)
+    lost: set[str] = field(default_factory=set)
 
     def addresses(self) -> list[str]:
         """Addresses of the workers that are there now."""
         return addresses(self.client)
 
+    def usable(self) -> list[str]:
+        """Addresses of the workers that are there now and get tasks."""
+        return [address for address in self.addresses() if address not in self.lost]
+
     def count(self) -> int:
-        """Number of workers that are there now."""
-        return len(self.addresses())
+        """Number of workers that are there now and get tasks."""
+        return len(self.usable())
 
     def states(self) -> dict[str, WorkerState]:
         """What the scheduler knows of each worker, by address."""
@@ -94,7 +100,11 @@ class Workers:
             args: its arguments; futures among them become their results.
             place: address of the worker that takes it if it is still there; None for any worker.
         """
-        where = {} if place is None else {"workers": [place], "allow_other_workers": True}
+        where: dict[str, Any] = {}
+        if place is not None:
+            where = {"workers": [place], "allow_other_workers": True}
+        elif self.lost:
+            where = {"workers": self.usable()}
         with connected(), dask.annotate(executor=f"{executor}-{self.run}"):
             key = f"{name}-{self.run}-{next(_attempts)}"
             task = (run_in_worker, self.run, self.machine, function, *args)

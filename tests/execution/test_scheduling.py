@@ -3,6 +3,7 @@
 import os
 import signal
 from dataclasses import dataclass, replace
+from functools import partial
 from queue import SimpleQueue
 
 import cv2
@@ -10,15 +11,17 @@ import dask
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from agg_pipeline.execution import worker_tasks
 from agg_pipeline.execution.chain import Advance, Chain, CpuStage, ModelStage, Times
 from agg_pipeline.execution.cluster import cluster
+from agg_pipeline.execution.lost_gpu import gpu_failed
 from agg_pipeline.execution.scheduling import _Reported, ask, assigned, run_shards
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.execution.worker_tasks import PartReport
 from agg_pipeline.storage.store import Store
-from schemas.errors import UserError
+from schemas.errors import StoppedError, UserError
 from schemas.records import ImageEntry, ImageSummary
 
 
@@ -67,6 +70,15 @@ def run_or_die(state, batch, pixels, model):
     return run(state, batch, pixels, model)
 
 
+def run_or_lose_gpu(mark, state, batch, pixels, model):
+    """The first worker that comes to an image of shard 1 loses its GPU for good."""
+    if state.task.index == 1 and not mark.exists():
+        mark.write_text(f"{os.getpid()}")
+    if mark.exists() and mark.read_text() == f"{os.getpid()}":
+        raise RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be ...")
+    return run(state, batch, pixels, model)
+
+
 def fill(state, results):
     return replace(state, workers=tuple(results))
 
@@ -96,6 +108,46 @@ def made(workers, *sizes, chain=CHAIN):
     said = []
     done = run_shards(workers, chain, tasks(*sizes), Store("memory://toy"), "hash", lambda *now: said.append(now))
     return sorted(done, key=lambda one: one.task.index), said
+
+
+@pytest.fixture
+def lost_gpu(tmp_path):
+    """The file with the process whose GPU is lost, and a chain that loses it."""
+    mark = tmp_path / "lost"
+    return mark, replace(CHAIN, stages=(CHAIN.stages[0], replace(CHAIN.stages[1], run=partial(run_or_lose_gpu, mark))))
+
+
+def test_a_worker_whose_gpu_fails_gets_nothing_more_and_another_one_makes_its_shards(lost_gpu, caplog):
+    mark, chain = lost_gpu
+    with cluster(None, 2, 1, Model) as running:
+        done, _ = made(running, 2, 2, 2, 2, 2, chain=chain)
+        assert (len(running.addresses()), running.count()) == (2, 1)
+    assert [each.sidecar["images"] for each in done] == [[f"{n}-0", f"{n}-1"] for n in range(5)]
+    assert int(mark.read_text()) not in done[1].sidecar["workers"]
+    said = "the GPU failed at stage predict of shard 1 (CUDA error: unspecified launch failure); the other workers make"
+    assert said in caplog.text
+
+
+def test_a_run_whose_only_gpu_fails_says_so(lost_gpu):
+    _, chain = lost_gpu
+    said = r"^worker tcp://\S+: the GPU failed at stage predict of shard 1 \(CUDA error: unspecified launch failure\)$"
+    with cluster(None, 1, 1, Model) as running, pytest.raises(StoppedError, match=said):
+        made(running, 2, 2, 2, chain=chain)
+
+
+@pytest.mark.parametrize(
+    ("error", "failed"),
+    [
+        (RuntimeError("CUDA error: device-side assert triggered"), True),
+        (torch.AcceleratorError("CUDA error: the launch timed out and was terminated"), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), False),
+        (RuntimeError("CUDA error: out of memory"), False),
+        (RuntimeError("shapes do not fit"), False),
+        (ValueError("CUDA error: not of torch"), False),
+    ],
+)
+def test_errors_of_a_gpu_that_cannot_be_used_any_more(error, failed):
+    assert gpu_failed(error) == failed
 
 
 def test_a_single_shard_is_made_by_both_workers(workers):
@@ -207,7 +259,7 @@ ERRORS = {
     ),
     "arrow": (pa.ArrowInvalid("broken\nmore"), "{} of shard 0 failed: broken"),
     "system": (BlockingIOError(11, "Resource temporarily unavailable"), "{} of shard 0 failed: Resource temporarily "),
-    "device": (RuntimeError("CUDA error: \x1b[31mx\ny"), "{} of shard 0 failed: CUDA error: \\x1b[31mx"),
+    "device": (RuntimeError("CUDA error: \x1b[31mx\ny"), "the GPU failed at {} of shard 0 (CUDA error: \\x1b[31mx"),
 }
 
 
