@@ -54,7 +54,7 @@ def test_a_folder_that_is_gone_is_one_line(tmp_path):
     with pytest.raises(StorageError, match=r"cannot write .*gone/steps\.csv: No such file or directory"):
         append(missing / "steps.csv", ROW)
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match=r"cannot write .*file/tensorboard: Not a directory"):
+    with pytest.raises(StorageError, match=r"cannot write .*file/tensorboard: .*/file is a file, not a folder"):
         TensorBoardFile(tmp_path / "file" / "tensorboard", 1)
 
 
@@ -139,7 +139,7 @@ def test_names_in_a_plan_are_printable(tmp_path, config):
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, config):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match=r"cannot write .*file/out: Not a directory"):
+    with pytest.raises(StorageError, match=r"cannot write .*file/out: .*/file is a file, not a folder"):
         claim_folder(TrainingOptions(tmp_path / "file" / "out"), config, {})
 
 
