@@ -25,7 +25,7 @@ def marked(kind):
         (
             marked(TrainingRun),
             marked(TrainingRun).options(Path("folder"), print),
-            {"out": Path("folder"), "check_owner": print},
+            {"out": Path("folder"), "check_owner": print, "writes": False},
         ),
     ],
 )
