@@ -164,7 +164,7 @@ def ask(workers: Workers, question: Callable[[TimedModel], Any]) -> Any:
     try:
         return result_of(workers, workers.submit("ask", "model", worker_tasks.ask, workers.run, question))
     except KilledWorker:
-        raise StoppedError("a worker died several times after all shards were finished") from None
+        raise StoppedError("a worker died several times when it was asked about its model") from None
 
 
 @dataclass(frozen=True)
