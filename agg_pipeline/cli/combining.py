@@ -110,7 +110,7 @@ def filter_command(
         raise UserError("nothing is chosen; give --where, --images or --sample")
     (database,) = _opened((path,), out)
     listed = [read_list(each) for each in lists]
-    images = [image for image in listed[0] if all(image in each for each in map(set, listed))] if listed else None
+    images = sorted(set(listed[0]).intersection(*listed[1:])) if listed else None
     where = conditions[0] if len(conditions) == 1 else " and ".join(f"({each}\n)" for each in conditions) or None
     say_contents(filter_database(database, out, where, images, sample, seed, overwrite))
 

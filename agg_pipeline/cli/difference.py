@@ -43,9 +43,8 @@ def diff_command(first: str, second: str, roots: tuple[str, ...], out: str | Non
     """
     from agg_pipeline.cli.places import name_and_root
     from agg_pipeline.database.differences import compare
-    from agg_pipeline.database.exchange.photographs import check_names
+    from agg_pipeline.database.exchange.photographs import layouts_of
     from agg_pipeline.database.reader import open_proposals
-    from agg_pipeline.execution.plan import layout_of
     from agg_pipeline.report.difference_page import difference_tables, write_differences
     from agg_pipeline.report.terminal import print_rows
     from agg_pipeline.storage.store import Store
@@ -56,12 +55,10 @@ def diff_command(first: str, second: str, roots: tuple[str, ...], out: str | Non
     databases = open_proposals(first), open_proposals(second)
     if out is not None:
         check_elsewhere(out, databases)
-    check_names((name_and_root(root)[0] for root in roots), databases)
-    layouts = {"": ""}
-    for source in (source for database in databases for source in database.sources):
-        layouts |= {name: layout_of(source) for name in (source["dataset"]["name"], layout_of(source))}
+    pairs = [name_and_root(root) for root in roots]
+    layouts = layouts_of((name for name, _ in pairs), databases)
     named = []
-    for name, root in map(name_and_root, roots):
+    for name, root in pairs:
         if not Store(root).exists():
             raise UserError(f"--data: {Store(root).url} does not exist")
         named.append((layouts[name], root))

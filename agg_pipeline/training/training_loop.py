@@ -168,8 +168,8 @@ def run_steps(fabric: Fabric, training: Training, watch: Watch) -> Trained:
             lr = optimizer.param_groups[0]["lr"]
             watch(StepDone(step, order.steps, order.epoch_of(step - 1) + 1, loss, lr, samples, busy, waited), network)
         # All processes stop at the same step: the clock of the first process decides.
-        over = options.max_minutes is not None and now - started > 60 * options.max_minutes
-        over = _first_says(fabric, over)
+        limit = options.max_minutes
+        over = limit is not None and _first_says(fabric, now - started > 60 * limit)
         due = now - saved > 60 * options.checkpoint_minutes
         if fabric.is_global_zero and (over or due or step == order.steps):
             _save(training, step, learning, optimizer)

@@ -31,7 +31,7 @@ def photographs(database: ProposalDatabase, roots: Roots) -> Photographs | None:
     """
     if not roots:
         return None
-    check_names(roots, [database])
+    layouts_of(roots, [database])
     stores = [_store(source, roots) for source in database.sources]
 
     def photograph(image: Row) -> bytes:
@@ -47,14 +47,20 @@ def photographs(database: ProposalDatabase, roots: Roots) -> Photographs | None:
     return photograph
 
 
-def check_names(names: Iterable[str], databases: Sequence[ProposalDatabase]) -> None:
-    """UserError if a name is not that of data, or of a layout, of one of the databases; "" is."""
-    known = {""}
+def layouts_of(names: Iterable[str], databases: Sequence[ProposalDatabase]) -> dict[str, str]:
+    """The layout of the data that each name is of: a name of data or of a layout in the databases, or "".
+
+    Raises:
+        UserError: a name is none of these.
+    """
+    known = {"": ""}
     for source in (source for database in databases for source in database.sources):
-        known |= {str(source["dataset"]["name"]), layout_of(source)}
-    for name in names:
+        known |= {name: layout_of(source) for name in (str(source["dataset"]["name"]), layout_of(source))}
+    wanted = list(names)
+    for name in wanted:
         if name not in known:
-            raise UserError(f"--data names {name!r}, but the databases are of {', '.join(sorted(known - {''}))}")
+            raise UserError(f"--data names {name!r}, but the databases are of {', '.join(sorted(known.keys() - {''}))}")
+    return {name: known[name] for name in wanted}
 
 
 def _store(source: Json, roots: Roots) -> Store | None:
