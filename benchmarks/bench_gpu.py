@@ -25,8 +25,10 @@ from benchmarks.gpu.evaluation import objects_per_second
 from benchmarks.gpu.networks import ARITHMETIC, DEVICE, Row
 from benchmarks.gpu.workers import Load, Turn, same_share, turn
 
-PACKAGES = ("pyarrow", "distributed", "cloup", "pycocotools", "rlemasklib", "duckdb", "fsspec", "rich")
+PACKAGES = ("pyarrow", "distributed", "tornado", "cloup", "pycocotools", "rlemasklib", "duckdb", "fsspec", "rich")
 """What ``agg proposals run`` needs beside what this benchmark needs."""
+MAKING = 0.6
+"""Share of the time after which proposals of generated scenes are made in no further way."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,14 @@ class Report:
 
     out: Path
     head: str
+    minutes: float
     began: float = field(default_factory=time.monotonic)
     tables: list[Table] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def late(self, share: float = 1.0) -> bool:
+        """Whether this share of the time is over."""
+        return time.monotonic() - self.began > 60 * self.minutes * share
 
     def add(self, table: Table) -> None:
         """Add a table, print it and write the files."""
@@ -114,21 +121,26 @@ def kernels(report: Report, miniature: bool) -> None:
 def _row(done: Turn) -> Row:
     load = done.load
     return [
-        *(load.architecture, load.size, load.arithmetic, done.workers, load.batch_objects),
+        *(load.arithmetic, done.workers, load.batch_objects),
         *(done.proposals, done.forwards, done.busy, done.gib),
     ]
 
 
 def making(report: Report, miniature: bool) -> None:
-    """Proposals a second by workers, arithmetic and batch, and whether the workers change what is made."""
-    model = ("xtiny", 224) if miniature else ("base", 448)
-    images = 2 if miniature else 24
-    columns = ("model", "input", "arithmetic", "workers", "objects a batch", "proposals/s", "forwards/s", "busy", "GiB")
+    """Proposals a second by workers, arithmetic and batch, whether workers change masks, and the authors' program."""
+    architecture, size, images = ("xtiny", 224, 2) if miniature else ("base", 448, 24)
+    columns = ("arithmetic", "workers", "objects a batch", "proposals/s", "forwards/s", "busy", "GiB")
     plan = [("float32", workers, 16) for workers in ((1, 2) if miniature else (1, 2, 4, 8))]
     if not miniature:
-        plan += [("TF32", 4, 16), ("bfloat16", 4, 16), ("bfloat16", 8, 16), ("float32", 4, 8), ("float32", 4, 32)]
-    done = [turn(workers, Load(*model, how, batch, images, DEVICE)) for how, workers, batch in plan]
-    report.add(Table("Proposals of generated scenes", columns, [*map(_row, done)]))
+        plan += [("bfloat16", 4, 16), ("bfloat16", 8, 16), ("TF32", 4, 16), ("float32", 4, 32), ("float32", 4, 8)]
+    done: list[Turn] = []
+    for how, workers, batch in plan:
+        if report.late(MAKING):
+            report.note(f"left out: {how} with {workers} workers and {batch} objects a batch, for lack of time")
+            continue
+        done.append(turn(workers, Load(architecture, size, how, batch, images, DEVICE)))
+        print(*_row(done[-1]), flush=True)
+    report.add(Table(f"Proposals of generated scenes, {architecture} at {size}", columns, [*map(_row, done)]))
     first = done[0]
     rows: list[Row] = [
         [each.workers, len(each.masks), same_share(first, each)] for each in done if each.load == first.load
@@ -140,6 +152,14 @@ def making(report: Report, miniature: bool) -> None:
             rows,
         )
     )
+    few = 1 if miniature else 6
+    ours = turn(1, Load(architecture, size, "float32", 16, few, DEVICE))
+    theirs = turn(1, Load(architecture, size, "float32", 1, few, DEVICE, released=True))
+    rows = [
+        ["one worker", ours.proposals, ours.forwards, ours.proposals / theirs.proposals],
+        ["authors' program, re-enacted", theirs.proposals, theirs.forwards, 1.0],
+    ]
+    report.add(Table(f"The first {few} of these scenes", ("", "proposals/s", "forwards/s", "times"), rows))
 
 
 def evaluating(report: Report, miniature: bool) -> None:
@@ -199,12 +219,12 @@ PARTS: tuple[Callable[[Report, bool], None], ...] = (making, running, training, 
 def main(out: Path, minutes: float, parts: tuple[str, ...]) -> None:
     """Measure one GPU, or a CPU in miniature."""
     card = torch.cuda.get_device_name() if DEVICE == "cuda" else "CPU, in miniature"
-    report = Report(out, f"{card}, torch {torch.__version__}")
+    report = Report(out, f"{card}, torch {torch.__version__}", minutes)
     print(f"{report.head}; arithmetic: {', '.join(ARITHMETIC)}\n", flush=True)
     for part in PARTS:
         if parts and part.__name__ not in parts:
             continue
-        if time.monotonic() - report.began > 60 * minutes:
+        if report.late():
             report.note(f"left out: {part.__name__}, because {minutes:g} minutes were over")
             continue
         part(report, DEVICE == "cpu")

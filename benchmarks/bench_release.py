@@ -16,7 +16,6 @@ from typing import Any
 import click
 import cv2
 import torch
-from torch import Tensor, nn
 
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.registry import open_dataset
@@ -25,25 +24,10 @@ from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.inference.predictor import Predictor
 from agg_pipeline.models.backend import choose_device
 from agg_pipeline.models.checkpoints import default_checkpoint, load_click_model
-from agg_pipeline.models.simpleclick import SimpleClick
 from agg_pipeline.proposals.pipeline import chain
-from benchmarks.reference import reference_forward
+from benchmarks.reference import PlainNetwork
 from schemas.config import PRESETS, ProposalsConfig
 from schemas.resolve import override
-
-
-class PlainNetwork(nn.Module):
-    """The reference network, with the weights of a model."""
-
-    def __init__(self, model: SimpleClick) -> None:
-        super().__init__()
-        self.model = model
-        self.input_size = model.input_size
-        self._state = model.state_dict()
-
-    def forward(self, image: Tensor, coords: Tensor, _rows: Tensor | None) -> Tensor:
-        """Logits (B, 1, H, W)."""
-        return reference_forward(self.model.arch, self._state, image, coords)
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from agg_pipeline.models.architecture import WINDOW, Architecture
-from agg_pipeline.models.simpleclick import CLICK_RADIUS, MEAN, STD
+from agg_pipeline.models.simpleclick import CLICK_RADIUS, MEAN, STD, SimpleClick
 
 
 def reference_disk_maps(clicks: Sequence[tuple[float, float, bool]], height: int, width: int) -> Tensor:
@@ -72,7 +72,7 @@ def reference_forward(
         weights = (q @ k.transpose(-2, -1) * (dim // arch.heads) ** -0.5).softmax(dim=-1)
         return linear((weights @ v).transpose(1, 2).reshape(batch, tokens, dim), f"{name}.proj")
 
-    mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
+    mean, std = (torch.tensor(each, device=image.device).view(3, 1, 1) for each in (MEAN, STD))
     x = conv((image - mean) / std, "backbone.patch_embed.proj", arch.patch)
     x = x + conv(coords, "patch_embed_coords.proj", arch.patch)
     batch, dim, grid, _ = x.shape
@@ -112,3 +112,17 @@ def reference_forward(
         scales.append(F.interpolate(feature, size=p4.shape[2:], mode="bilinear", align_corners=False))
     logits = conv(F.relu(conv(torch.cat(scales, dim=1), "head.fusion_conv.conv")), "head.conv_seg")
     return F.interpolate(logits, size=image.shape[2:], mode="bilinear", align_corners=True)
+
+
+class PlainNetwork(nn.Module):
+    """The reference network, with the weights of a model, which is on its device already."""
+
+    def __init__(self, model: SimpleClick) -> None:
+        super().__init__()
+        self.model = model
+        self.input_size = model.input_size
+        self._state = model.state_dict()
+
+    def forward(self, image: Tensor, coords: Tensor, _rows: Tensor | None) -> Tensor:
+        """Logits (B, 1, H, W)."""
+        return reference_forward(self.model.arch, self._state, image, coords)

@@ -28,7 +28,7 @@ def test_its_masks_are_those_of_a_run():
     network, _ = load_click_model(default_checkpoint(), SIZE)
     task = ShardTask(0, dataset.name, dataset.entries, dataset.read, config)
     expected = run_stages(chain(config).stages, task, Predictor(network, config.predictor)).estimates
-    model = Predictor(CostlyNetwork("xtiny", SIZE), config.predictor)
+    model = Predictor(CostlyNetwork("xtiny", SIZE, "cpu"), config.predictor)
     found = proposals(scenes(range(2)), model, config)
     assert len(found) == len(expected) > 10
     for one, other in zip(found, expected, strict=True):
@@ -39,7 +39,7 @@ def test_its_masks_are_those_of_a_run():
 
 
 def test_files_grow_with_each_table(tmp_path):
-    report = Report(tmp_path / "x", "a card")
+    report = Report(tmp_path / "x", "a card", 8.0)
     report.add(Table("First", ("name", "speed"), [["one", 1.23456], ["two", None]]))
     report.note("left out: the rest")
     report.add(Table("Second", ("n",), [[3]]))

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from agg_pipeline.demo import render
 from agg_pipeline.models.architecture import ARCHITECTURES
 from agg_pipeline.models.checkpoints import default_checkpoint, load_click_model, new_click_model
-from agg_pipeline.models.simpleclick import SimpleClick, merge_lora
+from agg_pipeline.models.simpleclick import merge_lora
+from benchmarks.reference import PlainNetwork
 from schemas.config import ProposalsConfig
 from schemas.records import Estimate, ImageSummary, Pixels, Query, Target
 from stages.batches import batches
@@ -32,12 +33,21 @@ class CostlyNetwork(nn.Module):
     So loops are as long as those of a trained model, and forwards cost what they do for the larger one.
     """
 
-    def __init__(self, architecture: str, size: int) -> None:
+    def __init__(self, architecture: str, size: int, device: str, plain: bool = False) -> None:
+        """Load the one and make the other.
+
+        Args:
+            architecture: of the larger network.
+            size: side of the input of both, pixels.
+            device: of both.
+            plain: whether both compute like the reference network.
+        """
         super().__init__()
         self.input_size = size
-        self.masks, _ = load_click_model(default_checkpoint(), size)
-        self.larger: SimpleClick = new_click_model(ARCHITECTURES[architecture], size, 0)
-        merge_lora(self.masks)
+        masks, _ = load_click_model(default_checkpoint(), size)
+        merge_lora(masks)
+        pair = masks.to(device), new_click_model(ARCHITECTURES[architecture], size, 0).to(device)
+        self.masks, self.larger = [PlainNetwork(each) if plain else each for each in pair]
 
     def forward(self, image: Tensor, coords: Tensor, rows: Tensor | None) -> Tensor:
         """Logits (B, 1, H, W) of the built-in model."""

@@ -35,6 +35,8 @@ class Load:
         batch_objects: objects of a batch.
         images: scenes of each process.
         device: cpu or cuda.
+        released: whether the authors' program is re-enacted: preset ``released``, one object at a time, and the
+            reference network.
     """
 
     architecture: str
@@ -43,6 +45,7 @@ class Load:
     batch_objects: int
     images: int
     device: str
+    released: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,15 @@ def turn(workers: int, load: Load) -> Turn:
 
 
 def _work(load: Load, numbers: range, barrier: Barrier, parent: Connection) -> None:
+    try:
+        parent.send(_done(load, numbers, barrier))
+    except BaseException:
+        # The others and the parent do not wait any longer.
+        barrier.abort()
+        raise
+
+
+def _done(load: Load, numbers: range, barrier: Barrier) -> Done:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     set_backend_flags()
@@ -125,9 +137,10 @@ def _work(load: Load, numbers: range, barrier: Barrier, parent: Connection) -> N
         torch.backends.cudnn.allow_tf32 = True
     dtype = "bfloat16" if load.arithmetic == "bfloat16" else "float32"
     config: ProposalsConfig = override(
-        PRESETS["paper"], {"predictor": {"dtype": dtype}, "batch": {"batch_objects": load.batch_objects}}
+        PRESETS["released" if load.released else "paper"],
+        {"predictor": {"dtype": dtype}, "batch": {"batch_objects": load.batch_objects}},
     )
-    network = CostlyNetwork(load.architecture, load.size).to(load.device)
+    network = CostlyNetwork(load.architecture, load.size, load.device, load.released)
     model = Predictor(network, config.predictor)  # type: ignore[arg-type]
     drawn = scenes(numbers)
     # One scene to warm up: kernels are chosen, and memory is taken.
@@ -143,7 +156,7 @@ def _work(load: Load, numbers: range, barrier: Barrier, parent: Connection) -> N
         assert isinstance(part, Proposal)
         image, instance = each.query.target.key
         masks[image, instance, each.query.kind, part.step] = int(each.mask.values.sum()), each.granularity
-    parent.send(Done(masks, model.forwards - forwards, began, ended, gibibytes(load.device)))
+    return Done(masks, model.forwards - forwards, began, ended, gibibytes(load.device))
 
 
 def same_share(one: Turn, other: Turn, granularity: float = 0.02, area: float = 0.01) -> float:
