@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -155,17 +156,40 @@ def _larger_error(probability: NDArray[np.float32], target: NDArray[np.int8]) ->
     """Whether more is missing than surplus, and the pixels deep inside that error."""
     predicted = probability > THRESHOLD
     missing, surplus = (_depth(error) for error in ((target == 1) & ~predicted, (target == 0) & predicted))
-    positive = bool(missing.max() > surplus.max())
-    depth = missing if positive else surplus
-    return positive, np.flatnonzero(depth > depth.max() / 2)
+    positive = missing.largest > surplus.largest
+    return positive, (missing if positive else surplus).deep_pixels(target.shape[1])
 
 
-def _depth(error: Mask) -> NDArray[np.float32]:
+@dataclass(frozen=True)
+class _Depth:
+    """Distance of an error's pixels to its outside, in the error's box.
+
+    Attributes:
+        values: (h, w), 0 outside; empty if there is no error.
+        top, left: first row and column of the box.
+    """
+
+    values: NDArray[np.float32]
+    top: int
+    left: int
+
+    @property
+    def largest(self) -> float:
+        return float(self.values.max(initial=0))
+
+    def deep_pixels(self, width: int) -> NDArray[np.int64]:
+        """Pixels of more than half the largest distance, row * width + col, ascending."""
+        rows, cols = np.nonzero(self.values > self.largest / 2)
+        return (rows + self.top) * width + cols + self.left
+
+
+def _depth(error: Mask) -> _Depth:
     """OpenCV's approximate distance to the outside; beyond the image is outside."""
-    padded = np.pad(error, 1).view(np.uint8)
+    left, top, width, height = cv2.boundingRect(error.view(np.uint8))
+    padded = np.pad(error[top : top + height, left : left + width], 1).view(np.uint8)
     with without_ipp():
         distance = cv2.distanceTransform(padded, cv2.DIST_L2, 5)
-    return np.asarray(distance[1:-1, 1:-1], np.float32)
+    return _Depth(np.asarray(distance[1:-1, 1:-1], np.float32), top, left)
 
 
 def with_corrections(initial: Sequence[Click], corrections: Sequence[Click | None]) -> list[Click]:

@@ -21,6 +21,7 @@ from stages.finetune import (
     parting_clicks,
     with_corrections,
 )
+from stages.opencv import without_ipp
 
 
 def rng(seed=0):
@@ -148,6 +149,23 @@ def test_corrective_click_lies_deep_in_the_error():
     assert len(set(clicks)) > 50
     # 0.49 is the threshold.
     assert corrective_click(np.where(target == 1, 0.495, 0).astype(np.float32), target, rng()) is None
+
+
+def test_corrective_click_is_drawn_by_distances_in_the_whole_image():
+    def deep(error):
+        with without_ipp():
+            distance = cv2.distanceTransform(np.pad(error, 1).view(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
+        return distance.max(), np.argwhere(distance > distance.max() / 2)
+
+    for seed in range(60):
+        noise = cv2.resize(rng(seed).random((2, 7, 9), np.float32).transpose(1, 2, 0), (80, 60)) > 0.6
+        predicted, target = noise[..., 0], noise[..., 1].astype(np.int8)
+        target[:, : seed % 30] = 0
+        (missing, inside), (surplus, outside) = deep((target == 1) & ~predicted), deep((target == 0) & predicted)
+        pixels = inside if missing > surplus else outside
+        row, col = pixels[rng(seed).integers(len(pixels))]
+        expected = Click(int(row), int(col), bool(missing > surplus))
+        assert corrective_click(predicted.astype(np.float32), target, rng(seed)) == expected
 
 
 def test_corrective_clicks_of_a_batch_are_those_of_one_after_the_other_however_many_threads_search():
