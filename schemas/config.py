@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from schemas.devices import CPU_OBJECTS, GPU_OBJECTS
 from schemas.fields import LARGEST, choice, flag, listed, number, place
 from schemas.numbers import BINS
 
@@ -209,7 +210,11 @@ class BatchConfig:
         "Resuming keeps finished shards.",
     )
     batch_objects: int = number(
-        8, 1, option=True, unit="objects", help="Largest number of objects in one batch of the model."
+        0,
+        0,
+        option=True,
+        unit="objects",
+        help=f"Most objects in one batch of the model. 0: {CPU_OBJECTS} on the CPU, {GPU_OBJECTS} on a GPU.",
     )
     batch_pixels: int = number(
         8_000_000,
@@ -218,6 +223,11 @@ class BatchConfig:
         help="Largest sum of image pixels over the objects of a batch; bounds its memory. A shard keeps the pixels of "
         "images up to twice this sum, and reads other images again for each model stage.",
     )
+
+    @property
+    def objects(self) -> int:
+        """Largest number of objects in one batch; that of the CPU where no device was chosen yet."""
+        return self.batch_objects or CPU_OBJECTS
 
 
 @dataclass(frozen=True, slots=True)

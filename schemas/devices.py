@@ -1,4 +1,4 @@
-"""Names of devices (``auto``, ``cpu``, ``cuda`` and ``cuda:N``), and the CPU cores of this process."""
+"""Names of devices (``auto``, ``cpu``, ``cuda`` and ``cuda:N``), their batches, and the CPU cores of this process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 
 AUTO, CPU, CUDA = "auto", "cpu", "cuda"
 """Names of devices without a number. ``auto`` is a GPU where there is one, else the CPU."""
+CPU_OBJECTS, GPU_OBJECTS = 8, 32
+"""Objects in a batch on the CPU and on a GPU, unless another number is asked for."""
 
 
 def device_kind(device: str) -> str:

@@ -1,4 +1,4 @@
-"""Configuration: what overrides what, and which values are possible."""
+"""Configuration: what overrides what, what a device decides, and which values are possible."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from schemas.config import EvaluationConfig, ProposalsConfig
+from schemas.devices import CPU, CPU_OBJECTS, GPU_OBJECTS
 from schemas.errors import UserError
 from schemas.fields import INFINITY, LARGEST, Checked, keys_of
 from schemas.words import possible, quoted
@@ -132,3 +134,21 @@ def _problems(config: Any, where: str = "") -> Iterator[tuple[str, str]]:
         value = getattr(config, each.name)
         if dataclasses.is_dataclass(value):
             yield from _problems(value, f"{where}{each.name}.")
+
+
+Run = TypeVar("Run", ProposalsConfig, EvaluationConfig)
+
+
+def on_device(config: Run, device: str) -> Run:
+    """Complete a configuration by the device that was chosen: everything that decides the result is in it then.
+
+    Args:
+        config: its ``batch_objects`` may be 0.
+        device: name of the device.
+    """
+    objects = config.batch.batch_objects or (CPU_OBJECTS if device == CPU else GPU_OBJECTS)
+    return dataclasses.replace(
+        config,
+        batch=dataclasses.replace(config.batch, batch_objects=objects),
+        predictor=dataclasses.replace(config.predictor, device=device),
+    )

@@ -26,7 +26,7 @@ def batches(items: Sequence[T], pixels: Callable[[T], int], config: BatchConfig)
     start, total = 0, 0
     for end, item in enumerate(items):
         size = pixels(item)
-        full = end - start == config.batch_objects or total + size > config.batch_pixels
+        full = end - start == config.objects or total + size > config.batch_pixels
         if end > start and full:
             yield items[start:end]
             start, total = end, 0

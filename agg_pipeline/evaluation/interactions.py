@@ -171,7 +171,7 @@ def _size(target: EvaluatedMask, config: EvaluationConfig) -> int:
 
 def _masks_at_a_time(config: EvaluationConfig) -> BatchConfig:
     """The configured batch, counted in masks instead of interactions."""
-    return replace(config.batch, batch_objects=max(1, config.batch.batch_objects // config.interactions))
+    return replace(config.batch, batch_objects=max(1, config.batch.objects // config.interactions))
 
 
 def _outcome(target: EvaluatedMask, traces: Sequence[Trace], config: EvaluationConfig) -> Outcome:

@@ -31,6 +31,7 @@ from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.config import EvaluationConfig
 from schemas.errors import UserError
+from schemas.resolve import on_device
 from schemas.words import plural
 
 LARGER_INPUTS = {("davis", 448): 672}
@@ -65,7 +66,7 @@ def prepare(
         UserError: device, level, model or output folder cannot be used.
     """
     device = chosen_device(config.predictor, options)
-    config = replace(config, predictor=replace(config.predictor, device=device.name))
+    config = on_device(config, device.name)
     _check_level(dataset, config)
     if config.sample and options.limit_images is not None:
         raise UserError("--sample draws from all images; leave --limit-images out")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,7 @@ from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.config import ProposalsConfig
 from schemas.errors import UserError
+from schemas.resolve import on_device
 from schemas.tables import IMAGE_REASONS
 
 
@@ -85,7 +86,7 @@ def prepare(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options:
         UserError: device, model or output folder cannot be used.
     """
     device = chosen_device(config.predictor, options)
-    config = replace(config, predictor=replace(config.predictor, device=device.name))
+    config = on_device(config, device.name)
     place = Store(options.out).anchored()
     if place.exists(PLAN):
         raise UserError(f"{place.url} is a proposal database itself; give the folder around it as --out")

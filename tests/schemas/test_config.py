@@ -15,7 +15,7 @@ from schemas.canonical import canonical_json, content_hash, differences, flatten
 from schemas.config import EVALUATION_PRESETS, PRESETS, EvaluationConfig, LoopConfig, ProposalsConfig
 from schemas.errors import UserError
 from schemas.fields import INFINITY, keys_of
-from schemas.resolve import override, validated
+from schemas.resolve import on_device, override, validated
 from schemas.training import FinetuneConfig, PretrainConfig
 
 CONFIGS = (ProposalsConfig(), EvaluationConfig(), FinetuneConfig(), PretrainConfig(), StudyConfig())
@@ -139,7 +139,7 @@ def test_presets_say_what_the_protocol_says():
         ({"predictor": {"threads": 0}}, "predictor.threads"),
         ({"predictor": {"input_size": -1}}, "predictor.input_size"),
         ({"batch": {"images_per_shard": 0}}, "batch.images_per_shard"),
-        ({"batch": {"batch_objects": 0}}, "batch.batch_objects"),
+        ({"batch": {"batch_objects": -1}}, "batch.batch_objects"),
         ({"batch": {"batch_pixels": 0}}, "batch.batch_pixels"),
         ({"batch": {"batch_pixels": 2**63}}, "batch.batch_pixels"),
         ({"masks": {"min_area": 10**30}}, "masks.min_area"),
@@ -319,3 +319,13 @@ def test_differences_tell_null_from_absent_and_cut_long_values():
 @given(st.dictionaries(st.text(max_size=3), JSON, max_size=3), st.dictionaries(st.text(max_size=3), JSON, max_size=3))
 def test_no_difference_means_equal_leaves(old, new):
     assert (differences(old, new) == []) == (flatten(old) == flatten(new))
+
+
+@pytest.mark.parametrize("config", [ProposalsConfig(), EvaluationConfig()])
+def test_a_gpu_has_larger_batches_unless_their_size_is_given(config):
+    for device, objects in (("cpu", 8), ("cuda", 32), ("cuda:1", 32)):
+        chosen = on_device(config, device)
+        assert (chosen.predictor.device, chosen.batch.batch_objects) == (device, objects)
+        given = on_device(override(config, {"batch": {"batch_objects": 5}}), device)
+        assert given.batch.batch_objects == 5
+    assert config.batch.objects == 8
