@@ -32,7 +32,7 @@ from schemas.canonical import Json
 from schemas.config import PRESETS, ProposalsConfig
 from schemas.crop import crop_mask
 from schemas.records import ImageEntry, ImageRecord, ObjectMask, Reject
-from schemas.resolve import override
+from schemas.resolve import on_device, override
 
 LINKS = 10_000
 """Names of a file: file systems allow only so many."""
@@ -95,9 +95,7 @@ def _write_twin(root: Path, index: int, sidecar: Json) -> None:
 @click.option("--verify", is_flag=True, help="Hash every file.")
 def main(sizes: tuple[int, ...], images_per_shard: int, folder: Path | None, verify: bool) -> None:
     """Write the databases that are missing, and run over each of them twice."""
-    config = override(
-        PRESETS["paper"], {"batch": {"images_per_shard": images_per_shard}, "predictor": {"device": "cpu"}}
-    )
+    config = on_device(override(PRESETS["paper"], {"batch": {"images_per_shard": images_per_shard}}), "cpu")
     with tempfile.TemporaryDirectory() as temporary:
         for shards in sizes:
             out = (folder or Path(temporary)) / str(shards)

@@ -45,7 +45,7 @@ from schemas.canonical import Json
 from schemas.config import PRESETS, ProposalsConfig
 from schemas.crop import crop_mask
 from schemas.records import ImageEntry, ImageRecord, ObjectMask
-from schemas.resolve import override
+from schemas.resolve import on_device, override
 
 SIDE = 64
 """Rows and columns of an image, and of the network's input, in pixels."""
@@ -170,10 +170,8 @@ def seconds_to_stop(images: int) -> float:
 @click.option("--folder", type=click.Path(path_type=Path), help="Keep the database here.")
 def main(images: int, folder: Path | None) -> None:
     """Print what stays the same during a run, and how long resuming and stopping take."""
-    config = override(
-        PRESETS["paper"],
-        {"batch": {"images_per_shard": IMAGES_PER_SHARD}, "predictor": {"device": "cpu", "input_size": SIDE}},
-    )
+    changes = {"batch": {"images_per_shard": IMAGES_PER_SHARD}, "predictor": {"input_size": SIDE}}
+    config = on_device(override(PRESETS["paper"], changes), "cpu")
     with tempfile.TemporaryDirectory() as temporary:
         out = folder or Path(temporary)
         dataset = toy_dataset(images)
