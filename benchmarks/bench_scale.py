@@ -7,6 +7,7 @@ that all is done, and how long a run of the command line takes to stop after Ctr
 
 from __future__ import annotations
 
+import resource
 import signal
 import subprocess
 import sys
@@ -41,6 +42,7 @@ from agg_pipeline.proposals.pipeline import chain, write_shard
 from agg_pipeline.proposals.run import run
 from agg_pipeline.storage.store import Store
 from benchmarks.stub import StubNetwork, stub_predictor
+from schemas import limits
 from schemas.canonical import Json
 from schemas.config import PRESETS, ProposalsConfig
 from schemas.crop import crop_mask
@@ -165,16 +167,37 @@ def seconds_to_stop(images: int) -> float:
         return time.perf_counter() - began
 
 
+def show_plan(dataset: Dataset, config: ProposalsConfig, store: Store) -> None:
+    """Make, write and read a plan, and print what that takes."""
+    _, described = describe_model(str(default_checkpoint()), "", SIDE)
+    began = time.perf_counter()
+    store.write_json(PLAN, make_plan(DATABASE_LAYOUT, dataset, described, environment(choose_device("cpu")), config))
+    written = time.perf_counter()
+    store.read_json(PLAN, limit=limits.PLAN_BYTES)
+    read = time.perf_counter()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    size = store.sizes([PLAN])[PLAN] / MIB
+    print(
+        f"plan of {len(dataset.entries):,} images: {size:.0f} MiB, made and written in {written - began:.1f} s, ",
+        end="",
+    )
+    print(f"read in {read - written:.1f} s, peak memory of the process {peak:.0f} MiB")
+
+
 @click.command()
 @click.option("--images", default=100_000, show_default=True)
 @click.option("--folder", type=click.Path(path_type=Path), help="Keep the database here.")
-def main(images: int, folder: Path | None) -> None:
+@click.option("--only-plan", is_flag=True, help="Only make, write and read the plan.")
+def main(images: int, folder: Path | None, only_plan: bool) -> None:
     """Print what stays the same during a run, and how long resuming and stopping take."""
     changes = {"batch": {"images_per_shard": IMAGES_PER_SHARD}, "predictor": {"input_size": SIDE}}
     config = on_device(override(PRESETS["paper"], changes), "cpu")
     with tempfile.TemporaryDirectory() as temporary:
         out = folder or Path(temporary)
         dataset = toy_dataset(images)
+        if only_plan:
+            show_plan(dataset, config, Store(str(out / DATABASE)))
+            return
         show(make(dataset, config, Store(str(out / DATABASE))))
         began = time.perf_counter()
         run(dataset, str(default_checkpoint()), config, RunOptions(str(out)), Progress())
