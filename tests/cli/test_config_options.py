@@ -26,7 +26,7 @@ from schemas.canonical import content_hash
 from schemas.config import EVALUATION_PRESETS, PRESETS
 from schemas.errors import UserError
 from schemas.fields import choice, flag, keys_of, number, place, text
-from schemas.resolve import override
+from schemas.resolve import on_device, override
 from schemas.training import FinetuneConfig, PretrainConfig
 from tests.cli.every_command import LEAVES
 
@@ -212,12 +212,12 @@ HASHES = {
 
 def on_cpu(config):
     """A configuration with what is chosen on a machine without a GPU."""
+    if hasattr(config, "predictor"):
+        return on_device(config, "cpu")
+    if not hasattr(config, "training"):
+        return config
     changes = {"precision": "32-true"} if isinstance(config, FinetuneConfig) else {}
-    of_model = {
-        "predictor": {"device": "cpu"},
-        "training": {"device": "cpu", **changes},
-    }
-    return override(config, {name: of_model[name] for name in of_model if hasattr(config, name)})
+    return override(config, {"training": {"device": "cpu", **changes}})
 
 
 def test_configurations_have_the_recorded_hashes():
