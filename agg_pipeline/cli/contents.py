@@ -48,13 +48,18 @@ def warn_unfinished(databases: Sequence[ProposalDatabase]) -> None:
 
 
 def check_elsewhere(out: str, databases: Sequence[ProposalDatabase]) -> None:
-    """Refuse an output that is a database, or lies in its folder, where files that are not of it are damage.
+    """Refuse an output that is a database, lies in its folder, where files that are not of it are damage, or around it.
 
     Args:
         out: path or URL of the output.
         databases: the databases that are read.
     """
+    from agg_pipeline.database.contents import DATABASE
     from agg_pipeline.storage.store import Store
 
-    if any(Store(out).lies_in(database.store) for database in databases):
-        raise UserError(f"--out {out} is one of the databases, or lies in it; choose another folder")
+    place = Store(out)
+    for database in databases:
+        if place.lies_in(database.store):
+            raise UserError(f"--out {out} is one of the databases, or lies in it; choose another folder")
+        if database.store.lies_in(place.below(DATABASE)):
+            raise UserError(f"--out {out} is the output folder of a run whose database is read; choose another folder")

@@ -101,7 +101,8 @@ def validate_command(path: str, expected: str | None) -> None:
     "--out",
     type=PLACE,
     metavar="FOLDER",
-    show_default="the folder report beside the database; NAME-report beside a database NAME that is of no run",
+    show_default="the folder report beside the database; NAME-report beside a database NAME that is of no run; none "
+    "for a database on another machine",
     help="Folder that page and picture are written to.",
 )
 def stats_command(path: str, parts: str | None, limit_objects: int | None, seed: int, out: str | None) -> None:
@@ -125,6 +126,9 @@ def stats_command(path: str, parts: str | None, limit_objects: int | None, seed:
     if parts is not None:
         recall = part_recall(database, open_parts(parts), limit_objects, seed)
     print_stats(database, recall)
+    if out is None and not database.store.is_local():
+        say("no page was written; give a folder as --out for one")
+        return
     place = database.store.anchored()
     name = place.url.rstrip("/").rpartition("/")[2]
     store = Store(out) if out else place.beside("report" if name == DATABASE else f"{name}-report")

@@ -14,6 +14,7 @@ from agg_pipeline.storage.user_path import user_path
 from schemas.errors import UserError
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_SLIP = re.compile(r"(s3|s3a|gs|gcs|hf|http|https|ftp|sftp|hdfs|abfs|abfss|az|memory|file):/*(.*)", re.IGNORECASE)
 
 
 def expanded(text: str) -> str:
@@ -35,9 +36,15 @@ class Place(click.Path):
     """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path, expanded; BadParameter for a URL where only a path can be used."""
+        """The path, expanded; BadParameter for a URL where only a path can be used, and for a URL with a slip."""
         if self.type is Path and _URL.match(os.fspath(value)):
             self.fail(f"{os.fspath(value)!r} is a URL, and this must be a path of this machine", param, ctx)
+        slip = _SLIP.fullmatch(os.fspath(value))
+        if slip and not _URL.match(os.fspath(value)) and not Path(os.fspath(value)).exists():
+            meant = f"{slip[1]}://{slip[2]}"
+            self.fail(
+                f"{os.fspath(value)!r} is neither a URL nor a path that is there; did you mean {meant!r}?", param, ctx
+            )
         return super().convert(expanded(os.fspath(value)), param, ctx)
 
 

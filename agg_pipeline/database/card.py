@@ -96,12 +96,17 @@ def _named(numbers: Sequence[int]) -> str:
 def _estimator(run: Json) -> str:
     """How a run has combined scale and semantic granularity, in words."""
     settings = run["config"].get("granularity", {})
+    rounded = (
+        "scale and semantic are rounded to 0.1, and the granularity is 0.9 * scale + 0.1 * semantic, instead of the "
+        "formula above, where they differ by less than 0.1, else scale; it is rounded to 0.1 again"
+    )
     if "imported" in run:
-        return "as in the file of another program that was imported"
-    if settings.get("rounded"):
         return (
-            "scale and semantic are rounded to 0.1, and the granularity is 0.9 * scale + 0.1 * semantic where they "
-            "differ by less than 0.1, else scale; it is rounded to 0.1 again"
+            rounded
+            if run["imported"]["format"] == "released"
+            else "as in the file of another program that was imported"
         )
+    if settings.get("rounded"):
+        return rounded
     weight, least = (settings.get(key, "unknown") for key in ("weight", "min_object_peak"))
     return f"lambda is {weight}; where peak_object is below {least}, semantic is scale"

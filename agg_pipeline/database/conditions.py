@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from schemas import limits
 from schemas.canonical import Json
 from schemas.errors import UserError
+from schemas.tables import KINDS, REASONS
 from schemas.words import excerpt, possible
 
 Rows = Callable[[pa.Table], pa.ChunkedArray]
@@ -135,8 +136,12 @@ def _wrong(where: str, said: str, columns: Sequence[str]) -> str:
         return (
             f"--where {excerpt(where)!r} is nested deeper than {limits.CONDITION_DEPTH} levels; filter in several steps"
         )
+    if 'at or near ")"' in said and ")" not in where:
+        # The bracket that is put around it.
+        return f"--where {excerpt(where)!r} cannot be used: something is missing at its end"
     return f"--where {excerpt(where)!r} cannot be used: {excerpt(said.partition(chr(10))[0])}"
 
 
 def _no_column(name: str, columns: Sequence[str]) -> str:
-    return f"--where: there is no column {excerpt(name)!r}; {possible(name, columns)}"
+    texts = f"; a text is written in single quotes, '{name}'" if name in (*KINDS, *REASONS) else ""
+    return f"--where: there is no column {excerpt(name)!r}; {possible(name, columns)}{texts}"

@@ -19,12 +19,12 @@ from agg_pipeline.database.identity import database_id
 from agg_pipeline.database.manifest import edited_citation, finish, finished
 from agg_pipeline.database.proposal_rows import write_proposals
 from agg_pipeline.database.reader import ProposalDatabase
-from agg_pipeline.execution.plan import described, stamp_of
+from agg_pipeline.execution.plan import described, sources, stamp_of, told
 from agg_pipeline.execution.resuming import damaged, delete, old_plan, refuse_foreign
 from agg_pipeline.execution.shard_files import PLAN, listing, publish, read_sidecars
 from agg_pipeline.storage.lock import owned
 from agg_pipeline.storage.store import Store
-from schemas.canonical import Json, content_hash
+from schemas.canonical import Json, content_hash, differences
 from schemas.errors import UserError
 from schemas.tables import FILES, FORMAT_MINOR, FORMAT_VERSION
 
@@ -221,8 +221,18 @@ def refuse_other(store: Store, plan: Json, overwrite: bool) -> bool:
     refuse_foreign(store, DATABASE_LAYOUT, listing(store, DATABASE_LAYOUT))
     before = old_plan(store, DATABASE_LAYOUT)
     if before is not None and not overwrite and before["config_hash"] != plan["config_hash"]:
-        raise UserError(f"{store.url} holds a database; choose another output folder, or use --overwrite to delete it")
+        raise UserError(
+            f"{store.url} holds a database; choose another output folder, or use --overwrite to delete it. Different: "
+            f"{_changes(before, plan)}"
+        )
     return before is not None
+
+
+def _changes(before: Json, plan: Json) -> str:
+    """In what a database and one that is to take its place differ."""
+    old, new = sources(before), sources(plan)
+    changed = differences(old[0], new[0]) if len(old) == len(new) == 1 else []
+    return told(changed) if changed else "the commands or the databases that it was made with"
 
 
 def _replace(store: Store, made: ProposalDatabase, check: Callable[[], None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -81,10 +82,7 @@ def _planned(path: str) -> tuple[Store, Json]:
     if not store.exists(PLAN) and store.exists(f"{DATABASE}/{PLAN}"):
         store = store.below(DATABASE)
     if not store.exists(PLAN):
-        raise UserError(
-            f"{store.url} is not a proposal database, because it has neither {PLAN} nor {DATABASE}/{PLAN}; "
-            "name the output folder of agg proposals run"
-        )
+        raise UserError(f"{store.url} is not a proposal database, because it {_lack(store)}")
     plan: Json = store.read_json(PLAN, dict[str, Any], limits.PLAN_BYTES)
     if plan.get("format_version") != FORMAT_VERSION:
         raise UserError(
@@ -94,6 +92,15 @@ def _planned(path: str) -> tuple[Store, Json]:
     kind = CombinedPlan if "sources" in plan else Plan
     checked(plan, kind, f"{store.url}/{PLAN} is not the plan of a proposal database")
     return store, plan
+
+
+def _lack(store: Store) -> str:
+    """Why there is no database in a place, and what to do."""
+    if store.is_local() and Path(store.url).is_file():
+        return "is a file; agg database unpack makes a folder of a packed database"
+    if not store.exists():
+        return "does not exist"
+    return f"has neither {PLAN} nor {DATABASE}/{PLAN}; name the output folder of agg proposals run"
 
 
 def _repeated_sidecars(store: Store, plan: Json) -> dict[int, Json] | None:

@@ -212,7 +212,7 @@ def shares_of_images(database: ProposalDatabase, shares: Sequence[float], seed: 
     ends = [*(round(end * len(images)) for end in np.cumsum([0.0, *shares[:-1]])), len(images)]
     parts = [sorted(order[first:last]) for first, last in itertools.pairwise(ends)]
     if not all(parts):
-        raise UserError(f"--shares: a part of {min(shares):g} of {len(images)} images has no image")
+        raise UserError(f"--shares: a part of {min(shares):g} of {len(images)} images has no image; give it more")
     return parts
 
 

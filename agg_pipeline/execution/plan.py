@@ -139,7 +139,7 @@ def refuse_other_plan(where: str, old: Json | None, plan: Json) -> None:
         changed = differences(described(old), described(plan))
         raise UserError(
             f"{where} holds another run; choose another output folder, or use --overwrite to delete it. Different: "
-            + _told(changed)
+            + told(changed)
             + _same_device(changed)
         )
 
@@ -156,7 +156,8 @@ def _same_device(changed: Sequence[str]) -> str:
     return ""
 
 
-def _told(changed: Sequence[str]) -> str:
+def told(changed: Sequence[str]) -> str:
+    """The most important of some differences of two plans, in one line."""
     lines = sorted(changed, key=_rank)
     if any(line.startswith("config.seed:") for line in lines):
         # The configuration holds the seed as well.

@@ -34,6 +34,11 @@ from schemas.words import plural, printable
 LOG = logging.getLogger(__name__)
 LITTER = ("Thumbs.db", "desktop.ini", "Icon\r")
 """Visible files that desktops leave in folders."""
+HARMLESS = (
+    *(".tmp-", ".agg-", ".git", ".dvc", ".DS_Store", "._", ".directory", ".ipynb_checkpoints", ".nfs", ".fuse_hidden"),
+    *(".snapshot", ".Trash", ".stfolder", ".syncthing"),
+)
+"""How hidden files and folders begin that programs leave in folders of data. Others say that a folder is somebody's."""
 PARQUET_METADATA = ("_metadata", "_common_metadata")
 """Files that pandas reads although their names begin with an underscore."""
 
@@ -247,7 +252,7 @@ def old_plan(store: Store, layout: Layout) -> Json | None:
         # Summaries are never without shards, so that a README.md here is somebody's.
         not_ours = {*layout.summaries} if content is None else {PLAN, *layout.summaries}
     for path in files:
-        if path in not_ours or not (layout.owns(path) or is_litter(path)):
+        if path in not_ours or not (layout.owns(path) or (is_litter(path) and not _is_personal(path))):
             raise UserError(f"{store.url} holds {path} and is not {layout.what}; choose another output folder")
     return None
 
@@ -256,3 +261,8 @@ def is_litter(path: str) -> bool:
     """Whether a file is hidden, or one that desktops leave in folders."""
     parts = path.split("/")
     return parts[-1] in LITTER or any(part.startswith(".") for part in parts)
+
+
+def _is_personal(path: str) -> bool:
+    """Whether a hidden file is of a kind that somebody keeps, such as those of a home folder."""
+    return any(part.startswith(".") and not part.startswith(HARMLESS) for part in path.split("/"))

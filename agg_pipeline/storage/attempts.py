@@ -15,6 +15,8 @@ PAUSES = (0.2, 1.0, 3.0)
 """Seconds before the second and each further attempt."""
 NEVER = {errno.EISDIR: "is a folder", errno.ELOOP: "is a loop of links", errno.ENXIO: "is a device or a pipe"}
 """Errors that say what lies in the place of a file."""
+EXTRAS = {"s3fs": "s3", "huggingface_hub": "hf"}
+"""The extra of this project that installs a package."""
 
 
 def attempt(
@@ -65,4 +67,7 @@ def cause(error: BaseException) -> str:
     """What an error says, in one line."""
     text = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
     first, *others = text.splitlines()
+    missing = next((extra for name, extra in EXTRAS.items() if isinstance(error, ImportError) and name in first), None)
+    if missing is not None:
+        return f"it needs the extra {missing}: pip install 'agg-pipeline[{missing}]'"
     return printable(f"{first} {others[0].strip()}" if first.endswith(":") and others else first)

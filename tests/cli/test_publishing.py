@@ -51,3 +51,36 @@ def test_what_is_not_there(tmp_path):
     assert "memory://nothing is not a proposal database" in refused("pull", "memory://nothing", tmp_path / "x")
     assert refused("unpack", tmp_path / "x.tar", tmp_path / "x") == f"{tmp_path / 'x.tar'} does not exist"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("slip", ["s3:/bucket/x", "s3:bucket/x", "hf:/datasets/lab/x", "memory:/x"])
+def test_slips_in_a_url_make_no_folder(tmp_path, monkeypatch, database, slip):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    said = refused("push", database, slip)
+    assert "did you mean" in said
+    assert f"{slip.partition(':')[0]}://" in said
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_places_without_a_database_are_told_apart(tmp_path, database):
+    (tmp_path / "x.tar").write_bytes(b"x")
+    (tmp_path / "empty").mkdir()
+    for place, why in (
+        ("x.tar", "is a file; agg database unpack"),
+        ("none", "does not exist"),
+        ("empty", "has neither"),
+    ):
+        assert f"is not a proposal database, because it {why}" in refused("id", tmp_path / place)
+
+
+def test_the_folder_of_a_run_that_is_read_is_no_output(database):
+    for more in ((), ("--overwrite",)):
+        said = refused("filter", database, "--sample", 1, "--out", database, *more)
+        assert said == f"--out {database} is the output folder of a run whose database is read; choose another folder"
+
+
+def test_statistics_of_a_bucket_are_printed_and_write_no_page(database):
+    there = "memory://statistics/toy"
+    said("push", database, there)
+    assert "no page was written; give a folder as --out for one" in said("stats", there)

@@ -143,7 +143,7 @@ def test_output_folder_of_a_run_opens_like_the_database_in_it(built):
 
 
 def test_wrong_folders_are_user_errors(tmp_path, built):
-    with pytest.raises(UserError, match="is not a proposal database, because it has neither"):
+    with pytest.raises(UserError, match="is not a proposal database, because it does not exist"):
         open_proposals(str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match="is not a proposal database, because it has neither"):
         open_proposals(str(tmp_path))

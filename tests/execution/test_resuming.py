@@ -194,7 +194,11 @@ def test_what_desktops_leave_does_not_make_a_folder_somebody_elses(tmp_path, toy
 
 
 @pytest.mark.parametrize(
-    "path", ["thesis/chapter1.tex", "README.md", "images/cat.jpg", "proposals/part-1.parquet", "plan.json"]
+    "path",
+    [
+        *("thesis/chapter1.tex", "README.md", "images/cat.jpg", "proposals/part-1.parquet", "plan.json"),
+        *(".bashrc", ".ssh/config", ".config/app/settings"),
+    ],
 )
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_folder_of_somebody_else_is_refused_and_left_alone(tmp_path, toy_plan, path, overwrite):
@@ -205,6 +209,14 @@ def test_folder_of_somebody_else_is_refused_and_left_alone(tmp_path, toy_plan, p
         claim(store, DATABASE_LAYOUT, toy_plan, overwrite)
     assert str(error.value) == f"{store.url} holds {path} and is not a proposal database; choose another output folder"
     assert snapshot(store) == before
+
+
+@pytest.mark.parametrize("path", [".git/config", ".gitattributes", ".DS_Store", "._plan.json", "Thumbs.db", ".nfs0001"])
+def test_what_programs_leave_in_folders_is_not_in_the_way(tmp_path, toy_plan, path):
+    store = Store(str(tmp_path))
+    store.write(path, b"x")
+    assert claim(store, DATABASE_LAYOUT, toy_plan) == {}
+    assert store.read(path) == b"x"
 
 
 def test_overwrite_that_was_killed_can_be_repeated(built, toy_plan, monkeypatch):

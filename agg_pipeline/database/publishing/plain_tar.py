@@ -95,7 +95,7 @@ def next_entry(file: IO[bytes]) -> Entry | None:
     if not any(block):
         return None
     if block[257:262] != b"ustar" or _octal(block[148:156]) != sum(block[:148]) + 8 * 32 + sum(block[156:]):
-        raise TarError("it is no tar file, or a header is damaged")
+        raise TarError("it is no plain tar file, or a header is damaged")
     parts = [part.split(b"\0")[0] for part in (block[345:500], block[:100])]
     if block[257:265] == GNU:
         # GNU tar keeps times in the place of the first part of a long name.
@@ -125,5 +125,5 @@ def content(file: IO[bytes], entry: Entry, size: int) -> Iterator[bytes]:
 def _octal(digits: bytes) -> int:
     text = digits.strip(b" \0")
     if not text or not set(text) <= set(b"01234567"):
-        raise TarError("it is no tar file, or a header is damaged")
+        raise TarError("it is no plain tar file, or a header is damaged")
     return int(text, 8)
