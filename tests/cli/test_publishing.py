@@ -63,7 +63,7 @@ def test_slips_in_a_url_make_no_folder(tmp_path, monkeypatch, database, slip):
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_places_without_a_database_are_told_apart(tmp_path, database):
+def test_places_without_a_database_are_told_apart(tmp_path):
     (tmp_path / "x.tar").write_bytes(b"x")
     (tmp_path / "empty").mkdir()
     for place, why in (

@@ -512,8 +512,7 @@ def test_unreachable_scheduler(run_without_scheduler):
 
 @pytest.mark.parametrize("command", ["status", "validate", "stats"])
 def test_folder_that_holds_no_database(tmp_path, command):
-    for place in (tmp_path, tmp_path / "nowhere"):
-        assert error_of(invoke("proposals", command, place)) == (
-            f"{place} is not a proposal database, because it has neither plan.json nor database/plan.json; "
-            "name the output folder of agg proposals run"
-        )
+    lack = "has neither plan.json nor database/plan.json; name the output folder of agg proposals run"
+    for place, why in ((tmp_path, lack), (tmp_path / "nowhere", "does not exist")):
+        error = error_of(invoke("proposals", command, place))
+        assert error == f"{place} is not a proposal database, because it {why}"
