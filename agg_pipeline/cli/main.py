@@ -28,6 +28,7 @@ GROUPS = {
     "adapter": "Convert adapters to and from other formats.",
     "data": "Look at data sets and check them.",
     "database": "Check, describe and combine proposal databases.",
+    "demo": "Try a click model in the browser.",
     "doctor": "Check this installation and this machine.",
     "eval": "Evaluate click models and compare results.",
     "finetune": "Teach a click model to follow a granularity (GCL).",

@@ -121,23 +121,44 @@ def opened(store: Store, path: str, reason: str, size: int = 0) -> Iterator[tupl
         content = store.read_listed(path, limits.IMAGE_FILE_BYTES, size)
     except UnusableFileError as error:
         raise ImageError(reason, f"{path} {error.what}") from error
+    with opened_content(content, path, reason) as image:
+        yield image, content
+
+
+@contextmanager
+def opened_content(content: bytes, name: str, reason: str, most_pixels: int | None = None) -> Iterator[Image.Image]:
+    """Open an image of one of ``FORMATS`` whose file is in memory.
+
+    Args:
+        content: bytes of the file.
+        name: what messages call it.
+        reason: reason of the ImageError.
+        most_pixels: largest number of its pixels; None for ``limits.IMAGE_PIXELS``.
+
+    Yields:
+        The image, of which the header is read.
+
+    Raises:
+        ImageError: the file is broken, of another format or too large; errors of decoding it inside the block, too.
+    """
+    most = limits.IMAGE_PIXELS if most_pixels is None else most_pixels
     try:
         with warnings.catch_warnings():
             # The decoder's warnings do not concern the user; what it cannot decode is an error.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                _check_content(image, content)
-                yield as_stored(image, content), content
+                _check_content(image, content, most)
+                yield as_stored(image, content)
     except Image.DecompressionBombError as error:
-        raise ImageError(reason, f"{path} is too large: {_too_many_pixels()}") from error
+        raise ImageError(reason, f"{name} is too large: images have up to {most:,} pixels") from error
     except UnidentifiedImageError as error:
         # Pillow's own message names an object in memory.
-        raise ImageError(reason, f"{path} is {_unidentified(content)}") from error
+        raise ImageError(reason, f"{name} is {_unidentified(content)}") from error
     except DECODER_ERRORS as error:
         if out_of_memory(error):
             # It is about the machine, not about the image.
             raise
-        raise ImageError(reason, f"{path}: {printable(str(error) or type(error).__name__)}") from error
+        raise ImageError(reason, f"{name}: {printable(str(error) or type(error).__name__)}") from error
 
 
 def _unidentified(content: bytes) -> str:
@@ -147,9 +168,9 @@ def _unidentified(content: bytes) -> str:
     return "no JPEG, PNG, TIFF, WebP, BMP, GIF, PPM or JPEG 2000 image"
 
 
-def _check_content(image: Image.Image, content: bytes) -> None:
+def _check_content(image: Image.Image, content: bytes, most_pixels: int) -> None:
     width, height = image.size
-    if width * height > limits.IMAGE_PIXELS:
+    if width * height > most_pixels:
         raise Image.DecompressionBombError
     # Inside the data of a scan these two bytes cannot follow each other.
     if image.format in ("JPEG", "MPO") and content.count(b"\xff\xda") > limits.JPEG_SCANS:
@@ -157,10 +178,6 @@ def _check_content(image: Image.Image, content: bytes) -> None:
     # Pillow turns its black into a colour.
     if image.mode == "LAB":
         raise ValueError("its colours are CIELab; store it in RGB")
-
-
-def _too_many_pixels() -> str:
-    return f"images have up to {limits.IMAGE_PIXELS:,} pixels"
 
 
 def is_lossy(image: Image.Image, content: bytes) -> bool:

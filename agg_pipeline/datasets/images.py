@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from agg_pipeline.datasets.image_formats import opened
+from agg_pipeline.datasets.image_formats import ORIENTATION, UPRIGHT, opened
 from agg_pipeline.datasets.stored_pixels import TIFF_BITS, is_signed_tiff, tiff_tags, white_is_zero
 from agg_pipeline.storage.store import Store
 from schemas import limits
 from schemas.errors import ImageError, UnusableFileError
 
+TURNS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    2: np.fliplr,
+    3: lambda pixels: np.rot90(pixels, 2),
+    4: np.flipud,
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+"""How pixels are turned to be seen, by the EXIF tag of the orientation."""
 STRIP = 512
 """Rows of an image that are converted at a time, because Pillow's conversion takes twice the memory of its result."""
 
@@ -36,7 +47,7 @@ def read_image(store: Store, path: str, size: int = 0) -> tuple[NDArray[np.uint8
         StorageError: it cannot be read now, or has another size.
     """
     with opened(store, path, "unreadable_image", size) as (image, content):
-        return _rgb(image, path), hashlib.sha256(content).hexdigest()
+        return rgb_pixels(image, path), hashlib.sha256(content).hexdigest()
 
 
 def file_sha256(store: Store, path: str) -> str:
@@ -49,7 +60,15 @@ def file_sha256(store: Store, path: str) -> str:
         raise ImageError("unreadable_image", f"{path} {error.what}") from error
 
 
-def _rgb(image: Image, path: str) -> NDArray[np.uint8]:
+def upright_pixels(image: Image, name: str) -> NDArray[np.uint8]:
+    """The pixels of an open image as ``rgb_pixels`` gives them, turned as its EXIF data says."""
+    pixels = rgb_pixels(image, name)
+    turned = TURNS.get(image.getexif().get(ORIENTATION, UPRIGHT))
+    return pixels if turned is None else np.ascontiguousarray(turned(pixels))
+
+
+def rgb_pixels(image: Image, path: str) -> NDArray[np.uint8]:
+    """The (H, W, 3) uint8 RGB pixels of an open image; ``path`` is what messages call it."""
     if is_deep(image):
         return np.repeat(eight_bits(image, path, "unreadable_image")[..., None], 3, axis=2)
     # Some versions of Pillow turn a TIFF, and so change its size, only here.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from threading import Lock
 
 import numpy as np
@@ -62,14 +64,32 @@ class Session:
         Raises:
             UserError: the clicks or the granularity cannot be used; the session stays as it was.
         """
+        (map_,) = self.predict_each(clicks, [granularity])
+        return map_
+
+    def predict_each(self, clicks: Clicks, granularities: Sequence[float | None]) -> list[NDArray[np.float32]]:
+        """Predict the foreground after some clicks at several granularities, in batches of the model.
+
+        Args:
+            clicks: as for ``predict``.
+            granularities: each as for ``predict``.
+
+        Returns:
+            Foreground probabilities for each granularity, (H, W) float32.
+
+        Raises:
+            UserError: the clicks or a granularity cannot be used; the session stays as it was.
+        """
         made = clicks_in(clicks, *self._image.shape[:2])
-        chosen = granularity_in(granularity, self._has_granularity)
+        chosen = [granularity_in(each, self._has_granularity) for each in granularities]
         with self._lock:
-            state = self._latest(chosen, made)
-            for click in made[len(state.clicks) :]:
-                state = self._next(state, click)
-        assert state.prompt is not None
-        return state.prompt.full()
+            states = [self._latest(each, made) for each in chosen]
+            for count in range(1, len(made) + 1):
+                behind = [place for place, state in enumerate(states) if len(state.clicks) < count]
+                clicked = [replace(states[place], clicks=made[:count]) for place in behind]
+                for place, state in zip(behind, self._next(clicked), strict=True):
+                    states[place] = state
+        return [_map(state) for state in states]
 
     def _latest(self, granularity: float | None, clicks: tuple[Click, ...]) -> Interaction:
         """The state after as many of the clicks as possible."""
@@ -79,11 +99,19 @@ class Session:
                 return state
         return Interaction(self._image, (), prompt=None, focus=None, granularity=granularity)
 
-    def _next(self, state: Interaction, click: Click) -> Interaction:
-        clicked = replace(state, clicks=(*state.clicks, click))
-        (prediction,) = self._model.predict([clicked])
-        key = clicked.granularity, clicked.clicks
-        return self._states.get(key, lambda: after_prediction(clicked, prediction))
+    def _next(self, clicked: Sequence[Interaction]) -> list[Interaction]:
+        """The states after predictions for states with a new click."""
+        if not clicked:
+            return []
+        return [
+            self._states.get((state.granularity, state.clicks), partial(after_prediction, state, prediction))
+            for state, prediction in zip(clicked, self._model.predict(clicked), strict=True)
+        ]
+
+
+def _map(state: Interaction) -> NDArray[np.float32]:
+    assert state.prompt is not None
+    return state.prompt.full()
 
 
 def _size(state: Interaction) -> int:

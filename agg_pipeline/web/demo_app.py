@@ -1,0 +1,183 @@
+"""``agg demo``: the answers of the page on which a click and a slider show what granularity means."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from agg_pipeline.inference.interactive import InteractiveModel
+from agg_pipeline.web.demo_requests import Asked, Export
+from agg_pipeline.web.mask_answers import (
+    MadeMask,
+    coco_json,
+    cut_out_png,
+    facts,
+    full_size,
+    jpeg,
+    mask_png,
+    probability_png,
+)
+from agg_pipeline.web.model_queue import ModelQueue, ReplacedError, Urgency
+from agg_pipeline.web.picture_sources import UPLOAD_BYTES, PictureSource, mask_of_content, of_content
+from agg_pipeline.web.static_files import STATIC
+from agg_pipeline.web.visits import Visit, Visits
+from schemas.canonical import Json
+from schemas.checked_json import decode
+from schemas.errors import UserError
+from schemas.numbers import GRANULARITIES
+
+REQUEST_BYTES = 1 << 20
+"""Largest request but for an image."""
+MEDIA = {"mask": "image/png", "cut-out": "image/png", "coco": "application/json"}
+"""Kind of file by kind of export."""
+
+
+class DemoApp:
+    """The demo's answers.
+
+    Args:
+        model: predicts.
+        source: images that the page offers.
+        name: what the model is called.
+    """
+
+    def __init__(self, model: InteractiveModel, source: PictureSource, name: str) -> None:
+        self._model = model
+        self._source = source
+        self._name = name
+        self._visits = Visits(model.open)
+        self._queue = ModelQueue()
+
+    def app(self) -> Starlette:
+        """The application."""
+
+        @asynccontextmanager
+        async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+            yield
+            self._queue.close()
+
+        routes = [
+            Route("/", _page),
+            Route("/api/facts", _answered(self._facts)),
+            Route("/api/images", _answered(self._open), methods=["POST"]),
+            Route("/api/images/{key}", _answered(self._close), methods=["DELETE"]),
+            Route("/api/images/{key}/pixels", _answered(self._pixels)),
+            Route("/api/images/{key}/masks", _answered(self._masks), methods=["POST"]),
+            Route("/api/images/{key}/truth", _answered(self._load_truth), methods=["POST"]),
+            Route("/api/images/{key}/export", _answered(self._export), methods=["POST"]),
+            Mount("/static", StaticFiles(directory=STATIC)),
+        ]
+        return Starlette(routes=routes, lifespan=lifespan)
+
+    async def _facts(self, _request: Request) -> Response:
+        granularities = list(GRANULARITIES) if self._model.has_granularity else []
+        return JSONResponse({"model": self._name, "granularities": granularities, "images": list(self._source.names)})
+
+    async def _open(self, request: Request) -> Response:
+        name = request.query_params.get("name")
+        if name is not None:
+            picture = await run_in_threadpool(self._source.open, name)
+        else:
+            content = await _body(request, UPLOAD_BYTES)
+            picture = await run_in_threadpool(of_content, content, request.query_params.get("called", "the image"))
+        visit = self._visits.open(picture)
+        height, width = picture.pixels.shape[:2]
+        size = {"height": height, "width": width, "full_height": picture.height, "full_width": picture.width}
+        return JSONResponse({"key": visit.key, "name": picture.name, "has_truth": bool(picture.objects), **size})
+
+    async def _close(self, request: Request) -> Response:
+        self._visits.close(request.path_params["key"])
+        return Response(status_code=204)
+
+    async def _pixels(self, request: Request) -> Response:
+        picture = self._visit(request).picture
+        return Response(await run_in_threadpool(jpeg, picture.pixels), media_type="image/jpeg")
+
+    async def _masks(self, request: Request) -> Response:
+        visit = self._visit(request)
+        asked = decode(await _body(request, REQUEST_BYTES), Asked, "the request")
+        urgency = Urgency.NOW if asked.urgent else Urgency.NEXT
+        return JSONResponse(await self._queue.run(visit.key, urgency, _predicted, visit, asked))
+
+    async def _load_truth(self, request: Request) -> Response:
+        visit = self._visit(request)
+        content = await _body(request, UPLOAD_BYTES)
+        visit.truth = await run_in_threadpool(mask_of_content, content, *visit.picture.pixels.shape[:2])
+        return Response(status_code=204)
+
+    async def _export(self, request: Request) -> Response:
+        visit = self._visit(request)
+        export = decode(await _body(request, REQUEST_BYTES), Export, "the request")
+        content = await self._queue.run(visit.key, Urgency.NOW, _exported, visit, export)
+        return Response(content, media_type=MEDIA[export.kind])
+
+    def _visit(self, request: Request) -> Visit:
+        return self._visits.of(request.path_params["key"])
+
+
+def _predicted(visit: Visit, asked: Asked) -> Json:
+    """The masks that a page asks for, and how long they took."""
+    began = time.perf_counter()
+    maps = visit.session.predict_each(asked.clicks, asked.granularities)
+    milliseconds = 1000 * (time.perf_counter() - began)
+    truth = visit.truth_of(asked.clicks)
+    masks = [
+        {
+            "granularity": granularity,
+            "png": base64.b64encode(probability_png(probability)).decode("ascii"),
+            **facts(probability, truth),
+        }
+        for granularity, probability in zip(asked.granularities, maps, strict=True)
+    ]
+    return {"masks": masks, "milliseconds": milliseconds}
+
+
+def _exported(visit: Visit, export: Export) -> bytes:
+    """The file that a page wants to keep, at the size of the image as it was given."""
+    picture, made = visit.picture, []
+    for kept in export.masks if export.kind == "coco" else export.masks[:1]:
+        (probability,) = visit.session.predict_each(kept.clicks, [kept.granularity])
+        mask = full_size(probability, picture.height, picture.width)
+        made.append(MadeMask(kept.label, kept.clicks, kept.granularity, mask))
+    if export.kind == "coco":
+        return coco_json(picture.name, picture.height, picture.width, made)
+    return mask_png(made[0].mask) if export.kind == "mask" else cut_out_png(picture.full_pixels(), made[0].mask)
+
+
+async def _page(_request: Request) -> Response:
+    return FileResponse(STATIC / "demo.html")
+
+
+def _answered(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """An answer whose errors are one line that the page shows."""
+
+    async def answered(request: Request) -> Response:
+        try:
+            return await answer(request)
+        except UserError as error:
+            return JSONResponse({"error": str(error)}, 400)
+        except ReplacedError:
+            return JSONResponse({"error": "a newer request has replaced this one"}, 409)
+        except ClientDisconnect:
+            return PlainTextResponse("", 400)
+
+    return answered
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    """The body of a request; UserError if it is larger than the limit."""
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > limit:
+            raise UserError(f"the file is too large: up to {limit // 1_000_000} MB are taken")
+    return bytes(content)
