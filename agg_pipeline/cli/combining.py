@@ -90,6 +90,16 @@ def merge_command(paths: tuple[str, ...], out: str, duplicates: Any, conflicts: 
     help="List of the images to use, one id per line. Can be repeated; an image must be in all lists.",
 )
 @option("--sample", type=Count(1), metavar="IMAGES", show_default="all", help="Draw this many of these images.")
+@option(
+    "--exclude",
+    "excluded",
+    multiple=True,
+    type=PLACE,
+    metavar="FILE",
+    show_default="none",
+    help="List of masks to leave out, one proposal_id per line, such as agg view exports; those inside of them go, "
+    "too. Can be repeated.",
+)
 @SEED
 @OUT
 @OVERWRITE
@@ -98,6 +108,7 @@ def filter_command(
     conditions: tuple[str, ...],
     lists: tuple[str, ...],
     sample: int | None,
+    excluded: tuple[str, ...],
     seed: int,
     out: str,
     overwrite: bool,
@@ -106,13 +117,14 @@ def filter_command(
     from agg_pipeline.database.selecting import filter_database
     from agg_pipeline.datasets.file_listing import read_list
 
-    if not conditions and not lists and sample is None:
-        raise UserError("nothing is chosen; give --where, --images or --sample")
+    if not conditions and not lists and not excluded and sample is None:
+        raise UserError("nothing is chosen; give --where, --images, --exclude or --sample")
     (database,) = _opened((path,), out)
     listed = [read_list(each) for each in lists]
     images = sorted(set(listed[0]).intersection(*listed[1:])) if listed else None
     where = conditions[0] if len(conditions) == 1 else " and ".join(f"({each}\n)" for each in conditions) or None
-    say_contents(filter_database(database, out, where, images, sample, seed, overwrite))
+    exclude = sorted({mask for each in excluded for mask in read_list(each)})
+    say_contents(filter_database(database, out, where, images, sample, seed, overwrite, exclude))
 
 
 @cloup.command(

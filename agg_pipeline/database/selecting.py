@@ -38,6 +38,7 @@ def filter_database(
     sample: int | None = None,
     seed: int = 0,
     overwrite: bool = False,
+    exclude: Sequence[str] = (),
 ) -> ProposalDatabase:
     """Keep the masks that fulfil a condition, and the objects and parts that contain them.
 
@@ -49,14 +50,15 @@ def filter_database(
         sample: number of images to draw among them; None for all.
         seed: seed of the draw.
         overwrite: whether to replace another database in the folder.
+        exclude: ids of masks to leave out, with all masks inside of them.
 
     Returns:
         The new database. It has only images with a mask that is kept, and lists only runs that its rows are from.
 
     Raises:
-        UserError: the condition cannot be used, no mask fulfils it, or an image is unknown.
+        UserError: the condition cannot be used, no mask fulfils it, or an image or a mask to leave out is unknown.
     """
-    return _write(_filter(database, where, images, sample, seed), out, overwrite)
+    return _write(_filter(database, where, images, sample, seed, exclude), out, overwrite)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,7 @@ class _Filter:
         database: the database.
         images: ids of the images that are looked at.
         rows: the masks that are wanted in them; None for all.
+        exclude: ids of masks that are left out.
         used: numbers of the sources that these are from, in order.
         plan: plan of what is kept.
     """
@@ -74,6 +77,7 @@ class _Filter:
     database: ProposalDatabase
     images: Collection[str]
     rows: Rows | None
+    exclude: frozenset[str]
     used: Sequence[int]
     plan: Json
 
@@ -84,6 +88,7 @@ def _filter(
     images: Sequence[str] | None = None,
     sample: int | None = None,
     seed: int = 0,
+    exclude: Sequence[str] = (),
 ) -> _Filter:
     """A filter, as of ``filter_database``; nothing is written yet."""
     chosen = finished_images(database) if images is None else known_images(database, images)
@@ -98,23 +103,39 @@ def _filter(
         "sample": sample,
         "seed": None if sample is None else seed,
     }
-    wanted, runs = set(chosen), source_runs(database)
-    used = [0] if len(runs) == 1 else sources_of(_kept(database, wanted, rows), len(runs))
+    if exclude:
+        options["exclude"] = content_hash(sorted(exclude))
+        _check_known(database, exclude)
+    wanted, runs, left_out = set(chosen), source_runs(database), frozenset(exclude)
+    used = [0] if len(runs) == 1 else sources_of(_kept(database, wanted, rows, left_out), len(runs))
     plan = derived_plan([database], [runs[number] for number in used], "filter", options)
-    return _Filter(database, wanted, rows, used, plan)
+    return _Filter(database, wanted, rows, left_out, used, plan)
+
+
+def _check_known(database: ProposalDatabase, masks: Sequence[str]) -> None:
+    """UserError if a database lacks one of some masks."""
+    unknown = set(masks)
+    for index in database.sidecars:
+        unknown.difference_update(database.table("proposals", ["proposal_id"], [index])["proposal_id"].to_pylist())
+    if unknown:
+        raise UserError(f"{database.store.url} does not have the masks to leave out {few_of(sorted(unknown))}")
 
 
 def _write(chosen: _Filter, out: str, overwrite: bool) -> ProposalDatabase:
     """Write what a filter keeps."""
     numbers = {old: new for new, old in enumerate(chosen.used)}
-    kept = (renumbered(piece, numbers) for piece in _kept(chosen.database, chosen.images, chosen.rows))
+    kept = (renumbered(piece, numbers) for piece in _kept(chosen.database, chosen.images, chosen.rows, chosen.exclude))
     return write_derived(out, chosen.plan, kept, overwrite=overwrite)
 
 
-def _kept(database: ProposalDatabase, images: Collection[str], rows: Rows | None) -> Iterator[Piece]:
+def _kept(
+    database: ProposalDatabase, images: Collection[str], rows: Rows | None, exclude: frozenset[str]
+) -> Iterator[Piece]:
     some = False
     for piece in pieces(database):
         found = chosen_images(piece, images)
+        if exclude:
+            found = _without(found, exclude)
         if rows is not None:
             found = with_rows(found, rows)
         if found.images:
@@ -122,6 +143,20 @@ def _kept(database: ProposalDatabase, images: Collection[str], rows: Rows | None
             yield found
     if not some:
         raise UserError(f"no mask of {database.store.url} is selected")
+
+
+def _without(piece: Piece, exclude: frozenset[str]) -> Piece:
+    """The part of a piece without some masks, and without all masks inside of them."""
+    proposals = piece.tables["proposals"]
+    names, parents = proposals["proposal_id"].to_pylist(), proposals["parent_id"].to_pylist()
+    left_out, found_more = set(exclude), True
+    while found_more:
+        inside = {name for name, parent in zip(names, parents, strict=True) if parent in left_out} - left_out
+        left_out |= inside
+        found_more = bool(inside)
+    kept = proposals.filter(pa.array([name not in left_out for name in names], pa.bool_()))
+    found = chosen_images(piece, pc.unique(kept["image_id"]).to_pylist())
+    return Piece(found.images, {**found.tables, "proposals": kept})
 
 
 def with_rows(piece: Piece, rows: Rows) -> Piece:

@@ -9,24 +9,19 @@ from itertools import pairwise
 from agg_pipeline.database.difference_counts import Differences, Example, Spread
 from agg_pipeline.database.matching import MATCHED
 from agg_pipeline.database.reader import ProposalDatabase, crop_of
-from agg_pipeline.datasets.registry import DATASETS
+from agg_pipeline.report.found_photographs import Root, found_pixels
 from agg_pipeline.report.svg import View, view_of, widened
 from agg_pipeline.report.templates import filled
 from agg_pipeline.report.text_table import Table
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Row
 from schemas.crop import MaskCrop, enclosing
-from schemas.errors import ImageError, UserError
-from schemas.records import Pixels
 
 PAGE = "difference.html"
 DRAWING = (220, 260)
 """Largest height and width of a picture, CSS pixels."""
 MARGIN = 0.12
 """Margin around the masks, as a share of its longer side."""
-
-Root = tuple[str, str]
-"""Name of a data set, "" for any, and its root folder."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +117,8 @@ def _picture(example: Example, roots: Sequence[Root]) -> Picture:
     masks = [mask for mask in (first, second) if mask is not None]
     box = masks[0].box if len(masks) == 1 else enclosing(masks[0].box, masks[1].box)
     view = view_of(widened(box, MARGIN, masks[0].height, masks[0].width), *DRAWING)
-    pixels = _pixels(example, roots, (masks[0].height, masks[0].width))
+    size = masks[0].height, masks[0].width
+    pixels = found_pixels(example.dataset, example.path, example.sha256, size, roots)
     return Picture(
         title=f"{example.row['kind']} · {example.row['proposal_id']}",
         facts=_facts(example),
@@ -144,21 +140,3 @@ def _facts(example: Example) -> str:
     if example.a is None or example.b is None:
         return said(example.row)
     return f"IoU {example.iou:.3f} · first: {said(example.a)} · second: {said(example.b)}"
-
-
-def _pixels(example: Example, roots: Sequence[Root], size: tuple[int, int]) -> Pixels | None:
-    """The image of a mask, from the first root that has it; None if no root has it as it was."""
-    known = DATASETS.get(example.dataset)
-    if known is not None and known.built_in:
-        roots = [(example.dataset, "")]
-    for name, root in roots:
-        if name not in ("", example.dataset):
-            continue
-        read = (known or DATASETS["folder"]).pixels
-        try:
-            pixels, sha256 = read(Store(root).anchored() if root else Store(""), example.path)
-        except (ImageError, UserError):
-            continue
-        if example.sha256 in ("", sha256) and pixels.shape[:2] == size:
-            return pixels
-    return None

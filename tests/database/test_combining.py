@@ -153,6 +153,31 @@ def test_filter_keeps_what_fulfils_the_condition_and_what_contains_it(whole, fol
     assert findings(kept) == []
 
 
+@settings(max_examples=8, deadline=None)
+@given(data=st.data())
+def test_masks_are_left_out_with_those_inside_of_them(whole, folders, data):
+    rows = {row["proposal_id"]: row for row in rows_of(whole)}
+    exclude = data.draw(st.sets(st.sampled_from(sorted(rows)), min_size=1, max_size=4))
+
+    def is_left_out(row):
+        return row is not None and (row["proposal_id"] in exclude or is_left_out(rows.get(row["parent_id"])))
+
+    expected = [row for row in rows.values() if not is_left_out(row)]
+    kept = filter_database(whole, folders(), exclude=sorted(exclude))
+    assert rows_of(kept) == expected
+    assert findings(kept) == []
+    where = filter_database(whole, folders(), '"bin" > 3', exclude=sorted(exclude))
+    assert not exclude.intersection(row["proposal_id"] for row in rows_of(where))
+    assert database_id(kept) != database_id(whole)
+
+
+def test_masks_to_leave_out_must_be_there(whole, folders):
+    with pytest.raises(UserError, match=r"does not have the masks to leave out nothing"):
+        filter_database(whole, folders(), exclude=["nothing"])
+    with pytest.raises(UserError, match="no mask of .* is selected"):
+        filter_database(whole, folders(), exclude=[row["proposal_id"] for row in rows_of(whole)])
+
+
 SOME = st.sets(st.sampled_from(IMAGES), min_size=1).map(sorted)
 
 
