@@ -35,6 +35,7 @@ GROUPS = {
     "pretrain": "Teach a click model to segment whole objects.",
     "proposals": "Make, check and describe proposal databases (AGG).",
     "study": "Make proposals, train, evaluate, and write a report.",
+    "view": "Look at the masks of proposal databases in the browser.",
 }
 """Each is ``group`` in the module of its name; the line is the first one of its help."""
 

@@ -195,7 +195,15 @@ class ProposalDatabase:
         return {image: index for index, ids in enumerate(self.plan["shards"]) for image in ids}
 
     def of_image(self, image_id: str) -> pa.Table:
-        """The proposals of one image; only the row groups of its shard that may hold it are read.
+        """The proposals of one image, as ``rows_of_image``."""
+        return self.rows_of_image("proposals", image_id)
+
+    def rows_of_image(self, name: str, image_id: str) -> pa.Table:
+        """The rows of one image in a table; only the row groups of its shard that may hold it are read.
+
+        Args:
+            name: ``proposals``, ``images`` or ``rejects``.
+            image_id: id of the image.
 
         Raises:
             UserError: the database does not have the image, or not yet, or the file of its shard is damaged.
@@ -211,7 +219,7 @@ class ProposalDatabase:
                 f"{self.store.url} plans image {image_id!r}, but has not finished it; run the command that makes the "
                 "database again to resume, and without --limit-images"
             )
-        table = self._read("proposals", f"proposals/{shard_name(shard)}.parquet", None, image_id)
+        table = self._read(name, f"{name}/{shard_name(shard)}.parquet", None, image_id)
         return table.filter(pc.equal(table["image_id"], image_id))
 
     def images_of_shard(self, shard: int) -> list[str]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from agg_pipeline.inference.interactive import InteractiveModel
+from agg_pipeline.web.answers import answered, body
 from agg_pipeline.web.demo_requests import Asked, Export
 from agg_pipeline.web.mask_answers import (
     MadeMask,
@@ -26,13 +27,12 @@ from agg_pipeline.web.mask_answers import (
     mask_png,
     probability_png,
 )
-from agg_pipeline.web.model_queue import ModelQueue, ReplacedError, Urgency
+from agg_pipeline.web.model_queue import ModelQueue, Urgency
 from agg_pipeline.web.picture_sources import UPLOAD_BYTES, PictureSource, mask_of_content, of_content
 from agg_pipeline.web.static_files import STATIC
 from agg_pipeline.web.visits import Visit, Visits
 from schemas.canonical import Json
 from schemas.checked_json import decode
-from schemas.errors import UserError
 from schemas.numbers import GRANULARITIES
 
 REQUEST_BYTES = 1 << 20
@@ -67,13 +67,13 @@ class DemoApp:
 
         routes = [
             Route("/", _page),
-            Route("/api/facts", _answered(self._facts)),
-            Route("/api/images", _answered(self._open), methods=["POST"]),
-            Route("/api/images/{key}", _answered(self._close), methods=["DELETE"]),
-            Route("/api/images/{key}/pixels", _answered(self._pixels)),
-            Route("/api/images/{key}/masks", _answered(self._masks), methods=["POST"]),
-            Route("/api/images/{key}/truth", _answered(self._load_truth), methods=["POST"]),
-            Route("/api/images/{key}/export", _answered(self._export), methods=["POST"]),
+            Route("/api/facts", answered(self._facts)),
+            Route("/api/images", answered(self._open), methods=["POST"]),
+            Route("/api/images/{key}", answered(self._close), methods=["DELETE"]),
+            Route("/api/images/{key}/pixels", answered(self._pixels)),
+            Route("/api/images/{key}/masks", answered(self._masks), methods=["POST"]),
+            Route("/api/images/{key}/truth", answered(self._load_truth), methods=["POST"]),
+            Route("/api/images/{key}/export", answered(self._export), methods=["POST"]),
             Mount("/static", StaticFiles(directory=STATIC)),
         ]
         return Starlette(routes=routes, lifespan=lifespan)
@@ -87,7 +87,7 @@ class DemoApp:
         if name is not None:
             picture = await run_in_threadpool(self._source.open, name)
         else:
-            content = await _body(request, UPLOAD_BYTES)
+            content = await body(request, UPLOAD_BYTES)
             picture = await run_in_threadpool(of_content, content, request.query_params.get("called", "the image"))
         visit = self._visits.open(picture)
         height, width = picture.pixels.shape[:2]
@@ -104,19 +104,19 @@ class DemoApp:
 
     async def _masks(self, request: Request) -> Response:
         visit = self._visit(request)
-        asked = decode(await _body(request, REQUEST_BYTES), Asked, "the request")
+        asked = decode(await body(request, REQUEST_BYTES), Asked, "the request")
         urgency = Urgency.NOW if asked.urgent else Urgency.NEXT
         return JSONResponse(await self._queue.run(visit.key, urgency, _predicted, visit, asked))
 
     async def _load_truth(self, request: Request) -> Response:
         visit = self._visit(request)
-        content = await _body(request, UPLOAD_BYTES)
+        content = await body(request, UPLOAD_BYTES)
         visit.truth = await run_in_threadpool(mask_of_content, content, *visit.picture.pixels.shape[:2])
         return Response(status_code=204)
 
     async def _export(self, request: Request) -> Response:
         visit = self._visit(request)
-        export = decode(await _body(request, REQUEST_BYTES), Export, "the request")
+        export = decode(await body(request, REQUEST_BYTES), Export, "the request")
         content = await self._queue.run(visit.key, Urgency.NOW, _exported, visit, export)
         return Response(content, media_type=MEDIA[export.kind])
 
@@ -155,29 +155,3 @@ def _exported(visit: Visit, export: Export) -> bytes:
 
 async def _page(_request: Request) -> Response:
     return FileResponse(STATIC / "demo.html")
-
-
-def _answered(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """An answer whose errors are one line that the page shows."""
-
-    async def answered(request: Request) -> Response:
-        try:
-            return await answer(request)
-        except UserError as error:
-            return JSONResponse({"error": str(error)}, 400)
-        except ReplacedError:
-            return JSONResponse({"error": "a newer request has replaced this one"}, 409)
-        except ClientDisconnect:
-            return PlainTextResponse("", 400)
-
-    return answered
-
-
-async def _body(request: Request, limit: int) -> bytes:
-    """The body of a request; UserError if it is larger than the limit."""
-    content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > limit:
-            raise UserError(f"the file is too large: up to {limit // 1_000_000} MB are taken")
-    return bytes(content)

@@ -1,4 +1,5 @@
 // The page of `agg demo`: clicks on a canvas, and masks from the server.
+import { drawClick, greyLevels, layerOf } from "/static/overlay.js";
 import { Stage } from "/static/stage.js";
 
 const MIDDLE = 127; // Grey level of probability 0.5 in the server's pictures.
@@ -104,20 +105,11 @@ async function fetchMasks(object, clicks, granularities, urgent) {
   const response = await post(`/api/images/${image.key}/masks`, JSON.stringify({ clicks, granularities, urgent }));
   const { masks, milliseconds } = await response.json();
   for (const mask of masks) {
-    const grey = await greyLevels(mask.png);
+    const bytes = Uint8Array.from(atob(mask.png), (letter) => letter.charCodeAt(0));
+    const grey = await greyLevels(new Blob([bytes], { type: "image/png" }));
     if (clicks.length === object.clicks.length) object.masks.set(mask.granularity, { ...mask, grey });
   }
   if (urgent) element("latency").textContent = `${Math.round(performance.now() - began)} ms (model ${Math.round(milliseconds)} ms)`;
-}
-
-async function greyLevels(png) {
-  const bytes = Uint8Array.from(atob(png), (letter) => letter.charCodeAt(0));
-  const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/png" }), { colorSpaceConversion: "none" });
-  const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.drawImage(bitmap, 0, 0);
-  const { data } = context.getImageData(0, 0, bitmap.width, bitmap.height);
-  return Uint8Array.from({ length: bitmap.width * bitmap.height }, (_, place) => data[4 * place]);
 }
 
 const shownMask = (object) => object.masks.get(shownGranularity(object));
@@ -127,50 +119,14 @@ const shownMask = (object) => object.masks.get(shownGranularity(object));
 function layer(object, number, view, opacity, isActive) {
   const mask = shownMask(object);
   if (!mask) return null;
-  const { width, height } = image;
-  const pixels = new ImageData(width, height);
-  const [red, green, blue] = COLOURS[number % COLOURS.length];
-  const inside = (place) => mask.grey[place] > MIDDLE;
-  for (let place = 0; place < mask.grey.length; place += 1) {
-    let alpha = 0;
-    if (view === "probability" && isActive) alpha = mask.grey[place] * opacity;
-    else if (inside(place)) {
-      const col = place % width;
-      const edge = col === 0 || col === width - 1 || place < width || place >= width * (height - 1)
-        || !inside(place - 1) || !inside(place + 1) || !inside(place - width) || !inside(place + width);
-      alpha = edge ? 255 : view === "contour" ? 0 : 255 * opacity;
-    }
-    if (alpha) pixels.data.set([red, green, blue, alpha], 4 * place);
-  }
-  const canvas = new OffscreenCanvas(width, height);
-  canvas.getContext("2d").putImageData(pixels, 0, 0);
-  return canvas;
+  const colour = COLOURS[number % COLOURS.length];
+  const shown = view === "probability" && !isActive ? "contour" : view;
+  return layerOf(mask.grey, image.width, image.height, { middle: MIDDLE, colour, opacity, view: shown });
 }
 
 function drawMasks(context, scale) {
-  objects.forEach((object, number) => {
-    const drawn = object.layer;
-    if (drawn) context.drawImage(drawn, 0, 0);
-  });
-  if (!objects.length) return;
-  const style = getComputedStyle(document.documentElement);
-  for (const [row, col, positive] of current().clicks) {
-    context.beginPath();
-    context.arc(col + 0.5, row + 0.5, 6 / scale, 0, 2 * Math.PI);
-    context.fillStyle = style.getPropertyValue(positive ? "--positive" : "--negative");
-    context.fill();
-    context.lineWidth = 2 / scale;
-    context.strokeStyle = "#fff";
-    context.stroke();
-    context.beginPath();
-    context.moveTo(col + 0.5 - 3 / scale, row + 0.5);
-    context.lineTo(col + 0.5 + 3 / scale, row + 0.5);
-    if (positive) {
-      context.moveTo(col + 0.5, row + 0.5 - 3 / scale);
-      context.lineTo(col + 0.5, row + 0.5 + 3 / scale);
-    }
-    context.stroke();
-  }
+  for (const object of objects) if (object.layer) context.drawImage(object.layer, 0, 0);
+  for (const [row, col, positive] of current()?.clicks ?? []) drawClick(context, scale, [row, col], positive);
 }
 
 function refresh() {

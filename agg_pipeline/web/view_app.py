@@ -1,0 +1,206 @@
+"""``agg view``: the answers of the page that shows proposal databases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from agg_pipeline.database.reader import ProposalDatabase
+from agg_pipeline.execution.plan import layout_of
+from agg_pipeline.report.found_photographs import Root, found_pixels
+from agg_pipeline.storage.rle import decode_crop
+from agg_pipeline.web.answers import answered, body
+from agg_pipeline.web.browsed_rows import BrowsedRows, Wanted
+from agg_pipeline.web.mask_answers import jpeg, mask_png
+from agg_pipeline.web.static_files import STATIC
+from schemas.canonical import Json, Row
+from schemas.checked_json import decode
+from schemas.errors import UserError
+
+REQUEST_BYTES = 1 << 20
+"""Largest request."""
+GREY = 128
+"""Of an image whose photograph is not found."""
+THUMBNAIL = 320
+"""Longest side of a thumbnail, in pixels."""
+SHOWN = 1600
+"""Longest side of a photograph, in pixels; a larger one is made smaller."""
+TILE_MASKS = 40
+"""Most masks whose outlines are drawn on a thumbnail."""
+KIND_COLOURS = {
+    "object": (230, 230, 230),
+    "part": (224, 130, 20),
+    "complement": (27, 120, 180),
+    "annotated": (0, 158, 115),
+}
+"""RGB of the outlines by kind; the page has the same."""
+
+
+@dataclass(frozen=True, eq=False)
+class Browsed:
+    """A database that is shown.
+
+    Attributes:
+        name: where it is.
+        database: its reader.
+        rows: its rows in memory.
+        roots: where its photographs may lie.
+    """
+
+    name: str
+    database: ProposalDatabase
+    rows: BrowsedRows
+    roots: Sequence[Root]
+
+    def image(self, image_id: str) -> Row:
+        """The row of an image; UserError if it fell out, or is of another database."""
+        rows: list[Row] = self.database.rows_of_image("images", image_id).to_pylist()
+        if not rows:
+            raise UserError("this image fell out; the database has no mask of it")
+        return rows[0]
+
+    def photograph(self, image: Row) -> NDArray[np.uint8] | None:
+        """The pixels of an image, (H, W, 3) uint8 RGB; None if its photograph is not found."""
+        source = self.database.sources[image["source"]]
+        size = image["height"], image["width"]
+        return found_pixels(layout_of(source), image["path"], image["sha256"], size, self.roots)
+
+
+class ViewApp:
+    """The answers of the page.
+
+    Args:
+        shown: the databases.
+    """
+
+    def __init__(self, shown: Sequence[Browsed]) -> None:
+        self._shown = shown
+
+    def app(self) -> Starlette:
+        """The application."""
+        routes = [
+            Route("/", _page),
+            Route("/api/facts", answered(self._facts)),
+            Route("/api/{number:int}/images", answered(self._images), methods=["POST"]),
+            Route("/api/{number:int}/image", answered(self._image)),
+            Route("/api/{number:int}/photograph", answered(self._photograph)),
+            Route("/api/{number:int}/tile", answered(self._tile)),
+            Route("/api/{number:int}/mask", answered(self._mask)),
+            Mount("/static", StaticFiles(directory=STATIC)),
+        ]
+        return Starlette(routes=routes)
+
+    async def _facts(self, _request: Request) -> Response:
+        return JSONResponse({"databases": await run_in_threadpool(self._described)})
+
+    def _described(self) -> list[Json]:
+        return [{"name": each.name, **_sources(each.database), **each.rows.facts()} for each in self._shown]
+
+    async def _images(self, request: Request) -> Response:
+        wanted = decode(await body(request, REQUEST_BYTES), Wanted, "the request")
+        return JSONResponse(await run_in_threadpool(self._chosen(request).rows.found, wanted))
+
+    async def _image(self, request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(_whole_image, self._chosen(request), _named(request, "id")))
+
+    async def _photograph(self, request: Request) -> Response:
+        def made() -> bytes:
+            chosen = self._chosen(request)
+            image = chosen.image(_named(request, "id"))
+            return jpeg(_fitted(_pixels_or_grey(chosen, image), SHOWN))
+
+        return Response(await run_in_threadpool(made), media_type="image/jpeg")
+
+    async def _tile(self, request: Request) -> Response:
+        def made() -> bytes:
+            return jpeg(_tile(self._chosen(request), _named(request, "id")))
+
+        return Response(await run_in_threadpool(made), media_type="image/jpeg")
+
+    async def _mask(self, request: Request) -> Response:
+        def made() -> bytes:
+            database = self._chosen(request).database
+            wanted = _named(request, "mask")
+            for row in database.of_image(_named(request, "id")).to_pylist():
+                if row["proposal_id"] == wanted:
+                    return mask_png(database.mask(row))
+            raise UserError("this image has no such mask")
+
+        return Response(await run_in_threadpool(made), media_type="image/png")
+
+    def _chosen(self, request: Request) -> Browsed:
+        number: int = request.path_params["number"]
+        if not 0 <= number < len(self._shown):
+            raise UserError("there is no such database")
+        return self._shown[number]
+
+
+async def _page(_request: Request) -> Response:
+    return FileResponse(STATIC / "view.html")
+
+
+def _named(request: Request, name: str) -> str:
+    return request.query_params.get(name, "")
+
+
+def _sources(database: ProposalDatabase) -> Json:
+    """The runs that have made the rows: data set and model of each."""
+    return {
+        "runs": [
+            f"{source['dataset']['name']} ({source['dataset']['split']}), {source['model']['architecture']}"
+            for source in database.sources
+        ]
+    }
+
+
+def _whole_image(shown: Browsed, image_id: str) -> Json:
+    """An image with all its rows from fine to coarse, without run lengths, and its rejects."""
+    rejects = shown.database.rows_of_image("rejects", image_id).to_pylist()
+    images = shown.database.rows_of_image("images", image_id).to_pylist()
+    if not images:
+        return {"image": None, "has_photograph": False, "masks": [], "rejects": rejects}
+    rows = shown.database.of_image(image_id).drop_columns(["rle"]).to_pylist()
+    rows.sort(key=lambda row: (row["granularity"], row["area"], row["proposal_id"]))
+    found = shown.photograph(images[0]) is not None
+    return {"image": images[0], "has_photograph": found, "masks": rows, "rejects": rejects}
+
+
+def _pixels_or_grey(shown: Browsed, image: Row) -> NDArray[np.uint8]:
+    found = shown.photograph(image)
+    return np.full((image["height"], image["width"], 3), GREY, np.uint8) if found is None else found
+
+
+def _fitted(pixels: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    """An image, made smaller if a side is longer than ``longest`` pixels."""
+    height, width = pixels.shape[:2]
+    scale = longest / max(height, width)
+    if scale >= 1:
+        return pixels
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _tile(shown: Browsed, image_id: str) -> NDArray[np.uint8]:
+    """A thumbnail of an image with the outlines of its masks, the largest first."""
+    image = shown.image(image_id)
+    tile = np.ascontiguousarray(_fitted(_pixels_or_grey(shown, image), THUMBNAIL))
+    scale = tile.shape[1] / image["width"]
+    rows = shown.database.of_image(image_id).select(["rle", "height", "width", "kind", "area"]).to_pylist()
+    for row in sorted(rows, key=lambda row: -row["area"])[:TILE_MASKS]:
+        mask = decode_crop(row["rle"], row["height"], row["width"])
+        contours, _ = cv2.findContours(mask.values.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        offset = np.array([mask.box.left, mask.box.top])
+        lines: list[Any] = [np.rint((contour + offset) * scale).astype(np.int32) for contour in contours]
+        cv2.polylines(tile, lines, True, KIND_COLOURS[row["kind"]], 1, cv2.LINE_AA)
+    return tile
