@@ -97,7 +97,7 @@ def merge_command(paths: tuple[str, ...], out: str, duplicates: Any, conflicts: 
     type=PLACE,
     metavar="FILE",
     show_default="none",
-    help="List of masks to leave out, one proposal_id per line, such as agg view exports; those inside of them go, "
+    help="List of masks to leave out, one id per line, such as agg view exports; those inside of them go, "
     "too. Can be repeated.",
 )
 @SEED

@@ -25,7 +25,6 @@ SCENES = "24"
 @cloup.command(
     "demo",
     epilog=examples(
-        "agg demo",
         "agg demo --image ~/photographs",
         "agg demo --checkpoint base.pth --adapter adapter.safetensors --dataset sbd --data ~/sbd --split val",
     ),
