@@ -24,13 +24,15 @@ USED_BY_eval = ADAPTER ARGS CHECKPOINT DATA DATASET OUT SAMPLE
 USED_BY_pretrain = ARGS CHECKPOINT DATA DATASET OUT
 USED_BY_study = ARGS CHECKPOINT DATA OUT
 USED_BY_study-small = ARGS CHECKPOINT OUT
+USED_BY_view = ARGS DATA DATASET PROPOSALS
+USED_BY_demo = ADAPTER ARGS CHECKPOINT DATA DATASET
 USED_BY_test = SUITE
 USED_BY_test-lowest = SUITE
 USED_BY_test-long = SUITE
 USED_BY_bench = DATA DATASET
 USED_BY_bench-gpu = OUT
 USED_BY_fuzz = MINUTES
-TARGETS = proposals finetune eval pretrain study study-small test test-faults test-long test-lowest test-wheel check-constraints fuzz golden lint bench bench-gpu setup setup-dev clean help
+TARGETS = proposals finetune eval pretrain study study-small view demo test test-faults test-long test-lowest test-wheel check-constraints fuzz golden lint bench bench-gpu setup setup-dev clean help
 GOALS = $(or $(MAKECMDGOALS),help)
 
 GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
@@ -79,6 +81,8 @@ help:
 	@echo "make finetune      fine-tune a click model on that database"
 	@echo "make eval          evaluate the fine-tuned model beside its base model"
 	@echo "make pretrain      train a click model on whole objects"
+	@echo "make view          look at that database in the browser"
+	@echo "make demo          click on images in the browser"
 	@echo "make study         all of it on several data sets, with a report (hours); DATA: the folder around them"
 	@echo "make study-small   the same on generated scenes (minutes)"
 	@echo "make test | test-faults | test-long | test-lowest | test-wheel | check-constraints | fuzz | golden | lint | bench | bench-gpu | clean   see CONTRIBUTING.md"
@@ -119,6 +123,12 @@ study: $(VENV)/.ready
 
 study-small: $(VENV)/.ready
 	$(AGG) study --recipe small --out "$(OUT)" --report "$(OUT).md" $(MODEL) $(ARGS)
+
+view: $(VENV)/.ready-web
+	$(AGG) view "$(PROPOSALS)" $(ROOT) $(ARGS)
+
+demo: $(VENV)/.ready-web
+	$(AGG) demo $(if $(filter-out demo,$(DATASET)),--dataset "$(DATASET)") $(ROOT) $(MODEL) $(if $(ADAPTER),--adapter "$(ADAPTER)") $(ARGS)
 
 test: $(DEV)/.ready-dev lint
 	$(DEV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(SUITE)
@@ -176,6 +186,9 @@ endef
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(call set_up,constraints.txt)
+
+$(VENV)/.ready-web: $(VENV)/.ready
+	$(call set_up,constraints.txt,web)
 
 $(DEV)/.ready-dev: pyproject.toml constraints.txt
 	$(call set_up,constraints.txt,dev)
