@@ -161,18 +161,18 @@ def test_known_variables_and_the_flags_of_make_are_taken(tmp_path: Path) -> None
     [
         (
             ("study", "DATASET=sbd", "DATA=/d"),
-            "make study does not use DATASET; these targets do: proposals finetune eval pretrain bench.",
+            "make study does not use DATASET; these targets do: proposals finetune eval pretrain view demo bench.",
         ),
         (("proposals", "RECIPE=paper"), "make proposals does not use RECIPE; these targets do: finetune."),
         (("proposals", "SAMPLE=3"), "make proposals does not use SAMPLE; these targets do: eval."),
         (
             ("study-small", "DATA=/d"),
-            "does not use DATA; these targets do: proposals finetune eval pretrain study bench.",
+            "does not use DATA; these targets do: proposals finetune eval pretrain study view demo bench.",
         ),
-        (("eval", "PROPOSALS=there"), "make eval does not use PROPOSALS; these targets do: finetune."),
+        (("eval", "PROPOSALS=there"), "make eval does not use PROPOSALS; these targets do: finetune view."),
         (("lint", "SUITE=tests/cli"), "make lint does not use SUITE; these targets do: test test-long test-lowest."),
         (("proposals", "finetune", "SAMPLE=3"), "make proposals finetune does not use SAMPLE; these targets do: eval."),
-        (("ADAPTER=a",), "make help does not use ADAPTER; these targets do: eval."),
+        (("ADAPTER=a",), "make help does not use ADAPTER; these targets do: eval demo."),
     ],
 )
 def test_variables_that_the_target_does_not_use_are_refused(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
