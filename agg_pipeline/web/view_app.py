@@ -39,7 +39,7 @@ SHOWN = 1600
 TILE_MASKS = 40
 """Most masks whose outlines are drawn on a thumbnail."""
 KIND_COLOURS = {
-    "object": (230, 230, 230),
+    "object": (170, 90, 200),
     "part": (224, 130, 20),
     "complement": (27, 120, 180),
     "annotated": (0, 158, 115),

@@ -129,7 +129,7 @@ export class Pane {
     (row?.clicks ?? []).slice(0, this.seen ?? undefined).forEach((click, place) => {
       drawClick(context, scale, [click.row, click.col], click.positive, { text: `${place + 1}` });
     });
-    if (row?.click) drawClick(context, scale, [row.click.row, row.click.col], true, { colour: "#7a52cc", text: "e" });
+    if (row?.click) drawClick(context, scale, [row.click.row, row.click.col], true, { colour: "#1d1e20", text: "e" });
   }
 
   #describe() {
