@@ -47,6 +47,20 @@ def warn_unfinished(databases: Sequence[ProposalDatabase]) -> None:
             )
 
 
+def roots_of(given: Sequence[str], databases: Sequence[ProposalDatabase]) -> list[tuple[str, str]]:
+    """Layout, "" for any, and root folder of each --data; UserError for an unknown name or a missing folder."""
+    from agg_pipeline.cli.places import name_and_root
+    from agg_pipeline.database.exchange.photographs import layouts_of
+    from agg_pipeline.storage.store import Store
+
+    pairs = [name_and_root(root) for root in given]
+    layouts = layouts_of((name for name, _ in pairs), databases)
+    for _, root in pairs:
+        if not Store(root).exists():
+            raise UserError(f"--data: {Store(root).url} does not exist")
+    return [(layouts[name], root) for name, root in pairs]
+
+
 def check_elsewhere(out: str, databases: Sequence[ProposalDatabase]) -> None:
     """Refuse an output that is a database, lies in its folder, where files that are not of it are damage, or around it.
 

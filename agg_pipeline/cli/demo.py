@@ -9,7 +9,7 @@ import cloup
 
 from agg_pipeline.cli.option_groups import examples, gathered, option, options_of
 from agg_pipeline.cli.options import CHECKPOINT, Data
-from agg_pipeline.cli.places import FILE
+from agg_pipeline.cli.places import FILE, PLACE
 from agg_pipeline.cli.serving import Serving, check_serving, serve_page
 from schemas.errors import UserError
 
@@ -46,7 +46,7 @@ SCENES = "24"
     option(
         "--image",
         "folder",
-        type=FILE,
+        type=PLACE,
         metavar="FOLDER",
         show_default="none",
         help="Folder of photographs that the page offers.",
@@ -67,7 +67,8 @@ def group(
 
     A click makes a mask, a slider sets its granularity. Images are those of a data set, of a folder, or the visitor's.
     """
-    if folder is not None and (data.dataset != "demo" or data.data):
+    chosen = (data.data, data.split, data.exclude_list, data.classes, data.skip_classes)
+    if folder is not None and (data.dataset != "demo" or any(chosen)):
         raise UserError("give --image or a data set, not both")
     check_serving(serving)
 

@@ -6,7 +6,7 @@ import sys
 
 import cloup
 
-from agg_pipeline.cli.contents import check_elsewhere
+from agg_pipeline.cli.contents import check_elsewhere, roots_of
 from agg_pipeline.cli.option_groups import examples, option
 from agg_pipeline.cli.options import Count
 from agg_pipeline.cli.places import PLACE
@@ -41,9 +41,7 @@ def diff_command(first: str, second: str, roots: tuple[str, ...], out: str | Non
     an object, equal ones are matched first; the others by their ids, or else by their IoU, if the IoU is above 0.5.
     With --out, a page shows the largest differences. The exit code is 1 if the databases differ.
     """
-    from agg_pipeline.cli.places import name_and_root
     from agg_pipeline.database.differences import compare
-    from agg_pipeline.database.exchange.photographs import layouts_of
     from agg_pipeline.database.reader import open_proposals
     from agg_pipeline.report.difference_page import difference_tables, write_differences
     from agg_pipeline.report.terminal import print_rows
@@ -55,13 +53,7 @@ def diff_command(first: str, second: str, roots: tuple[str, ...], out: str | Non
     databases = open_proposals(first), open_proposals(second)
     if out is not None:
         check_elsewhere(out, databases)
-    pairs = [name_and_root(root) for root in roots]
-    layouts = layouts_of((name for name, _ in pairs), databases)
-    named = []
-    for name, root in pairs:
-        if not Store(root).exists():
-            raise UserError(f"--data: {Store(root).url} does not exist")
-        named.append((layouts[name], root))
+    named = roots_of(roots, databases)
     found = compare(*databases, examples=0 if out is None else pictures)
     for number, database in zip(("first", "second"), databases, strict=True):
         say(f"{number}: {database.store.url}")

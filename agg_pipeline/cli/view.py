@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import cloup
 
+from agg_pipeline.cli.contents import roots_of
 from agg_pipeline.cli.option_groups import examples, gathered, option, options_of
 from agg_pipeline.cli.places import PLACE
 from agg_pipeline.cli.serving import Serving, check_serving, serve_page
@@ -42,21 +43,12 @@ def group(paths: tuple[str, ...], roots: tuple[str, ...], serving: Serving) -> N
         raise UserError(f"a page shows up to {MOST} databases")
 
     def make() -> ASGIApp:
-        from agg_pipeline.cli.places import name_and_root
-        from agg_pipeline.database.exchange.photographs import layouts_of
         from agg_pipeline.database.reader import open_proposals
-        from agg_pipeline.storage.store import Store
         from agg_pipeline.web.browsed_rows import BrowsedRows
         from agg_pipeline.web.view_app import Browsed, ViewApp
 
         databases = [open_proposals(path) for path in paths]
-        pairs = [name_and_root(root) for root in roots]
-        layouts = layouts_of((name for name, _ in pairs), databases)
-        found = []
-        for name, root in pairs:
-            if not Store(root).exists():
-                raise UserError(f"--data: {Store(root).url} does not exist")
-            found.append((layouts[name], root))
+        found = roots_of(roots, databases)
         shown = [Browsed(each.store.url, each, BrowsedRows(each), found) for each in databases]
         return ViewApp(shown).app()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import URL, Headers, MutableHeaders
@@ -108,11 +107,11 @@ def _same(origin: str, host: str) -> bool:
         return False
 
 
-def _with_headers(send: Send, headers: Iterable[tuple[str, str]] = tuple(HEADERS.items())) -> Send:
+def _with_headers(send: Send) -> Send:
     async def sent(message: Message) -> None:
         if message["type"] == "http.response.start":
             given = MutableHeaders(scope=message)
-            for name, value in headers:
+            for name, value in HEADERS.items():
                 given[name] = value
         await send(message)
 

@@ -12,9 +12,8 @@ import msgspec
 from agg_pipeline.database.reader import ProposalDatabase
 from schemas.canonical import Json
 from schemas.limits import TEXT_LENGTH
-from schemas.numbers import BINS
 
-COLUMNS = ("image_id", "instance_id", "category", "kind", "label", "area", "granularity", "source")
+COLUMNS = ("image_id", "category", "kind", "area", "granularity", "source")
 """Columns of ``proposals`` that are filtered by."""
 LISTED = 200
 """Most classes that a page offers, the most frequent ones."""
@@ -88,7 +87,7 @@ class BrowsedRows:
             "select distinct image_id, 0, 0 from given_rejects anti join given_images using (image_id))"
         )
         self._connection.execute(
-            "create table masks as select place, instance_id, category, kind, area, granularity, source, "
+            "create table masks as select place, category, kind, area, granularity, source, "
             "least(19, floor(granularity * 20))::int as step from given_masks join images using (image_id)"
         )
         self._connection.execute("create table rejects as select image_id, reason from given_rejects")
@@ -107,7 +106,6 @@ class BrowsedRows:
             ),
             "sources": dict(self._rows("select source, count(*) from masks group by source order by source")),
             "reasons": dict(self._rows("select reason, count(*) from rejects group by reason order by reason")),
-            "bins": BINS,
         }
 
     def found(self, wanted: Wanted) -> Json:

@@ -24,6 +24,7 @@ from agg_pipeline.web.mask_answers import (
     facts,
     full_size,
     jpeg,
+    mask_of,
     mask_png,
     probability_png,
 )
@@ -92,7 +93,7 @@ class DemoApp:
         visit = self._visits.open(picture)
         height, width = picture.pixels.shape[:2]
         size = {"height": height, "width": width, "full_height": picture.height, "full_width": picture.width}
-        return JSONResponse({"key": visit.key, "name": picture.name, "has_truth": bool(picture.objects), **size})
+        return JSONResponse({"key": visit.key, "name": picture.name, **size})
 
     async def _close(self, request: Request) -> Response:
         self._visits.close(request.path_params["key"])
@@ -142,15 +143,17 @@ def _predicted(visit: Visit, asked: Asked) -> Json:
 
 
 def _exported(visit: Visit, export: Export) -> bytes:
-    """The file that a page wants to keep, at the size of the image as it was given."""
-    picture, made = visit.picture, []
-    for kept in export.masks if export.kind == "coco" else export.masks[:1]:
-        (probability,) = visit.session.predict_each(kept.clicks, [kept.granularity])
-        mask = full_size(probability, picture.height, picture.width)
-        made.append(MadeMask(kept.label, kept.clicks, kept.granularity, mask))
-    if export.kind == "coco":
-        return coco_json(picture.name, picture.height, picture.width, made)
-    return mask_png(made[0].mask) if export.kind == "mask" else cut_out_png(picture.full_pixels(), made[0].mask)
+    """The file that a page wants to keep: masks at the size of the image as it was given, pixels as they are shown."""
+    picture = visit.picture
+    wanted = export.masks if export.kind == "coco" else export.masks[:1]
+    maps = [visit.session.predict(kept.clicks, kept.granularity) for kept in wanted]
+    if export.kind == "cut-out":
+        return cut_out_png(picture.pixels, mask_of(maps[0]))
+    masks = [full_size(each, picture.height, picture.width) for each in maps]
+    if export.kind == "mask":
+        return mask_png(masks[0])
+    made = [MadeMask(kept.label, kept.clicks, kept.granularity, mask) for kept, mask in zip(wanted, masks, strict=True)]
+    return coco_json(picture.name, picture.height, picture.width, made)
 
 
 async def _page(_request: Request) -> Response:

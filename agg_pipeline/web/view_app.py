@@ -44,7 +44,7 @@ KIND_COLOURS = {
     "complement": (27, 120, 180),
     "annotated": (0, 158, 115),
 }
-"""RGB of the outlines by kind; the page has the same."""
+"""RGB of the outlines by kind; like those of the page, which has others for light and dark."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,13 +42,6 @@ class Picture:
     width: int
     objects: tuple[ObjectMask, ...] = ()
 
-    def full_pixels(self) -> NDArray[np.uint8]:
-        """The pixels at the size of the image as it was given; enlarged, if it was made smaller."""
-        if self.pixels.shape[:2] == (self.height, self.width):
-            return self.pixels
-        enlarged = cv2.resize(self.pixels, (self.width, self.height), interpolation=cv2.INTER_LINEAR)
-        return np.asarray(enlarged, np.uint8)
-
 
 @dataclass(eq=False)
 class Visit:

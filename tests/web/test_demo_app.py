@@ -135,6 +135,8 @@ def test_large_photographs_are_exported_at_their_own_size(page):
     wanted = {"kind": "mask", "masks": [{"clicks": [[3, 3, True]], "granularity": 0.5}]}
     mask = page.post(f"/api/images/{image['key']}/export", content=json.dumps(wanted))
     assert Image.open(io.BytesIO(mask.content)).size == (2000, 1500)
+    cut_out = page.post(f"/api/images/{image['key']}/export", content=json.dumps({**wanted, "kind": "cut-out"}))
+    assert max(Image.open(io.BytesIO(cut_out.content)).size) <= image["width"]
 
 
 def test_a_mask_of_the_visitor_is_measured_against(page, dataset):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from agg_pipeline import load_model
 from agg_pipeline.datasets.registry import open_dataset
-from tests.web.browser import chromium, served, until
+from tests.web.browser import served, until
 
 IMAGE = "demo_000001"
 
@@ -18,17 +18,6 @@ IMAGE = "demo_000001"
 def address():
     with served("demo", "--split", "3", "--device", "cpu") as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def downloads(tmp_path_factory):
-    return tmp_path_factory.mktemp("downloads")
-
-
-@pytest.fixture(scope="module")
-def window(downloads):
-    with chromium(downloads) as window:
-        yield window
 
 
 class Page:

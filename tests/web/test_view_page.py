@@ -8,7 +8,7 @@ import pytest
 from agg_pipeline.database.reader import open_proposals
 from tests.e2e.commands import invoke
 from tests.toy_run import make_database
-from tests.web.browser import chromium, served, until
+from tests.web.browser import served, until
 
 
 @pytest.fixture(scope="module")
@@ -22,17 +22,6 @@ def folder(tmp_path_factory):
 def address(folder):
     with served("view", str(folder), str(folder)) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def downloads(tmp_path_factory):
-    return tmp_path_factory.mktemp("downloads")
-
-
-@pytest.fixture(scope="module")
-def window(downloads):
-    with chromium(downloads) as window:
-        yield window
 
 
 class Page:

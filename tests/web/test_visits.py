@@ -61,8 +61,7 @@ def test_large_images_are_made_smaller(monkeypatch):
     picture = shown("a", PIXELS, boxes(4))
     assert picture.pixels.shape == (10, 15, 3)
     assert (picture.height, picture.width, picture.objects) == (20, 30, ())
-    assert picture.full_pixels().shape == PIXELS.shape
-    assert (shown("a", PIXELS[:10, :15]).full_pixels() == PIXELS[:10, :15]).all()
+    assert (shown("a", PIXELS[:10, :15]).pixels == PIXELS[:10, :15]).all()
 
 
 def test_the_truth_is_the_smallest_object_under_the_first_click_or_the_visitors(kept):
