@@ -14,7 +14,6 @@ from agg_pipeline.evaluation.results_folder import REPORT, Evaluation
 from agg_pipeline.evaluation.summary import metric_settings
 from agg_pipeline.evaluation.terminal_summary import how, interval, remarks
 from agg_pipeline.execution.plan import layout_of
-from agg_pipeline.report.plots import png_uri
 from agg_pipeline.report.templates import filled
 from agg_pipeline.report.text_table import Table
 from schemas.canonical import Json
@@ -138,8 +137,8 @@ def _charts(summary: Json, level: str) -> list[Json]:
     found = summary["levels"][level]
     if "granularity" not in found["all"]:
         return []
-    picture = png_uri(granularity_chart(found["all"], found["by_class"], level))
-    return [{"level": level, "picture": picture, "granularity": found["all"]["granularity"]}]
+    drawing = granularity_chart(found["all"], found["by_class"], level)
+    return [{"level": level, "drawing": drawing, "granularity": found["all"]["granularity"]}]
 
 
 def _gallery(evaluation: Evaluation, dataset: Dataset, pictures: int) -> list[tuple[str, list[MaskPicture | str]]]:

@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from markupsafe import Markup
 
-from agg_pipeline.report.plots import new_figure, png
+from agg_pipeline.report.plots import bare_frame, inline_svg, line_colours, new_figure
 from schemas.canonical import Json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLOURS = ("#2f8cff", "#f59a00", "#1fae54", "#b05cff", "#e5323b", "#6a6d72")
-"""Colours of the curves; at most as many classes are shown."""
+MARKERS = ("o", "s", "^", "D", "v", "P")
+"""Marks of the curves, which tell them apart without colours; at most as many classes are shown."""
 
 
-def granularity_chart(figures: Json, by_class: Json, level: str) -> bytes:
+def granularity_chart(figures: Json, by_class: Json, level: str) -> Markup:
     """Draw the chart of one level.
 
     Args:
@@ -26,26 +27,18 @@ def granularity_chart(figures: Json, by_class: Json, level: str) -> bytes:
         level: object or part.
 
     Returns:
-        Bytes of a PNG file: mean IoU by granularity and click; IoU after one click by class, if there are several
-        classes; how often each granularity was the best.
+        SVG elements: mean IoU by granularity and click; IoU after one click by class, if there are several classes;
+        how often each granularity was the best.
     """
     granularity = figures["granularity"]
     values = granularity["values"]
+    charts = [_curves(values, {f"IoU@{k}": curve for k, curve in granularity["iou"].items()}, level, "mean IoU")]
     classes = _most_frequent(by_class)
-    figure = new_figure(13, 3.8)
-    left, *middle, right = figure.subplots(1, 3 if classes else 2)
-    _draw_curves(left, values, {f"IoU@{k}": curve for k, curve in granularity["iou"].items()}, "mean IoU")
-    for axes in middle:
+    if classes:
         curves = {kind: own["granularity"]["iou"]["1"] for kind, own in classes}
-        _draw_curves(axes, values, curves, "mean IoU@1")
-    shares = np.array(granularity["chosen"]) / max(1, sum(granularity["chosen"]))
-    right.bar(values, shares, width=0.07, color=COLOURS[0])
-    right.set_xlabel("optimal granularity")
-    right.set_ylabel(f"share of the {level}s")
-    for axes in (left, *middle, right):
-        axes.set_xticks(values)
-        axes.spines[["top", "right"]].set_visible(False)
-    return png(figure)
+        charts.append(_curves(values, curves, f"{level} classes", "mean IoU@1"))
+    charts.append(_chosen(values, granularity["chosen"], level))
+    return Markup("\n").join(charts)
 
 
 def _most_frequent(by_class: Json) -> list[tuple[str, Json]]:
@@ -53,16 +46,38 @@ def _most_frequent(by_class: Json) -> list[tuple[str, Json]]:
     named = [(kind, figures) for kind, figures in by_class.items() if kind]
     if len(named) < 2:
         return []
-    return sorted(named, key=lambda item: -item[1]["masks"])[: len(COLOURS)]
+    return sorted(named, key=lambda item: -item[1]["masks"])[: len(MARKERS)]
 
 
-def _draw_curves(axes: Axes, values: Sequence[float], curves: dict[str, list[float]], label: str) -> None:
+def _curves(values: Sequence[float], curves: dict[str, list[float]], name: str, label: str) -> Markup:
     """One line per curve, with a star at its maximum."""
-    for colour, (name, curve) in zip(COLOURS, curves.items(), strict=False):
-        axes.plot(values, curve, "o-", color=colour, label=name, markersize=4)
+    figure = new_figure(4.6, 3.4)
+    axes = figure.subplots()
+    for colour, marker, (curve_name, curve) in zip(line_colours(), MARKERS, curves.items(), strict=False):
         top = int(np.argmax(curve))
-        axes.plot(values[top], curve[top], "*", color="#e5323b", markersize=12)
-    axes.set_xlabel("granularity")
+        axes.plot(values, curve, f"{marker}-", color=colour, label=f"{curve_name} (best at {values[top]:.1f})", ms=4)
+        axes.plot(values[top], curve[top], "*", color=colour, markersize=12)
     axes.set_ylabel(label)
     axes.set_ylim(0, 1)
     axes.legend(frameon=False, fontsize=8)
+    _granularity_axis(axes, values, "granularity")
+    said = "; ".join(f"{kind}: {max(curve):.2f} at {values[int(np.argmax(curve))]:.1f}" for kind, curve in curves.items())
+    return inline_svg(figure, f"curves of {name}", f"{label} by granularity; best of {said}")
+
+
+def _chosen(values: Sequence[float], counts: Sequence[int], level: str) -> Markup:
+    """How often each granularity was the best."""
+    shares = np.array(counts) / max(1, sum(counts))
+    figure = new_figure(4.6, 3.4)
+    axes = figure.subplots()
+    axes.bar(values, shares, width=0.07, color=line_colours()[0])
+    axes.set_ylabel(f"share of the {level}s")
+    _granularity_axis(axes, values, "optimal granularity")
+    said = ", ".join(f"{value:.1f}: {share:.0%}" for value, share in zip(values, shares, strict=True))
+    return inline_svg(figure, f"optimal of {level}s", f"Share of the {level}s by their optimal granularity: {said}")
+
+
+def _granularity_axis(axes: Axes, values: Sequence[float], label: str) -> None:
+    axes.set_xticks(values)
+    axes.set_xlabel(label)
+    bare_frame(axes)

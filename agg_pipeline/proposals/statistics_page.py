@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -11,14 +12,16 @@ from agg_pipeline.database.counts import by_kind_and_bin
 from agg_pipeline.database.description import description
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.proposals.recall import THRESHOLDS, PartRecall
-from agg_pipeline.report.plots import new_figure, png, png_uri
+from agg_pipeline.report.look import COLOURS, KINDS
+from agg_pipeline.report.plots import bare_frame, inline_svg, new_figure, png
 from agg_pipeline.report.templates import filled
 from agg_pipeline.storage.store import Store
 from schemas.numbers import BINS
 from schemas.tables import REASONS
 
-COLOURS = {"part": "#2f8cff", "complement": "#f59a00", "annotated": "#b05cff"}
-"""Colour by kind of mask."""
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 MEASURES = ("scale", "semantic", "granularity")
 """Columns that are shown as histograms."""
 BARS = 20
@@ -34,7 +37,7 @@ def write_statistics(database: ProposalDatabase, recall: PartRecall | None, stor
         store: folder of both files.
     """
     table = database.proposals(["kind", "bin", *MEASURES])
-    picture = histograms(table)
+    figure = histograms(table)
     page = filled(
         "statistics.html.j2",
         plan=database.plan,
@@ -44,25 +47,22 @@ def write_statistics(database: ProposalDatabase, recall: PartRecall | None, stor
         bins=BINS,
         rejects=Counter(database.rejects()["reason"].to_pylist()),
         reasons=REASONS,
-        picture=png_uri(picture),
+        histograms=inline_svg(figure, "histograms", f"Histograms of {', '.join(MEASURES)} by kind of mask"),
         recall=recall,
         thresholds=THRESHOLDS,
     )
-    store.write("stats.png", picture)
+    store.write("stats.png", png(figure))
     store.write("stats.html", page.encode())
 
 
-def histograms(table: pa.Table) -> bytes:
+def histograms(table: pa.Table) -> Figure:
     """Draw the histograms of scale, semantic and granularity by kind.
 
     Args:
         table: rows of ``proposals``; objects, whose values are 1, are left out.
-
-    Returns:
-        Bytes of a PNG file.
     """
     kinds = table["kind"].to_numpy(zero_copy_only=False)
-    shown = [kind for kind in COLOURS if (kinds == kind).any()]
+    shown = [kind for kind in KINDS if kind != "object" and (kinds == kind).any()]
     figure = new_figure(12, 3.6)
     for axes, name in zip(figure.subplots(1, len(MEASURES), sharey=True), MEASURES, strict=True):
         values = table[name].to_numpy()
@@ -70,12 +70,12 @@ def histograms(table: pa.Table) -> bytes:
             [values[kinds == kind] for kind in shown] or [[]],
             bins=np.linspace(0, 1, BARS + 1),
             stacked=True,
-            color=[COLOURS[kind] for kind in shown] or None,
+            color=[COLOURS[kind].light for kind in shown] or None,
             label=shown or None,
         )
         axes.set_xlabel(name)
-        axes.spines[["top", "right"]].set_visible(False)
+        bare_frame(axes)
     figure.axes[0].set_ylabel("masks")
     if shown:
         figure.axes[-1].legend(frameon=False)
-    return png(figure)
+    return figure

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import io
+import re
 from typing import TYPE_CHECKING
 
+from markupsafe import Markup
+
+from agg_pipeline.report.look import COLOURS, SERIES
+
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -37,6 +42,41 @@ def png(figure: Figure, dpi: int = 130) -> bytes:
     return sink.getvalue()
 
 
-def png_uri(encoded: bytes) -> str:
-    """A PNG file as a data URI, for a picture inside a page."""
-    return "data:image/png;base64," + base64.b64encode(encoded).decode()
+def line_colours() -> tuple[str, ...]:
+    """Colours of the lines of a chart, in their order."""
+    return tuple(COLOURS[name].light for name in SERIES)
+
+
+def bare_frame(axes: Axes) -> None:
+    """Leave away the frame's upper and right line."""
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def inline_svg(figure: Figure, name: str, label: str) -> Markup:
+    """Draw a figure as SVG inside a page, in the page's letters and colours.
+
+    Args:
+        figure: the figure; its colours are light ones of ``look.COLOURS``, or black.
+        name: tells the figure's definitions from those of the other figures of the page.
+        label: what it shows, in words.
+
+    Returns:
+        An ``svg`` element.
+    """
+    import matplotlib as mpl
+
+    sink = io.StringIO()
+    # Letters stay text: it can be read aloud, and takes the page's font. Definitions are named by hashes.
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(sink, format="svg", transparent=True)
+    drawing = sink.getvalue()
+    head, _, drawing = drawing[drawing.index("<svg") :].partition(">")
+    size = re.search('viewBox="[^"]*"', head)
+    drawing = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|font-family: [^;\"]*;?", "", drawing, flags=re.DOTALL)
+    used = set(re.findall(r"#([\w.]+)", drawing))
+    drawing = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", drawing)
+    for other, colour in COLOURS.items():
+        drawing = drawing.replace(colour.light, f"var(--{other})")
+    drawing = drawing.replace("#000000", "var(--soft)")
+    shown = Markup('<svg class="chart" {} role="img" aria-label="{}">').format(Markup(size[0] if size else ""), label)
+    return shown + Markup(drawing)

@@ -1,4 +1,4 @@
-"""Filling in the HTML templates that lie beside this module."""
+"""Filling in the HTML templates of the folder ``pages``."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from agg_pipeline.report.look import style_sheet
 from schemas.words import plural, printable_lines, speed
 
 
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("agg_pipeline", "report"),
+        loader=PackageLoader("agg_pipeline", "report/pages"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         autoescape=True,
         finalize=_shown,
     )
-    environment.globals.update(number=_grouped, plural=plural, speed=speed)
+    # Our own style sheet, which holds no text of anybody else.
+    environment.globals.update(number=_grouped, plural=plural, speed=speed, style_sheet=lambda: Markup(style_sheet()))
     return environment
 
 

@@ -10,9 +10,8 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from agg_pipeline.inference.interactive import InteractiveModel
 from agg_pipeline.web.answers import answered, body
@@ -30,7 +29,7 @@ from agg_pipeline.web.mask_answers import (
 )
 from agg_pipeline.web.model_queue import ModelQueue, Urgency
 from agg_pipeline.web.picture_sources import UPLOAD_BYTES, PictureSource, mask_of_content, of_content
-from agg_pipeline.web.static_files import STATIC
+from agg_pipeline.web.page_files import page_files
 from agg_pipeline.web.visits import Visit, Visits
 from schemas.canonical import Json
 from schemas.checked_json import decode
@@ -67,7 +66,7 @@ class DemoApp:
             self._queue.close()
 
         routes = [
-            Route("/", _page),
+            *page_files("demo"),
             Route("/api/facts", answered(self._facts)),
             Route("/api/images", answered(self._open), methods=["POST"]),
             Route("/api/images/{key}", answered(self._close), methods=["DELETE"]),
@@ -75,7 +74,6 @@ class DemoApp:
             Route("/api/images/{key}/masks", answered(self._masks), methods=["POST"]),
             Route("/api/images/{key}/truth", answered(self._load_truth), methods=["POST"]),
             Route("/api/images/{key}/export", answered(self._export), methods=["POST"]),
-            Mount("/static", StaticFiles(directory=STATIC)),
         ]
         return Starlette(routes=routes, lifespan=lifespan)
 
@@ -156,5 +154,3 @@ def _exported(visit: Visit, export: Export) -> bytes:
     return coco_json(picture.name, picture.height, picture.width, made)
 
 
-async def _page(_request: Request) -> Response:
-    return FileResponse(STATIC / "demo.html")

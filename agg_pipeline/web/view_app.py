@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.execution.plan import layout_of
 from agg_pipeline.report.found_photographs import Root, found_pixels
+from agg_pipeline.report.look import COLOURS
 from agg_pipeline.storage.rle import decode_crop
 from agg_pipeline.web.answers import answered, body
 from agg_pipeline.web.browsed_rows import BrowsedRows, Wanted
 from agg_pipeline.web.mask_answers import jpeg, mask_png
-from agg_pipeline.web.static_files import STATIC
+from agg_pipeline.web.page_files import page_files
 from schemas.canonical import Json, Row
 from schemas.checked_json import decode
 from schemas.errors import UserError
@@ -38,13 +38,6 @@ SHOWN = 1600
 """Longest side of a photograph, in pixels; a larger one is made smaller."""
 TILE_MASKS = 40
 """Most masks whose outlines are drawn on a thumbnail."""
-KIND_COLOURS = {
-    "object": (170, 90, 200),
-    "part": (224, 130, 20),
-    "complement": (27, 120, 180),
-    "annotated": (0, 158, 115),
-}
-"""RGB of the outlines by kind; like those of the page, which has others for light and dark."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,14 +83,13 @@ class ViewApp:
     def app(self) -> Starlette:
         """The application."""
         routes = [
-            Route("/", _page),
+            *page_files("view"),
             Route("/api/facts", answered(self._facts)),
             Route("/api/{number:int}/images", answered(self._images), methods=["POST"]),
             Route("/api/{number:int}/image", answered(self._image)),
             Route("/api/{number:int}/photograph", answered(self._photograph)),
             Route("/api/{number:int}/tile", answered(self._tile)),
             Route("/api/{number:int}/mask", answered(self._mask)),
-            Mount("/static", StaticFiles(directory=STATIC)),
         ]
         return Starlette(routes=routes)
 
@@ -146,8 +138,6 @@ class ViewApp:
         return self._shown[number]
 
 
-async def _page(_request: Request) -> Response:
-    return FileResponse(STATIC / "view.html")
 
 
 def _named(request: Request, name: str) -> str:
@@ -202,5 +192,5 @@ def _tile(shown: Browsed, image_id: str) -> NDArray[np.uint8]:
         contours, _ = cv2.findContours(mask.values.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
         offset = np.array([mask.box.left, mask.box.top])
         lines: list[Any] = [np.rint((contour + offset) * scale).astype(np.int32) for contour in contours]
-        cv2.polylines(tile, lines, True, KIND_COLOURS[row["kind"]], 1, cv2.LINE_AA)
+        cv2.polylines(tile, lines, True, COLOURS[row["kind"]].rgb, 1, cv2.LINE_AA)
     return tile

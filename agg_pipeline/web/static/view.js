@@ -97,7 +97,7 @@ function showFilters() {
     const label = document.createElement("label");
     const box = Object.assign(document.createElement("input"), { type: "checkbox", value: kind, checked: wanted.kinds.includes(kind) });
     const swatch = Object.assign(document.createElement("span"), { className: "swatch" });
-    swatch.style.setProperty("--swatch", `var(--${kind})`);
+    swatch.style.setProperty("--tint", `var(--${kind})`);
     box.addEventListener("change", () => change({ kinds: [...element("kinds").querySelectorAll("input:checked")].map((each) => each.value) }));
     label.append(box, swatch, `${kind} (${count(masks)})`);
     return label;
