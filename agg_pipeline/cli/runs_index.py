@@ -11,11 +11,12 @@ from typing import Any
 from agg_pipeline.database.contents import DATABASE, MANIFEST
 from agg_pipeline.database.description import description
 from agg_pipeline.evaluation.arms import ARMS
+from agg_pipeline.evaluation.comparison_page import PAGE as COMPARISON
 from agg_pipeline.evaluation.results_folder import REPORT, SUMMARY
 from agg_pipeline.evaluation.run_arms import TABLES
 from agg_pipeline.execution.plan import sources
 from agg_pipeline.execution.shard_files import PLAN
-from agg_pipeline.report.index_page import RunEntry, write_index
+from agg_pipeline.report.index_page import RunEntry, runs_folder, write_index
 from agg_pipeline.storage.local_file import read_file
 from agg_pipeline.storage.store import Store
 from agg_pipeline.study.run import DONE
@@ -27,17 +28,8 @@ from schemas.documents import BegunSteps, EvaluationSummary, IndexedTraining, Ma
 from schemas.errors import StorageError, UserError
 from schemas.words import plural
 
-RUNS = "runs"
 DEPTH = 4
 """Levels of folders below ``runs`` in which runs are looked for."""
-
-
-def runs_folder(out: str) -> Path | None:
-    """The nearest folder around an output folder whose name is ``runs``; None if there is none on this machine."""
-    store = Store(out)
-    if not store.is_local():
-        return None
-    return next((folder for folder in Path(store.anchored().url).parents if folder.name == RUNS), None)
 
 
 def closing_line(out: str, page: str) -> str:
@@ -121,7 +113,7 @@ def _comparison(path: Path, name: str) -> RunEntry:
     arms = [arm for arm in ARMS if (path / arm / SUMMARY).exists()]
     shown = "optimal" if "optimal" in arms else arms[0]
     summary = _read(path / shown / SUMMARY, EvaluationSummary)
-    pages = _pages(path, ("comparison", TABLES), *((arm, f"{arm}/{REPORT}") for arm in arms))
+    pages = _pages(path, ("comparison", COMPARISON), ("tables", TABLES), *((arm, f"{arm}/{REPORT}") for arm in arms))
     figures = tuple(f"{shown}: {line}" for line in _levels(summary))
     plan = summary["plan"]
     return RunEntry(name, "comparison", _data(plan), _model(plan["model"]), _date(path / TABLES), figures, pages)

@@ -14,6 +14,7 @@ from agg_pipeline.evaluation.results_folder import REPORT, Evaluation
 from agg_pipeline.evaluation.summary import metric_settings
 from agg_pipeline.evaluation.terminal_summary import how, interval, remarks
 from agg_pipeline.execution.plan import layout_of
+from agg_pipeline.report.index_page import index_links
 from agg_pipeline.report.templates import filled
 from agg_pipeline.report.text_table import Table
 from schemas.canonical import Json
@@ -53,6 +54,7 @@ def write_report(
         charts += _charts(summary, level)
     page = filled(
         "evaluation.html.j2",
+        links=index_links(evaluation.store),
         summary=summary,
         plan=summary["plan"],
         how=how(summary),
@@ -64,9 +66,21 @@ def write_report(
         gallery=_gallery(evaluation, dataset, pictures),
         radius=MARK_RADIUS,
         limit=settings.max_clicks,
+        model=model_name(summary["plan"]),
+        mean=_mean,
     )
     check()
     evaluation.store.write(REPORT, page.encode())
+
+
+def _mean(estimate: Json, images: int, digits: int = 2) -> str:
+    return "-" if estimate["mean"] is None else interval(estimate, images, digits)
+
+
+def model_name(plan: Json) -> str:
+    """The model of an evaluation in words."""
+    model = plan["model"]
+    return f"{model['architecture']} at {model['input_size']}" + (" with adapter" if "adapter" in model else "")
 
 
 def _head(summary: Json, figures: Json) -> tuple[str, ...]:
@@ -94,11 +108,10 @@ def _row(name: str, figures: Json) -> tuple[str, ...]:
 
 def _main_tables(summary: Json, level: str, with_published: bool) -> list[Table]:
     """The metrics of all masks, with the paper's rows, and by size."""
-    found, model = summary["levels"][level], summary["plan"]["model"]
+    found = summary["levels"][level]
     figures = found["all"]
     head = _head(summary, figures)
-    name = f"{model['architecture']} at {model['input_size']}" + (" with adapter" if "adapter" in model else "")
-    rows = [_row(name, figures)]
+    rows = [_row(model_name(summary["plan"]), figures)]
     if with_published:
         rows += _published(summary, level, list(figures["noc"]), len(head))
     by_size = tuple(_row(size, own) for size, own in found["by_size"].items())

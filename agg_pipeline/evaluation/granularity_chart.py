@@ -53,15 +53,16 @@ def _curves(values: Sequence[float], curves: dict[str, list[float]], name: str, 
     """One line per curve, with a star at its maximum."""
     figure = new_figure(4.6, 3.4)
     axes = figure.subplots()
+    tops = {kind: int(np.argmax(curve)) for kind, curve in curves.items()}
     for colour, marker, (curve_name, curve) in zip(line_colours(), MARKERS, curves.items(), strict=False):
-        top = int(np.argmax(curve))
+        top = tops[curve_name]
         axes.plot(values, curve, f"{marker}-", color=colour, label=f"{curve_name} (best at {values[top]:.1f})", ms=4)
         axes.plot(values[top], curve[top], "*", color=colour, markersize=12)
     axes.set_ylabel(label)
     axes.set_ylim(0, 1)
     axes.legend(frameon=False, fontsize=8)
     _granularity_axis(axes, values, "granularity")
-    said = "; ".join(f"{kind}: {max(curve):.2f} at {values[int(np.argmax(curve))]:.1f}" for kind, curve in curves.items())
+    said = "; ".join(f"{kind}: {curves[kind][top]:.2f} at {values[top]:.1f}" for kind, top in tops.items())
     return inline_svg(figure, f"curves of {name}", f"{label} by granularity; best of {said}")
 
 

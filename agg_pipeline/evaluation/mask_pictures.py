@@ -13,7 +13,7 @@ from agg_pipeline.datasets.evaluated_masks import targets_of
 from agg_pipeline.evaluation.mask_results import MaskResult, iou_after
 from agg_pipeline.evaluation.results_folder import Tables
 from agg_pipeline.evaluation.summary import MetricSettings
-from agg_pipeline.report.svg import View, view_of, widened
+from agg_pipeline.report.svg import View, less_narrow, view_of, widened
 from agg_pipeline.storage.rle import decode_crop, encode
 from schemas.canonical import Row
 from schemas.config import EvaluationConfig
@@ -22,12 +22,14 @@ from schemas.errors import ImageError
 from schemas.records import ImageEntry, Pixels
 from stages.evaluate import noc
 
-PICTURE = (280, 268)
+PICTURE = (380, 380)
 """Largest height and width of a picture, CSS pixels."""
-THUMBNAIL = (52, 46)
+THUMBNAIL = (110, 110)
 """Largest height and width of a thumbnail, CSS pixels."""
 MARGIN = 0.12
 """Margin around what is drawn, as a share of its longer side."""
+NARROWEST = 1.6
+"""Largest ratio of the sides of a picture, where the image is large enough."""
 MARK_RADIUS = 6.5
 """Radius of a click's mark, CSS pixels."""
 
@@ -153,7 +155,8 @@ def _drawn(mask: MaskResult, pixels: Pixels, truth: MaskCrop, tables: Tables, se
     predictions = _predictions(tables["masks"], mask, height, width)
     last = predictions[mask.interactions.index(mask.chosen)][-1]
     clicks = [row for row in _rows_of(tables["objects"], mask.target_id) if row["chosen"]]
-    view = view_of(widened(_box_of(truth.box, last, clicks), MARGIN, height, width), *PICTURE)
+    box = widened(_box_of(truth.box, last, clicks), MARGIN, height, width)
+    view = view_of(less_narrow(box, NARROWEST, height, width), *PICTURE)
     small = view_of(view.box, *THUMBNAIL)
     return MaskPicture(
         title=f"{mask.class_name or mask.level} · {mask.target_id}",

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.evaluation.arms import ARMS, Arm
 from agg_pipeline.evaluation.compare import comparison, same_masks
+from agg_pipeline.evaluation.comparison_page import PAGE, comparison_page
 from agg_pipeline.evaluation.per_class import class_granularities
-from agg_pipeline.evaluation.results_folder import Results, open_results
+from agg_pipeline.evaluation.results_folder import REPORT, Results, open_results
+from agg_pipeline.report.index_page import Link, index_links
 from agg_pipeline.report.text_table import Table, markdown
 from agg_pipeline.storage.store import Store
 from schemas.config import EvaluationConfig
@@ -72,7 +74,7 @@ def run_arms(
 
     Args:
         planned: the evaluations (``evaluations``); each is made when the one before it has been run.
-        out: output folder, which gets ``comparison.md``.
+        out: output folder, which gets ``comparison.html`` and ``comparison.md``.
         models: line above the tables that names the models.
         evaluate: runs one evaluation, and writes its folder of results.
 
@@ -85,6 +87,9 @@ def run_arms(
         if each.name in ARMS:
             results.append((ARMS[each.name], open_results(each.folder)))
     tables = [table for level in ("object", "part") for table in _compared(level, results)]
+    links = [*index_links(store), *(Link(f"Report of {arm.name}", f"{arm.name}/{REPORT}") for arm, _ in results)]
+    named = [replace(found, name=arm.name) for arm, found in results]
+    store.write(PAGE, comparison_page(named, tables, links, models).encode())
     store.write(TABLES, f"{models}\n\n{markdown(tables)}".encode())
     return tables
 

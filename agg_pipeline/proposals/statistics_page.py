@@ -12,6 +12,7 @@ from agg_pipeline.database.counts import by_kind_and_bin
 from agg_pipeline.database.description import description
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.proposals.recall import THRESHOLDS, PartRecall
+from agg_pipeline.report.index_page import index_links
 from agg_pipeline.report.look import COLOURS, KINDS
 from agg_pipeline.report.plots import bare_frame, inline_svg, new_figure, png
 from agg_pipeline.report.templates import filled
@@ -40,6 +41,7 @@ def write_statistics(database: ProposalDatabase, recall: PartRecall | None, stor
     figure = histograms(table)
     page = filled(
         "statistics.html.j2",
+        links=index_links(store, {"gallery.html": "Gallery"}),
         plan=database.plan,
         about=description(database.plan),
         shards=len(database.sidecars),

@@ -14,7 +14,8 @@ from agg_pipeline.database.counts import finished_counts
 from agg_pipeline.database.manifest import make_manifest
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.datasets.dataset import Dataset
-from agg_pipeline.report.svg import View, view_of, widened
+from agg_pipeline.report.index_page import index_links
+from agg_pipeline.report.svg import View, less_narrow, view_of, widened
 from agg_pipeline.report.templates import filled
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Row
@@ -25,14 +26,22 @@ from stages.draws import drawn_order
 
 PHOTOGRAPH = (420, 320)
 """Largest height and width of the drawing of an image, CSS pixels."""
-THUMBNAIL = (190, 200)
+THUMBNAIL = (210, 210)
 """Largest height and width of the drawing of a proposal, CSS pixels."""
 MARGIN = 0.1
 """Margin around an object, as a share of its longer side."""
+NARROWEST = 1.5
+"""Largest ratio of the sides of the drawing of a proposal, where the image is large enough."""
 MAX_OBJECTS = 6
 """Objects per image whose proposals are shown, the largest ones."""
 MARK_RADIUS = 5.0
 """Radius of a click's mark, CSS pixels."""
+PROPOSAL_KINDS = {
+    "part": "a part of the object: what the model predicts for the clicks",
+    "complement": "the object without that part",
+    "annotated": "a part as people annotated it",
+}
+"""Kinds of proposals, in words."""
 
 
 @dataclass(frozen=True)
@@ -179,16 +188,23 @@ def write_gallery(
     by_bin = finished_counts(database)
     page = filled(
         "gallery.html.j2",
+        links=index_links(store, {"stats.html": "Statistics"}),
         plan=manifest["plan"],
         totals=manifest["totals"],
         histogram={kind: counts for kind, counts in by_bin.items() if kind != "object"},
         pictures=pictures,
         seed=seed,
         radius=MARK_RADIUS,
+        kinds=PROPOSAL_KINDS,
+        classes=sorted({row["category"] for row in _objects_shown(pictures) if row["category"]}),
     )
     check()
     store.write(path, page.encode())
     return sum(isinstance(picture, Picture) for picture in pictures)
+
+
+def _objects_shown(pictures: Sequence[Picture | Unreadable]) -> list[Row]:
+    return [section.row for picture in pictures if isinstance(picture, Picture) for section in picture.sections]
 
 
 def _sample(database: ProposalDatabase, dataset: str, count: int, seed: int) -> list[Row]:
@@ -246,7 +262,8 @@ def _object_outline(view: View, row: Row, mask: MaskCrop, shown: bool) -> Object
 
 def _section(pixels: NDArray[np.uint8], row: Row, proposals: Sequence[Row], database: ProposalDatabase) -> Section:
     box = Box(row["bbox"]["y"], row["bbox"]["x"], row["bbox"]["h"], row["bbox"]["w"])
-    view = view_of(widened(box, MARGIN, row["height"], row["width"]), *THUMBNAIL)
+    height, width = row["height"], row["width"]
+    view = view_of(less_narrow(widened(box, MARGIN, height, width), NARROWEST, height, width), *THUMBNAIL)
     ordered = sorted(proposals, key=lambda proposal: proposal["granularity"])
     figures = tuple(
         ProposalFigure(proposal, view.outline(database.crop(proposal)), _marks(view, proposal)) for proposal in ordered

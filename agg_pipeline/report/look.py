@@ -35,8 +35,8 @@ COLOURS = {
     "accent": Colour("#0b62a8", "#6db3f2"),
     "on-accent": Colour("#fffffe", "#10151a"),
     "object": Colour("#8a3ba8", "#d3a4ea"),
-    "part": Colour("#b35806", "#fdb863"),
-    "complement": Colour("#1b78b4", "#6db3f3"),
+    "part": Colour("#ad5505", "#fdb863"),
+    "complement": Colour("#1a74ae", "#6db3f3"),
     "annotated": Colour("#00795a", "#4fc9a4"),
     "positive": Colour("#1a7f45", "#66bd63"),
     "negative": Colour("#c51b7d", "#f1a6cf"),
@@ -60,5 +60,7 @@ def style_sheet() -> str:
     return (
         f":root {{ color-scheme: light dark; {light}}}\n"
         # Paper is light, whatever the screen is.
-        f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {dark}}} }}\n{rules}"
+        f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {dark}}} }}\n"
+        # Bright lines are seen on dark and on most light photographs.
+        f"figure > svg {{ {dark}}}\n{rules}"
     )

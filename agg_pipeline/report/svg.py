@@ -80,8 +80,13 @@ class View:
         shrink = min(1.0, self.scale * DENSITY)
         size = max(1, round(self.box.width * shrink)), max(1, round(self.box.height * shrink))
         resized = cv2.resize(inside, size, interpolation=cv2.INTER_AREA)
-        _, encoded = cv2.imencode(".webp", resized[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 82])
-        return "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode()
+        return webp_uri(np.asarray(resized, np.uint8))
+
+
+def webp_uri(pixels: NDArray[np.uint8]) -> str:
+    """An (H, W, 3) uint8 RGB image as a data URI of a WebP file."""
+    _, encoded = cv2.imencode(".webp", pixels[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 82])
+    return "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode()
 
 
 def view_of(box: Box, height: int, width: int) -> View:
@@ -108,3 +113,19 @@ def widened(box: Box, share: float, height: int, width: int) -> Box:
     top, left = max(0, box.top - margin), max(0, box.left - margin)
     bottom, right = min(height, box.top + box.height + margin), min(width, box.left + box.width + margin)
     return Box(top, left, bottom - top, right - left)
+
+
+def less_narrow(box: Box, ratio: float, height: int, width: int) -> Box:
+    """Widen the shorter side of a narrow box on both sides, as far as the frame reaches.
+
+    Args:
+        box: the box.
+        ratio: largest ratio of its sides afterwards, at least 1.
+        height: rows of the frame.
+        width: columns of the frame.
+    """
+    rows = min(height, max(box.height, round(box.width / ratio)))
+    cols = min(width, max(box.width, round(box.height / ratio)))
+    top = min(max(0, box.top - (rows - box.height) // 2), height - rows)
+    left = min(max(0, box.left - (cols - box.width) // 2), width - cols)
+    return Box(top, left, rows, cols)

@@ -28,8 +28,8 @@ from agg_pipeline.web.mask_answers import (
     probability_png,
 )
 from agg_pipeline.web.model_queue import ModelQueue, Urgency
-from agg_pipeline.web.picture_sources import UPLOAD_BYTES, PictureSource, mask_of_content, of_content
 from agg_pipeline.web.page_files import page_files
+from agg_pipeline.web.picture_sources import UPLOAD_BYTES, PictureSource, mask_of_content, of_content
 from agg_pipeline.web.visits import Visit, Visits
 from schemas.canonical import Json
 from schemas.checked_json import decode
@@ -152,5 +152,3 @@ def _exported(visit: Visit, export: Export) -> bytes:
         return mask_png(masks[0])
     made = [MadeMask(kept.label, kept.clicks, kept.granularity, mask) for kept, mask in zip(wanted, masks, strict=True)]
     return coco_json(picture.name, picture.height, picture.width, made)
-
-

@@ -138,8 +138,6 @@ class ViewApp:
         return self._shown[number]
 
 
-
-
 def _named(request: Request, name: str) -> str:
     return request.query_params.get(name, "")
 

@@ -43,6 +43,7 @@ def runs(tmp_path, toy_plan, toy_shards):
         write_results(str(root / "toy" / "eval-built-in" / arm), arm, override(EvaluationConfig(), {"mode": mode}))
         write_text(root / "toy" / "eval-built-in" / arm / "report.html")
     write_text(root / "toy" / "eval-built-in" / "comparison.md")
+    write_text(root / "toy" / "eval-built-in" / "comparison.html")
     for name, config in (("finetune", FinetuneConfig()), ("pretrain", PretrainConfig())):
         content = {"identity": {}, "config": {"recipe": config.recipe} | ({"lora": True} if name == "finetune" else {})}
         write_text(root / "toy" / name / "training.json", json.dumps(content))
@@ -93,7 +94,7 @@ def test_every_run_is_listed_with_its_facts(runs):
     comparison = found["toy/eval-built-in"]
     assert comparison.kind == "comparison"
     assert all(line.startswith("optimal: ") for line in comparison.figures)
-    assert [text for text, _ in comparison.pages] == ["comparison", "base", "optimal"]
+    assert [text for text, _ in comparison.pages] == ["comparison", "tables", "base", "optimal"]
     finetune, pretrain = found["toy/finetune"], found["toy/pretrain"]
     assert (finetune.kind, finetune.figures) == ("fine-tuning", ("recipe paper", "70 steps, last loss 0.123"))
     assert finetune.date
@@ -108,7 +109,7 @@ def test_the_page_links_what_is_there(runs):
     (runs / "toy" / "finetune").rename(runs / "toy" / 'fine "tune" & more')
     page = update_index(runs).read_text()
     assert page.startswith("<!doctype html>")
-    links = re.findall(r'href="([^"]*)"', page)
+    links = re.findall(r'<a href="([^"#]*)"', page)
     assert "toy/proposals/report/gallery.html" in links
     assert "toy/fine%20%22tune%22%20%26%20more/training.html" in links
     assert "fine &#34;tune&#34; &amp; more" in page

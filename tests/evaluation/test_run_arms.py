@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from agg_pipeline.datasets.registry import open_dataset
+from agg_pipeline.evaluation.comparison_page import PAGE
 from agg_pipeline.evaluation.run_arms import ARMS, TABLES, evaluations, fitting, run_arms
 from schemas.config import EvaluationConfig
 from schemas.errors import UserError
@@ -57,6 +58,9 @@ def test_arms_and_their_comparison(demo, tmp_path):
     assert "whole" not in found
     written = (tmp_path / TABLES).read_text()
     assert "optimal - base" in written
+    page = (tmp_path / PAGE).read_text()
+    assert '<a href="optimal/report.html">Report of optimal</a>' in page
+    assert "optimal - base" in page and "<p>the models</p>" in page
     assert written.startswith("the models\n\n**objects")
 
 

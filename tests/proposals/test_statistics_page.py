@@ -10,6 +10,8 @@ from PIL import Image
 from agg_pipeline.database.counts import by_kind_and_bin
 from agg_pipeline.proposals.recall import Comparison, PartRecall, Recall
 from agg_pipeline.proposals.statistics_page import histograms, write_statistics
+from agg_pipeline.report.look import COLOURS
+from agg_pipeline.report.plots import inline_svg, png
 from agg_pipeline.storage.store import Store
 from tests.report.test_gallery import database  # noqa: F401  # a fixture
 
@@ -29,13 +31,13 @@ def test_counts_by_kind_and_bin():
     }
 
 
-def colours(png):
-    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).reshape(-1, 3)
+def colours(figure):
+    pixels = np.asarray(Image.open(io.BytesIO(png(figure))).convert("RGB")).reshape(-1, 3)
     return {tuple(colour) for colour in np.unique(pixels, axis=0)}
 
 
 def test_histograms_show_existing_kinds_without_objects():
-    part, complement = (47, 140, 255), (245, 154, 0)
+    part, complement = COLOURS["part"].rgb, COLOURS["complement"].rgb
     assert {part, complement} <= colours(histograms(table(["part", "complement", "object"], [0.2, 0.6, 1.0])))
     only = colours(histograms(table(["part", "object"], [0.2, 1.0])))
     assert part in only
@@ -45,7 +47,13 @@ def test_histograms_show_existing_kinds_without_objects():
 
 def test_histograms_of_the_same_rows_are_the_same_bytes():
     rows = table(["part", "complement"], [0.2, 0.6])
-    assert histograms(rows) == histograms(rows)
+    assert png(histograms(rows)) == png(histograms(rows))
+    drawings = [inline_svg(histograms(rows), "histograms", "of <rows>") for _ in range(2)]
+    assert drawings[0] == drawings[1]
+    assert "var(--part)" in drawings[0], "it takes the page's colours"
+    assert 'aria-label="of &lt;rows&gt;"' in drawings[0]
+    assert "DejaVu" not in drawings[0], "it takes the page's letters"
+    assert "<style" not in drawings[0], "a style would be that of the whole page"
 
 
 def test_page_holds_the_counts_and_loads_nothing(database, tmp_path):  # noqa: F811
@@ -54,10 +62,10 @@ def test_page_holds_the_counts_and_loads_nothing(database, tmp_path):  # noqa: F
     write_statistics(database, PartRecall(2, 7, (compared,), (compared,)), store)
     page = (tmp_path / "stats.html").read_text()
     assert (tmp_path / "stats.png").read_bytes().startswith(b"\x89PNG")
-    assert not re.findall(r"(?:src|href)=.(?!data:)", page)
+    assert not re.findall(r"(?:src|href)=.(?!data:|#)", page)
     kinds = database.proposals(["kind"])["kind"].to_pylist()
     for kind in set(kinds):
-        row = re.search(rf"<tr><td>{kind}</td>(.*?)</tr>", page).group(1)
+        row = re.search(rf"</i> {kind}</th>(.*?)</tr>", page).group(1)
         assert f"<b>{kinds.count(kind)}</b>" in row
     assert "cat &lt;left&gt; ear" in page
     assert all(number in page for number in ("0.625", "0.375", "0.500", "0.250", "0.125", "0.000"))

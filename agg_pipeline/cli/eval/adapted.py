@@ -94,9 +94,10 @@ def adapted_command(data: Data, model: Model, arms: Arms, pictures: int, run: Ru
     from agg_pipeline.cli.runs_index import closing_line
     from agg_pipeline.datasets.registry import known_dataset
     from agg_pipeline.datasets.selection import unmatched_classes
+    from agg_pipeline.evaluation.comparison_page import PAGE
     from agg_pipeline.evaluation.per_class import granularities_or_stand_in
     from agg_pipeline.evaluation.run import check_lost_images
-    from agg_pipeline.evaluation.run_arms import TABLES, evaluations, fitting, run_arms
+    from agg_pipeline.evaluation.run_arms import evaluations, fitting, run_arms
     from agg_pipeline.models.model_files import describe_model
     from agg_pipeline.report.printed import say
     from agg_pipeline.report.terminal import print_rows
@@ -143,7 +144,7 @@ def adapted_command(data: Data, model: Model, arms: Arms, pictures: int, run: Ru
         for table in tables:
             print_rows(table.title, table.head, table.rows, table.rules)
         warn_each(unmatched)
-        say(closing_line(run.out, f"{Store(run.out).anchored().url}/{TABLES}"))
+        say(closing_line(run.out, f"{Store(run.out).anchored().url}/{PAGE}"))
 
 
 def _print_arms(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import cloup
 
@@ -13,11 +15,15 @@ from agg_pipeline.report.printed import say
 from schemas.errors import UserError
 from schemas.words import plural
 
+if TYPE_CHECKING:
+    from agg_pipeline.evaluation.results_folder import Results
+    from agg_pipeline.report.text_table import Table
+
 
 @cloup.command(
     "compare",
     epilog=examples(
-        "agg eval compare runs/demo/base runs/demo/optimal",
+        "agg eval compare runs/demo/base runs/demo/optimal --out runs/demo/both",
         "agg eval compare runs/a runs/b --name base --name ours --with-published --format latex",
     ),
 )
@@ -33,12 +39,25 @@ from schemas.words import plural
 @option("--intersect", is_flag=True, help="Compare only the masks that all results have.")
 @option("--with-published", is_flag=True, help="Add the paper's rows to the tables, marked as published.")
 @option("--format", "form", default="text", type=Choice(["text", "markdown", "latex"]), help="Format of the tables.")
+@option(
+    "--out",
+    type=PLACE,
+    metavar="FOLDER",
+    show_default="none",
+    help="Folder that a page with charts and tables, comparison.html, is written to.",
+)
 def compare_command(
-    results: tuple[str, ...], names: tuple[str, ...], intersect: bool, with_published: bool, form: str
+    results: tuple[str, ...],
+    names: tuple[str, ...],
+    intersect: bool,
+    with_published: bool,
+    form: str,
+    out: str | None,
 ) -> None:
     """Put results into one table.
 
-    Below the figures are the differences from the first results, with paired intervals.
+    Below the figures are the differences from the first results, with paired intervals. With --out, a page shows them
+    with charts.
     """
     from agg_pipeline.evaluation.compare import comparison, row_names, same_masks, without_published
     from agg_pipeline.evaluation.results_folder import open_results
@@ -59,3 +78,17 @@ def compare_command(
         say((markdown if form == "markdown" else latex)(tables).removesuffix("\n"))
     for line in without_published(named) if with_published else ():
         say(line, err=True)
+    if out is not None:
+        say(f"open {_written(out, named, tables)}", err=form != "text")
+
+
+def _written(out: str, named: Sequence[Results], tables: Sequence[Table]) -> str:
+    """Write the page, and return its path."""
+    from agg_pipeline.evaluation.comparison_page import PAGE, comparison_page
+    from agg_pipeline.report.index_page import index_links
+    from agg_pipeline.storage.store import Store
+
+    store = Store(out).anchored()
+    names = ", ".join(each.name for each in named)
+    store.write(PAGE, comparison_page(named, tables, index_links(store), names).encode())
+    return f"{store.url}/{PAGE}"
