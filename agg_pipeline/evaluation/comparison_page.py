@@ -63,14 +63,8 @@ def _reached(level: str, shown: Sequence[tuple[Results, Sequence[MaskResult]]]) 
         first = np.array([_first_reached(mask) for mask in masks])
         share = (first[:, None] <= clicks).mean(axis=0)
         colour = line_colours()[number % len(line_colours())]
-        axes.plot(
-            clicks,
-            share,
-            f"{MARKERS[number % len(MARKERS)]}-",
-            color=colour,
-            label=fill(each.name, LABEL),
-            markersize=4,
-        )
+        marker, name = MARKERS[number % len(MARKERS)], fill(each.name, LABEL)
+        axes.plot(clicks, share, f"{marker}-", color=colour, label=name, markersize=4)
         said.append(f"{each.name} {share[0]:.0%} after one click, {share[-1]:.0%} after {clicks[-1]}")
     targets = sorted({mask.target for _, masks in shown for mask in masks})
     axes.set_xlabel("clicks")
