@@ -8,7 +8,7 @@ from functools import partial
 from schemas.config import MaskConfig
 from schemas.crop import MaskCrop, area
 from schemas.numbers import round_to_tenth
-from schemas.records import ObjectProposals, Proposal, Reject
+from schemas.records import ObjectProposals, Proposal, Reject, Target
 from stages.morphology import components, minus, opened
 from stages.postprocess import allowed_components, component_draw, one_component, reject, why_dropped
 
@@ -16,8 +16,7 @@ from stages.postprocess import allowed_components, component_draw, one_component
 def add_complements(proposals: ObjectProposals, config: MaskConfig, seed: int, dataset: str) -> ObjectProposals:
     """Add the complement of every kept proposal inside its object, and drop those that ``why_dropped`` names.
 
-    A complement is opened against slivers and reduced to one component. Its holes stay: filling a ring would give the
-    object back. It has the step and the clicks of its proposal.
+    A complement has the step and the clicks of its proposal.
 
     Args:
         proposals: an object's proposals without complements.
@@ -30,8 +29,7 @@ def add_complements(proposals: ObjectProposals, config: MaskConfig, seed: int, d
     kept: list[Proposal] = []
     rejects: list[Reject] = []
     for part in proposals.parts:
-        mask = _rest(object_mask, part.mask, config)
-        mask = one_component(mask, config, partial(component_draw, target, "complement", part.step, seed, dataset))
+        mask = complement_of(part, target, config, seed, dataset)
         earlier = [other.mask for other in (*proposals.parts, *kept)]
         reason = why_dropped(mask, object_mask, earlier, config)
         if reason is None and round_to_tenth(area(mask) / area(object_mask)) < config.min_rounded_complement:
@@ -41,6 +39,25 @@ def add_complements(proposals: ObjectProposals, config: MaskConfig, seed: int, d
         else:
             rejects.append(reject(target, part.step, "complement", reason))
     return replace(proposals, complements=tuple(kept), rejects=(*proposals.rejects, *rejects))
+
+
+def complement_of(part: Proposal, target: Target, config: MaskConfig, seed: int, dataset: str) -> MaskCrop:
+    """What a proposal leaves of its object, opened against slivers and reduced to one component.
+
+    Its holes stay: filling a ring would give the object back.
+
+    Args:
+        part: a kept proposal of the object.
+        target: the object.
+        config: configuration of post-processing.
+        seed: seed of the random choice among components (released preset).
+        dataset: name of the data set, part of that choice's key.
+
+    Returns:
+        The complement; it may be empty.
+    """
+    mask = _rest(target.object.mask, part.mask, config)
+    return one_component(mask, config, partial(component_draw, target, "complement", part.step, seed, dataset))
 
 
 def possible_complements(object_mask: MaskCrop, part: MaskCrop, config: MaskConfig) -> list[MaskCrop]:

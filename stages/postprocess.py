@@ -7,15 +7,13 @@ from functools import partial
 
 from schemas.config import MaskConfig
 from schemas.crop import MaskCrop, area, iou_above
-from schemas.records import Loop, ObjectProposals, Proposal, Reject, Target
+from schemas.records import Candidate, Loop, ObjectProposals, Proposal, Reject, Target
 from stages.draws import index, uniforms
 from stages.morphology import components, cut, fill_holes
 
 
 def postprocess(loops: Sequence[Loop], config: MaskConfig, seed: int, dataset: str) -> ObjectProposals:
     """Clean the candidates of an object's loops, and drop those that ``why_dropped`` names.
-
-    Cleaning, as far as it is configured, in this order: fill holes, cut to the object, keep one 8-connected component.
 
     Args:
         loops: all loops of one object.
@@ -32,12 +30,7 @@ def postprocess(loops: Sequence[Loop], config: MaskConfig, seed: int, dataset: s
     rejects: list[Reject] = []
     for loop in loops:
         for candidate in loop.candidates:
-            mask = candidate.mask
-            if config.fill_holes:
-                mask = fill_holes(mask)
-            if config.cut_to_object:
-                mask = cut(mask, object_mask)
-            mask = one_component(mask, config, partial(component_draw, target, "part", candidate.step, seed, dataset))
+            mask = cleaned(candidate, target, config, seed, dataset)
             reason = why_dropped(mask, object_mask, [part.mask for part in parts], config)
             if reason is None:
                 parts.append(Proposal(candidate.step, candidate.clicks, mask))
@@ -46,6 +39,29 @@ def postprocess(loops: Sequence[Loop], config: MaskConfig, seed: int, dataset: s
         if loop.ended == "no_click":
             rejects.append(reject(target, loop.ended_step, "mask_engine", "no_click"))
     return ObjectProposals(target, tuple(parts), (), tuple(rejects))
+
+
+def cleaned(candidate: Candidate, target: Target, config: MaskConfig, seed: int, dataset: str) -> MaskCrop:
+    """Clean the mask of a candidate.
+
+    As far as it is configured, in this order: fill holes, cut to the object, keep one 8-connected component.
+
+    Args:
+        candidate: a mask of one of the object's loops.
+        target: the object.
+        config: configuration of post-processing.
+        seed: seed of the random choice among components (released preset).
+        dataset: name of the data set, part of that choice's key.
+
+    Returns:
+        The cleaned mask; it may be empty.
+    """
+    mask = candidate.mask
+    if config.fill_holes:
+        mask = fill_holes(mask)
+    if config.cut_to_object:
+        mask = cut(mask, target.object.mask)
+    return one_component(mask, config, partial(component_draw, target, "part", candidate.step, seed, dataset))
 
 
 def reject(target: Target, step: int | None, stage: str, reason: str) -> Reject:
