@@ -62,7 +62,11 @@ def file_sha256(store: Store, path: str) -> str:
 
 def upright_pixels(image: Image, name: str) -> NDArray[np.uint8]:
     """The pixels of an open image as ``rgb_pixels`` gives them, turned as its EXIF data says."""
-    pixels = rgb_pixels(image, name)
+    return upright(rgb_pixels(image, name), image)
+
+
+def upright(pixels: NDArray[np.uint8], image: Image) -> NDArray[np.uint8]:
+    """Turn the (H, W) or (H, W, 3) uint8 pixels of an open image as its EXIF data says."""
     turned = TURNS.get(image.getexif().get(ORIENTATION, UPRIGHT))
     return pixels if turned is None else np.ascontiguousarray(turned(pixels))
 

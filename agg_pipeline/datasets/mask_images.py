@@ -47,19 +47,33 @@ def read_marked(store: Store, path: str) -> NDArray[np.bool_]:
             bits, or colours that are multiplied with their opacity.
     """
     with opened(store, path, "unreadable_annotation") as (image, content):
-        if image.mode == "F":
-            raise ImageError("unreadable_annotation", f"{path} has fractions; masks are whole numbers")
-        if image.mode in SINGLE and image.mode != "P":
-            # Pillow inverts the numbers of 8 bits.
-            black = 65535 if image.mode.startswith("I") and white_is_zero(image) else 0
-            return np.asarray(np.asarray(image) != black)
-        if largest_stored(image, content) > 255:
-            what = f"{path} has several channels of more than 8 bits; store it with 8 bits per channel"
-            raise ImageError("unreadable_annotation", what)
-        _check_opacity(image, path)
-        colours: NDArray[np.uint8] = np.asarray(image.convert("RGB"))
-        marked: NDArray[np.bool_] = np.bitwise_or.reduce(colours, axis=2).astype(np.bool_)
-        return marked
+        return marked_pixels(image, content, path)
+
+
+def marked_pixels(image: Image, content: bytes, path: str) -> NDArray[np.bool_]:
+    """Which pixels of an open mask image have a colour other than black, as ``read_marked`` gives them.
+
+    Args:
+        image: the image, as opened.
+        content: bytes of its file.
+        path: what messages call it.
+
+    Raises:
+        ImageError: as ``read_marked``.
+    """
+    if image.mode == "F":
+        raise ImageError("unreadable_annotation", f"{path} has fractions; masks are whole numbers")
+    if image.mode in SINGLE and image.mode != "P":
+        # Pillow inverts the numbers of 8 bits.
+        black = 65535 if image.mode.startswith("I") and white_is_zero(image) else 0
+        return np.asarray(np.asarray(image) != black)
+    if largest_stored(image, content) > 255:
+        what = f"{path} has several channels of more than 8 bits; store it with 8 bits per channel"
+        raise ImageError("unreadable_annotation", what)
+    _check_opacity(image, path)
+    colours: NDArray[np.uint8] = np.asarray(image.convert("RGB"))
+    marked: NDArray[np.bool_] = np.bitwise_or.reduce(colours, axis=2).astype(np.bool_)
+    return marked
 
 
 def read_grey(store: Store, path: str) -> NDArray[np.uint8]:
