@@ -27,6 +27,7 @@ from agg_pipeline.cli.places import Place, expanded
 from agg_pipeline.storage.local_file import read_file
 from agg_pipeline.storage.text_files import toml_of
 from schemas import limits
+from schemas.config import PRESETS, ProposalsConfig
 from schemas.errors import UnusableFileError, UserError
 from schemas.fields import INFINITY, LARGEST, Key, keys_of
 from schemas.resolve import override, validated, with_options
@@ -195,6 +196,24 @@ def resolve(
     written.pop("preset", None)
     config = with_options(override(presets[name], written), settings)
     return validated(override(config, changes or {}))
+
+
+def proposals_config(preset: str | None, path: Path | None, settings: Mapping[str, Any]) -> ProposalsConfig:
+    """The configuration of proposals, of which the command sets the source.
+
+    Args:
+        preset: name of the preset; None for the one that the file names, or "paper".
+        path: TOML file; None for none.
+        settings: values by the name of their option.
+
+    Raises:
+        UserError: the preset, a key or a value is not possible, or the file sets the source.
+    """
+    if path is not None and "source" in read_toml(path):
+        raise UserError(
+            f"{path} sets the key source; remove it, because agg proposals run and annotate set it themselves"
+        )
+    return resolve(PRESETS, preset, path, settings)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

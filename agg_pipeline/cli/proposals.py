@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import copy
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cloup
 
-from agg_pipeline.cli.config_options import config_options, configured, preset_option, read_toml, resolve
+from agg_pipeline.cli.config_options import config_options, configured, preset_option, proposals_config
 from agg_pipeline.cli.database import stats_command, status_command, validate_command
 from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, comment, print_config, print_run, seconds_so_far
 from agg_pipeline.cli.option_groups import Command, Decorator, examples, gathered, option, options_of
 from agg_pipeline.cli.options import CHECKPOINT, Called, Count, Data, Run, model_file
+from agg_pipeline.cli.preview import preview_command
 from agg_pipeline.cli.run_log import logged, warn_each
 from agg_pipeline.cli.start_and_stop import recorded
 from agg_pipeline.report.printed import say
-from schemas.config import PRESETS, ProposalsConfig, Source
+from schemas.config import PRESETS, Source
 from schemas.errors import UserError
 from schemas.words import plural
 
@@ -127,7 +127,7 @@ def _run(
     from agg_pipeline.storage.store import Store
 
     with recorded(run.out, run.overwrite) as log:
-        config = replace(_config(preset, run.config, settings), source=source)
+        config = replace(proposals_config(preset, run.config, settings), source=source)
         dataset = data.open(naming=called.naming)
         if source == "gt":
             _check_parts(dataset)
@@ -160,14 +160,6 @@ def _run(
         check_lost_images(summary, run.max_reject_share)
 
 
-def _config(preset: str | None, path: Path | None, settings: dict[str, Any]) -> ProposalsConfig:
-    if path is not None and "source" in read_toml(path):
-        raise UserError(
-            f"{path} sets the key source; remove it, because agg proposals run and annotate set it themselves"
-        )
-    return resolve(PRESETS, preset, path, settings)
-
-
 def _check_parts(dataset: Dataset) -> None:
     """UserError if a data set has no annotated parts."""
     from agg_pipeline.datasets.parts import WITH_PARTS
@@ -189,6 +181,7 @@ def _write_report(summary: Summary, dataset: Dataset, store: Store, images: int,
     say(f"{store.url}/{GALLERY} shows {plural(shown, 'image')}; the database is {summary.database.store.url}")
 
 
+group.add_command(preview_command)
 for _command in (status_command, validate_command, stats_command):
     # The names that they had before there was agg database still work.
     _old = copy(_command)

@@ -229,7 +229,7 @@ def test_the_shell_completes_commands_options_and_data_sets(words, offered):
 
 
 PATHS = {"adapter", "calibrate_split", "checkpoint", "config", "data", "exclude_list", "others", "out", "parts", "path"}
-PATHS |= {"proposals", "recipe", "report", "results", "source", "split", "target"}
+PATHS |= {"image", "mask", "proposals", "recipe", "report", "results", "source", "split", "target"}
 
 
 @pytest.mark.parametrize("command", LEAVES.values(), ids=list(LEAVES))
