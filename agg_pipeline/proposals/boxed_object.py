@@ -51,8 +51,8 @@ def object_in_box(pixels: Pixels, box: Box, model: ClickModel) -> BoxedObject:
     height, width = pixels.shape[:2]
     boxed = crop_mask(np.ones((box.height, box.width), np.bool_), height, width, box.top, box.left)
     centre = Click(box.top + box.height // 2, box.left + box.width // 2, True)
-    # Zooming in helps: on 22 objects (generated scenes and SBD) the mean IoU with the object is 0.77, else 0.73. With the
-    # box as mask prompt, too, it is less, because the model then repeats the box.
+    # Zooming in helps: on 22 objects of generated scenes and SBD, the mean IoU with the object is 0.77, else 0.73.
+    # With the box as mask prompt, too, it is lower.
     state = Interaction(pixels, (centre,), prompt=None, focus=boxed)
     nowhere = np.zeros((height, width), np.bool_)
     while True:
