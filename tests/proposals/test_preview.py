@@ -12,7 +12,7 @@ from PIL import Image
 
 from agg_pipeline.database.proposal_rows import tables
 from agg_pipeline.datasets.registry import open_dataset
-from agg_pipeline.datasets.single_image import INSTANCE, read_object_mask, read_photograph
+from agg_pipeline.datasets.single_image import read_object_mask, read_photograph
 from agg_pipeline.execution.chain import run_stages
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.proposals.boxed_object import MOST_NEGATIVES, object_in_box
@@ -84,7 +84,7 @@ class Blot:
 
 def frame():
     values = np.zeros((HEIGHT, WIDTH), np.uint8)
-    values[5:80, 10:70] = INSTANCE
+    values[5:80, 10:70] = 1
     values[30:40, 30:40] = 0
     return values
 
