@@ -45,7 +45,7 @@ def test_annotated_parts_are_no_proposals_to_meet_parts_with(annotated):
 def test_statistics_count_the_annotated_parts(annotated, tmp_path):
     result = invoke("proposals", "stats", annotated, "--out", tmp_path)
     assert result.code == 0, result
-    assert "<td>annotated</td>" in (tmp_path / "stats.html").read_text()
+    assert "annotated</th>" in (tmp_path / "stats.html").read_text()
     assert (tmp_path / "stats.png").stat().st_size > 1000
 
 
