@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from agg_pipeline.database.contents import DATABASE, DATABASE_LAYOUT, MANIFEST
+from agg_pipeline.database.image_figure import image_figure, image_pixels
 from agg_pipeline.database.image_ids import similar
 from agg_pipeline.database.impossible_values import REPAIR, impossible_values
 from agg_pipeline.execution.parquet_files import read_table
-from agg_pipeline.execution.plan import sources
+from agg_pipeline.execution.plan import layout_of, sources
 from agg_pipeline.execution.resuming import unlike_plan
 from agg_pipeline.execution.shard_files import (
     PLAN,
@@ -27,6 +28,7 @@ from agg_pipeline.execution.shard_files import (
     shard_name,
     sidecar_files,
 )
+from agg_pipeline.figures.mask_figure import Figure
 from agg_pipeline.storage.rle import decode, decode_crop
 from agg_pipeline.storage.store import Store
 from schemas import limits
@@ -239,6 +241,26 @@ class ProposalDatabase:
     def crop(self, row: Row) -> MaskCrop:
         """The packed mask of a row, as ``mask``."""
         return crop_of(row, self._file_of(row["image_id"]))
+
+    def show(self, image_id: str, data: str | None = None) -> Figure:
+        """Draw all masks of an image from fine to coarse; Jupyter displays the figure.
+
+        Args:
+            image_id: id of the image.
+            data: root folder of the data set, for the photograph; without it, masks are drawn on grey.
+
+        Raises:
+            UserError: the database or the root folder does not have the image, or a file is damaged.
+        """
+        rows = self.of_image(image_id).to_pylist()
+        images = self.rows_of_image("images", image_id).to_pylist()
+        if not images:
+            raise UserError(f"{self.store.url} has no mask of image {image_id!r}, which could not be used")
+        (image,) = images
+        if any((row["height"], row["width"]) != (image["height"], image["width"]) for row in rows):
+            raise self.damaged(image_id, f"has masks of another size than image {image_id}")
+        pixels = image_pixels(image, layout_of(self.sources[image["source"]]), data)
+        return image_figure(image_id, pixels, rows, [self.crop(row) for row in rows])
 
     def damaged(self, image_id: str, what: str) -> UserError:
         """The error about rows of an image that are unusable.

@@ -13,7 +13,7 @@ from agg_pipeline.datasets.evaluated_masks import targets_of
 from agg_pipeline.evaluation.mask_results import MaskResult, iou_after
 from agg_pipeline.evaluation.results_folder import Tables
 from agg_pipeline.evaluation.summary import MetricSettings
-from agg_pipeline.report.svg import View, less_narrow, view_of, widened
+from agg_pipeline.figures.svg import View, less_narrow, view_of, widened
 from agg_pipeline.storage.rle import decode_crop, encode
 from schemas.canonical import Row
 from schemas.config import EvaluationConfig

@@ -10,9 +10,13 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from agg_pipeline.figures.mask_figure import DrawnMask, Figure, mask_figure
 from agg_pipeline.inference.user_input import Clicks, clicks_in, granularity_in
 from agg_pipeline.storage.recent import Recent
+from schemas.crop import area, crop_mask
+from schemas.errors import UserError
 from schemas.records import Click, Interaction
+from schemas.words import plural
 from stages.click_model import ClickModel, after_prediction
 
 REGIONS_BYTES = 16 << 20
@@ -50,6 +54,7 @@ class Session:
         self._has_granularity = has_granularity
         self._states: Recent[State, Interaction] = Recent(STATES_BYTES, _size)
         self._lock = Lock()
+        self._last: State | None = None
 
     def predict(self, clicks: Clicks, granularity: float | None = None) -> NDArray[np.float32]:
         """Predict the foreground after some clicks.
@@ -89,7 +94,31 @@ class Session:
                 clicked = [replace(states[place], clicks=made[:count]) for place in behind]
                 for place, state in zip(behind, self._next(clicked), strict=True):
                     states[place] = state
+            if states:
+                self._last = states[-1].granularity, made
         return [_map(state) for state in states]
+
+    def show(self, clicks: Clicks | None = None, granularity: float | None = None) -> Figure:
+        """Draw the image with a mask and its clicks; Jupyter displays the figure.
+
+        Args:
+            clicks: as for ``predict``; None for those of the last prediction.
+            granularity: as for ``predict``; without it and without clicks, that of the last prediction.
+
+        Raises:
+            UserError: nothing was predicted yet and no clicks are given, or these or the granularity cannot be used.
+        """
+        if clicks is None:
+            if self._last is None:
+                raise UserError("there is no prediction to show yet; give clicks, such as [(row, column, True)]")
+            last, made = self._last
+            granularity = last if granularity is None else granularity
+            clicks = [(click.row, click.col, click.positive) for click in made]
+        clicks = list(clicks)
+        mask = crop_mask(self.predict(clicks, granularity) > 0.5, *self._image.shape[:2])
+        title = "no granularity" if granularity is None else f"granularity {granularity:g}"
+        text = f"{plural(area(mask), 'pixel')}, {plural(len(clicks), 'click')}"
+        return mask_figure(self._image, [DrawnMask(mask, "part", text, clicks)], title)
 
     def _latest(self, granularity: float | None, clicks: tuple[Click, ...]) -> Interaction:
         """The state after as many of the clicks as possible."""

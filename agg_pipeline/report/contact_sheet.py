@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.survey import Counts
-from agg_pipeline.report.svg import View, view_of
+from agg_pipeline.figures.svg import View, view_of
 from agg_pipeline.report.templates import filled
 from agg_pipeline.storage.store import Store
 from schemas.crop import Box, MaskCrop

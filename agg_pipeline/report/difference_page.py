@@ -9,8 +9,8 @@ from itertools import pairwise
 from agg_pipeline.database.difference_counts import Differences, Example, Spread
 from agg_pipeline.database.matching import MATCHED
 from agg_pipeline.database.reader import ProposalDatabase, crop_of
-from agg_pipeline.report.found_photographs import Root, found_pixels
-from agg_pipeline.report.svg import View, view_of, widened
+from agg_pipeline.datasets.found_photographs import Root, found_pixels
+from agg_pipeline.figures.svg import View, view_of, widened
 from agg_pipeline.report.templates import filled
 from agg_pipeline.report.text_table import Table
 from agg_pipeline.storage.store import Store

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from agg_pipeline.report.look import COLOURS, SERIES
+from agg_pipeline.figures.colours import COLOURS, SERIES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

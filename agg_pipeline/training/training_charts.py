@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from markupsafe import Markup
 
-from agg_pipeline.report.look import COLOURS
+from agg_pipeline.figures.colours import COLOURS
 from agg_pipeline.report.plots import bare_frame, inline_svg, new_figure
 from agg_pipeline.training.training_log import IOU_COLUMNS
 from schemas.numbers import GRANULARITIES

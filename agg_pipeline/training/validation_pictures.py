@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agg_pipeline.datasets.evaluated_masks import EvaluatedMask
-from agg_pipeline.report.svg import widened
+from agg_pipeline.figures.svg import widened
 from agg_pipeline.storage.local_file import cannot_write, replace_file
 from schemas.crop import Box, MaskCrop
 from schemas.records import Click, Pixels

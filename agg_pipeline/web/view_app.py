@@ -16,9 +16,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from agg_pipeline.database.reader import ProposalDatabase
+from agg_pipeline.datasets.found_photographs import Root, found_pixels
 from agg_pipeline.execution.plan import layout_of
-from agg_pipeline.report.found_photographs import Root, found_pixels
-from agg_pipeline.report.look import COLOURS
+from agg_pipeline.figures.colours import COLOURS
 from agg_pipeline.storage.rle import decode_crop
 from agg_pipeline.web.answers import answered, body
 from agg_pipeline.web.browsed_rows import BrowsedRows, Wanted

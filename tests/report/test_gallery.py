@@ -29,9 +29,9 @@ from agg_pipeline.execution.parquet_files import parquet_bytes
 from agg_pipeline.execution.plan import make_plan, stamp_of
 from agg_pipeline.execution.shard_files import PLAN, publish
 from agg_pipeline.execution.shard_task import ShardTask
+from agg_pipeline.figures.svg import View, view_of, widened
 from agg_pipeline.proposals import pipeline
 from agg_pipeline.report.gallery import MAX_OBJECTS, write_gallery
-from agg_pipeline.report.svg import View, view_of, widened
 from agg_pipeline.storage.store import Store
 from schemas.config import BatchConfig, LoopConfig, MaskConfig, ProposalsConfig
 from schemas.crop import Box, Crop, crop_mask

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import agg_pipeline.report.look
-from agg_pipeline.report.look import COLOURS, KINDS, SERIES, style_sheet
+from agg_pipeline.figures.colours import COLOURS, KINDS, SERIES
+from agg_pipeline.report.look import style_sheet
 
 PAGES = Path(agg_pipeline.report.look.__file__).parent / "pages"
 GROUNDS = ("page", "card")

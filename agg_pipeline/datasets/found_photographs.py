@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agg_pipeline.datasets.registry import DATASETS
 from agg_pipeline.storage.store import Store
 from schemas.errors import ImageError, UserError
 from schemas.paths import stays_inside
@@ -24,6 +23,9 @@ def found_pixels(layout: str, path: str, sha256: str, size: tuple[int, int], roo
         size: its height and width, in pixels.
         roots: where to look; generated images need none.
     """
+    # Readers of databases are loaded faster without the readers of data sets.
+    from agg_pipeline.datasets.registry import DATASETS
+
     known = DATASETS.get(layout)
     if known is not None and known.built_in:
         roots = [(layout, "")]

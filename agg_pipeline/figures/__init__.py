@@ -1,0 +1,1 @@
+"""Drawings of images and masks, for pages and notebooks."""
