@@ -6,15 +6,13 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Annotated, Any, Literal
 
-import duckdb
 import msgspec
 
 from agg_pipeline.database.reader import ProposalDatabase
+from agg_pipeline.web.loaded_rows import loaded_rows
 from schemas.canonical import Json
 from schemas.limits import TEXT_LENGTH
 
-COLUMNS = ("image_id", "category", "kind", "area", "granularity", "source")
-"""Columns of ``proposals`` that are filtered by."""
 LISTED = 200
 """Most classes that a page offers, the most frequent ones."""
 PAGE = 200
@@ -72,27 +70,20 @@ class BrowsedRows:
     """
 
     def __init__(self, database: ProposalDatabase) -> None:
-        self._connection = duckdb.connect(config={"enable_external_access": "false"})
+        self._connection = loaded_rows(database)
         self._lock = Lock()
-        given = {
-            "given_masks": database.table("proposals", COLUMNS),
-            "given_images": database.table("images", ["image_id", "height", "width"]),
-            "given_rejects": database.table("rejects", ["image_id", "reason"]),
-        }
-        for name, table in given.items():
-            self._connection.register(name, table)
         self._connection.execute(
             # Images that fell out are in no other table.
-            "create table images as select *, row_number() over () as place from (select * from given_images union all "
-            "select distinct image_id, 0, 0 from given_rejects anti join given_images using (image_id))"
+            "create table images as select place, image_id, coalesce(height, 0) as height, coalesce(width, 0) as width "
+            "from planned left join given_images using (image_id)"
         )
         self._connection.execute(
             "create table masks as select place, category, kind, area, granularity, source, "
-            "least(19, floor(granularity * 20))::int as step from given_masks join images using (image_id)"
+            "least(19, floor(granularity * 20))::int as step from given_proposals join images using (image_id)"
         )
         self._connection.execute("create table rejects as select image_id, reason from given_rejects")
-        for name in given:
-            self._connection.unregister(name)
+        for name in ("planned", "given_proposals", "given_images", "given_rejects"):
+            self._connection.execute(f"drop table {name}")
 
     def facts(self) -> Json:
         """What there is to choose from: kinds, classes, runs and reasons, with their numbers of rows."""
