@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import cloup
 
 from agg_pipeline.cli.option_groups import examples, gathered, option, options_of
-from agg_pipeline.cli.options import CHECKPOINT, Data
+from agg_pipeline.cli.options import CHECKPOINT, Data, adapter_file
 from agg_pipeline.cli.places import FILE, PLACE
 from agg_pipeline.cli.serving import Serving, check_serving, serve_page
 from schemas.errors import UserError
@@ -37,7 +37,7 @@ SCENES = "24"
         type=FILE,
         default=None,
         show_default="the built-in adapter for the built-in model, else none",
-        help="File of a GraCo adapter for the checkpoint.",
+        help="File of a GraCo adapter for the checkpoint. built-in: the adapter of the built-in model.",
     ),
     option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N."),
 )
@@ -79,7 +79,9 @@ def group(
 
         source = of_folder(Path(folder)) if folder is not None else of_dataset(_listed(data))
         name = Path(checkpoint).name if checkpoint else "the built-in model"
-        return DemoApp(load_model(checkpoint, adapter, device=device), source, name).app()
+        # Without the option, the built-in model has its adapter.
+        file = None if adapter is None else adapter_file(adapter)
+        return DemoApp(load_model(checkpoint, file, device=device), source, name).app()
 
     serve_page(make, serving)
 

@@ -291,9 +291,7 @@ class Model:
     @property
     def files(self) -> tuple[str, str]:
         """Checkpoint and adapter; "" for no adapter."""
-        from agg_pipeline.models.checkpoints import default_adapter
-
-        return model_file(self.checkpoint), str(default_adapter()) if self.adapter == "built-in" else self.adapter
+        return model_file(self.checkpoint), adapter_file(self.adapter)
 
 
 CHECKPOINT = options_of(Model, "checkpoint")[0]
@@ -304,3 +302,10 @@ def model_file(checkpoint: str | None) -> str:
     from agg_pipeline.models.checkpoints import default_checkpoint
 
     return checkpoint or str(default_checkpoint())
+
+
+def adapter_file(adapter: str) -> str:
+    """The file of the adapter that was given, or of the built-in one; "" for none."""
+    from agg_pipeline.models.checkpoints import default_adapter
+
+    return str(default_adapter()) if adapter == "built-in" else adapter

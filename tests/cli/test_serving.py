@@ -5,7 +5,9 @@ import urllib.request
 import cv2
 import numpy as np
 import pytest
+from starlette.testclient import TestClient
 
+from agg_pipeline.cli import demo
 from tests.e2e.commands import error_of, invoke
 from tests.web.browser import served
 
@@ -14,6 +16,17 @@ def test_a_folder_of_photographs_is_served(tmp_path):
     cv2.imwrite(str(tmp_path / "mine.png"), np.zeros((20, 30, 3), np.uint8))
     with served("demo", "--image", str(tmp_path), "--device", "cpu") as address:
         assert b'"images":["mine.png"]' in urllib.request.urlopen(f"{address}api/facts").read()
+
+
+@pytest.mark.parametrize(
+    ("words", "granularities"), [((), 10), (("--adapter", "built-in"), 10), (("--adapter", ""), 0)]
+)
+def test_adapters_are_named_as_in_an_evaluation(words, granularities, monkeypatch):
+    served_apps = []
+    monkeypatch.setattr(demo, "serve_page", lambda make, _serving: served_apps.append(make()))
+    assert invoke("demo", "--split", "1", "--device", "cpu", *words).code in (0, None)
+    with TestClient(served_apps[0], "http://localhost") as client:
+        assert len(client.get("/api/facts").json()["granularities"]) == granularities
 
 
 @pytest.mark.parametrize(
