@@ -63,8 +63,8 @@ def test_the_page_and_its_files_are_sent(page):
     answer = page.get("/")
     assert answer.status_code == 200
     weight = len(answer.content)
-    for path in ("base.css", "demo.css", "demo.js", "stage.js"):
-        file = page.get(f"/static/{path}")
+    for path in ("look.css", "static/demo.css", "static/demo.js", "static/stage.js", "static/overlay.js"):
+        file = page.get(f"/{path}")
         assert file.status_code == 200
         weight += len(file.content)
     assert weight < 300 * 1024

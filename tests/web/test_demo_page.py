@@ -222,6 +222,16 @@ def test_a_photograph_is_opened_and_what_is_none_is_refused(page, tmp_path):
     assert page.data("image") == "mine.png"
 
 
+def test_the_page_says_that_a_photograph_is_shown_smaller(page, tmp_path):
+    cv2.imwrite(str(tmp_path / "large.png"), np.full((1500, 2000, 3), 120, np.uint8))
+    page.element("upload").send_keys(str(tmp_path / "large.png"))
+    until(lambda: page.data("image") == "large.png", "the photograph")
+    assert page.text("size") == "2000 x 1500 px, shown at 1414 x 1060"
+    page.choose("images", IMAGE)
+    until(lambda: page.data("image") == IMAGE, "the image")
+    assert "shown at" not in page.text("size")
+
+
 def test_wheel_and_shift_move_the_image_and_do_not_click(page, scene, downloads):
     from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
     from selenium.webdriver.common.keys import Keys

@@ -3,7 +3,7 @@ import { drawClick, greyLevels, layerOf } from "/static/overlay.js";
 import { Stage } from "/static/stage.js";
 
 const MIDDLE = 127; // Grey level of probability 0.5 in the server's pictures.
-const COLOURS = [[224, 130, 20], [27, 120, 180], [120, 94, 240], [0, 158, 115], [204, 121, 167], [213, 94, 0], [86, 180, 233]];
+const COLOURS = [[47, 140, 255], [224, 130, 20], [120, 94, 240], [0, 158, 115], [204, 121, 167], [213, 94, 0], [86, 180, 233]];
 const element = (id) => document.getElementById(id);
 
 let facts = { granularities: [], images: [] };
@@ -60,6 +60,8 @@ async function open(query, body) {
     active = 0;
     stage.show(pixels, opened.width, opened.height);
     element("canvas").dataset.image = opened.name;
+    const smaller = opened.full_width === opened.width ? "" : `, shown at ${opened.width} x ${opened.height}`;
+    element("size").textContent = `${opened.full_width} x ${opened.full_height} px${smaller}`;
     refresh();
   });
 }
@@ -121,7 +123,7 @@ function layer(object, number, view, opacity, isActive) {
   if (!mask) return null;
   const colour = COLOURS[number % COLOURS.length];
   const shown = view === "probability" && !isActive ? "contour" : view;
-  return layerOf(mask.grey, image.width, image.height, { middle: MIDDLE, colour, opacity, view: shown });
+  return layerOf(mask.grey, { middle: MIDDLE, colour, opacity, view: shown });
 }
 
 function drawMasks(context, scale) {
@@ -206,7 +208,7 @@ function showThumbnails() {
     const each = facts.granularities[number];
     const mask = object.masks.get(each);
     const canvas = button.firstChild;
-    const scale = 96 / Math.max(image.width, image.height);
+    const scale = 160 / Math.max(image.width, image.height);
     canvas.width = Math.round(image.width * scale);
     canvas.height = Math.round(image.height * scale);
     button.setAttribute("aria-pressed", String(each === object.granularity));

@@ -84,19 +84,19 @@ function showFilters() {
   const facts = databases[state.database];
   const { wanted } = state;
   element("database").value = state.database;
-  const options = (id, choices, chosen) => {
+  const options = (id, choices, chosen, fewest = 2) => {
     element(id).replaceChildren(...choices.map(([value, text]) => new Option(text, value)));
     element(id).value = chosen;
-    element(`${id === "category" ? "class" : id}-card`).classList.toggle("hidden", choices.length < 2);
+    element(`${id === "category" ? "class" : id}-card`).classList.toggle("hidden", choices.length < fewest);
   };
   const count = (number) => number.toLocaleString("en");
-  options("category", [["", "all"], ...facts.categories.map(([name, masks]) => [name, `${name} (${count(masks)})`])], wanted.categories[0] ?? "");
-  options("source", [["", "all"], ...Object.entries(facts.sources).map(([number, masks]) => [number, `${facts.runs[number]} (${count(masks)})`])], wanted.source ?? "");
+  options("category", [["", "all"], ...facts.categories.map(([name, masks]) => [name, `${name} (${count(masks)})`])], wanted.categories[0] ?? "", 3);
+  options("source", [["", "all"], ...Object.entries(facts.sources).map(([number, masks]) => [number, `${facts.runs[number]} (${count(masks)})`])], wanted.source ?? "", 3);
   options("reason", [["", "any image"], ...Object.entries(facts.reasons).map(([reason, rows]) => [reason, `${reason} (${count(rows)})`])], wanted.reason);
   const kinds = Object.entries(facts.kinds).map(([kind, masks]) => {
     const label = document.createElement("label");
     const box = Object.assign(document.createElement("input"), { type: "checkbox", value: kind, checked: wanted.kinds.includes(kind) });
-    const swatch = Object.assign(document.createElement("span"), { className: "swatch" });
+    const swatch = Object.assign(document.createElement("span"), { className: "key" });
     swatch.style.setProperty("--tint", `var(--${kind})`);
     box.addEventListener("change", () => change({ kinds: [...element("kinds").querySelectorAll("input:checked")].map((each) => each.value) }));
     label.append(box, swatch, `${kind} (${count(masks)})`);
@@ -332,6 +332,7 @@ window.addEventListener("popstate", () => {
 
 await attempt(async () => {
   ({ databases } = await answer("/api/facts"));
+  if (matchMedia("(max-width: 860px)").matches) element("more").open = false;
   element("database").replaceChildren(...databases.map((each, number) => new Option(each.name, number)));
   recall();
   showFilters();
