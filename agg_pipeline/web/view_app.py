@@ -35,7 +35,7 @@ GREY = 128
 THUMBNAIL = 320
 """Longest side of a thumbnail, in pixels."""
 SHOWN = 1600
-"""Longest side of a photograph, in pixels; a larger one is made smaller."""
+"""Longest side of a photograph and of its masks, in pixels; larger ones are made smaller."""
 TILE_MASKS = 40
 """Most masks whose outlines are drawn on a thumbnail."""
 
@@ -110,7 +110,7 @@ class ViewApp:
         def made() -> bytes:
             chosen = self._chosen(request)
             image = chosen.image(_named(request, "id"))
-            return jpeg(_fitted(_pixels_or_grey(chosen, image), SHOWN))
+            return jpeg(_fitted_or_grey(chosen, image, SHOWN))
 
         return Response(await run_in_threadpool(made), media_type="image/jpeg")
 
@@ -126,7 +126,7 @@ class ViewApp:
             wanted = _named(request, "mask")
             for row in database.of_image(_named(request, "id")).to_pylist():
                 if row["proposal_id"] == wanted:
-                    return mask_png(database.mask(row))
+                    return mask_png(_fitted_mask(database.mask(row)))
             raise UserError("this image has no such mask")
 
         return Response(await run_in_threadpool(made), media_type="image/png")
@@ -164,25 +164,36 @@ def _whole_image(shown: Browsed, image_id: str) -> Json:
     return {"image": images[0], "has_photograph": found, "masks": rows, "rejects": rejects}
 
 
-def _pixels_or_grey(shown: Browsed, image: Row) -> NDArray[np.uint8]:
+def _fitted_or_grey(shown: Browsed, image: Row, longest: int) -> NDArray[np.uint8]:
+    """The photograph of an image, or grey, with sides of at most ``longest`` pixels."""
     found = shown.photograph(image)
-    return np.full((image["height"], image["width"], 3), GREY, np.uint8) if found is None else found
+    if found is None:
+        # Without an array of the size of the image, which may be large.
+        return np.full((*_fitted_size(image["height"], image["width"], longest), 3), GREY, np.uint8)
+    height, width = _fitted_size(found.shape[0], found.shape[1], longest)
+    if (height, width) == found.shape[:2]:
+        return found
+    return np.asarray(cv2.resize(found, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _fitted(pixels: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
-    """An image, made smaller if a side is longer than ``longest`` pixels."""
-    height, width = pixels.shape[:2]
-    scale = longest / max(height, width)
-    if scale >= 1:
-        return pixels
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+def _fitted_mask(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """A mask with sides of at most ``SHOWN`` pixels, as its photograph is shown."""
+    height, width = _fitted_size(mask.shape[0], mask.shape[1], SHOWN)
+    if (height, width) == mask.shape:
+        return mask
+    return np.asarray(cv2.resize(mask.view(np.uint8) * 255, (width, height), interpolation=cv2.INTER_AREA) > 127)
+
+
+def _fitted_size(height: int, width: int, longest: int) -> tuple[int, int]:
+    """A size in pixels, made smaller if a side is longer than ``longest``."""
+    scale = min(1.0, longest / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def _tile(shown: Browsed, image_id: str) -> NDArray[np.uint8]:
     """A thumbnail of an image with the outlines of its masks, the largest first."""
     image = shown.image(image_id)
-    tile = np.ascontiguousarray(_fitted(_pixels_or_grey(shown, image), THUMBNAIL))
+    tile = np.ascontiguousarray(_fitted_or_grey(shown, image, THUMBNAIL))
     scale = tile.shape[1] / image["width"]
     rows = shown.database.of_image(image_id).select(["rle", "height", "width", "kind", "area"]).to_pylist()
     for row in sorted(rows, key=lambda row: -row["area"])[:TILE_MASKS]:

@@ -1,16 +1,18 @@
 // Masks as coloured layers over an image.
 
+// Grey levels of a picture, row by row, and its size.
 export async function greyLevels(blob) {
   const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none" });
   const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(bitmap, 0, 0);
   const { data } = context.getImageData(0, 0, bitmap.width, bitmap.height);
-  return Uint8Array.from({ length: bitmap.width * bitmap.height }, (_, place) => data[4 * place]);
+  const levels = Uint8Array.from({ length: bitmap.width * bitmap.height }, (_, place) => data[4 * place]);
+  return { levels, width: bitmap.width, height: bitmap.height };
 }
 
 // A canvas with the pixels above `middle` in a colour, their edge opaque; `view` is overlay, contour or probability.
-export function layerOf(grey, width, height, { middle, colour, opacity, view }) {
+export function layerOf({ levels: grey, width, height }, { middle, colour, opacity, view }) {
   const pixels = new ImageData(width, height);
   const [red, green, blue] = colour;
   const inside = (place) => grey[place] > middle;

@@ -86,16 +86,15 @@ export class Pane {
     this.find(".slider").value = this.place;
     this.#describe();
     this.chosen(row.proposal_id);
-    const levels = await this.#levels(row.proposal_id);
+    const mask = await this.#levels(row.proposal_id);
     const object = row.kind === "object" ? null : this.rows.find((each) => each.kind === "object" && each.instance_id === row.instance_id);
     const outline = object && (await this.#levels(object.proposal_id));
     if (row !== this.row) return;
-    const { width, height } = this.image;
     const options = { middle: 127, opacity: 0.5 };
-    this.layer = layerOf(levels, width, height, { ...options, colour: rgb(row.kind), view: "overlay" });
-    this.outline = outline && layerOf(outline, width, height, { ...options, colour: [255, 255, 255], view: "contour" });
+    this.layer = layerOf(mask, { ...options, colour: rgb(row.kind), view: "overlay" });
+    this.outline = outline && layerOf(outline, { ...options, colour: [255, 255, 255], view: "contour" });
     this.canvas.dataset.mask = row.proposal_id;
-    this.canvas.dataset.pixels = levels.reduce((sum, level) => sum + (level > 127), 0);
+    this.canvas.dataset.pixels = mask.levels.reduce((sum, level) => sum + (level > 127), 0);
     this.stage.redraw();
   }
 
@@ -123,8 +122,8 @@ export class Pane {
   }
 
   #draw(context, scale) {
-    if (this.outline) context.drawImage(this.outline, 0, 0);
-    if (this.layer) context.drawImage(this.layer, 0, 0);
+    // Masks of a large image come smaller than it is.
+    for (const layer of [this.outline, this.layer]) if (layer) context.drawImage(layer, 0, 0, this.image.width, this.image.height);
     const { row } = this;
     (row?.clicks ?? []).slice(0, this.seen ?? undefined).forEach((click, place) => {
       drawClick(context, scale, [click.row, click.col], click.positive, { text: `${place + 1}` });
