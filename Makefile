@@ -32,7 +32,8 @@ USED_BY_test-long = SUITE
 USED_BY_bench = DATA DATASET
 USED_BY_bench-gpu = OUT
 USED_BY_fuzz = MINUTES
-TARGETS = proposals finetune eval pretrain study study-small view demo test test-faults test-long test-lowest test-wheel check-constraints fuzz golden lint bench bench-gpu setup setup-dev clean help
+USED_BY_screenshots = ARGS
+TARGETS = proposals finetune eval pretrain study study-small view demo test test-faults test-long test-lowest test-wheel check-constraints fuzz golden lint bench bench-gpu screenshots setup setup-dev clean help
 GOALS = $(or $(MAKECMDGOALS),help)
 
 GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
@@ -85,7 +86,7 @@ help:
 	@echo "make demo          click on images in the browser"
 	@echo "make study         all of it on several data sets, with a report (hours); DATA: the folder around them"
 	@echo "make study-small   the same on generated scenes (minutes)"
-	@echo "make test | test-faults | test-long | test-lowest | test-wheel | check-constraints | fuzz | golden | lint | bench | bench-gpu | clean   see CONTRIBUTING.md"
+	@echo "make test | test-faults | test-long | test-lowest | test-wheel | check-constraints | fuzz | golden | lint | bench | bench-gpu | screenshots | clean   see CONTRIBUTING.md"
 	@echo
 	@echo "Without variables, these use the generated demo set and the built-in model. Variables:"
 	@echo "  DATASET=sbd          data set (agg data list names them); default: demo"
@@ -174,6 +175,10 @@ bench: $(DEV)/.ready-dev
 # One GPU in eight minutes; in miniature where there is none.
 bench-gpu: $(VENV)/.ready
 	$(VENV)/bin/python -m benchmarks.bench_gpu --out "$(OUT)"
+
+# Pictures of all pages, from four generated scenes: a few minutes. Needs chromium and chromedriver.
+screenshots: $(DEV)/.ready-dev
+	$(DEV)/bin/python -m tools.screenshots $(ARGS)
 
 setup: $(VENV)/.ready
 setup-dev: $(DEV)/.ready-dev
