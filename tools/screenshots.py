@@ -214,7 +214,7 @@ def document(window: Any, address: str, prepare: Prepare, path: Path) -> None:
     """Make a small picture of a page for the guide."""
     with look(window, 1200, "light"):
         prepare(window, address)
-        capture(window, path, 1200, 800, "webp", {"quality": 80})
+        capture(window, path, 1200, WINDOW, "webp", {"quality": 80})
     print(path, f"{path.stat().st_size / 1000:.0f} kB", flush=True)
 
 

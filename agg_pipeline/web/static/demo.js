@@ -60,6 +60,7 @@ async function open(query, body) {
     active = 0;
     stage.show(pixels, opened.width, opened.height);
     element("canvas").dataset.image = opened.name;
+    element("images").value = opened.name; // None of the list for an upload, so that each can be chosen again.
     const smaller = opened.full_width === opened.width ? "" : `, shown at ${opened.width} x ${opened.height}`;
     element("size").textContent = `${opened.full_width} x ${opened.full_height} px${smaller}`;
     refresh();
