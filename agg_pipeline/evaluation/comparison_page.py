@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from agg_pipeline.evaluation.mask_results import MaskResult, iou_after
 from agg_pipeline.evaluation.results_folder import Results
 from agg_pipeline.evaluation.summary import levels_of
-from agg_pipeline.report.index_page import Link
 from agg_pipeline.figures.colours import COLOURS
+from agg_pipeline.report.index_page import Link
 from agg_pipeline.report.plots import bare_frame, inline_svg, line_colours, new_figure
 from agg_pipeline.report.templates import filled
 from agg_pipeline.report.text_table import FEWEST_IMAGES, Table

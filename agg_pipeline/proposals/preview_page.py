@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 
 from agg_pipeline.datasets.single_image import DrawnMask, Photograph
+from agg_pipeline.figures.svg import View, view_of, widened
 from agg_pipeline.proposals.boxed_object import BoxedObject
 from agg_pipeline.proposals.preview import DATASET, Complement, Measured, Preview, Step
 from agg_pipeline.proposals.verdicts import Kept, verdict
-from agg_pipeline.figures.svg import View, view_of, widened
 from agg_pipeline.report.templates import filled
 from schemas.canonical import Json
 from schemas.config import LoopConfig, ProposalsConfig

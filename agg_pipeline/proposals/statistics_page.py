@@ -14,7 +14,6 @@ from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.figures.colours import COLOURS, KINDS
 from agg_pipeline.proposals.recall import THRESHOLDS, PartRecall
 from agg_pipeline.report.index_page import index_links
-from agg_pipeline.figures.colours import COLOURS, KINDS
 from agg_pipeline.report.plots import bare_frame, inline_svg, new_figure, png
 from agg_pipeline.report.templates import filled
 from agg_pipeline.storage.store import Store

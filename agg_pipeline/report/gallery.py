@@ -14,8 +14,8 @@ from agg_pipeline.database.counts import finished_counts
 from agg_pipeline.database.manifest import make_manifest
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.datasets.dataset import Dataset
-from agg_pipeline.report.index_page import index_links
 from agg_pipeline.figures.svg import View, less_narrow, view_of, widened
+from agg_pipeline.report.index_page import index_links
 from agg_pipeline.report.templates import filled
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Row

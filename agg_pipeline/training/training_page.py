@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from agg_pipeline.database.description import description
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.datasets.images import read_image
-from agg_pipeline.report.index_page import index_links
 from agg_pipeline.figures.svg import webp_uri
+from agg_pipeline.report.index_page import index_links
 from agg_pipeline.report.templates import filled
 from agg_pipeline.storage.local_file import replace_file
 from agg_pipeline.storage.store import Store

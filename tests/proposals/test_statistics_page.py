@@ -8,9 +8,9 @@ import pyarrow as pa
 from PIL import Image
 
 from agg_pipeline.database.counts import by_kind_and_bin
+from agg_pipeline.figures.colours import COLOURS
 from agg_pipeline.proposals.recall import Comparison, PartRecall, Recall
 from agg_pipeline.proposals.statistics_page import histograms, write_statistics
-from agg_pipeline.figures.colours import COLOURS
 from agg_pipeline.report.plots import inline_svg, png
 from agg_pipeline.storage.store import Store
 from tests.report.test_gallery import database  # noqa: F401  # a fixture
