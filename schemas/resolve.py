@@ -139,6 +139,12 @@ def _problems(config: Any, where: str = "") -> Iterator[tuple[str, str]]:
 Run = TypeVar("Run", ProposalsConfig, EvaluationConfig)
 
 
+def of_other_model(config: Run) -> Run:
+    """The configuration of a run with another model than ours: it does not know the predictor's ways."""
+    predictor = dataclasses.replace(config.predictor, flip=False, input_size=0)
+    return dataclasses.replace(config, predictor=predictor)
+
+
 def on_device(config: Run, device: str) -> Run:
     """Complete a configuration by the device that was chosen: everything that decides the result is in it then.
 

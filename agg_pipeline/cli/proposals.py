@@ -13,7 +13,7 @@ from agg_pipeline.cli.config_options import config_options, configured, preset_o
 from agg_pipeline.cli.database import stats_command, status_command, validate_command
 from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, comment, print_config, print_run, seconds_so_far
 from agg_pipeline.cli.option_groups import Command, Decorator, examples, gathered, option, options_of
-from agg_pipeline.cli.options import CHECKPOINT, Called, Count, Data, Run, model_file
+from agg_pipeline.cli.options import CHECKPOINT, NAMED, Called, Count, Data, Run, chosen_model
 from agg_pipeline.cli.preview import preview_command
 from agg_pipeline.cli.run_log import logged, warn_each
 from agg_pipeline.cli.start_and_stop import recorded
@@ -52,7 +52,7 @@ def _run_options(*clicks: Decorator) -> Decorator:
         command = cloup.option_group("Run", *run)(command)
         if clicks:
             command = cloup.option_group("Clicks", *clicks)(command)
-        command = cloup.option_group("Model", CHECKPOINT, *config_options(PRESETS, "predictor"))(command)
+        command = cloup.option_group("Model", CHECKPOINT, NAMED, *config_options(PRESETS, "predictor"))(command)
         return cloup.option_group("Data set", *options_of(Data), *options_of(Called))(command)
 
     return decorated
@@ -70,6 +70,7 @@ def run_command(
     data: Data,
     called: Called,
     checkpoint: str | None,
+    named: str | None,
     preset: str | None,
     gallery_images: int,
     run: Run,
@@ -79,7 +80,7 @@ def run_command(
 
     AGG drives a click model with simulated clicks on every object mask. Run the same command again to resume.
     """
-    _run("agg", data, called, checkpoint, preset, gallery_images, run, settings)
+    _run("agg", data, called, (checkpoint, named), preset, gallery_images, run, settings)
 
 
 @group.command(
@@ -94,6 +95,7 @@ def annotate_command(
     data: Data,
     called: Called,
     checkpoint: str | None,
+    named: str | None,
     preset: str | None,
     gallery_images: int,
     run: Run,
@@ -104,14 +106,14 @@ def annotate_command(
     The masks are those of the data set; the model only estimates their granularity. Run the same command again to
     resume.
     """
-    _run("gt", data, called, checkpoint, preset, gallery_images, run, settings)
+    _run("gt", data, called, (checkpoint, named), preset, gallery_images, run, settings)
 
 
 def _run(
     source: Source,
     data: Data,
     called: Called,
-    checkpoint: str | None,
+    models: tuple[str | None, str | None],
     preset: str | None,
     gallery_images: int,
     run: Run,
@@ -128,12 +130,13 @@ def _run(
 
     with recorded(run.out, run.overwrite) as log:
         config = replace(proposals_config(preset, run.config, settings), source=source)
+        model = chosen_model(*models, settings)
         dataset = data.open(naming=called.naming)
         if source == "gt":
             _check_parts(dataset)
         if run.dry_run:
             print_config(config)
-            print_run(*prepare(dataset, model_file(checkpoint), config, run.options), run.options, seconds_so_far())
+            print_run(*prepare(dataset, model, config, run.options), run.options, seconds_so_far())
             for note in unknown_licence(dataset, data.data):
                 comment(f"note: {note}")
             comment(NOTHING_WRITTEN)
@@ -151,7 +154,7 @@ def _run(
 
         try:
             callbacks = logged(progress.callbacks(), log)
-            summary = run_proposals(dataset, model_file(checkpoint), config, run.options, callbacks, report)
+            summary = run_proposals(dataset, model, config, run.options, callbacks, report)
         finally:
             progress.close()
         warn_each(unmatched)

@@ -65,6 +65,8 @@ def description(plan: Json) -> Description:
 def _model(model: Json) -> str:
     if model["sha256"] == UNKNOWN:
         return UNKNOWN
+    if "name" in model:
+        return f"{model['architecture']} ({model['sha256'][:12]})"
     return f"SimpleClick {model['architecture']} at {model['input_size']}, sha256 {model['sha256']}"
 
 

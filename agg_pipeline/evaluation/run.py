@@ -25,13 +25,15 @@ from agg_pipeline.execution.run_options import RunOptions
 from agg_pipeline.execution.run_workers import chosen_device, environment
 from agg_pipeline.execution.shard_files import PLAN, file_facts
 from agg_pipeline.execution.shard_task import ShardTask, images_of
-from agg_pipeline.models.model_files import ModelFiles, describe_model
+from agg_pipeline.models.chosen_model import ChosenModel, describe_chosen
+from agg_pipeline.models.model_files import ModelFiles
+from agg_pipeline.models.other_models import NamedModel
 from agg_pipeline.storage.lock import Ownership, owned
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.config import EvaluationConfig
 from schemas.errors import UserError
-from schemas.resolve import on_device
+from schemas.resolve import of_other_model, on_device
 from schemas.words import plural
 
 LARGER_INPUTS = {("davis", 448): 672}
@@ -48,14 +50,14 @@ def check_lost_images(evaluation: Evaluation, most: float) -> None:
 
 
 def prepare(
-    dataset: Dataset, checkpoint: str, adapter: str, config: EvaluationConfig, options: RunOptions
+    dataset: Dataset, model: ChosenModel, adapter: str, config: EvaluationConfig, options: RunOptions
 ) -> tuple[Store, Job]:
     """Describe an evaluation over all masks; nothing is written.
 
     Args:
         dataset: the data set.
-        checkpoint: path of the click model.
-        adapter: path of its adapter, "" for none.
+        model: path of the click model, or another model.
+        adapter: path of a click model's adapter, "" for none.
         config: configuration of the evaluation.
         options: output folder, limits and workers.
 
@@ -70,7 +72,9 @@ def prepare(
     _check_level(dataset, config)
     if config.sample and options.limit_images is not None:
         raise UserError("--sample draws from all images; leave --limit-images out")
-    files, described = _describe_model(dataset, checkpoint, adapter, config)
+    if isinstance(model, NamedModel):
+        config = of_other_model(config)
+    files, described = _describe_model(dataset, model, adapter, config)
     _check_mode(described, config)
     place = Store(options.out).anchored()
     store = place.below(RUN)
@@ -91,7 +95,7 @@ def prepare(
 
 def run(
     dataset: Dataset,
-    checkpoint: str,
+    model: ChosenModel,
     adapter: str,
     config: EvaluationConfig,
     limit_objects: int | None,
@@ -103,8 +107,8 @@ def run(
 
     Args:
         dataset: the split that is evaluated.
-        checkpoint: path of the click model.
-        adapter: path of its adapter, "" for none.
+        model: path of the click model, or another model.
+        adapter: path of a click model's adapter, "" for none.
         config: of the evaluation.
         limit_objects: only the first masks, None for all.
         options: where the results go, and who does the work.
@@ -115,7 +119,7 @@ def run(
     Raises:
         UserError: for everything that a user can mend. Finished shards stay, and the same call resumes.
     """
-    store, job = prepare(dataset, checkpoint, adapter, config, options)
+    store, job = prepare(dataset, model, adapter, config, options)
     plan, place = job.plan, Store(options.out).anchored()
     with owned(store, unseen=options.scheduler is not None) as ownership:
         found = resume(ownership, EVALUATION_LAYOUT, plan, options, progress)
@@ -141,18 +145,19 @@ def run(
 
 
 def _describe_model(
-    dataset: Dataset, checkpoint: str, adapter: str, config: EvaluationConfig
-) -> tuple[ModelFiles, dict[str, Any]]:
+    dataset: Dataset, model: ChosenModel, adapter: str, config: EvaluationConfig
+) -> tuple[ModelFiles | NamedModel, dict[str, Any]]:
     """Describe the model at the configured input size, which defaults to the one customary for the data set.
 
     Returns:
-        The model's files with their input size, and the model's entry in the plan.
+        What workers make the model from, and its entry in the plan.
     """
-    files, described = describe_model(checkpoint, adapter, config.predictor.input_size or None)
-    larger = LARGER_INPUTS.get((dataset.name, files.input_size))
-    if larger and not config.predictor.input_size:
-        return describe_model(checkpoint, adapter, larger)
-    return files, described
+    found, described = describe_chosen(model, adapter, config.predictor.input_size or None)
+    if isinstance(found, ModelFiles) and not config.predictor.input_size:
+        larger = LARGER_INPUTS.get((dataset.name, found.input_size))
+        if larger:
+            return describe_chosen(model, adapter, larger)
+    return found, described
 
 
 def choose_masks(
@@ -201,6 +206,8 @@ def _check_level(dataset: Dataset, config: EvaluationConfig) -> None:
 
 def _check_mode(model: Json, config: EvaluationConfig) -> None:
     if config.mode in ("fixed", "per_class", "optimal", "curves") and not model["granularity"]:
+        if "name" in model:
+            raise UserError(f"{model['architecture']} has no granularity; leave the options of granularity out")
         raise UserError(
             "the model has no granularity table, which --granularity and --curves need; give an adapter with --adapter"
         )

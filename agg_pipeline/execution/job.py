@@ -29,6 +29,7 @@ from agg_pipeline.execution.shard_files import Layout, Stamp, listing, publish, 
 from agg_pipeline.execution.shard_task import ShardTask, images_of
 from agg_pipeline.execution.waiting import ready
 from agg_pipeline.models.model_files import ModelFiles
+from agg_pipeline.models.other_models import NamedModel
 from agg_pipeline.storage.lock import Ownership
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
@@ -94,7 +95,7 @@ class Job:
         plan: plan of the run.
         tasks: all shards.
         chain: stages of every shard.
-        model: files of the model.
+        model: files of the model, or another model.
         predictor: configuration of the model, with the device that was chosen.
         device: the same device, and why, in words.
         finished: whether a shard needs no more work, by its sidecar.
@@ -106,7 +107,7 @@ class Job:
     plan: Json
     tasks: Sequence[ShardTask[Any]]
     chain: Chain
-    model: ModelFiles
+    model: ModelFiles | NamedModel
     predictor: PredictorConfig
     device: str
     finished: Callable[[ShardTask[Any], Json], bool]

@@ -14,9 +14,10 @@ from agg_pipeline.execution.run_options import RunOptions
 from agg_pipeline.execution.scheduling import ask
 from agg_pipeline.execution.waiting import ready
 from agg_pipeline.execution.workers import Workers
-from agg_pipeline.inference.predictor import open_predictor
+from agg_pipeline.inference.whole_images import open_click_model
 from agg_pipeline.models.backend import ChosenDevice, choose_device, visible_gpus
 from agg_pipeline.models.model_files import ModelFiles
+from agg_pipeline.models.other_models import NamedModel
 from schemas.canonical import Json
 from schemas.config import PredictorConfig
 from schemas.devices import CPU, device_kind
@@ -51,12 +52,12 @@ def _itself(device: Any) -> Any:
 
 
 def model_workers(
-    files: ModelFiles, predictor: PredictorConfig, options: RunOptions, workers: int
+    model: ModelFiles | NamedModel, predictor: PredictorConfig, options: RunOptions, workers: int
 ) -> AbstractContextManager[Workers]:
     """A cluster whose workers hold the model of a run.
 
     Args:
-        files: files of the model.
+        model: the model.
         predictor: configuration of the model, with the device that was chosen.
         options: say who does the work.
         workers: number of workers on this machine.
@@ -66,5 +67,5 @@ def model_workers(
         gpus = visible_gpus(predictor.device)
         # A worker sees one of them.
         predictor = replace(predictor, device=device_kind(predictor.device))
-    open_model = partial(open_predictor, files, predictor)
+    open_model = partial(open_click_model, model, predictor)
     return cluster(options.scheduler, workers, predictor.threads, open_model, predictor.device, gpus)

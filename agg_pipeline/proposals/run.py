@@ -20,14 +20,15 @@ from agg_pipeline.execution.run_options import RunOptions
 from agg_pipeline.execution.run_workers import chosen_device, environment
 from agg_pipeline.execution.shard_files import PLAN
 from agg_pipeline.execution.shard_task import ShardTask
-from agg_pipeline.models.model_files import describe_model
+from agg_pipeline.models.chosen_model import ChosenModel, describe_chosen
+from agg_pipeline.models.other_models import NamedModel
 from agg_pipeline.proposals.pipeline import chain
 from agg_pipeline.storage.lock import owned
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
 from schemas.config import ProposalsConfig
 from schemas.errors import UserError
-from schemas.resolve import on_device
+from schemas.resolve import of_other_model, on_device
 from schemas.tables import IMAGE_REASONS
 
 
@@ -70,12 +71,12 @@ def _lost_images(sidecar: Json) -> int:
     return sum(sidecar["rejects"].get(reason, 0) for reason in IMAGE_REASONS)
 
 
-def prepare(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options: RunOptions) -> tuple[Store, Job]:
+def prepare(dataset: Dataset, model: ChosenModel, config: ProposalsConfig, options: RunOptions) -> tuple[Store, Job]:
     """Describe a run; nothing is written.
 
     Args:
         dataset: the data set.
-        checkpoint: path of the click model.
+        model: path of the click model, or another model.
         config: configuration of the proposals.
         options: output folder, limits and workers.
 
@@ -91,7 +92,10 @@ def prepare(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options:
     if place.exists(PLAN):
         raise UserError(f"{place.url} is a proposal database itself; give the folder around it as --out")
     store = place.below(DATABASE)
-    files, described = describe_model(checkpoint, "", config.predictor.input_size or None)
+    if isinstance(model, NamedModel):
+        config = of_other_model(config)
+        _check_probabilities(model)
+    files, described = describe_chosen(model, "", config.predictor.input_size or None)
     plan = make_plan(DATABASE_LAYOUT, dataset, described, environment(device), config)
     job = Job(
         layout=DATABASE_LAYOUT,
@@ -109,7 +113,7 @@ def prepare(dataset: Dataset, checkpoint: str, config: ProposalsConfig, options:
 
 def run(
     dataset: Dataset,
-    checkpoint: str,
+    model: ChosenModel,
     config: ProposalsConfig,
     options: RunOptions,
     progress: Progress,
@@ -119,7 +123,7 @@ def run(
 
     Args:
         dataset: the data set.
-        checkpoint: path of the click model.
+        model: path of the click model, or another model.
         config: configuration of the proposals.
         options: output folder, limits and workers.
         progress: called while the run works.
@@ -129,7 +133,7 @@ def run(
     Raises:
         UserError: for everything that a user can mend. Finished shards stay, and the same call resumes.
     """
-    store, job = prepare(dataset, checkpoint, config, options)
+    store, job = prepare(dataset, model, config, options)
     plan = job.plan
     started = time.perf_counter()
     with owned(store, unseen=options.scheduler is not None) as ownership:
@@ -146,6 +150,15 @@ def run(
         summary = Summary(database, manifest, made.images, time.perf_counter() - started, made.times)
         report(summary, ownership.check)
     return summary
+
+
+def _check_probabilities(model: NamedModel) -> None:
+    """UserError if the estimator could not compare what a model gives (Eq. 4)."""
+    if not model.facts.probabilities:
+        raise UserError(
+            f"{model.facts.architecture} gives no probabilities, which the granularity is estimated from; "
+            "use it in agg eval run"
+        )
 
 
 def _is_finished(task: ShardTask[Any], sidecar: Json) -> bool:

@@ -11,7 +11,17 @@ import cloup
 from agg_pipeline.cli.config_options import config_options, configured, resolve
 from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, comment, print_config, print_run, seconds_so_far
 from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
-from agg_pipeline.cli.options import CHECKPOINT, EVALUATION_SPLIT, TRAINING_SPLIT, Choice, Count, Data, Model, Run
+from agg_pipeline.cli.options import (
+    CHECKPOINT,
+    EVALUATION_SPLIT,
+    TRAINING_SPLIT,
+    Choice,
+    Count,
+    Data,
+    Run,
+    adapter_file,
+    model_file,
+)
 from agg_pipeline.cli.places import FILE, PLACE
 from agg_pipeline.cli.start_and_stop import recorded
 from agg_pipeline.evaluation.arms import ARMS
@@ -81,8 +91,16 @@ EVALUATION = {"paper": EVALUATION_PRESETS["paper"]}
 @cloup.option_group("Evaluations", *options_of(Arms), *config_options(EVALUATION, "clicks.max_clicks"))
 @cloup.option_group("Run", *options_of(Run), *config_options(EVALUATION, "seed", "batch"), PICTURES)
 @configured
-@gathered(data=Data, model=Model, arms=Arms, run=Run)
-def adapted_command(data: Data, model: Model, arms: Arms, pictures: int, run: Run, settings: dict[str, Any]) -> None:
+@gathered(data=Data, arms=Arms, run=Run)
+def adapted_command(
+    data: Data,
+    checkpoint: str | None,
+    adapter: str,
+    arms: Arms,
+    pictures: int,
+    run: Run,
+    settings: dict[str, Any],
+) -> None:
     """Compare a fine-tuned model with its base model.
 
     There are five evaluations: the base (base); the base, best of ten first clicks (best-of-10); with the adapter, the
@@ -112,21 +130,21 @@ def adapted_command(data: Data, model: Model, arms: Arms, pictures: int, run: Ru
             others = _others(data, dataset, arms, comment if run.dry_run else say)
             if others is None:
                 chosen.remove("by-class")
-        checkpoint, adapter = model.files
-        if not adapter:
+        base, tuned = model_file(checkpoint), adapter_file(adapter)
+        if not tuned:
             raise UserError("--adapter is empty; name an adapter's file, or built-in")
         # Whether the files fit together is known before the first evaluation, not after those without the adapter.
-        used, described = describe_model(checkpoint, adapter, config.predictor.input_size or None)
+        used, described = describe_model(base, tuned, config.predictor.input_size or None)
         models = (
             f"{described['architecture']} at {used.input_size}, sha256 {used.sha256[:16]}, "
-            f"adapter {model.adapter}, sha256 {used.adapter_sha256[:16]}"
+            f"adapter {adapter}, sha256 {used.adapter_sha256[:16]}"
         )
         wanted = dataset, others, config, chosen, arms.calibrate, run.out
         if run.dry_run:
             print_config(config)
             comment(models)
             planned = evaluations(*wanted, granularities_or_stand_in)
-            _print_arms(planned, (checkpoint, adapter), chosen, run, limited=dataset)
+            _print_arms(planned, (base, tuned), chosen, run, limited=dataset)
             return
         say(models)
         # Before threads of a run are there, because images are read in copies of this process.
@@ -136,7 +154,7 @@ def adapted_command(data: Data, model: Model, arms: Arms, pictures: int, run: Ru
             say(_heading(planned, chosen))
             # --limit-images is about the evaluated images.
             options = run.into(planned.folder, limit=planned.dataset is dataset)
-            files = checkpoint, adapter if planned.fine_tuned else ""
+            files = base, tuned if planned.fine_tuned else ""
             evaluation = evaluate(planned.dataset, files, planned.config, None, options, pictures, False, log)
             check_lost_images(evaluation, run.max_reject_share)
 

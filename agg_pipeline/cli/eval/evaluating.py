@@ -14,6 +14,7 @@ from agg_pipeline.evaluation.results_folder import Evaluation
 from agg_pipeline.evaluation.run import run
 from agg_pipeline.evaluation.terminal_summary import RunningNoc, print_evaluation
 from agg_pipeline.execution.run_options import RunOptions
+from agg_pipeline.models.chosen_model import ChosenModel
 from agg_pipeline.report.printed import say
 from agg_pipeline.report.progress import RunProgress
 from schemas.config import EvaluationConfig
@@ -21,7 +22,7 @@ from schemas.config import EvaluationConfig
 
 def evaluate(
     dataset: Dataset,
-    files: tuple[str, str],
+    model: tuple[ChosenModel, str],
     config: EvaluationConfig,
     limit_objects: int | None,
     options: RunOptions,
@@ -33,7 +34,7 @@ def evaluate(
 
     Args:
         dataset: its images.
-        files: checkpoint and adapter; "" for no adapter.
+        model: path of a click model and of its adapter, "" for none; or another model and "".
         config: how they are evaluated.
         limit_objects: evaluate only the first masks of the plan; None for all.
         options: where the results go, and who does the work.
@@ -50,6 +51,6 @@ def evaluate(
         say(f"{evaluation.store.url}/report.html shows the results; their tables are in the same folder")
 
     try:
-        return run(dataset, *files, config, limit_objects, options, logged(progress.callbacks(), log), report)
+        return run(dataset, *model, config, limit_objects, options, logged(progress.callbacks(), log), report)
     finally:
         progress.close()

@@ -181,9 +181,10 @@ def run_command(
         config = resolve(EVALUATION_PRESETS, preset, run.config, settings, mode.changes())
         dataset = data.open(data.split or known_dataset(data.dataset).evaluation_split)
         mode.check(dataset, config)
+        used = model.chosen(settings)
         if run.dry_run:
             print_config(config)
-            store, job = prepare(dataset, *model.files, config, run.options)
+            store, job = prepare(dataset, *used, config, run.options)
             job, _ = choose_masks(job, dataset, config, limit_objects, comment)
             print_run(store, job, run.options, seconds_so_far())
             comment(NOTHING_WRITTEN)
@@ -191,7 +192,7 @@ def run_command(
         # Before threads of the run are there, because images are read in copies of this process.
         unmatched = unmatched_classes(dataset, run.limit_images)
         evaluation = evaluate(
-            dataset, model.files, config, limit_objects, run.options, page.pictures, page.with_published, log
+            dataset, used, config, limit_objects, run.options, page.pictures, page.with_published, log
         )
         if page.with_published and not published(dataset.name)[1]:
             say(f"--with-published adds nothing, because the paper has no numbers for {dataset.name}")

@@ -1,0 +1,92 @@
+"""Other models than ours as click models for stages: they see whole images, and answer with maps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agg_pipeline.inference.predictor import Predictor, open_predictor
+from agg_pipeline.models.backend import choose_device, set_backend_flags
+from agg_pipeline.models.model_files import ModelFiles
+from agg_pipeline.models.other_models import NamedModel, OtherModel, make_model
+from schemas.config import PredictorConfig
+from schemas.crop import Box, Crop
+from schemas.errors import UserError
+from schemas.records import Interaction, Prediction
+from schemas.words import excerpt
+
+
+class WholeImagePredictor:
+    """A click model for stages around a model that answers with maps of whole images.
+
+    Args:
+        model: the model.
+        name: of the model, for messages.
+
+    Attributes:
+        forward_seconds: time spent so far in the model.
+        splits: 0; the model sees to its memory itself.
+        parameters: number of its weights.
+    """
+
+    splits = 0
+
+    def __init__(self, model: OtherModel, name: str) -> None:
+        self._model = model
+        self._name = excerpt(name)
+        self.parameters = model.facts.parameters
+        self.forward_seconds = 0.0
+
+    def predict(self, interactions: Sequence[Interaction]) -> list[Prediction]:
+        """Predict the foreground of interactions.
+
+        Args:
+            interactions: their granularity, focus and region of interest are not looked at.
+
+        Returns:
+            One prediction per interaction, in order; its region of interest is the whole image.
+
+        Raises:
+            UserError: the model answers with something else than maps of the images.
+        """
+        started = time.perf_counter()
+        maps = self._model.predict(interactions)
+        self.forward_seconds += time.perf_counter() - started
+        if len(maps) != len(interactions):
+            raise UserError(f"model {self._name} gave {len(maps)} maps for {len(interactions)} images")
+        return [self._prediction(*pair) for pair in zip(interactions, maps, strict=True)]
+
+    def _prediction(self, interaction: Interaction, values: NDArray[np.float32]) -> Prediction:
+        height, width = interaction.image.shape[:2]
+        if values.shape != (height, width) or values.dtype != np.float32:
+            shape = " x ".join(map(str, values.shape))
+            raise UserError(
+                f"model {self._name} gave a map of {shape} {values.dtype} for an image of {height} x {width}; "
+                "maps must be float32 and have the image's size"
+            )
+        # NaN compares with nothing.
+        if not (values.min() >= 0 and values.max() <= 1):
+            raise UserError(f"model {self._name} gave values outside [0, 1]")
+        whole = Box(0, 0, height, width)
+        wanted = whole if interaction.wanted is None else interaction.wanted
+        kept = values if wanted == whole else np.ascontiguousarray(values[wanted.slices])
+        return Prediction(Crop(height, width, wanted, kept), whole)
+
+
+def open_click_model(model: ModelFiles | NamedModel, config: PredictorConfig) -> Predictor | WholeImagePredictor:
+    """Open the model of a run in a worker process.
+
+    Args:
+        model: files of a click model, or another model.
+        config: configuration of the predictor; of another model, only its device.
+
+    Raises:
+        UserError: the model or its device cannot be used, or the model is not the one that was described.
+    """
+    if isinstance(model, ModelFiles):
+        return open_predictor(model, config)
+    set_backend_flags()
+    return WholeImagePredictor(make_model(model, choose_device(config.device).name), model.text)

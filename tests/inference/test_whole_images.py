@@ -1,0 +1,60 @@
+"""Other models as click models for stages."""
+
+import numpy as np
+import pytest
+
+from agg_pipeline.inference.whole_images import WholeImagePredictor
+from agg_pipeline.models.other_models import ModelFacts
+from schemas.crop import Box
+from schemas.errors import UserError
+from schemas.records import Click, Interaction
+
+IMAGE = np.zeros((8, 6, 3), np.uint8)
+
+
+class Fixed:
+    """A model that gives the same maps to everybody."""
+
+    facts = ModelFacts("fixed", parameters=7)
+
+    def __init__(self, *maps):
+        self.maps = maps
+
+    def predict(self, _interactions):
+        return self.maps
+
+
+def interaction(wanted=None):
+    return Interaction(IMAGE, (Click(1, 1, True),), prompt=None, focus=None, wanted=wanted)
+
+
+def test_maps_are_predictions_over_the_whole_image():
+    values = np.linspace(0, 1, 48, dtype=np.float32).reshape(8, 6)
+    model = WholeImagePredictor(Fixed(values), "fixed")
+    (found,) = model.predict([interaction()])
+    assert np.array_equal(found.probability.full(), values)
+    assert found.roi == Box(0, 0, 8, 6)
+    assert model.forward_seconds > 0 and model.splits == 0 and model.parameters == 7
+
+
+def test_only_what_is_wanted_is_kept():
+    values = np.full((8, 6), 0.25, np.float32)
+    (found,) = WholeImagePredictor(Fixed(values), "fixed").predict([interaction(Box(2, 1, 3, 4))])
+    expected = np.zeros((8, 6), np.float32)
+    expected[2:5, 1:5] = 0.25
+    assert np.array_equal(found.probability.full(), expected)
+
+
+@pytest.mark.parametrize(
+    ("maps", "problem"),
+    [
+        ([], "gave 0 maps for 1 images"),
+        ([np.zeros((6, 8), np.float32)], "gave a map of 6 x 8 float32 for an image of 8 x 6"),
+        ([np.zeros((8, 6))], "gave a map of 8 x 6 float64"),
+        ([np.full((8, 6), 1.5, np.float32)], "gave values outside"),
+        ([np.full((8, 6), np.nan, np.float32)], "gave values outside"),
+    ],
+)
+def test_models_that_answer_with_something_else(maps, problem):
+    with pytest.raises(UserError, match=f"model fixed:a {problem}"):
+        WholeImagePredictor(Fixed(*maps), "fixed:a").predict([interaction()])
