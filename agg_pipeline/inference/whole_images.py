@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 
@@ -14,9 +15,11 @@ from agg_pipeline.models.model_files import ModelFiles
 from agg_pipeline.models.other_models import NamedModel, OtherModel, make_model
 from schemas.config import PredictorConfig
 from schemas.crop import Box, Crop
-from schemas.errors import UserError
+from schemas.errors import UserError, out_of_memory
 from schemas.records import Interaction, Prediction
 from schemas.words import excerpt
+
+LOG = logging.getLogger(__name__)
 
 
 class WholeImagePredictor:
@@ -53,11 +56,23 @@ class WholeImagePredictor:
             UserError: the model answers with something else than maps of the images.
         """
         started = time.perf_counter()
-        maps = self._model.predict(interactions)
+        maps = self._maps(interactions)
         self.forward_seconds += time.perf_counter() - started
         if len(maps) != len(interactions):
             raise UserError(f"model {self._name} gave {len(maps)} maps for {len(interactions)} images")
         return [self._prediction(*pair) for pair in zip(interactions, maps, strict=True)]
+
+    def _maps(self, interactions: Sequence[Interaction]) -> Sequence[NDArray[np.float32]]:
+        """What the model answers; a mistake in it becomes one line, and its traceback a part of the log."""
+        try:
+            return self._model.predict(interactions)
+        except UserError:
+            raise
+        except Exception as error:
+            if out_of_memory(error):
+                raise
+            LOG.exception("model %s failed", self._name)
+            raise UserError(f"model {self._name} failed: {type(error).__name__}: {excerpt(str(error))}") from error
 
     def _prediction(self, interaction: Interaction, values: NDArray[np.float32]) -> Prediction:
         height, width = interaction.image.shape[:2]

@@ -75,7 +75,7 @@ class ClassicalMethod:
         marks = marked(interaction.clicks, rows / height, cols / width, rows, cols)
         last = None
         if interaction.prompt is not None:
-            last = _resized(interaction.prompt.full(), rows, cols) > 0.5
+            last = _resized(interaction.prompt.full().astype(np.float32), rows, cols) > 0.5
         found = _resized(self.segment(image, marks, last), height, width)
         return np.asarray(np.clip(found, 0, 1), np.float32)
 

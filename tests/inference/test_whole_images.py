@@ -24,6 +24,13 @@ class Fixed:
         return self.maps
 
 
+class Failing(Fixed):
+    """A model with a mistake."""
+
+    def predict(self, _interactions):
+        raise self.maps[0]
+
+
 def interaction(wanted=None):
     return Interaction(IMAGE, (Click(1, 1, True),), prompt=None, focus=None, wanted=wanted)
 
@@ -58,3 +65,15 @@ def test_only_what_is_wanted_is_kept():
 def test_models_that_answer_with_something_else(maps, problem):
     with pytest.raises(UserError, match=f"model fixed:a {problem}"):
         WholeImagePredictor(Fixed(*maps), "fixed:a").predict([interaction()])
+
+
+def test_a_mistake_in_a_model_is_one_line_and_a_traceback_in_the_log(caplog):
+    with pytest.raises(UserError, match=r"model other failed: ZeroDivisionError: by \\x1b zero"):
+        WholeImagePredictor(Failing(ZeroDivisionError("by \x1b zero")), "other").predict([interaction()])
+    assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize("error", [UserError("its own line"), MemoryError()])
+def test_what_a_model_says_itself_and_lacking_memory_are_let_through(error):
+    with pytest.raises(type(error)):
+        WholeImagePredictor(Failing(error), "other").predict([interaction()])
