@@ -1,6 +1,9 @@
 """Models by their names: those of other packages, their arguments, and what a plan says of them."""
 
+import re
 import sys
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,43 +21,21 @@ from agg_pipeline.models.other_models import (
 from schemas.errors import UserError
 from schemas.records import Click, Interaction
 
-PACKAGE = """
-import numpy as np
-
-from agg_pipeline.models.other_models import ModelFacts
-
-
-class Disk:
-    def __init__(self, radius):
-        self.radius = radius
-        self.facts = ModelFacts("disk", settings={"radius": radius})
-
-    def predict(self, interactions):
-        return [self.map_of(each) for each in interactions]
-
-    def map_of(self, interaction):
-        rows, cols = np.mgrid[: interaction.image.shape[0], : interaction.image.shape[1]]
-        found = np.zeros(rows.shape, np.float32)
-        for click in interaction.clicks:
-            found[np.hypot(rows - click.row, cols - click.col) <= self.radius] = click.positive
-        return found
-
-
-def make(arguments, device):
-    return Disk(float(arguments.get("radius", 10)))
-"""
-"""A package that adds a model, as docs/guide/models.md shows it."""
+GUIDE = Path(__file__).parents[2] / "docs/guide/models.md"
+PACKAGE, ENTRY_POINTS = re.findall("```(?:python|toml)\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+"""A package that adds a model, and its entry point, as the guide shows them."""
 
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A package with an entry point, installed."""
     (tmp_path / "disk_model.py").write_text(PACKAGE)
+    ((group, points),) = tomllib.loads(ENTRY_POINTS)["project"]["entry-points"].items()
     facts = tmp_path / "disk_model-1.0.dist-info"
     facts.mkdir()
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: disk-model\nVersion: 1.0\n")
     (facts / "entry_points.txt").write_text(
-        "[agg_pipeline.models]\ndisk = disk_model:make\nbroken = disk_model:nothing\ngeodesic = disk_model:make\n"
+        f"[{group}]\ndisk = {points['disk']}\nbroken = disk_model:nothing\ngeodesic = disk_model:make\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     yield
