@@ -265,11 +265,12 @@ class EvaluationSummary(Struct, frozen=True):
 
 
 class Latency(Struct, frozen=True):
-    """Seconds of single clicks."""
+    """Seconds of single clicks, and the number of the model's weights, which version 0.1 did not write."""
 
     median: Seconds
     p95: Seconds
     clicks: Count
+    parameters: Count | None = None
 
 
 class Timings(Struct, frozen=True):

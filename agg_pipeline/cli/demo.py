@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import cloup
 
+from agg_pipeline.cli.model_options import CHECKPOINT, adapter_file
 from agg_pipeline.cli.option_groups import examples, gathered, option, options_of
-from agg_pipeline.cli.options import CHECKPOINT, Data, adapter_file
+from agg_pipeline.cli.options import Data
 from agg_pipeline.cli.places import FILE, PLACE
 from agg_pipeline.cli.serving import Serving, check_serving, serve_page
 from schemas.errors import UserError

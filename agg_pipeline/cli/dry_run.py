@@ -91,10 +91,11 @@ def run_lines(plan: Json, found: Outlook, masks: MaskCount) -> list[str]:
         left = f"to resume: {to_do}; finished: {plural(found.finished_images, 'image')}"
     else:
         left = f"to do: {to_do}"
+    size = f" at {model['input_size']}" if model["input_size"] else ""
     images = f"{found.images} of {plural(dataset['images'], 'image')}"
     return [
         f"{dataset['name']}, {dataset['split']}: {images}, {plural(found.shards, 'shard')}",
-        f"model: {model['architecture']} at {model['input_size']}, sha256 {model['sha256'][:16]}",
+        f"model: {model['architecture']}{size}, sha256 {model['sha256'][:16]}",
         f"configuration hash: {plan['config_hash']}",
         left,
     ]

@@ -8,8 +8,8 @@ import cloup
 
 from agg_pipeline.cli.config_options import config_options, configured, recipe_option, recipes, resolve_recipe
 from agg_pipeline.cli.dry_run import comment
+from agg_pipeline.cli.model_options import CHECKPOINT
 from agg_pipeline.cli.option_groups import examples, gathered, option, options_of
-from agg_pipeline.cli.options import CHECKPOINT
 from agg_pipeline.cli.places import PLACE, named_roots
 from agg_pipeline.cli.training import TrainingRun, run_training
 from agg_pipeline.cli.training_dry_run import print_training

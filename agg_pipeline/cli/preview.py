@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import cloup
 
 from agg_pipeline.cli.config_options import config_options, configured, preset_option, proposals_config
+from agg_pipeline.cli.model_options import CHECKPOINT, model_file
 from agg_pipeline.cli.option_groups import examples, gathered, given, options_of
-from agg_pipeline.cli.options import CHECKPOINT, Run, model_file
+from agg_pipeline.cli.options import Run
 from agg_pipeline.cli.places import FILE
 from agg_pipeline.report.printed import say
 from schemas.config import PRESETS, ProposalsConfig

@@ -12,8 +12,9 @@ import cloup
 from agg_pipeline.cli.config_options import config_options, configured, preset_option, proposals_config
 from agg_pipeline.cli.database import stats_command, status_command, validate_command
 from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, comment, print_config, print_run, seconds_so_far
+from agg_pipeline.cli.model_options import CHECKPOINT, NAMED, chosen_model
 from agg_pipeline.cli.option_groups import Command, Decorator, examples, gathered, option, options_of
-from agg_pipeline.cli.options import CHECKPOINT, NAMED, Called, Count, Data, Run, chosen_model
+from agg_pipeline.cli.options import Called, Count, Data, Run
 from agg_pipeline.cli.preview import preview_command
 from agg_pipeline.cli.run_log import logged, warn_each
 from agg_pipeline.cli.start_and_stop import recorded

@@ -159,6 +159,8 @@ def _data(plan: Json) -> str:
 
 
 def _model(model: Json) -> str:
+    if "name" in model:
+        return str(model["architecture"])
     adapted = " with adapter" if model.get("adapter") else ""
     return f"{model['architecture']} at {model['input_size']}{adapted}"
 

@@ -22,8 +22,9 @@ from agg_pipeline.cli.config_options import (
 )
 from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, print_config, print_lines
 from agg_pipeline.cli.last_words import last_words
+from agg_pipeline.cli.model_options import CHECKPOINT, model_file
 from agg_pipeline.cli.option_groups import examples, option
-from agg_pipeline.cli.options import CHECKPOINT, check_root, model_file
+from agg_pipeline.cli.options import check_root
 from agg_pipeline.cli.places import LOCAL_FILE, PLACE, named_root
 from agg_pipeline.cli.run_log import run_log
 from agg_pipeline.cli.training import local_folder, own_folder

@@ -12,7 +12,7 @@ from agg_pipeline.evaluation.mask_pictures import MARK_RADIUS, MaskPicture, best
 from agg_pipeline.evaluation.mask_results import masks_of
 from agg_pipeline.evaluation.results_folder import REPORT, Evaluation
 from agg_pipeline.evaluation.summary import metric_settings
-from agg_pipeline.evaluation.terminal_summary import how, interval, remarks
+from agg_pipeline.evaluation.terminal_summary import how, interval, remarks, size_of_model
 from agg_pipeline.execution.plan import layout_of
 from agg_pipeline.report.index_page import index_links
 from agg_pipeline.report.templates import filled
@@ -68,6 +68,7 @@ def write_report(
         limit=settings.max_clicks,
         model=model_name(summary["plan"]),
         mean=_mean,
+        size_of_model=size_of_model,
     )
     check()
     evaluation.store.write(REPORT, page.encode())
@@ -80,6 +81,8 @@ def _mean(estimate: Json, images: int, digits: int = 2) -> str:
 def model_name(plan: Json) -> str:
     """The model of an evaluation in words."""
     model = plan["model"]
+    if "name" in model:
+        return str(model["architecture"])
     return f"{model['architecture']} at {model['input_size']}" + (" with adapter" if "adapter" in model else "")
 
 

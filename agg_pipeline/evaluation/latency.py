@@ -1,4 +1,4 @@
-"""How long a single click takes."""
+"""How long a single click takes, and how large the model is."""
 
 from __future__ import annotations
 
@@ -31,11 +31,13 @@ class Latency:
         median: median over the clicks.
         p95: their 95th percentile.
         clicks: number of clicks.
+        parameters: number of the model's weights.
     """
 
     median: float
     p95: float
     clicks: int
+    parameters: int
 
 
 def measure_latency(sample: ShardTask[EvaluationConfig], model: TimedModel) -> Latency | None:
@@ -51,7 +53,7 @@ def measure_latency(sample: ShardTask[EvaluationConfig], model: TimedModel) -> L
     seconds = clock.seconds[1 : CLICKS + 1]
     if not seconds:
         return None
-    return Latency(float(np.median(seconds)), float(np.percentile(seconds, 95)), len(seconds))
+    return Latency(float(np.median(seconds)), float(np.percentile(seconds, 95)), len(seconds), model.parameters)
 
 
 class _Clock:

@@ -70,6 +70,13 @@ def print_evaluation(evaluation: Evaluation) -> None:
             f"one click takes {1e3 * latency['median']:.0f} ms, at the 95th percentile {1e3 * latency['p95']:.0f} ms; "
             f"all workers together do {speed(timings['masks'] / timings['seconds'], 'mask')}"
         )
+        if latency["parameters"] is not None:
+            say(f"the model has {size_of_model(latency['parameters'])}")
+
+
+def size_of_model(parameters: int) -> str:
+    """The number of a model's weights in words."""
+    return f"{parameters / 1e6:.1f} million weights" if parameters else "no weights"
 
 
 def _control_rows(granularity: Json, images: int) -> list[tuple[str, str]]:

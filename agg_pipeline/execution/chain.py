@@ -16,10 +16,17 @@ from stages.click_model import ClickModel
 
 
 class TimedModel(ClickModel, Protocol):
-    """A click model that counts the seconds of its forwards, and the batches that it split for lack of memory."""
+    """A click model that counts the seconds of its forwards, and the batches that it split for lack of memory.
+
+    Attributes:
+        forward_seconds: seconds of its forwards so far.
+        splits: batches that it has split so far.
+        parameters: number of its weights.
+    """
 
     forward_seconds: float
     splits: int
+    parameters: int
 
 
 @dataclass(frozen=True)

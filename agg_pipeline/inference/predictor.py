@@ -58,6 +58,7 @@ class Predictor:
         forward_seconds: time spent so far in the network, with the copies to and from its device.
         forwards: (image, clicks) pairs sent through the network so far.
         splits: how often a batch was split so far, because the GPU had too little memory for it.
+        parameters: number of the network's weights.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Predictor:
         self.forward_seconds = 0.0
         self.forwards = 0
         self.splits = 0
+        self.parameters = sum(weights.numel() for weights in network.parameters())
         # Interactions that the GPU has memory for at a time; None while it has had enough.
         self._most: int | None = None
         # An object's steps and its proposals look at the same regions again and again.

@@ -35,13 +35,12 @@ class WholeImagePredictor:
         parameters: number of its weights.
     """
 
-    splits = 0
-
     def __init__(self, model: OtherModel, name: str) -> None:
         self._model = model
         self._name = excerpt(name)
         self.parameters = model.facts.parameters
         self.forward_seconds = 0.0
+        self.splits = 0
 
     def predict(self, interactions: Sequence[Interaction]) -> list[Prediction]:
         """Predict the foreground of interactions.

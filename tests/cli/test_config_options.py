@@ -169,6 +169,7 @@ OPTIONS = {
     "eval adapted": "adapter batch-objects calibrate calibrate-split checkpoint class config data dataset "
     "device dtype exclude-list flip images-per-shard input-size limit-images max-clicks max-reject-share "
     "only out overwrite pictures sample scheduler seed skip-class split workers",
+    "eval table": "format table",
     "eval compare": "format intersect out with-published",
     "finetune": "accumulate batch checkpoint checkpoint-minutes data device devices epochs granularity "
     "granularity-definition loaders look-minutes lora lora-targets lr max-minutes out overwrite "

@@ -35,6 +35,7 @@ class Model:
 
     forward_seconds = 0.0
     splits = 0
+    parameters = 0
 
 
 def fail_to_open():

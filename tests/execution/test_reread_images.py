@@ -78,6 +78,7 @@ class Noisy(Halver):
 
     forward_seconds = 0.0
     splits = 0
+    parameters = 0
 
     def _one(self, interaction):
         height, width = interaction.image.shape[:2]

@@ -30,6 +30,7 @@ class Model:
 
     forward_seconds = 0.0
     splits = 0
+    parameters = 0
 
     def predict(self, interactions):
         self.forward_seconds += 0.5

@@ -10,18 +10,9 @@ import cloup
 
 from agg_pipeline.cli.config_options import config_options, configured, resolve
 from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, comment, print_config, print_run, seconds_so_far
+from agg_pipeline.cli.model_options import CHECKPOINT, adapter_file, model_file
 from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
-from agg_pipeline.cli.options import (
-    CHECKPOINT,
-    EVALUATION_SPLIT,
-    TRAINING_SPLIT,
-    Choice,
-    Count,
-    Data,
-    Run,
-    adapter_file,
-    model_file,
-)
+from agg_pipeline.cli.options import EVALUATION_SPLIT, TRAINING_SPLIT, Choice, Count, Data, Run
 from agg_pipeline.cli.places import FILE, PLACE
 from agg_pipeline.cli.start_and_stop import recorded
 from agg_pipeline.evaluation.arms import ARMS

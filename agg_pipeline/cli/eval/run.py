@@ -10,8 +10,9 @@ import cloup
 
 from agg_pipeline.cli.config_options import config_options, configured, preset_option, resolve
 from agg_pipeline.cli.dry_run import NOTHING_WRITTEN, comment, print_config, print_run, seconds_so_far
+from agg_pipeline.cli.model_options import Model
 from agg_pipeline.cli.option_groups import examples, gathered, given, option, options_of
-from agg_pipeline.cli.options import EVALUATION_SPLIT, Count, Data, Model, Run
+from agg_pipeline.cli.options import EVALUATION_SPLIT, Count, Data, Run
 from agg_pipeline.cli.places import PLACE
 from agg_pipeline.cli.start_and_stop import recorded
 from schemas.config import EVALUATION_PRESETS, EvaluationConfig
