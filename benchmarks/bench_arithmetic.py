@@ -30,8 +30,9 @@ from agg_pipeline.inference.predictor import Predictor
 from agg_pipeline.models.backend import choose_device, set_backend_flags
 from agg_pipeline.models.checkpoints import default_checkpoint, load_click_model
 from agg_pipeline.proposals.pipeline import chain
-from schemas.config import PRESETS, ProposalsConfig
+from schemas.config import ProposalsConfig
 from schemas.crop import iou
+from schemas.presets import PRESETS
 from schemas.records import Estimate, Proposal
 from schemas.resolve import override
 

@@ -22,9 +22,10 @@ from schemas.config import LoopConfig, PredictorConfig
 from schemas.crop import MaskCrop, area
 from schemas.records import Click, ImageRecord, Loop, ObjectMask, Pixels, Target
 from stages.draws import uniforms
-from stages.evaluate import counted_iou, next_click
+from stages.evaluate import counted_iou
 from stages.mask_engine import DrawClick, random_click, simulate
 from stages.morphology import cut, minus
+from stages.next_click import next_click
 
 LEVELS = (0.5, 0.75)
 """Smallest IoU at which a part counts as covered."""

@@ -25,6 +25,7 @@ from agg_pipeline.models.checkpoints import default_checkpoint, load_adapter, lo
 from agg_pipeline.models.simpleclick import attach_adapter
 from schemas.config import EvaluationConfig
 from schemas.resolve import override
+from stages.next_click import next_click
 
 SEED = 5
 """Seed of the random granularity vectors."""
@@ -150,7 +151,7 @@ def _shares(loaded: EvaluationShard, model: Predictor) -> None:
     watch = Stopwatch()
     few = replace(loaded, targets=loaded.targets[:FEW])
     with (
-        patch.object(stage, "next_click", watch.timed("next click (distance transforms)", stage.next_click)),
+        patch.object(stage, "next_click", watch.timed("next click (distance transforms)", next_click)),
         patch.object(stage, "counted_iou", watch.timed("IoU", stage.counted_iou)),
         patch.object(model, "predict", watch.timed("predict", model.predict)),
     ):

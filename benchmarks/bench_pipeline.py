@@ -12,7 +12,7 @@ from agg_pipeline.execution.job import Progress
 from agg_pipeline.execution.run_options import RunOptions
 from agg_pipeline.models.checkpoints import default_checkpoint
 from agg_pipeline.proposals.run import run
-from schemas.config import PRESETS
+from schemas.presets import PRESETS
 
 
 @click.command()

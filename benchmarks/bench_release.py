@@ -26,7 +26,8 @@ from agg_pipeline.models.backend import choose_device
 from agg_pipeline.models.checkpoints import default_checkpoint, load_click_model
 from agg_pipeline.proposals.pipeline import chain
 from benchmarks.reference import PlainNetwork
-from schemas.config import PRESETS, ProposalsConfig
+from schemas.config import ProposalsConfig
+from schemas.presets import PRESETS
 from schemas.resolve import override
 
 

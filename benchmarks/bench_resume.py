@@ -29,8 +29,9 @@ from agg_pipeline.models.model_files import describe_model
 from agg_pipeline.proposals.run import run
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json
-from schemas.config import PRESETS, ProposalsConfig
+from schemas.config import ProposalsConfig
 from schemas.crop import crop_mask
+from schemas.presets import PRESETS
 from schemas.records import ImageEntry, ImageRecord, ObjectMask, Reject
 from schemas.resolve import on_device, override
 

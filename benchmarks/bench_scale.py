@@ -44,8 +44,9 @@ from agg_pipeline.storage.store import Store
 from benchmarks.stub import StubNetwork, stub_predictor
 from schemas import limits
 from schemas.canonical import Json
-from schemas.config import PRESETS, ProposalsConfig
+from schemas.config import ProposalsConfig
 from schemas.crop import crop_mask
+from schemas.presets import PRESETS
 from schemas.records import ImageEntry, ImageRecord, ObjectMask
 from schemas.resolve import on_device, override
 

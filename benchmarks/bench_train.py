@@ -33,7 +33,7 @@ from agg_pipeline.training.training_loop import StepDone
 from benchmarks.bench_forward import alternate
 from benchmarks.reference import reference_forward
 from benchmarks.stub import write_sbd
-from schemas.config import PRESETS
+from schemas.presets import PRESETS
 from schemas.resolve import override
 from schemas.training import FinetuneConfig
 from stages.finetune import normalised_focal_loss

@@ -21,9 +21,10 @@ from agg_pipeline.execution.shard_files import PLAN, publish
 from agg_pipeline.storage.rle import encode
 from agg_pipeline.storage.store import Store
 from schemas.canonical import Json, Row
-from schemas.config import PRESETS, GranularityConfig
+from schemas.config import GranularityConfig
 from schemas.crop import MaskCrop, area, crop_mask
 from schemas.numbers import BINS, granularity_bin
+from schemas.presets import PRESETS
 from schemas.records import ImageEntry, ImageRecord
 from schemas.tables import FILES, PROPOSALS
 from stages.granularity import combine

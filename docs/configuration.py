@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args, get_origin
 from agg_pipeline.cli.config_options import default_text, recipes
 from agg_pipeline.cli.study import RECIPES as STUDIES
 from agg_pipeline.study.study_config import StudyConfig
-from schemas.config import EVALUATION_PRESETS, PRESETS
 from schemas.fields import INFINITY, LARGEST, Key, keys_of
+from schemas.presets import EVALUATION_PRESETS, PRESETS
 from schemas.training import FinetuneConfig, PretrainConfig
 
 PAGE = Path(__file__).parent / "reference" / "configuration.md"

@@ -140,6 +140,10 @@ class GranularityConfig:
     )
 
 
+ClickPlace = Literal["centre", "depth", "uniform"]
+"""Where in an error region a simulated click lies."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClicksConfig:
     """Simulated interaction for evaluation (protocol, section 3)."""
@@ -167,6 +171,12 @@ class ClicksConfig:
         option=True,
         help="Run the interactions with a mask one after the other; each starts with the region of interest that the "
         "one before it left, as in the authors' program.",
+    )
+    place: ClickPlace = choice(
+        "centre",
+        option="click-place",
+        help="Where in the error region a click lies: in its centre, or drawn by its depth or uniformly, as people "
+        "click less exactly.",
     )
 
 
@@ -316,35 +326,3 @@ class EvaluationConfig:
                 f"it has no effect in the mode {mode!r}: it is about several interactions with the same mask "
                 "(optimal, curves, best_of)",
             )
-
-
-EVALUATION_PRESETS: dict[str, EvaluationConfig] = {
-    "paper": EvaluationConfig(),
-    "released": EvaluationConfig(
-        preset="released", clicks=ClicksConfig(carry_roi=True), predictor=PredictorConfig(flip=True, bins="released")
-    ),
-}
-
-PRESETS: dict[str, ProposalsConfig] = {
-    "paper": ProposalsConfig(),
-    # Clicks that meet more annotated parts; measured in docs/results/benchmarks.md.
-    "parts": ProposalsConfig(preset="parts", loop=LoopConfig(contrast=8, zoom=True)),
-    "released": ProposalsConfig(
-        preset="released",
-        min_box_fill=0.08,
-        loop=LoopConfig(min_negatives=2, max_negatives=4, keep="last", min_distance=0.0, min_mask_area=400),
-        masks=MaskConfig(
-            fill_holes=False,
-            cut_to_object=False,
-            component="random",
-            opening=1,
-            min_area=1,
-            min_area_share=1.0,
-            max_object_iou=1.0,
-            max_proposal_iou=1.0,
-            min_rounded_complement=0.2,
-        ),
-        granularity=GranularityConfig(click="eroded", object_prompt=False, min_object_peak=0.0, rounded=True),
-        predictor=PredictorConfig(flip=True),
-    ),
-}

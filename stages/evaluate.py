@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.config import ClicksConfig
-from schemas.crop import MaskCrop, area, crop_mask, threshold
+from schemas.crop import MaskCrop, area, threshold
 from schemas.records import Click, Interaction, Prediction
 from stages.click_model import ClickModel, after_prediction
-from stages.draws import index
-from stages.morphology import depth
+from stages.next_click import next_click
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -39,11 +38,13 @@ class Start:
 
     Args:
         granularity: of all its predictions, in [0, 1]; None for no granularity.
-        click: the first click; None for the centre of the mask.
+        click: the first click; None for that which the configuration places.
+        draws: a number in [0, 1) per click, by which clicks are drawn that are not placed in centres.
     """
 
     granularity: float | None = None
     click: Click | None = None
+    draws: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class _Scene:
     Attributes:
         truth: the mask to reach, (H, W) bool.
         counted: pixels that are not ignored, (H, W) bool; None for all.
-        centre: the first click of interactions that begin in the centre of the mask.
+        place: where clicks are placed.
         fewest: clicks of the best interaction so far that has reached the target; ``max_clicks`` as long as none has.
     """
 
@@ -91,7 +92,7 @@ class _Scene:
         self.subject = subject
         self.truth = subject.truth.full()
         self.counted = None if subject.ignore is None else ~subject.ignore.full()
-        self.centre = next_click(np.zeros_like(self.truth), self.truth, self.counted, ())
+        self.place = config.place
         self.fewest = config.max_clicks
 
 
@@ -117,10 +118,12 @@ class _Running:
     def click(self) -> None:
         """Make the next click."""
         scene, clicks = self.scene, self.state.clicks
-        if self.predicted is not None:
-            click = next_click(self.predicted.full(), scene.truth, scene.counted, clicks)
+        if self.predicted is None and self.start.click is not None:
+            click = self.start.click
         else:
-            click = self.start.click or scene.centre
+            predicted = np.zeros_like(scene.truth) if self.predicted is None else self.predicted.full()
+            draw = 0.0 if scene.place == "centre" else self.start.draws[len(clicks)]
+            click = next_click(predicted, scene.truth, scene.counted, clicks, scene.place, draw)
         self.state = replace(self.state, clicks=(*clicks, click))
 
     def record(self, prediction: Prediction, level: float) -> None:
@@ -210,69 +213,6 @@ def _run_to_end(active: list[_Running], model: ClickModel, config: ClicksConfig)
         for one, prediction in zip(active, predictions, strict=True):
             one.record(prediction, config.threshold)
         active = [one for one in active if one.needs_click(config)]
-
-
-def first_clicks(truth: MaskCrop, ignore: MaskCrop | None, uniforms: NDArray[np.float64]) -> list[Click]:
-    """Draw first clicks from the middle of a mask, where a person may click instead of on its centre.
-
-    Args:
-        truth: the mask; some of its pixels must not be ignored.
-        ignore: ignored pixels, None for no pixel.
-        uniforms: numbers in [0, 1), one per click.
-
-    Returns:
-        Positive clicks, one per number, on pixels that lie at least half as deep in the mask as its centre.
-    """
-    frame = truth.full()
-    if ignore is not None:
-        frame &= ~ignore.full()
-    mask = crop_mask(frame, truth.height, truth.width)
-    distance = depth(mask)
-    middle = np.argwhere(distance >= distance.max() / 2)
-    chosen = (middle[index(float(uniform), len(middle))] for uniform in uniforms)
-    return [Click(int(row) + mask.box.top, int(col) + mask.box.left, True) for row, col in chosen]
-
-
-def next_click(
-    predicted: NDArray[np.bool_], truth: NDArray[np.bool_], counted: NDArray[np.bool_] | None, clicks: Sequence[Click]
-) -> Click:
-    """The next simulated click: the centre of the larger error region (protocol, section 3).
-
-    The centre is the first maximum, row-major, of the distance transform, in which pixels clicked before are 0.
-
-    Args:
-        predicted, truth: masks, (H, W).
-        counted: pixels that are not ignored, (H, W); None for all.
-        clicks: those made before.
-
-    Returns:
-        A positive click where pixels are missing, a negative one where there are too many. Equal maxima give the
-        negative click; without an error it is at (0, 0).
-    """
-    wrong = predicted != truth
-    if counted is not None:
-        wrong &= counted
-    missing, position = _centre(wrong & truth, clicks)
-    surplus, elsewhere = _centre(wrong & predicted, clicks)
-    return Click(*position, True) if missing > surplus else Click(*elsewhere, False)
-
-
-def _centre(region: NDArray[np.bool_], clicks: Sequence[Click]) -> tuple[float, tuple[int, int]]:
-    """Depth of the first deepest pixel of a region, and its (row, col); 0 and (0, 0) for an empty region."""
-    mask = crop_mask(region, *region.shape)
-    box = mask.box
-    if not mask.values.size:
-        return 0.0, (0, 0)
-    distance = depth(mask)
-    for click in clicks:
-        row, col = click.row - box.top, click.col - box.left
-        if 0 <= row < box.height and 0 <= col < box.width:
-            distance[row, col] = 0.0
-    deepest = float(distance.max())
-    if deepest == 0.0:
-        return 0.0, (0, 0)
-    row, col = divmod(int(distance.argmax()), box.width)
-    return deepest, (row + box.top, col + box.left)
 
 
 def counted_iou(predicted: NDArray[np.bool_], truth: NDArray[np.bool_], counted: NDArray[np.bool_] | None) -> float:

@@ -16,7 +16,7 @@ from agg_pipeline.proposals.pipeline import chain
 from benchmarks.bench_gpu import PARTS, Report, Table, main
 from benchmarks.gpu.busy import busy_share
 from benchmarks.gpu.scenes import CostlyNetwork, proposals, scenes
-from schemas.config import PRESETS
+from schemas.presets import PRESETS
 from schemas.resolve import override
 
 SIZE = 64

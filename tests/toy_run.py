@@ -14,9 +14,9 @@ from agg_pipeline.execution.shard_files import PLAN, publish, sidecars
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.proposals.pipeline import chain, write_shard
 from agg_pipeline.storage.store import Store
-from schemas.config import PRESETS
 from schemas.crop import Box, Crop, crop_mask
 from schemas.errors import ImageError
+from schemas.presets import PRESETS
 from schemas.records import ImageEntry, ImageRecord, ObjectMask, Prediction
 from schemas.resolve import override, validated
 

@@ -27,9 +27,10 @@ from agg_pipeline.cli.places import Place, expanded
 from agg_pipeline.storage.local_file import read_file
 from agg_pipeline.storage.text_files import toml_of
 from schemas import limits
-from schemas.config import PRESETS, ProposalsConfig
+from schemas.config import ProposalsConfig
 from schemas.errors import UnusableFileError, UserError
 from schemas.fields import INFINITY, LARGEST, Key, keys_of
+from schemas.presets import PRESETS
 from schemas.resolve import override, validated, with_options
 from schemas.words import possible, quoted
 

@@ -15,9 +15,10 @@ from agg_pipeline.cli.option_groups import examples, gathered, given, options_of
 from agg_pipeline.cli.options import Run
 from agg_pipeline.cli.places import FILE
 from agg_pipeline.report.printed import say
-from schemas.config import PRESETS, ProposalsConfig
+from schemas.config import ProposalsConfig
 from schemas.crop import Box, area
 from schemas.errors import UserError
+from schemas.presets import PRESETS
 from schemas.resolve import on_device
 from schemas.words import excerpt, plural
 

@@ -19,8 +19,9 @@ from agg_pipeline.cli.preview import preview_command
 from agg_pipeline.cli.run_log import logged, warn_each
 from agg_pipeline.cli.start_and_stop import recorded
 from agg_pipeline.report.printed import say
-from schemas.config import PRESETS, Source
+from schemas.config import Source
 from schemas.errors import UserError
+from schemas.presets import PRESETS
 from schemas.words import plural
 
 if TYPE_CHECKING:

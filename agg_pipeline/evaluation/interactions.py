@@ -16,7 +16,8 @@ from schemas.records import ImageSummary, Pixels, Reject
 from stages.batches import batches
 from stages.click_model import ClickModel
 from stages.draws import uniforms
-from stages.evaluate import Start, Step, Trace, best, evaluate, first_clicks
+from stages.evaluate import Start, Step, Trace, best, evaluate
+from stages.next_click import first_clicks
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +148,19 @@ def starts_of(target: EvaluatedMask, dataset: str, config: EvaluationConfig) -> 
     Returns:
         One start per interaction, at least one.
     """
+    return [replace(start, draws=_draws(target, dataset, config)) for start in _starts(target, dataset, config)]
+
+
+def _draws(target: EvaluatedMask, dataset: str, config: EvaluationConfig) -> tuple[float, ...]:
+    """The numbers that place the clicks of all interactions with a mask; none for clicks in centres."""
+    if config.clicks.place == "centre":
+        return ()
+    count = config.clicks.max_clicks
+    return tuple(uniforms(config.seed, dataset, target.target_id, target.instance_id, "place", 0, count).tolist())
+
+
+def _starts(target: EvaluatedMask, dataset: str, config: EvaluationConfig) -> list[Start]:
+    """The starts without their draws."""
     if config.mode == "none":
         return [Start()]
     if config.mode == "fixed":

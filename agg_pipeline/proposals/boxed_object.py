@@ -9,8 +9,8 @@ import numpy as np
 from schemas.crop import Box, MaskCrop, crop_mask
 from schemas.records import Click, Interaction, Pixels
 from stages.click_model import ClickModel, after_prediction
-from stages.evaluate import next_click
 from stages.morphology import cut
+from stages.next_click import next_click
 
 MOST_NEGATIVES = 5
 """Most negative clicks outside the box."""

@@ -15,7 +15,8 @@ from agg_pipeline.inference.predictor import Predictor
 from agg_pipeline.models.backend import set_backend_flags
 from benchmarks.gpu.busy import busy_share
 from benchmarks.gpu.scenes import CostlyNetwork, gibibytes, proposals, scenes
-from schemas.config import PRESETS, ProposalsConfig
+from schemas.config import ProposalsConfig
+from schemas.presets import PRESETS
 from schemas.records import Proposal
 from schemas.resolve import override
 

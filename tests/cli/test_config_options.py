@@ -23,9 +23,9 @@ from agg_pipeline.cli.study import read_config
 from docs.configuration import PAGE, page
 from schemas import limits
 from schemas.canonical import content_hash
-from schemas.config import EVALUATION_PRESETS, PRESETS
 from schemas.errors import UserError
 from schemas.fields import choice, flag, keys_of, number, place, text
+from schemas.presets import EVALUATION_PRESETS, PRESETS
 from schemas.resolve import on_device, override
 from schemas.training import FinetuneConfig, PretrainConfig
 from tests.cli.every_command import LEAVES
@@ -163,7 +163,7 @@ OPTIONS = {
     "gallery-images images-per-shard input-size limit-images max-reject-share out overwrite preset "
     "scheduler seed skip-class split workers",
     "eval run": "adapter batch-objects best-of carry-roi checkpoint class config curves data dataset device "
-    "dtype early-stop exclude-list flip granularity granularity-from images-per-shard input-size "
+    "click-place dtype early-stop exclude-list flip granularity granularity-from images-per-shard input-size "
     "level limit-images limit-objects max-clicks max-reject-share out overwrite pictures "
     "preset sample scheduler seed skip-class split target threshold with-published workers",
     "eval adapted": "adapter batch-objects calibrate calibrate-split checkpoint class config data dataset "
@@ -200,7 +200,7 @@ HASHES = {
         "parts": "541835854b125aae4ad0e9840ab226d9",
         "released": "d9f13c9d5fc5ece62f2fc022f9e4a24c",
     },
-    "evaluation": {"paper": "7b6435164ac7dd67ae15ebfc0fbd022c", "released": "0aed0646219c05d432c8ad6c71f57019"},
+    "evaluation": {"paper": "72f52fad8d920984bd236b1f185a5bee", "released": "54cc059bae0d17a2361b37ee0f5b3016"},
     "finetune": {
         "demo": "c9cce9c889e8468a97b29ad84aedfd6c",
         "paper": "d8345342aec63229669a41eff1f2b250",

@@ -8,7 +8,7 @@ import pytest
 from agg_pipeline.cli.dry_run import as_toml, run_lines, time_words
 from agg_pipeline.execution.dry_run import Outlook
 from agg_pipeline.execution.time_estimate import MaskCount, TimeEstimate
-from schemas.config import EVALUATION_PRESETS, PRESETS
+from schemas.presets import EVALUATION_PRESETS, PRESETS
 from schemas.resolve import override, validated
 from schemas.training import FinetuneConfig, PretrainConfig
 from schemas.words import printable_lines

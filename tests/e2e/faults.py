@@ -19,7 +19,7 @@ def dask_setup(worker):  # noqa: ARG001
     from agg_pipeline.evaluation import interactions
     from agg_pipeline.proposals import pipeline
     from agg_pipeline.storage.store import Store
-    from schemas.config import PRESETS
+    from schemas.presets import PRESETS
 
     orders = Path(os.environ["FAULTS"])
 

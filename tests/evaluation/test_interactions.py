@@ -15,9 +15,10 @@ from agg_pipeline.execution.job import Progress
 from agg_pipeline.execution.run_options import RunOptions
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.storage.rle import decode
-from schemas.config import EVALUATION_PRESETS, EvaluationConfig
+from schemas.config import EvaluationConfig
 from schemas.crop import Box, Crop, crop_mask
 from schemas.errors import ImageError, UserError
+from schemas.presets import EVALUATION_PRESETS
 from schemas.records import ImageEntry, ImageRecord, ObjectMask, PartMask, Prediction
 from schemas.resolve import override
 from tests.held_memory import arrays_of, peak_bytes

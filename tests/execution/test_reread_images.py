@@ -14,9 +14,10 @@ from agg_pipeline.execution.batch_pixels import KEPT_BATCHES
 from agg_pipeline.execution.chain import ModelStage, run_batches, run_stages
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.proposals import pipeline
-from schemas.config import PRESETS, EvaluationConfig
+from schemas.config import EvaluationConfig
 from schemas.crop import Crop, crop_mask
 from schemas.errors import ImageError, UserError
+from schemas.presets import PRESETS
 from schemas.records import ImageEntry, ImageRecord, ObjectMask, PartMask
 from schemas.resolve import override
 from tests.held_memory import arrays_of

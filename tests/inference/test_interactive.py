@@ -25,7 +25,7 @@ from agg_pipeline.models.file_metadata import Origin
 from agg_pipeline.models.model_files import describe_model
 from schemas.config import PredictorConfig
 from schemas.errors import UserError
-from stages.evaluate import next_click
+from stages.next_click import next_click
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
 

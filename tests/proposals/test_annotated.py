@@ -15,8 +15,9 @@ from agg_pipeline.execution.shard_files import PLAN, publish
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.proposals.pipeline import chain, write_shard
 from agg_pipeline.storage.store import Store
-from schemas.config import PRESETS, ProposalsConfig
+from schemas.config import ProposalsConfig
 from schemas.crop import Box, Crop, crop_mask
+from schemas.presets import PRESETS
 from schemas.records import ImageEntry, ImageRecord, ObjectMask, PartMask, Prediction
 from stages.granularity import combine
 

@@ -20,9 +20,10 @@ from agg_pipeline.proposals.pipeline import chain, shard_tables
 from agg_pipeline.proposals.preview import DATASET, make_preview
 from agg_pipeline.proposals.preview_page import Source, preview_page
 from agg_pipeline.proposals.verdicts import Kept, verdict
-from schemas.config import PRESETS, MaskConfig
+from schemas.config import MaskConfig
 from schemas.crop import Box, Crop, area, crop_mask, iou, threshold
 from schemas.errors import UserError
+from schemas.presets import PRESETS
 from schemas.records import Prediction
 from schemas.resolve import override, validated
 from stages.mask_engine import first_step, random_click, simulate

@@ -8,8 +8,8 @@ from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.inference.predictor import Predictor
 from agg_pipeline.models.checkpoints import load_click_model
 from agg_pipeline.storage.rle import decode
-from schemas.config import PRESETS
 from schemas.crop import area
+from schemas.presets import PRESETS
 from schemas.records import Click, Query, Target
 from stages.complement import add_complements
 from stages.granularity import estimate

@@ -5,8 +5,8 @@ import numpy as np
 from agg_pipeline.execution.chain import ModelStage, run_batches, run_stages
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.proposals.pipeline import chain
-from schemas.config import PRESETS
 from schemas.crop import crop_mask
+from schemas.presets import PRESETS
 from schemas.records import ImageEntry, ImageRecord, ObjectMask
 from schemas.resolve import override
 from tests.held_memory import arrays_of, peak_bytes

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from agg_pipeline.study.study_config import StudyConfig
 from schemas.canonical import canonical_json, content_hash, differences, flatten
-from schemas.config import EVALUATION_PRESETS, PRESETS, EvaluationConfig, LoopConfig, ProposalsConfig
+from schemas.config import EvaluationConfig, LoopConfig, ProposalsConfig
 from schemas.errors import UserError
 from schemas.fields import INFINITY, keys_of
+from schemas.presets import EVALUATION_PRESETS, PRESETS
 from schemas.resolve import on_device, override, validated
 from schemas.training import FinetuneConfig, PretrainConfig
 

@@ -10,18 +10,8 @@ from scipy import ndimage
 from schemas.config import ClicksConfig
 from schemas.crop import Box, Crop, crop_mask
 from schemas.records import Click, Prediction
-from stages.evaluate import (
-    Start,
-    Step,
-    Subject,
-    Trace,
-    best,
-    counted_iou,
-    evaluate,
-    first_clicks,
-    next_click,
-    noc,
-)
+from stages.evaluate import Start, Step, Subject, Trace, best, counted_iou, evaluate, noc
+from stages.next_click import first_clicks, next_click
 
 SHAPE = (40, 50)
 

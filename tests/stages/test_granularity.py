@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from schemas.config import PRESETS, GranularityConfig
+from schemas.config import GranularityConfig
 from schemas.crop import Box, Crop, crop_mask
+from schemas.presets import PRESETS
 from schemas.records import Click, ImageSummary, ObjectMask, Prediction, Proposal, Query, Target
 from stages.granularity import choose_click, combine, estimate, peak_difference
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from schemas.config import PRESETS, LoopConfig
+from schemas.config import LoopConfig
 from schemas.crop import Box, Crop, area, crop_mask
+from schemas.presets import PRESETS
 from schemas.records import Click, ImageSummary, ObjectMask, Prediction, Target
 from stages.mask_engine import loop_length, random_click, simulate
 

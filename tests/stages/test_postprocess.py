@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from schemas.config import PRESETS
 from schemas.crop import area, crop_mask, intersection, iou
+from schemas.presets import PRESETS
 from schemas.records import Candidate, Click, ImageSummary, Loop, ObjectMask, ObjectProposals, Proposal, Target
 from schemas.tables import REASONS
 from stages.complement import add_complements, possible_complements

@@ -16,8 +16,8 @@ from agg_pipeline.cli.options import EVALUATION_SPLIT, TRAINING_SPLIT, Choice, C
 from agg_pipeline.cli.places import FILE, PLACE
 from agg_pipeline.cli.start_and_stop import recorded
 from agg_pipeline.evaluation.arms import ARMS
-from schemas.config import EVALUATION_PRESETS
 from schemas.errors import UserError
+from schemas.presets import EVALUATION_PRESETS
 from schemas.words import duration
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from agg_pipeline.cli.option_groups import examples, gathered, given, option, op
 from agg_pipeline.cli.options import EVALUATION_SPLIT, Count, Data, Run
 from agg_pipeline.cli.places import PLACE
 from agg_pipeline.cli.start_and_stop import recorded
-from schemas.config import EVALUATION_PRESETS, EvaluationConfig
+from schemas.config import EvaluationConfig
 from schemas.errors import UserError
+from schemas.presets import EVALUATION_PRESETS
 from schemas.words import possible
 
 if TYPE_CHECKING:

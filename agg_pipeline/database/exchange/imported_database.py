@@ -15,10 +15,10 @@ from agg_pipeline.storage.rle import encode
 from agg_pipeline.storage.store import Store
 from schemas import limits
 from schemas.canonical import Json, Row, content_hash
-from schemas.config import PRESETS
 from schemas.crop import MaskCrop, area
 from schemas.devices import CPU
 from schemas.errors import ImageError, UserError
+from schemas.presets import PRESETS
 from schemas.records import ImageSummary, ObjectMask, Target
 from schemas.resolve import override
 from schemas.tables import FORMAT_MINOR, FORMAT_VERSION, SOURCE

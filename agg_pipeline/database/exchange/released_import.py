@@ -26,10 +26,10 @@ from agg_pipeline.storage.local_file import open_file
 from agg_pipeline.storage.rle import decode_crop
 from schemas import limits
 from schemas.canonical import Json, Row
-from schemas.config import PRESETS
 from schemas.crop import MaskCrop, area, intersection, iou_above
 from schemas.errors import ImageError, UserError
 from schemas.numbers import granularity_bin, round_to_tenth
+from schemas.presets import PRESETS
 from schemas.records import ImageEntry, ImageRecord, ImageSummary, ObjectMask
 from schemas.words import excerpt, few_of, plural, printable
 from stages.complement import possible_complements

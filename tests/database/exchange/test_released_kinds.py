@@ -17,7 +17,7 @@ from agg_pipeline.database.selecting import filter_database
 from agg_pipeline.execution.plan import make_plan
 from agg_pipeline.execution.shard_files import sidecars
 from agg_pipeline.storage.store import Store
-from schemas.config import PRESETS
+from schemas.presets import PRESETS
 from schemas.resolve import override, validated
 from tests.database.exchange.test_released_pickle import written
 from tests.toy_run import ENVIRONMENT, HEIGHT, MODEL, WIDTH, make_dataset, run_shards, write_database
