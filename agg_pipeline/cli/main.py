@@ -32,7 +32,7 @@ GROUPS = {
     "doctor": "Check this installation and this machine.",
     "eval": "Evaluate click models and compare results.",
     "finetune": "Teach a click model to follow a granularity (GCL).",
-    "model": "List the models that --model names.",
+    "model": "List other models, and export click models for other programs.",
     "pretrain": "Teach a click model to segment whole objects.",
     "proposals": "Make, check and describe proposal databases (AGG).",
     "study": "Make proposals, train, evaluate, and write a report.",

@@ -59,7 +59,7 @@ class Merge(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         half = math.isqrt(x.shape[1]) // 2
-        quads = x.reshape(len(x), half, 2, half, 2, -1).transpose(2, 3).reshape(len(x), half * half, -1)
+        quads = x.reshape(x.shape[0], half, 2, half, 2, -1).transpose(2, 3).reshape(x.shape[0], half * half, -1)
         return F.linear(quads, self.weight.permute(0, 2, 3, 1).flatten(1), self.bias)
 
 
@@ -91,7 +91,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, update: Tensor | None) -> Tensor:
         weight = self.qkv.weight if update is None else self.qkv.weight + update
-        qkv = F.linear(x, weight, self.qkv.bias).view(len(x), x.shape[1], 3, self.heads, -1)
+        qkv = F.linear(x, weight, self.qkv.bias).view(x.shape[0], x.shape[1], 3, self.heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         mixed: Tensor = self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         return mixed
@@ -160,7 +160,7 @@ def unsplit(x: Tensor, grid: int, levels: int) -> Tensor:
     Returns:
         (B, grid * 2^levels, grid * 2^levels, C).
     """
-    nested = x.view(len(x), grid, grid, *(2 * levels * (2,)), -1)
+    nested = x.view(x.shape[0], grid, grid, *(2 * levels * (2,)), -1)
     last = nested.ndim - 1
     order = (0, *range(1, last, 2), *range(2, last, 2), last)
-    return nested.permute(order).reshape(len(x), grid << levels, grid << levels, -1)
+    return nested.permute(order).reshape(x.shape[0], grid << levels, grid << levels, -1)

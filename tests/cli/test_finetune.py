@@ -74,7 +74,7 @@ def test_validation_masks_are_predicted_before_and_after(tmp_path):
     assert len(list((tmp_path / "out" / "pictures").iterdir())) == 2
     assert "validation at step 0, mean IoU after 1 click:\n  granularity   0.1   0.2" in done.stdout
     assert "was made with another model" not in done.stdout
-    assert "data:image/png" in (tmp_path / "out" / "training.html").read_text()
+    assert "data:image/webp" in (tmp_path / "out" / "training.html").read_text()
 
 
 @pytest.mark.parametrize(

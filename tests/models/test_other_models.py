@@ -22,7 +22,7 @@ from schemas.errors import UserError
 from schemas.records import Click, Interaction
 
 GUIDE = Path(__file__).parents[2] / "docs/guide/models.md"
-PACKAGE, ENTRY_POINTS = re.findall("```(?:python|toml)\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+PACKAGE, ENTRY_POINTS, *_ = re.findall("```(?:python|toml)\n(.*?)```", GUIDE.read_text(), re.DOTALL)
 """A package that adds a model, and its entry point, as the guide shows them."""
 
 
