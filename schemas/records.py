@@ -175,11 +175,11 @@ class Prediction:
 
     Attributes:
         probability: float32 foreground probability in [0, 1]; 0 outside the region of interest and the wanted box.
-        roi: the region of interest that the network saw.
+        roi: the region of interest that the network saw; None if it has not chosen one yet.
     """
 
     probability: ProbabilityMap
-    roi: Box
+    roi: Box | None
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -37,12 +37,25 @@ def next_roi(interaction: Interaction) -> Box:
     return current
 
 
+def foreground_box(focus: PixelMap[Any] | None) -> Box | None:
+    """The tight box of a map's foreground (> 0.5).
+
+    Args:
+        focus: the map; None for an empty one.
+
+    Returns:
+        The box; None if there is no foreground.
+    """
+    if focus is None:
+        return None
+    tight = focus.box if isinstance(focus, MaskCrop) else threshold(focus, FOREGROUND).box
+    return tight if tight.height else None
+
+
 def _around_foreground(focus: PixelMap[Any] | None, clicks: Sequence[Click], height: int, width: int) -> Box:
     whole = Box(0, 0, height, width)
-    if focus is None:
-        return whole
-    tight = focus.box if isinstance(focus, MaskCrop) else threshold(focus, FOREGROUND).box
-    if tight.height == 0:
+    tight = foreground_box(focus)
+    if tight is None:
         return whole
     top, left, bottom, right = tight.top, tight.left, tight.bottom, tight.right
     for click in clicks:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from agg_pipeline.inference.predictor import Predictor, open_predictor
 from agg_pipeline.models.backend import choose_device, set_backend_flags
 from agg_pipeline.models.model_files import ModelFiles
-from agg_pipeline.models.other_models import NamedModel, OtherModel, make_model
+from agg_pipeline.models.other_models import MapAndRegion, NamedModel, OtherModel, make_model
 from schemas.config import PredictorConfig
 from schemas.crop import Box, Crop
 from schemas.errors import UserError, out_of_memory
@@ -46,10 +46,11 @@ class WholeImagePredictor:
         """Predict the foreground of interactions.
 
         Args:
-            interactions: their granularity, focus and region of interest are not looked at.
+            interactions: their granularity is not looked at.
 
         Returns:
-            One prediction per interaction, in order; its region of interest is the whole image.
+            One prediction per interaction, in order; its region of interest is the model's, or the whole image if the
+            model has none.
 
         Raises:
             UserError: the model answers with something else than maps of the images.
@@ -61,7 +62,7 @@ class WholeImagePredictor:
             raise UserError(f"model {self._name} gave {len(maps)} maps for {len(interactions)} images")
         return [self._prediction(*pair) for pair in zip(interactions, maps, strict=True)]
 
-    def _maps(self, interactions: Sequence[Interaction]) -> Sequence[NDArray[np.float32]]:
+    def _maps(self, interactions: Sequence[Interaction]) -> Sequence[NDArray[np.float32] | MapAndRegion]:
         """What the model answers; a mistake in it becomes one line, and its traceback a part of the log."""
         try:
             return self._model.predict(interactions)
@@ -73,8 +74,10 @@ class WholeImagePredictor:
             LOG.exception("model %s failed", self._name)
             raise UserError(f"model {self._name} failed: {type(error).__name__}: {excerpt(str(error))}") from error
 
-    def _prediction(self, interaction: Interaction, values: NDArray[np.float32]) -> Prediction:
+    def _prediction(self, interaction: Interaction, answer: NDArray[np.float32] | MapAndRegion) -> Prediction:
         height, width = interaction.image.shape[:2]
+        whole = Box(0, 0, height, width)
+        values, region = answer if isinstance(answer, MapAndRegion) else (answer, whole)
         if values.shape != (height, width) or values.dtype != np.float32:
             shape = " x ".join(map(str, values.shape))
             raise UserError(
@@ -84,10 +87,9 @@ class WholeImagePredictor:
         # NaN compares with nothing.
         if not (values.min() >= 0 and values.max() <= 1):
             raise UserError(f"model {self._name} gave values outside [0, 1]")
-        whole = Box(0, 0, height, width)
         wanted = whole if interaction.wanted is None else interaction.wanted
         kept = values if wanted == whole else np.ascontiguousarray(values[wanted.slices])
-        return Prediction(Crop(height, width, wanted, kept), whole)
+        return Prediction(Crop(height, width, wanted, kept), region)
 
 
 def open_click_model(model: ModelFiles | NamedModel, config: PredictorConfig) -> Predictor | WholeImagePredictor:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.canonical import content_hash
+from schemas.crop import Box
 from schemas.errors import UserError
 from schemas.records import Interaction
 from schemas.words import excerpt, possible
@@ -22,6 +23,7 @@ OURS = {
     "geodesic": "agg_pipeline.models.classical:geodesic",
     "grabcut": "agg_pipeline.models.classical:grabcut",
     "random-walker": "agg_pipeline.models.classical:random_walker",
+    "ritm": "agg_pipeline.inference.ritm_predictor:ritm",
 }
 """Models of this project by their names: module and function, as in an entry point."""
 PATH = "path"
@@ -50,6 +52,18 @@ class ModelFacts:
     settings: Mapping[str, str | int | float] = field(default_factory=dict)
 
 
+class MapAndRegion(NamedTuple):
+    """The answer of a model that zooms in, and needs to know at the next prediction where it looked.
+
+    Attributes:
+        values: the map of the whole image, (H, W) float32.
+        region: comes back as ``roi`` of the interaction; None if the model has not chosen a region yet.
+    """
+
+    values: NDArray[np.float32]
+    region: Box | None
+
+
 class OtherModel(Protocol):
     """A click model that a package may add."""
 
@@ -58,15 +72,18 @@ class OtherModel(Protocol):
         """What it says of itself."""
         ...
 
-    def predict(self, interactions: Sequence[Interaction]) -> Sequence[NDArray[np.float32]]:
+    def predict(self, interactions: Sequence[Interaction]) -> Sequence[NDArray[np.float32] | MapAndRegion]:
         """Predict the foreground of interactions over images of any size.
 
         Args:
             interactions: each with ``image``, (H, W, 3) uint8 RGB; ``clicks``, in their order, (row, col, positive);
-                and ``prompt``, the last map of the same interaction, None before the first.
+                and ``prompt``, the last map of the same interaction, None before the first. For models that zoom in,
+                also ``focus``, the map that the region follows, and ``roi``, the region that they gave with the last
+                map, None before the first.
 
         Returns:
-            A map per interaction, (H, W) float32 in [0, 1]; the foreground is above 0.5.
+            A map per interaction, (H, W) float32 in [0, 1]; the foreground is above 0.5. A model that zooms in gives
+            its region as well.
         """
         ...
 

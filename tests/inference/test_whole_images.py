@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from agg_pipeline.inference.whole_images import WholeImagePredictor
-from agg_pipeline.models.other_models import ModelFacts
+from agg_pipeline.models.other_models import MapAndRegion, ModelFacts
 from schemas.crop import Box
 from schemas.errors import UserError
 from schemas.records import Click, Interaction
@@ -42,6 +42,14 @@ def test_maps_are_predictions_over_the_whole_image():
     assert np.array_equal(found.probability.full(), values)
     assert found.roi == Box(0, 0, 8, 6)
     assert model.forward_seconds > 0 and model.splits == 0 and model.parameters == 7
+
+
+@pytest.mark.parametrize("region", [None, Box(1, 2, 3, 4)])
+def test_the_region_of_a_model_that_zooms_in_is_passed_on(region):
+    values = np.linspace(0, 1, 48, dtype=np.float32).reshape(8, 6)
+    (found,) = WholeImagePredictor(Fixed(MapAndRegion(values, region)), "fixed").predict([interaction()])
+    assert np.array_equal(found.probability.full(), values)
+    assert found.roi == region
 
 
 def test_only_what_is_wanted_is_kept():
