@@ -176,10 +176,12 @@ class Prediction:
     Attributes:
         probability: float32 foreground probability in [0, 1]; 0 outside the region of interest and the wanted box.
         roi: the region of interest that the network saw; None if it has not chosen one yet.
+        others: other maps of the same prediction, of which the ground truth may choose; empty for most models.
     """
 
     probability: ProbabilityMap
     roi: Box | None
+    others: tuple[ProbabilityMap, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -127,11 +127,16 @@ class _Running:
         self.state = replace(self.state, clicks=(*clicks, click))
 
     def record(self, prediction: Prediction, level: float) -> None:
-        """Take in the prediction after the last click."""
-        self.predicted = threshold(prediction.probability, level)
+        """Take in the prediction after the last click; of several maps, the one that is nearest to the truth."""
+        maps = prediction.probability, *prediction.others
+        masks = [threshold(each, level) for each in maps]
+        ious = [counted_iou(each.full(), self.scene.truth, self.scene.counted) for each in masks]
+        iou = max(ious)
+        nearest = ious.index(iou)
+        prediction = replace(prediction, probability=maps[nearest], others=())
+        self.predicted = masks[nearest]
         if self.first is None:
             self.first = self.predicted
-        iou = counted_iou(self.predicted.full(), self.scene.truth, self.scene.counted)
         self.steps.append(Step(self.state.clicks[-1], iou, area(self.predicted)))
         if iou >= self.scene.subject.target:
             self.scene.fewest = min(self.scene.fewest, len(self.steps))

@@ -93,7 +93,16 @@ def _control_rows(granularity: Json, images: int) -> list[tuple[str, str]]:
 
 def how(summary: Json) -> str:
     """The mode of an evaluation in words."""
-    config = summary["plan"]["config"]
+    candidates = _candidates(summary)
+    return _mode(summary["plan"]["config"]) + (f", best of {candidates} masks" if candidates > 1 else "")
+
+
+def _candidates(summary: Json) -> int:
+    """Masks per prediction, of which the ground truth has chosen."""
+    return int(summary["plan"]["model"].get("candidates", 1))
+
+
+def _mode(config: Json) -> str:
     mode = config["mode"]
     if mode == "fixed":
         return f"granularity {config['granularity']}"
@@ -110,6 +119,8 @@ def how(summary: Json) -> str:
 def remarks(summary: Json) -> list[str]:
     """One line for each thing that a reader of the numbers must know."""
     lines = []
+    if (candidates := _candidates(summary)) > 1:
+        lines.append(f"after each click, the best of {candidates} masks was chosen by the ground truth")
     config = summary["plan"]["config"]
     limit = config["clicks"]["max_clicks"]
     for level, found in summary["levels"].items():

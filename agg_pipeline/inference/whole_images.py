@@ -38,6 +38,7 @@ class WholeImagePredictor:
     def __init__(self, model: OtherModel, name: str) -> None:
         self._model = model
         self._name = excerpt(name)
+        self._candidates = model.facts.candidates
         self.parameters = model.facts.parameters
         self.forward_seconds = 0.0
         self.splits = 0
@@ -49,8 +50,8 @@ class WholeImagePredictor:
             interactions: their granularity is not looked at.
 
         Returns:
-            One prediction per interaction, in order; its region of interest is the model's, or the whole image if the
-            model has none.
+            One prediction per interaction, in order, with all candidates; its region of interest is the model's, or the
+            whole image if the model has none.
 
         Raises:
             UserError: the model answers with something else than maps of the images.
@@ -78,18 +79,21 @@ class WholeImagePredictor:
         height, width = interaction.image.shape[:2]
         whole = Box(0, 0, height, width)
         values, region = answer if isinstance(answer, MapAndRegion) else (answer, whole)
-        if values.shape != (height, width) or values.dtype != np.float32:
+        expected = (height, width) if self._candidates == 1 else (self._candidates, height, width)
+        if values.shape != expected or values.dtype != np.float32:
             shape = " x ".join(map(str, values.shape))
+            several = "" if self._candidates == 1 else f", {self._candidates} of them"
             raise UserError(
                 f"model {self._name} gave a map of {shape} {values.dtype} for an image of {height} x {width}; "
-                "maps must be float32 and have the image's size"
+                f"maps must be float32 and have the image's size{several}"
             )
         # NaN compares with nothing.
         if not (values.min() >= 0 and values.max() <= 1):
             raise UserError(f"model {self._name} gave values outside [0, 1]")
         wanted = whole if interaction.wanted is None else interaction.wanted
-        kept = values if wanted == whole else np.ascontiguousarray(values[wanted.slices])
-        return Prediction(Crop(height, width, wanted, kept), region)
+        kept = values if wanted == whole else np.ascontiguousarray(values[(..., *wanted.slices)])
+        first, *others = (Crop(height, width, wanted, each) for each in kept.reshape(-1, *kept.shape[-2:]))
+        return Prediction(first, region, tuple(others))
 
 
 def open_click_model(model: ModelFiles | NamedModel, config: PredictorConfig) -> Predictor | WholeImagePredictor:

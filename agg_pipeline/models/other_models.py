@@ -24,6 +24,7 @@ OURS = {
     "grabcut": "agg_pipeline.models.classical:grabcut",
     "random-walker": "agg_pipeline.models.classical:random_walker",
     "ritm": "agg_pipeline.inference.ritm_predictor:ritm",
+    "sam": "agg_pipeline.models.sam:sam",
 }
 """Models of this project by their names: module and function, as in an entry point."""
 PATH = "path"
@@ -41,6 +42,8 @@ class ModelFacts:
         parameters: number of its weights.
         probabilities: whether its maps are probabilities, which AGG's estimator compares (Eq. 4). False for a mask of
             zeros and ones, or for values of another scale.
+        candidates: maps per interaction. Of several, the evaluator takes the one with the highest IoU with the ground
+            truth after each click; AGG, which has no ground truth for a part, refuses the model.
         settings: what else changes its predictions.
     """
 
@@ -49,6 +52,7 @@ class ModelFacts:
     input_size: int = 0
     parameters: int = 0
     probabilities: bool = True
+    candidates: int = 1
     settings: Mapping[str, str | int | float] = field(default_factory=dict)
 
 
@@ -82,8 +86,8 @@ class OtherModel(Protocol):
                 map, None before the first.
 
         Returns:
-            A map per interaction, (H, W) float32 in [0, 1]; the foreground is above 0.5. A model that zooms in gives
-            its region as well.
+            A map per interaction, (H, W) float32 in [0, 1]; the foreground is above 0.5. (candidates, H, W) if the
+            facts say that there are several candidates. A model that zooms in gives its region as well.
         """
         ...
 

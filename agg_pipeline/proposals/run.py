@@ -30,6 +30,7 @@ from schemas.config import ProposalsConfig
 from schemas.errors import UserError
 from schemas.resolve import of_other_model, on_device
 from schemas.tables import IMAGE_REASONS
+from schemas.words import excerpt
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def prepare(dataset: Dataset, model: ChosenModel, config: ProposalsConfig, optio
     store = place.below(DATABASE)
     if isinstance(model, NamedModel):
         config = of_other_model(config)
-        _check_probabilities(model)
+        _check_maps(model)
     files, described = describe_chosen(model, "", config.predictor.input_size or None)
     plan = make_plan(DATABASE_LAYOUT, dataset, described, environment(device), config)
     job = Job(
@@ -152,8 +153,13 @@ def run(
     return summary
 
 
-def _check_probabilities(model: NamedModel) -> None:
-    """UserError if the estimator could not compare what a model gives (Eq. 4)."""
+def _check_maps(model: NamedModel) -> None:
+    """UserError if AGG cannot use what a model gives: several maps, or maps that Eq. 4 cannot compare."""
+    if model.facts.candidates > 1:
+        raise UserError(
+            f"{excerpt(model.text)} gives {model.facts.candidates} maps, of which the ground truth has to choose, "
+            "and a part has none; use it in agg eval run, or a model with one map"
+        )
     if not model.facts.probabilities:
         raise UserError(
             f"{model.facts.architecture} gives no probabilities, which the granularity is estimated from; "

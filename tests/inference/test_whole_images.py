@@ -85,3 +85,18 @@ def test_a_mistake_in_a_model_is_one_line_and_a_traceback_in_the_log(caplog):
 def test_what_a_model_says_itself_and_lacking_memory_are_let_through(error):
     with pytest.raises(type(error)):
         WholeImagePredictor(Failing(error), "other").predict([interaction()])
+
+
+def test_several_candidates_are_maps_of_one_prediction():
+    values = np.linspace(0, 1, 144, dtype=np.float32).reshape(3, 8, 6)
+    several = Fixed(values)
+    several.facts = ModelFacts("several", candidates=3)
+    model = WholeImagePredictor(several, "several")
+    (found,) = model.predict([interaction(Box(2, 1, 3, 4))])
+    maps = found.probability, *found.others
+    expected = np.zeros_like(values)
+    expected[:, 2:5, 1:5] = values[:, 2:5, 1:5]
+    assert np.array_equal([each.full() for each in maps], expected)
+    several.maps = (values[0],)
+    with pytest.raises(UserError, match="maps must be float32 and have the image's size, 3 of them"):
+        model.predict([interaction()])

@@ -236,3 +236,31 @@ def test_pruning_does_not_change_what_is_chosen(granularities):
     assert best(traces, 0.9, 6) == best(whole, 0.9, 6)
     chosen = best(traces, 0.9, 6)
     assert traces[chosen].steps == whole[chosen].steps
+
+
+def test_of_several_maps_the_truth_takes_the_nearest_and_the_next_click_follows_it():
+    def whole(mask):
+        return Crop(*SHAPE, Box(0, 0, *SHAPE), mask.astype(np.float32))
+
+    far, near, alike = THING & ~square(10, 10, 21, 15), THING & ~square(10, 10, 3, 3), THING | square(0, 40, 3, 3)
+    states = []
+
+    class Several:
+        def predict(self, interactions):
+            states.extend(interactions)
+            return [Prediction(whole(far), Box(0, 0, *SHAPE), (whole(near), whole(alike))) for _ in interactions]
+
+    frame = np.zeros((*SHAPE, 3), np.uint8)
+    config = ClicksConfig(max_clicks=2, early_stop=False)
+
+    def steps(ignore=None):
+        states.clear()
+        subject = Subject(frame, crop_mask(THING, *SHAPE), 0.9, ignore)
+        ((trace,),) = evaluate([subject], [[Start()]], Several(), config)
+        assert np.array_equal(states[1].prompt.full() > 0.5, trace.first.full())
+        return trace.steps
+
+    assert [step.iou for step in steps()] == [441 / 450, 441 / 450]  # alike has 9 pixels too many, near 9 too few
+    assert steps()[1].click == Click(1, 41, False)
+    # Without its missing corner, near is the mask itself, and comes first.
+    assert steps(crop_mask(square(10, 10, 3, 3), *SHAPE))[0].iou == 1.0
