@@ -25,7 +25,7 @@ def group() -> None:
 
 @group.command("list", epilog=examples("agg model list", "agg model list | grep sam"))
 def list_command() -> None:
-    """List the models that --model names, and the packages that add them.
+    """List the models that --model names, with their packages.
 
     They segment by clicks, as the file of --checkpoint does, but have no granularity.
     """
@@ -70,7 +70,7 @@ def list_command() -> None:
 def export_command(
     target: Path, form: str, checkpoint: str | None, adapter: str | None, input_size: int | None, overwrite: bool
 ) -> None:
-    """Write a click model with its adapter as one file that other programs run.
+    """Write a click model and adapter as one file for other programs.
 
     Its inputs are the image, a list of clicks, the last mask and the granularity; docs/guide/models.md has an example.
     """

@@ -1,4 +1,4 @@
-"""RITM as a click model: zoom-in and averaging as published (protocol, section 6)."""
+"""RITM as a click model: zoom-in and averaging as published."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class Page(HTMLParser):
 
     @property
     def _in_cell(self):
-        return self._open[-2:] in (["tr", "td"], ["li", "span"], ["li", "b"])
+        return self._open[-2:] in (["tr", "th"], ["tr", "td"], ["li", "span"], ["li", "b"])
 
     @property
     def numbers(self):
@@ -91,7 +91,7 @@ def inspected(tmp_path, *arguments):
     assert result.code == 0, result
     assert result.stderr == ""
     page = Page(out.read_text(encoding="utf-8"))
-    assert all(load.startswith("data:image/") for load in page.loads), page.loads
+    assert all(load.startswith(("data:image/", "#")) for load in page.loads), page.loads
     assert page.tags["script"] == page.tags["link"] == page.tags["iframe"] == 0
     assert f"{out} shows {plural(page.tags['svg'], 'image')}" in result.stdout
     return rows_of(result.stdout), page
