@@ -22,7 +22,7 @@ INPUTS = ("image", "clicks", "previous_mask", "granularity")
 """Names of the inputs in a file."""
 OUTPUT = "probability"
 PADDING = -1.0
-"""Label of a row of clicks that is none."""
+"""Label of a padding row, which holds no click."""
 OPSET = 18
 """Version of ONNX's operators."""
 INSTALL = "pip install 'agg-pipeline[onnx]'"

@@ -1,4 +1,4 @@
-"""RITM's iterative models (Sofiiuk et al. 2021): the network around HRNet, and its published files (protocol, 6)."""
+"""RITM's iterative models (Sofiiuk et al. 2021): the network around HRNet, and its published files."""
 
 from __future__ import annotations
 

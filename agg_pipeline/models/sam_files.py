@@ -13,7 +13,7 @@ import torch
 
 from agg_pipeline.storage.local_file import open_file, read_file
 from schemas.checked_json import decode
-from schemas.errors import UserError
+from schemas.errors import UserError, out_of_memory
 from schemas.limits import CONFIG_BYTES, MODEL_BYTES
 from schemas.words import excerpt, possible, printable
 
@@ -188,6 +188,8 @@ def _loaded(folder: Path, kind: Kind) -> Any:
             dtype=torch.float32,
         )
     except Exception as error:  # whatever a damaged file leads the library to
+        if out_of_memory(error):
+            raise
         raise UserError(f"{where} cannot be opened by {kind.model}: {excerpt(str(error))}") from error
     if missing := sorted(report["missing_keys"]):
         raise UserError(f"{where}/{WEIGHTS} lacks {excerpt(missing[0])} and {len(missing) - 1} other weights")

@@ -13,6 +13,7 @@ from agg_pipeline.figures.svg import View, view_of, widened
 from agg_pipeline.proposals.boxed_object import BoxedObject
 from agg_pipeline.proposals.preview import DATASET, Complement, Measured, Preview, Step
 from agg_pipeline.proposals.verdicts import Kept, verdict
+from agg_pipeline.report.gallery import Mark
 from agg_pipeline.report.templates import filled
 from schemas.canonical import Json
 from schemas.config import LoopConfig, ProposalsConfig
@@ -45,23 +46,6 @@ class Source:
     found: DrawnMask | BoxedObject
     model: Json
     command: str
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A click in a drawing.
-
-    Attributes:
-        role: positive, negative or estimator.
-        x: place from the left, CSS pixels.
-        y: place from the top, CSS pixels.
-        inside: False if the click lies outside the drawing; it is then drawn at the nearest border.
-    """
-
-    role: str
-    x: float
-    y: float
-    inside: bool
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,10 @@ def verdict(validations: Rows) -> str:
         return "Fewer than two validation steps: it cannot be said yet whether the model has become better."
     said = [f"{level}s {change:+.3f}" for level, change in changes.items()]
     better = [change > 0 for change in changes.values()]
-    outcome = "better" if all(better) else "better on one level, worse on the other" if any(better) else "not better"
-    return f"The model has become {outcome}. Change of the mean IoU after one click: {', '.join(said)}."
+    outcome = "has not become better"
+    if any(better):
+        outcome = "has become better" if all(better) else "has become better on one level, not on the other"
+    return f"The model {outcome}. Change of the mean IoU after one click: {', '.join(said)}."
 
 
 def figures(steps: Rows, validations: Rows) -> list[tuple[str, str]]:

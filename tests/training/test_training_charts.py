@@ -24,9 +24,9 @@ def step_rows(losses):
     ("objects", "parts", "said"),
     [
         ((0.5, 0.6), (0.2, 0.4), "The model has become better. Change of the mean IoU after one click: objects +0.100"),
-        ((0.5, 0.4), (0.2, 0.4), "better on one level, worse on the other"),
-        ((0.5, 0.4), (0.2, 0.1), "The model has become not better"),
-        ((0.5, 0.5), (0.2, 0.2), "The model has become not better"),
+        ((0.5, 0.4), (0.2, 0.4), "better on one level, not on the other"),
+        ((0.5, 0.4), (0.2, 0.1), "The model has not become better"),
+        ((0.5, 0.5), (0.2, 0.2), "The model has not become better"),
     ],
 )
 def test_the_verdict_compares_the_first_and_the_last_step(objects, parts, said):
