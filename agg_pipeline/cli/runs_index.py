@@ -14,7 +14,7 @@ from agg_pipeline.evaluation.arms import ARMS
 from agg_pipeline.evaluation.comparison_page import PAGE as COMPARISON
 from agg_pipeline.evaluation.results_folder import REPORT, SUMMARY
 from agg_pipeline.evaluation.run_arms import TABLES
-from agg_pipeline.execution.plan import sources
+from agg_pipeline.execution.plan import model_in_words, sources
 from agg_pipeline.execution.shard_files import PLAN
 from agg_pipeline.report.index_page import RunEntry, runs_folder, write_index
 from agg_pipeline.storage.local_file import read_file
@@ -94,7 +94,7 @@ def _proposals(path: Path, name: str) -> RunEntry:
             figures.append(f"{totals['planned_images']} of {plural(planned, 'image')} of the split")
     about = description(plan)
     kind = "annotated parts" if about.annotated else "proposals"
-    models = "; ".join(dict.fromkeys(_model(source["model"]) for source in sources(plan)))
+    models = "; ".join(dict.fromkeys(model_in_words(source["model"]) for source in sources(plan)))
     pages = _pages(path, ("gallery", "report/gallery.html"), ("statistics", "report/stats.html"))
     date = _date(database / MANIFEST)
     return RunEntry(name, kind, about.data, models, date, tuple(figures), pages)
@@ -105,7 +105,9 @@ def _evaluation(path: Path, name: str) -> RunEntry:
     plan = summary["plan"]
     pages = _pages(path, ("report", REPORT))
     figures = (f"granularity: {plan['config']['mode']}", *_levels(summary))
-    return RunEntry(name, "evaluation", _data(plan), _model(plan["model"]), _date(path / SUMMARY), figures, pages)
+    return RunEntry(
+        name, "evaluation", _data(plan), model_in_words(plan["model"]), _date(path / SUMMARY), figures, pages
+    )
 
 
 def _comparison(path: Path, name: str) -> RunEntry:
@@ -116,7 +118,9 @@ def _comparison(path: Path, name: str) -> RunEntry:
     pages = _pages(path, ("comparison", COMPARISON), ("tables", TABLES), *((arm, f"{arm}/{REPORT}") for arm in arms))
     figures = tuple(f"{shown}: {line}" for line in _levels(summary))
     plan = summary["plan"]
-    return RunEntry(name, "comparison", _data(plan), _model(plan["model"]), _date(path / TABLES), figures, pages)
+    return RunEntry(
+        name, "comparison", _data(plan), model_in_words(plan["model"]), _date(path / TABLES), figures, pages
+    )
 
 
 def _training(path: Path, name: str) -> RunEntry:
@@ -156,13 +160,6 @@ def _read(path: Path, kind: Any) -> Json:
 
 def _data(plan: Json) -> str:
     return f"{plan['dataset']['name']}, {plan['dataset']['split']}"
-
-
-def _model(model: Json) -> str:
-    if "name" in model:
-        return str(model["architecture"])
-    adapted = " with adapter" if model.get("adapter") else ""
-    return f"{model['architecture']} at {model['input_size']}{adapted}"
 
 
 def _levels(summary: Json) -> tuple[str, ...]:

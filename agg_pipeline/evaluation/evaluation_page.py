@@ -13,7 +13,7 @@ from agg_pipeline.evaluation.mask_results import masks_of
 from agg_pipeline.evaluation.results_folder import REPORT, Evaluation
 from agg_pipeline.evaluation.summary import metric_settings
 from agg_pipeline.evaluation.terminal_summary import how, interval, remarks, size_of_model
-from agg_pipeline.execution.plan import layout_of
+from agg_pipeline.execution.plan import layout_of, model_in_words
 from agg_pipeline.report.index_page import index_links
 from agg_pipeline.report.templates import filled
 from agg_pipeline.report.text_table import Table
@@ -66,7 +66,7 @@ def write_report(
         gallery=_gallery(evaluation, dataset, pictures),
         radius=MARK_RADIUS,
         limit=settings.max_clicks,
-        model=model_name(summary["plan"]),
+        model=model_in_words(summary["plan"]["model"]),
         mean=_mean,
         size_of_model=size_of_model,
     )
@@ -76,14 +76,6 @@ def write_report(
 
 def _mean(estimate: Json, images: int, digits: int = 2) -> str:
     return "-" if estimate["mean"] is None else interval(estimate, images, digits)
-
-
-def model_name(plan: Json) -> str:
-    """The model of an evaluation in words."""
-    model = plan["model"]
-    if "name" in model:
-        return str(model["architecture"])
-    return f"{model['architecture']} at {model['input_size']}" + (" with adapter" if "adapter" in model else "")
 
 
 def _head(summary: Json, figures: Json) -> tuple[str, ...]:
@@ -114,7 +106,7 @@ def _main_tables(summary: Json, level: str, with_published: bool) -> list[Table]
     found = summary["levels"][level]
     figures = found["all"]
     head = _head(summary, figures)
-    rows = [_row(model_name(summary["plan"]), figures)]
+    rows = [_row(model_in_words(summary["plan"]["model"]), figures)]
     if with_published:
         rows += _published(summary, level, list(figures["noc"]), len(head))
     by_size = tuple(_row(size, own) for size, own in found["by_size"].items())

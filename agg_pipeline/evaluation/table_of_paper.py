@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agg_pipeline.evaluation.evaluation_page import model_name
 from agg_pipeline.evaluation.published import LEVELS, all_published
 from agg_pipeline.evaluation.results_folder import read_summary
 from agg_pipeline.evaluation.summary import iou_name
 from agg_pipeline.evaluation.terminal_summary import how
 from agg_pipeline.evaluation.timings import read_timings
-from agg_pipeline.execution.plan import layout_of
+from agg_pipeline.execution.plan import layout_of, model_in_words
 from agg_pipeline.report.text_table import Table
 from agg_pipeline.storage.store import Store
 from schemas.errors import UserError
@@ -64,7 +63,7 @@ def measured_row(path: str, name: str | None) -> MeasuredRow:
     values = {iou_name(float(iou)): f"{mean['mean']:.2f}" for iou, mean in figures["noc"].items()}
     values["IoU@1"] = f"{figures['iou']['1']['mean']:.2f}"
     latency = (read_timings(store) or {}).get("latency") or {}
-    method = name or f"{model_name(summary['plan'])}, {how(summary)}"
+    method = name or f"{model_in_words(summary['plan']['model'])}, {how(summary)}"
     return MeasuredRow(method, dataset, values, latency.get("median"), latency.get("parameters"), int(figures["masks"]))
 
 

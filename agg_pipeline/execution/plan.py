@@ -103,6 +103,14 @@ def layout_of(source: Json) -> str:
     return str(dataset.get("layout") or dataset["name"])
 
 
+def model_in_words(model: Json) -> str:
+    """A plan's model in a few words: a click model with its input size, or another model's name."""
+    if "name" in model:
+        return str(model["architecture"])
+    adapted = " with adapter" if model.get("adapter") else ""
+    return f"{model['architecture']} at {model['input_size']}{adapted}"
+
+
 def stamp_of(layout: Layout, plan: Json) -> Stamp:
     """What every file of a plan's folder says of it; of several data sets, models and licences, each once."""
     of_runs = sources(plan)
