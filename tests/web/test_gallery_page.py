@@ -23,8 +23,10 @@ def page(window, address):
 
 
 def seen(window, selector):
-    """The elements of a selector that are seen."""
-    return [each for each in window.find_elements("css selector", selector) if each.is_displayed()]
+    """The elements of a selector that are seen, as one instant of the browser's layout has them."""
+    return window.execute_script(
+        "return [...document.querySelectorAll(arguments[0])].filter((each) => each.checkVisibility())", selector
+    )
 
 
 def change(window, selector, value):
