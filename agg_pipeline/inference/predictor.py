@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from agg_pipeline.inference.network_inputs import InputClick, input_clicks, input_image, input_mask
 from agg_pipeline.inference.region_of_interest import next_roi
-from agg_pipeline.inference.resizing import ResizedMap, resized
+from agg_pipeline.inference.resizing import ResizedMap
 from agg_pipeline.models.adapter import table_row
 from agg_pipeline.models.backend import choose_device, set_backend_flags
 from agg_pipeline.models.model_files import ModelFiles, load_model_files
@@ -29,9 +29,6 @@ LARGE = 1 << 24
 """Probability maps of more pixels are resized by every use: kept, those of a batch could take gigabytes."""
 KEPT_BYTES = 128 << 20
 """Memory for the resized regions, and the images that they were cut from, that a worker keeps."""
-
-InputClick = tuple[float, float, bool]
-"""(row, col, positive), in pixels of the network's input."""
 
 
 class _Region(NamedTuple):
@@ -120,7 +117,7 @@ class Predictor:
         pairs = list(zip(interactions, rois, strict=True))
         image = torch.stack([self._image(interaction, roi) for interaction, roi in pairs])
         prompts = torch.stack([self._prompt(interaction, roi) for interaction, roi in pairs])
-        clicks = [self._clicks(interaction, roi) for interaction, roi in pairs]
+        clicks = [input_clicks(interaction.clicks, roi, self.size, self.size) for interaction, roi in pairs]
         coords = [_coords(prompts, clicks)]
         if self.config.flip:
             mirrored = [[(row, self.size - 1 - col, positive) for row, col, positive in own] for own in clicks]
@@ -140,9 +137,7 @@ class Predictor:
         """The image's region resized to (3, S, S), in [0, 1]."""
 
         def resize() -> Tensor:
-            crop = interaction.image[roi.top : roi.bottom + 1, roi.left : roi.right + 1]
-            planes = [resized(plane, self.size, self.size) for plane in cv2.split(crop)]
-            return torch.from_numpy(np.stack(planes)).div_(255.0)
+            return torch.from_numpy(input_image(interaction.image, roi, self.size, self.size))
 
         return self._region(interaction.image, interaction.image.nbytes, roi, resize)
 
@@ -155,7 +150,7 @@ class Predictor:
             raise ValueError(f"a prompt of {prompt.height}x{prompt.width} for an image of {interaction.image.shape}")
 
         def resize() -> Tensor:
-            return torch.from_numpy(resized(prompt.window(roi), self.size, self.size))
+            return torch.from_numpy(input_mask(prompt, roi, self.size, self.size))
 
         # A probability map is the prompt of one step only, an object's mask that of all its proposals.
         if not isinstance(prompt, MaskCrop):
@@ -170,16 +165,6 @@ class Predictor:
             return _Region(source, values, values.nbytes + size)
 
         return self._regions.get((id(source), roi), make).values
-
-    def _clicks(self, interaction: Interaction, roi: Box) -> list[InputClick]:
-        return [
-            (
-                self.size * (click.row - roi.top) / roi.height,
-                self.size * (click.col - roi.left) / roi.width,
-                click.positive,
-            )
-            for click in interaction.clicks
-        ]
 
     def _probabilities(self, image: Tensor, coords: Sequence[Tensor], rows: Tensor | None) -> NDArray[np.float32]:
         """Probabilities (B, S, S); NaN where a logit is not finite.

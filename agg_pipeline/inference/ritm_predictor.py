@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from agg_pipeline.inference.network_inputs import InputClick, input_clicks, input_image, input_mask
 from agg_pipeline.inference.region_of_interest import foreground_box, next_roi
 from agg_pipeline.inference.resizing import resized
 from agg_pipeline.models.other_models import PATH, MapAndRegion, ModelFacts, check_arguments, number_argument
@@ -97,15 +97,9 @@ class RitmPredictor:
 
     def _probabilities(self, interaction: Interaction, box: Box, rows: int, cols: int) -> NDArray[np.float32]:
         """Probabilities of a box that the network sees at (rows, cols)."""
-        planes = [_scaled(plane, rows, cols) for plane in cv2.split(interaction.image[box.slices])]
-        image = torch.from_numpy(np.stack(planes)).div_(255.0)
-        last = np.zeros((rows, cols), np.float32)
-        if interaction.prompt is not None:
-            last = _scaled(interaction.prompt.window(box), rows, cols)
-        clicks = [
-            (rows * (click.row - box.top) / box.height, cols * (click.col - box.left) / box.width, click.positive)
-            for click in interaction.clicks
-        ]
+        image = torch.from_numpy(input_image(interaction.image, box, rows, cols))
+        last = input_mask(interaction.prompt, box, rows, cols)
+        clicks = input_clicks(interaction.clicks, box, rows, cols)
         images, coords = [image], [_coords(last, clicks)]
         if self._flip:
             mirrored = [(row, cols - 1 - col, positive) for row, col, positive in clicks]
@@ -136,13 +130,7 @@ class RitmPredictor:
             return [self._network(image[n : n + 1], maps[n : n + 1]).main[0, 0] for n in range(len(image))]
 
 
-def _scaled(values: NDArray[np.generic], rows: int, cols: int) -> NDArray[np.float32]:
-    if values.shape == (rows, cols):
-        return values.astype(np.float32)
-    return resized(values, rows, cols)
-
-
-def _coords(last: NDArray[np.float32], clicks: Sequence[tuple[float, float, bool]]) -> Tensor:
+def _coords(last: NDArray[np.float32], clicks: Sequence[InputClick]) -> Tensor:
     """Previous mask, positive and negative disks, (3, rows, cols)."""
     coords = np.zeros((3, *last.shape), np.float32)
     coords[0] = last

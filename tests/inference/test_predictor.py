@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from agg_pipeline.datasets.images import read_image
+from agg_pipeline.inference import network_inputs
 from agg_pipeline.inference import predictor as predictor_module
 from agg_pipeline.inference.predictor import Predictor, open_predictor
 from agg_pipeline.inference.resizing import resized
@@ -245,7 +246,7 @@ def test_regions_that_were_seen_are_not_resized_again(monkeypatch):
         resizes.append(values.shape)
         return resized(values, *size)
 
-    monkeypatch.setattr(predictor_module, "resized", counted)
+    monkeypatch.setattr(network_inputs, "resized", counted)
     image, other = picture(40, 50), picture(50, 40)
     mask = crop_mask(np.ones((40, 50), bool), 40, 50)
     predictor = Predictor(Network(lambda image, _: image[:, :1]), PredictorConfig())
