@@ -53,6 +53,8 @@ CONDITION_DEPTH = 100
 """Deepest nesting of a condition on masks; a sum of a hundred numbers is nested so deep."""
 MODEL_BYTES = 6 << 30
 """Largest file of a model or an adapter; the largest SimpleClick has 2.6 GB in float32, 5.3 GB in float64."""
+ONNX_BYTES = (2 << 30) - 1
+"""Largest ONNX file; its format has no larger ones."""
 CHECKPOINT_BYTES = 10 << 30
 """Largest checkpoint of a training; that of the largest SimpleClick and its optimiser has 8 GB."""
 PICKLE_BYTES = 16 << 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +19,7 @@ from schemas.errors import UserError
 from schemas.numbers import BINS
 
 INPUTS = ("image", "clicks", "previous_mask", "granularity")
-"""Names of the inputs in a file."""
+"""Names of the inputs in a file; without an adapter there is no granularity."""
 OUTPUT = "probability"
 PADDING = -1.0
 """Label of a padding row, which holds no click."""
@@ -45,7 +45,9 @@ class ClickFunction(nn.Module):
     rows: Tensor
     cols: Tensor
 
-    def forward(self, image: Tensor, clicks: Tensor, previous_mask: Tensor, granularity: Tensor) -> Tensor:
+    def forward(
+        self, image: Tensor, clicks: Tensor, previous_mask: Tensor, granularity: Tensor | None = None
+    ) -> Tensor:
         """Predict the foreground.
 
         Args:
@@ -53,14 +55,14 @@ class ClickFunction(nn.Module):
             clicks: (B, N, 3) float32: row and column in pixels of the input, and 1 for a positive click, 0 for a
                 negative one, -1 for no click.
             previous_mask: (B, 1, S, S) float32, the probabilities of the last prediction; zeros before the first.
-            granularity: (B,) float32 between 0 and 1, negative for none; not looked at by a model without an adapter.
+            granularity: (B,) float32 between 0 and 1, negative for none; None for a model without an adapter.
 
         Returns:
             (B, 1, S, S) float32 foreground probability.
         """
         network = self.network
         coords = torch.cat([previous_mask, self._disks(clicks)], dim=1)
-        bins = self._bins(granularity) if network.has_granularity else None
+        bins = None if granularity is None else self._bins(granularity)
         features = network.encode(network.embed(image, coords, bins))
         logits = network.head(network.neck(features), network.grid)
         return torch.sigmoid(F.interpolate(logits, size=image.shape[2:], mode="bilinear", align_corners=True))
@@ -79,17 +81,20 @@ class ClickFunction(nn.Module):
         return torch.where(granularity < 0, torch.full_like(rows, -1), rows)
 
 
-def example_inputs(size: int, batch: int = 2, clicks: int = 3) -> tuple[Tensor, ...]:
+def example_inputs(network: SimpleClick, batch: int = 2, clicks: int = 3) -> dict[str, Tensor]:
     """Inputs of a click function, by which it is traced.
 
     Args:
-        size: side of the network's input.
+        network: the click model.
         batch: number of images.
         clicks: rows of clicks per image.
     """
+    size = network.input_size
     places = torch.full((batch, clicks, 3), PADDING)
     places[:, 0] = torch.tensor([size / 2, size / 2, 1.0])
-    return torch.zeros(batch, 3, size, size), places, torch.zeros(batch, 1, size, size), torch.ones(batch)
+    values = (torch.zeros(batch, 3, size, size), places, torch.zeros(batch, 1, size, size), torch.ones(batch))
+    named = dict(zip(INPUTS, values, strict=True))
+    return named if network.has_granularity else {name: named[name] for name in INPUTS[:-1]}
 
 
 def write_torch_export(network: SimpleClick, path: Path) -> None:
@@ -99,9 +104,10 @@ def write_torch_export(network: SimpleClick, path: Path) -> None:
         network: the click model on the CPU, with LoRA merged.
         path: the file.
     """
-    function, inputs = ClickFunction(network.eval()), example_inputs(network.input_size)
+    function, inputs = ClickFunction(network.eval()), example_inputs(network)
     with torch.no_grad(), _quiet():
-        torch.export.save(torch.export.export(function, inputs, dynamic_shapes=_shapes()), path)
+        program = torch.export.export(function, (), inputs, dynamic_shapes=_shapes(inputs))
+        torch.export.save(program, path)
 
 
 def write_onnx(network: SimpleClick, path: Path) -> None:
@@ -116,13 +122,13 @@ def write_onnx(network: SimpleClick, path: Path) -> None:
     """
     if find_spec("onnxscript") is None:
         raise UserError(f"ONNX files need the extra onnx: {INSTALL}")
-    function, inputs = ClickFunction(network.eval()), example_inputs(network.input_size)
+    function, inputs = ClickFunction(network.eval()), example_inputs(network)
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(
             function,
-            inputs,
-            dynamic_shapes=_shapes(),
-            input_names=list(INPUTS),
+            kwargs=inputs,
+            dynamic_shapes=_shapes(inputs),
+            input_names=[*inputs],
             output_names=[OUTPUT],
             opset_version=OPSET,
             dynamo=True,
@@ -155,15 +161,17 @@ def write_int8_onnx(network: SimpleClick, path: Path) -> None:
             quantize_dynamic(whole, path, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gemm"])
 
 
-def _shapes() -> dict[str, dict[int, torch.export.Dim]]:
+def _shapes(names: Iterable[str]) -> dict[str, dict[int, torch.export.Dim]]:
     """The numbers of images and of clicks are free."""
     batch, clicks = (torch.export.Dim(name, min=1, max=1024) for name in ("batch", "clicks"))
-    return {"clicks": {0: batch, 1: clicks}} | {name: {0: batch} for name in INPUTS if name != "clicks"}
+    return {name: {0: batch, 1: clicks} if name == "clicks" else {0: batch} for name in names}
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without what torch's exporter says of itself: it is the same for every model."""
+    root = logging.getLogger()
+    handlers = [*root.handlers]
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "root")]
     levels = [each.level for each in loggers]
     for each in loggers:
@@ -173,5 +181,7 @@ def _quiet() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
+        # onnxruntime's quantisation sets up logging for the whole program.
+        root.handlers[:] = handlers
         for each, level in zip(loggers, levels, strict=True):
             each.setLevel(level)

@@ -22,6 +22,7 @@ GROUP = "agg_pipeline.models"
 OURS = {
     "geodesic": "agg_pipeline.models.classical:geodesic",
     "grabcut": "agg_pipeline.models.classical:grabcut",
+    "onnx": "agg_pipeline.inference.onnx_predictor:onnx",
     "random-walker": "agg_pipeline.models.classical:random_walker",
     "ritm": "agg_pipeline.inference.ritm_predictor:ritm",
     "sam": "agg_pipeline.models.sam:sam",

@@ -24,27 +24,29 @@ def network(request):
     return network
 
 
-def inputs(batch, clicks):
+def inputs(network, batch, clicks):
     """Images, clicks of both kinds and padding, last masks and granularities, also none."""
     generator = torch.Generator().manual_seed(batch + clicks)
     places = torch.rand(batch, clicks, 3, generator=generator) * SIZE
     places[:, :, 2] = torch.arange(batch * clicks).view(batch, clicks) % 3 - 1
-    return (
+    values = (
         torch.rand(batch, 3, SIZE, SIZE, generator=generator),
         places,
         torch.rand(batch, 1, SIZE, SIZE, generator=generator),
         torch.linspace(-0.2, 1.0, batch),
     )
+    named = dict(zip(INPUTS, values, strict=True))
+    return named if network.has_granularity else {name: named[name] for name in INPUTS[:-1]}
 
 
-def expected(network, image, clicks, previous, granularity):
+def expected(network, image, clicks, previous_mask, granularity=None):
     """What the network itself says of clicks that are drawn as the predictor draws them."""
     coords = torch.zeros(len(image), 3, SIZE, SIZE)
-    coords[:, :1] = previous
+    coords[:, :1] = previous_mask
     for maps, own in zip(coords.numpy(), clicks.tolist(), strict=True):
         draw_disks(maps[1:], [(row, col, label == 1) for row, col, label in own if label >= 0])
     bins = None
-    if network.has_granularity:
+    if granularity is not None:
         bins = torch.tensor([table_row(None if value < 0 else value) for value in granularity.tolist()])
     with torch.no_grad():
         return torch.sigmoid(network(image, coords, bins))
@@ -52,10 +54,10 @@ def expected(network, image, clicks, previous, granularity):
 
 @pytest.mark.parametrize(("batch", "clicks"), [(1, 1), (3, 4)])
 def test_the_function_draws_clicks_as_the_predictor_does(network, batch, clicks):
-    given = inputs(batch, clicks)
+    given = inputs(network, batch, clicks)
     with torch.no_grad():
-        found = ClickFunction(network)(*given)
-    torch.testing.assert_close(found, expected(network, *given), rtol=0, atol=1e-5)
+        found = ClickFunction(network)(**given)
+    torch.testing.assert_close(found, expected(network, **given), rtol=0, atol=1e-5)
 
 
 def test_every_granularity_has_its_row():
@@ -69,10 +71,10 @@ def test_a_torch_export_file_takes_any_batch(network, tmp_path):
     write_torch_export(network, tmp_path / "model.pt2")
     loaded = torch.export.load(tmp_path / "model.pt2").module()
     for batch, clicks in ((1, 1), (4, 2)):
-        given = inputs(batch, clicks)
+        given = inputs(network, batch, clicks)
         with torch.no_grad():
-            found = loaded(*given)
-        torch.testing.assert_close(found, expected(network, *given), rtol=0, atol=1e-5)
+            found = loaded(**given)
+        torch.testing.assert_close(found, expected(network, **given), rtol=0, atol=1e-5)
 
 
 def test_an_onnx_file_takes_any_batch(network, tmp_path):
@@ -80,17 +82,17 @@ def test_an_onnx_file_takes_any_batch(network, tmp_path):
     pytest.importorskip("onnxscript")
     write_onnx(network, tmp_path / "model.onnx")
     session = runtime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
-    names = [each.name for each in session.get_inputs()]
+    assert {each.name for each in session.get_inputs()} == set(inputs(network, 1, 1))
     for batch, clicks in ((1, 1), (4, 2)):
-        given = inputs(batch, clicks)
-        fed = {name: each.numpy() for name, each in zip(INPUTS, given, strict=True) if name in names}
-        (found,) = session.run(None, fed)
-        np.testing.assert_allclose(found, expected(network, *given).numpy(), rtol=0, atol=1e-3)
+        given = inputs(network, batch, clicks)
+        (found,) = session.run(None, {name: each.numpy() for name, each in given.items()})
+        np.testing.assert_allclose(found, expected(network, **given).numpy(), rtol=0, atol=1e-3)
 
 
-def test_the_example_is_one_click_and_padding():
-    image, clicks, previous, granularity = example_inputs(SIZE)
-    assert image.shape == (2, 3, SIZE, SIZE) and previous.shape == (2, 1, SIZE, SIZE) and granularity.shape == (2,)
+def test_the_example_is_one_click_and_padding(network):
+    image, clicks, previous, *granularity = example_inputs(network).values()
+    assert image.shape == (2, 3, SIZE, SIZE) and previous.shape == (2, 1, SIZE, SIZE)
+    assert [each.shape for each in granularity] == ([(2,)] if network.has_granularity else [])
     assert clicks[0].tolist() == [[32, 32, 1], [-1, -1, -1], [-1, -1, -1]]
 
 
