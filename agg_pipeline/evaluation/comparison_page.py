@@ -14,15 +14,13 @@ from agg_pipeline.evaluation.results_folder import Results
 from agg_pipeline.evaluation.summary import levels_of
 from agg_pipeline.figures.colours import COLOURS
 from agg_pipeline.report.index_page import Link
-from agg_pipeline.report.plots import bare_frame, inline_svg, line_colours, new_figure
+from agg_pipeline.report.plots import bare_frame, inline_svg, line_styles, new_figure
 from agg_pipeline.report.templates import filled
 from agg_pipeline.report.text_table import FEWEST_IMAGES, Table
 from stages.evaluate import noc
 from stages.metrics import bootstrap_means
 
 PAGE = "comparison.html"
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-"""Marks of the lines, which tell results apart without colours."""
 LABEL = 24
 """Characters of a line of a name in a chart."""
 
@@ -58,12 +56,11 @@ def _reached(level: str, shown: Sequence[tuple[Results, Sequence[MaskResult]]]) 
     figure = new_figure(5.6, 3.6)
     axes = figure.subplots()
     said = []
-    for number, (each, masks) in enumerate(shown):
+    for (colour, marker), (each, masks) in zip(line_styles(), shown, strict=False):
         clicks = np.arange(1, each.settings.max_clicks + 1)
         first = np.array([_first_reached(mask) for mask in masks])
         share = (first[:, None] <= clicks).mean(axis=0)
-        colour = line_colours()[number % len(line_colours())]
-        marker, name = MARKERS[number % len(MARKERS)], fill(each.name, LABEL)
+        name = fill(each.name, LABEL)
         axes.plot(clicks, share, f"{marker}-", color=colour, label=name, markersize=4)
         said.append(f"{each.name} {share[0]:.0%} after one click, {share[-1]:.0%} after {clicks[-1]}")
     targets = sorted({mask.target for _, masks in shown for mask in masks})

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from markupsafe import Markup
 
-from agg_pipeline.report.plots import bare_frame, inline_svg, line_colours, new_figure
+from agg_pipeline.report.plots import bare_frame, inline_svg, line_colours, line_styles, new_figure
 from schemas.canonical import Json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MARKERS = ("o", "s", "^", "D", "v", "P")
-"""Marks of the curves, which tell them apart without colours; at most as many classes are shown."""
+MOST_CLASSES = 6
+"""Classes with a curve; more could not be told apart."""
 
 
 def granularity_chart(figures: Json, by_class: Json, level: str) -> Markup:
@@ -36,7 +36,9 @@ def granularity_chart(figures: Json, by_class: Json, level: str) -> Markup:
     classes = _most_frequent(by_class)
     if classes:
         curves = {kind: own["granularity"]["iou"]["1"] for kind, own in classes}
-        charts.append(_curves(values, curves, f"{level} classes", "mean IoU@1"))
+        known = sum(1 for kind in by_class if kind)
+        some = "" if len(curves) == known else f"; {len(curves)} of {known} classes"
+        charts.append(_curves(values, curves, f"{level} classes", f"mean IoU@1{some}"))
     charts.append(_chosen(values, granularity["chosen"], level))
     return Markup("\n").join(charts)
 
@@ -46,7 +48,7 @@ def _most_frequent(by_class: Json) -> list[tuple[str, Json]]:
     named = [(kind, figures) for kind, figures in by_class.items() if kind]
     if len(named) < 2:
         return []
-    return sorted(named, key=lambda item: -item[1]["masks"])[: len(MARKERS)]
+    return sorted(named, key=lambda item: -item[1]["masks"])[:MOST_CLASSES]
 
 
 def _curves(values: Sequence[float], curves: dict[str, list[float]], name: str, label: str) -> Markup:
@@ -54,7 +56,7 @@ def _curves(values: Sequence[float], curves: dict[str, list[float]], name: str, 
     figure = new_figure(4.6, 3.4)
     axes = figure.subplots()
     tops = {kind: int(np.argmax(curve)) for kind, curve in curves.items()}
-    for colour, marker, (curve_name, curve) in zip(line_colours(), MARKERS, curves.items(), strict=False):
+    for (colour, marker), (curve_name, curve) in zip(line_styles(), curves.items(), strict=False):
         top = tops[curve_name]
         axes.plot(values, curve, f"{marker}-", color=colour, label=f"{curve_name} (best at {values[top]:.1f})", ms=4)
         axes.plot(values[top], curve[top], "*", color=colour, markersize=12)

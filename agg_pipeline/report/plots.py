@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
@@ -13,6 +15,9 @@ from agg_pipeline.figures.colours import COLOURS, SERIES
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+"""Marks of lines."""
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -45,6 +50,11 @@ def png(figure: Figure, dpi: int = 130) -> bytes:
 def line_colours() -> tuple[str, ...]:
     """Colours of the lines of a chart, in their order."""
     return tuple(COLOURS[name].light for name in SERIES)
+
+
+def line_styles() -> Iterator[tuple[str, str]]:
+    """Colour and mark of one line of a chart after the other, without end; marks tell lines apart without colours."""
+    return zip(cycle(line_colours()), cycle(MARKERS), strict=False)
 
 
 def bare_frame(axes: Axes) -> None:
