@@ -85,7 +85,7 @@ def steps(batch: int, runs: int) -> None:
 def checking(data: Path, out: Path, images: int) -> None:
     """Print images per second of the check before a training, beside reading them all one after the other."""
     reader = image_reader("sbd", str(data))
-    known = choose_rows([open_proposals(str(out))], "agg", False).images
+    known = choose_rows([open_proposals(str(out))], "agg", "both").images
     used = [known[n % len(known)] for n in range(images)]
 
     def read_all(images: Sequence[UsedImage]) -> None:
@@ -101,7 +101,7 @@ def loading(data: Path, out: Path, size: int, seconds: float) -> None:
     """Print samples per second of one process, from photographs of 500x375 on disk."""
     cv2.setNumThreads(1)
     databases = [open_proposals(str(out))]
-    readers, rows = {"sbd": image_reader("sbd", str(data))}, choose_rows(databases, "agg", False)
+    readers, rows = {"sbd": image_reader("sbd", str(data))}, choose_rows(databases, "agg", "both")
     config = override(FinetuneConfig(), {"augment": {"size": size}})
     made, started = 0, time.perf_counter()
     order = np.random.default_rng(0).permutation(IMAGES)

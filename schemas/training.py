@@ -12,6 +12,7 @@ SMALLEST_SIZE, LARGEST_SIZE = 32, 4096
 """Sides of the crops that a model learns from, in pixels."""
 
 TrainingSource = Literal["agg", "gt", "gt+agg", "object"]
+GranularityDefinition = Literal["both", "scale", "root"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +138,11 @@ class FinetuneConfig:
         help="Where the frequency of a granularity is counted: within an image (image), or in the whole database "
         "(global). Masks are drawn inversely to it.",
     )
-    granularity_definition: Literal["both", "scale"] = choice(
+    granularity_definition: GranularityDefinition = choice(
         "both",
         option=True,
-        help="Granularity of a mask. both: scale and semantic granularity (Eq. 6). scale: the scale alone (Fig. 6).",
+        help="Granularity of a mask. both: scale and semantic granularity (Eq. 6). scale: the scale alone (Fig. 6). "
+        "root: the square root of the scale, which compares lengths instead of areas.",
     )
     decay_epoch: int = number(50, 0, unit="epochs", help="From this epoch on the learning rate is lr * decay.")
     decay: float = number(0.1, 0, 1, unit="factor", help="What the learning rate is multiplied with after decay_epoch.")
@@ -159,8 +161,21 @@ class FinetuneConfig:
         1.0, 0, 10, help="Standard deviation of the normal distribution that the granularity vectors start from."
     )
     table_lr: float = number(0.0, 0, 10, unit="rate", help="Learning rate of the granularity vectors. 0: the key lr.")
+    order_weight: float = number(
+        0.0,
+        0,
+        100,
+        option=True,
+        help="Weight of the order loss: the share of the mask at a lower granularity, after the same clicks, that lies "
+        "outside of the mask. 0: none.",
+    )
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """An order loss without granularities."""
+        if self.order_weight and not self.granularity:
+            yield "order_weight", "it must be 0 where no granularity is trained"
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,35 @@ def normalised_focal_loss(logits: Tensor, target: Tensor) -> Tensor:
     return (loss * counted).sum(dim=(1, 2, 3)) / (pixels + EPSILON)
 
 
+def order_loss(lower: Tensor, higher: Tensor) -> Tensor:
+    """Share of a finer mask that lies outside of a coarser one after the same clicks, per image. Not in the paper.
+
+    Args:
+        lower: logits at the lower granularity, (B, 1, H, W).
+        higher: logits at the higher granularity, (B, 1, H, W).
+
+    Returns:
+        (B,), in [0, 1]; 0 where the finer mask lies inside, or both are the same.
+    """
+    finer, coarser = torch.sigmoid(lower), torch.sigmoid(higher)
+    outside = torch.relu(finer - coarser).sum(dim=(1, 2, 3))
+    return outside / (finer.sum(dim=(1, 2, 3)) + EPSILON)
+
+
+def lower_rows(rows: Tensor, rng: np.random.Generator) -> Tensor:
+    """Draw a lower granularity for each sample.
+
+    Args:
+        rows: of the granularity table, (B,) int64; -1 for none.
+        rng: of the draws.
+
+    Returns:
+        Rows below, uniform from 0 on; the same row where there is none below.
+    """
+    drawn = [int(rng.integers(row)) if row > 0 else row for row in rows.tolist()]
+    return torch.tensor(drawn)
+
+
 def initial_clicks(mask: Mask, others: Mask, rng: np.random.Generator, decay: float = DECAY) -> list[Click]:
     """Draw the initial clicks of a sample: positive clicks in the mask, negative clicks outside of it.
 

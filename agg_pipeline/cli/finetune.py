@@ -16,7 +16,17 @@ from agg_pipeline.cli.training_dry_run import print_training
 from schemas.training import FinetuneConfig
 
 RECIPES = recipes(FinetuneConfig(), "finetune")
-OWN = ("source", "sampling", "granularity_definition", "lora", "granularity", "rank", "lora_targets", "augment")
+OWN = (
+    "source",
+    "sampling",
+    "granularity_definition",
+    "lora",
+    "granularity",
+    "rank",
+    "lora_targets",
+    "order_weight",
+    "augment",
+)
 """Keys that are options of this command, beside those of the training."""
 
 

@@ -21,8 +21,11 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "neither": ("--source", "agg", "--no-lora", "--no-granularity", *RATE),
     "scale alone": ("--source", "agg", "--granularity-definition", "scale"),
     PAPER: ("--source", "agg"),
+    "root of the scale": ("--source", "agg", "--granularity-definition", "root"),
+    "order loss": ("--source", "agg", "--order-weight", "1"),
 }
-"""Trainings: rows of Table 1, ablations of Table 3, the definition of Fig. 6, and proposals of the ``paper`` preset."""
+"""Trainings: rows of Table 1, ablations of Table 3, the definition of Fig. 6, proposals of the ``paper`` preset, and two
+that the paper does not have."""
 SOURCES = ("AGG", "GT", "GT+AGG")
 """The variants of Table 1."""
 

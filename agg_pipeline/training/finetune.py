@@ -97,7 +97,7 @@ def _open_masks(
     databases: Sequence[ProposalDatabase], roots: Mapping[str, str], config: FinetuneConfig
 ) -> ProposalMasks:
     """The masks that are trained on, with the readers of their images."""
-    rows = choose_rows(databases, config.source, config.granularity_definition == "scale")
+    rows = choose_rows(databases, config.source, config.granularity_definition)
     used = [each for database in databases for each in datasets_of(database, roots)]
     readers = {each.name: image_reader(each.layout, each.root) for each in used}
     return ProposalMasks(databases, readers, rows, cache_share(config.training))

@@ -17,7 +17,7 @@ from agg_pipeline.training.training_images import UsedImage
 from schemas.errors import UserError
 from schemas.numbers import BINS
 from schemas.tables import KINDS
-from schemas.training import TrainingSource
+from schemas.training import GranularityDefinition, TrainingSource
 from schemas.words import excerpt
 from stages.sampler import draw_probabilities, row_weights
 
@@ -100,7 +100,9 @@ class MaskRows:
         return int(np.searchsorted(self.summed, rng.random() * self.summed[-1], side="right"))
 
 
-def choose_rows(databases: Sequence[ProposalDatabase], source: TrainingSource, by_scale: bool) -> MaskRows:
+def choose_rows(
+    databases: Sequence[ProposalDatabase], source: TrainingSource, definition: GranularityDefinition
+) -> MaskRows:
     """List the rows of databases that a source draws from, in the order of databases, shards and tables.
 
     An object that several databases of one data set hold counts once. Images of two data sets are different images,
@@ -109,7 +111,7 @@ def choose_rows(databases: Sequence[ProposalDatabase], source: TrainingSource, b
     Args:
         databases: the databases, whose finished shards are read.
         source: which kinds of rows.
-        by_scale: the scale is the granularity, instead of Eq. 6.
+        definition: what the granularity of a mask is.
 
     Returns:
         The rows; their images are numbered in the order of their first rows.
@@ -126,7 +128,7 @@ def choose_rows(databases: Sequence[ProposalDatabase], source: TrainingSource, b
         for shard in database.sidecars:
             table = database.table("proposals", ["image_id", "instance_id", "kind", "bin", "area"], [shard])
             _check_references(database, table, facts)
-            bins = _scale_bins(table) if by_scale else table["bin"].to_numpy()
+            bins = table["bin"].to_numpy() if definition == "both" else _scale_bins(table, definition == "root")
             rows = np.flatnonzero(pc.is_in(table["kind"], pa.array(KINDS_OF[source])))
             table = table.take(rows)
             kinds.update(table["kind"].unique().to_pylist())
@@ -196,14 +198,17 @@ def _object_keys(image: NDArray[np.int32], instance: NDArray[np.int64]) -> NDArr
     return image * np.int64(len(instances)) + number
 
 
-def _scale_bins(table: pa.Table) -> NDArray[np.int8]:
-    """Bins of the scales of a shard's rows, in full precision: float32, as stored, may lie in the bin beside it."""
+def _scale_bins(table: pa.Table, root: bool) -> NDArray[np.int8]:
+    """Bins of the scales of a shard's rows, or of the square roots of these.
+
+    In full precision: float32, as stored, may lie in the bin beside it.
+    """
     _, image = _encoded(table["image_id"])
     area, whole = table["area"].to_numpy(), _is_object(table)
     keys = _object_keys(image, table["instance_id"].to_numpy())
     objects, first = np.unique(keys[whole], return_index=True)
     scale = np.minimum(1.0, area / area[whole][first][np.searchsorted(objects, keys)])
-    return np.asarray(np.clip(np.rint(10.0 * scale), 1, BINS), np.int8)
+    return np.asarray(np.clip(np.rint(10.0 * (np.sqrt(scale) if root else scale)), 1, BINS), np.int8)
 
 
 def _without_repeats(

@@ -37,6 +37,10 @@ class Method(Protocol):
     def max_norm(self) -> float:
         """Largest norm of the gradient; 0 for no limit."""
 
+    @property
+    def order_weight(self) -> float:
+        """Weight of the order loss; 0 for none."""
+
 
 @dataclass(frozen=True)
 class Finetuning:
@@ -68,6 +72,11 @@ class Finetuning:
     def max_norm(self) -> float:
         """No limit."""
         return 0.0
+
+    @property
+    def order_weight(self) -> float:
+        """As configured."""
+        return self.config.order_weight
 
 
 @dataclass(frozen=True)
@@ -103,3 +112,8 @@ class Pretraining:
     def max_norm(self) -> float:
         """As configured."""
         return self.config.max_norm
+
+    @property
+    def order_weight(self) -> float:
+        """There are no granularities yet."""
+        return 0.0

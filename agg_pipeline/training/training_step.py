@@ -18,7 +18,7 @@ from agg_pipeline.training.training_methods import Loss, Method
 from schemas.records import Click
 from schemas.training import TrainingConfig
 from stages.draws import generator
-from stages.finetune import corrective_clicks, with_corrections
+from stages.finetune import corrective_clicks, lower_rows, order_loss, with_corrections
 
 
 def update(
@@ -61,7 +61,8 @@ def update(
     for start in starts:
         part = batch.part(start, start + size)
         with fabric.no_backward_sync(network, enabled=config.devices > 1 and start != starts[-1]):
-            loss = batch_loss(network, part, loss_of, rounds, rng, fabric.device, pool) * (len(part) / len(batch))
+            loss = batch_loss(network, part, loss_of, rounds, rng, fabric.device, pool, method.order_weight)
+            loss = loss * (len(part) / len(batch))
             fabric.backward(loss)
         total += float(loss.detach())
     if math.isfinite(total):
@@ -95,8 +96,9 @@ def batch_loss(
     rng: np.random.Generator,
     device: torch.device,
     pool: Executor | None = None,
+    order_weight: float = 0.0,
 ) -> Tensor:
-    """Mean loss of a batch after iterative clicks; only the last forward has a gradient.
+    """Mean loss of a batch after iterative clicks; only forwards after the last click have a gradient.
 
     Args:
         network: from image, click maps and rows of the granularity table to logits; left in training mode.
@@ -106,6 +108,7 @@ def batch_loss(
         rng: of the iterative clicks.
         device: of the network.
         pool: threads that search the errors; None for this thread.
+        order_weight: weight of the order loss, for which there is a forward at lower granularities; 0 for none.
 
     Returns:
         A scalar.
@@ -129,8 +132,13 @@ def batch_loss(
                 coords[:, :1] = probability
                 _draw_clicks(coords, [with_corrections(*each) for each in zip(batch.clicks, corrections, strict=True)])
     network.train()
-    logits = network(image, coords.to(device), rows).float()
-    return loss(logits, batch.target.to(device).unsqueeze(1).float()).mean()
+    seen = coords.to(device)
+    logits = network(image, seen, rows).float()
+    losses = loss(logits, batch.target.to(device).unsqueeze(1).float())
+    if order_weight and rows is not None:
+        finer = network(image, seen, lower_rows(batch.rows, rng).to(device)).float()
+        losses = losses + order_weight * order_loss(finer, logits)
+    return losses.mean()
 
 
 def _draw_clicks(coords: Tensor, clicks: Sequence[Sequence[Click]]) -> None:

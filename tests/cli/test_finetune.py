@@ -187,6 +187,7 @@ def test_released_adapters_are_imported_and_exported(shared, tmp_path):
         (("--resume",), "no checkpoint to resume"),
         (("--max-minutes", "nan"), "nan is not a finite number"),
         (("--out", "memory://x"), "is not a folder of this machine"),
+        (("--no-granularity", "--order-weight", "1"), "it must be 0 where no granularity is trained"),
         (("--source", "gt"), "--source gt needs masks of kind annotated, and the database holds 9 object"),
     ],
 )

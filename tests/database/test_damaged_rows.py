@@ -61,8 +61,8 @@ def recall(store):
     )
 
 
-def finetune(store, by_scale=False):
-    return choose_rows([open_proposals(store.url)], "agg", by_scale)
+def finetune(store, definition="both"):
+    return choose_rows([open_proposals(store.url)], "agg", definition)
 
 
 def error_of(read, store):
@@ -116,7 +116,7 @@ def test_mask_without_pixels(built):
     assert [error_of(read, built) for read in (gallery, recall)] == [said, said]
 
 
-@pytest.mark.parametrize("by_scale", [False, True])
+@pytest.mark.parametrize("definition", ["both", "scale"])
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
@@ -134,10 +134,10 @@ def test_mask_without_pixels(built):
         (once(kind="zzz"), "the unknown kind 'zzz'"),
     ],
 )
-def test_rows_that_cannot_be_drawn_from(built, edit, said, by_scale):
+def test_rows_that_cannot_be_drawn_from(built, edit, said, definition):
     change(built, edit)
     with pytest.raises(UserError) as error:
-        finetune(built, by_scale)
+        finetune(built, definition)
     place = f"{built.url}/proposals" + ("" if "zzz, and" in said else "/part-00000.parquet")
     assert str(error.value) == f"{place} has {said}; {REPAIR}"
 
@@ -166,5 +166,5 @@ def test_sampling_weights_that_cannot_be(built, toy_plan, wrong):
 def test_undamaged_rows_are_read(built):
     gallery(built)
     assert recall(built).by_size[0].proposals.parts == 6
-    assert len(finetune(built)) == len(finetune(built, True)) == open_proposals(built.url).proposals().num_rows
+    assert len(finetune(built)) == len(finetune(built, "scale")) == open_proposals(built.url).proposals().num_rows
     assert built.above().exists("gallery.html")

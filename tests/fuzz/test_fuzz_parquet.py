@@ -74,7 +74,7 @@ def target(name, content):
 def _used(store):
     """Read the database as the gallery, the statistics and a fine-tuning do."""
     opened, dataset = open_proposals(store.url), make_dataset()
-    readers = (_gallery, _statistics, *(partial(_training, by_scale=by_scale) for by_scale in (False, True)))
+    readers = (_gallery, _statistics, *(partial(_training, definition=definition) for definition in ("both", "scale")))
     for read in readers:
         try:
             read(opened, dataset)
@@ -97,10 +97,10 @@ def _statistics(opened, dataset):
     finished_counts(opened)
 
 
-def _training(opened, dataset, by_scale):
+def _training(opened, dataset, definition):
     read = {entry.path: dataset.read(entry) for entry in dataset.entries[:6]}
     reader = ImageReader(lambda path: (read[path].pixels, read[path].sha256), lambda path: read[path].sha256)
-    rows = choose_rows([opened], "agg", by_scale)
+    rows = choose_rows([opened], "agg", definition)
     masks = ProposalMasks([opened], {"toy": reader}, rows)
     for row in range(min(5, len(rows))):
         try:

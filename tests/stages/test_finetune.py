@@ -17,7 +17,9 @@ from stages.finetune import (
     MAX_CLICKS,
     corrective_clicks,
     initial_clicks,
+    lower_rows,
     normalised_focal_loss,
+    order_loss,
     parting_clicks,
     with_corrections,
 )
@@ -55,6 +57,29 @@ def test_loss_without_a_counted_pixel_is_zero():
     loss.sum().backward()
     assert loss.item() == 0
     assert torch.equal(logits.grad, torch.zeros(1, 1, 2, 2))
+
+
+def test_order_loss_by_hand():
+    # Two finer masks of four pixels: one inside the coarser mask, one with half its pixels outside.
+    coarser = torch.full((2, 1, 2, 4), -50.0)
+    coarser[:, :, :, :3] = 50.0
+    finer = torch.full((2, 1, 2, 4), -50.0)
+    finer[0, :, :, :2] = 50.0
+    finer[1, :, :, 2:] = 50.0
+    torch.testing.assert_close(order_loss(finer, coarser), torch.tensor([0.0, 0.5]))
+    assert order_loss(coarser, coarser).tolist() == [0.0, 0.0]
+
+
+def test_order_loss_draws_masks_towards_their_order():
+    finer, coarser = torch.zeros(1, 1, 1, 1, requires_grad=True), torch.full((1, 1, 1, 1), -1.0, requires_grad=True)
+    order_loss(finer, coarser).sum().backward()
+    assert finer.grad.item() > 0 > coarser.grad.item()
+
+
+def test_lower_rows_are_below_if_there_are_any():
+    rows = torch.tensor([-1, 0, 1, 5] * 200)
+    drawn = lower_rows(rows, rng()).view(-1, 4)
+    assert [sorted(set(column.tolist())) for column in drawn.T] == [[-1], [0], [0], [0, 1, 2, 3, 4]]
 
 
 @pytest.mark.parametrize("decay", [0.8, 0.5])

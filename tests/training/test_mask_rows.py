@@ -20,8 +20,8 @@ from schemas.tables import FILES, KINDS
 from tests.training.conftest import IMAGES, write_proposals
 
 
-def chosen(proposals, source="agg", by_scale=False):
-    return choose_rows([open_proposals(str(proposals))], source, by_scale)
+def chosen(proposals, source="agg", definition="both"):
+    return choose_rows([open_proposals(str(proposals))], source, definition)
 
 
 @pytest.fixture
@@ -68,12 +68,21 @@ def test_draws_of_the_whole_source_make_all_bins_as_likely(rows):
 
 
 def test_scale_alone_can_be_the_granularity(proposals):
-    by_scale = chosen(proposals, by_scale=True)
+    by_scale = chosen(proposals, definition="scale")
     rows = table(proposals)
     areas = {(row["image_id"], row["instance_id"]): row["area"] for row in rows if row["kind"] == "object"}
     scales = [row["area"] / areas[row["image_id"], row["instance_id"]] for row in rows]
     assert by_scale.bins() == [sum(min(10, max(1, round(10 * scale))) == n for scale in scales) for n in range(1, 11)]
     assert by_scale.bins() != chosen(proposals).bins()
+
+
+def test_the_root_of_the_scale_can_be_the_granularity(proposals):
+    by_root = chosen(proposals, definition="root")
+    rows = table(proposals)
+    areas = {(row["image_id"], row["instance_id"]): row["area"] for row in rows if row["kind"] == "object"}
+    lengths = [(row["area"] / areas[row["image_id"], row["instance_id"]]) ** 0.5 for row in rows]
+    assert by_root.bins() == [sum(min(10, max(1, round(10 * each))) == n for each in lengths) for n in range(1, 11)]
+    assert by_root.bins() != chosen(proposals, definition="scale").bins()
 
 
 def test_bins_are_those_of_full_precision(data, tmp_path):
@@ -87,13 +96,13 @@ def test_bins_are_those_of_full_precision(data, tmp_path):
     owner = columns["proposal_id"].index(columns["parent_id"][part])
     columns["area"][owner], columns["area"][part] = 20, 7
     pq.write_table(pa.Table.from_pydict(columns, rows.schema), path)
-    by_scale = chosen(copy, by_scale=True)
+    by_scale = chosen(copy, definition="scale")
     assert by_scale.bin[(by_scale.shard == 0) & (by_scale.row == part)].tolist() == [4]
 
 
 def test_objects_of_two_databases_count_once(proposals):
     database = open_proposals(str(proposals))
-    assert choose_rows([database, database], "object", False).bins() == chosen(proposals, "object").bins()
+    assert choose_rows([database, database], "object", "both").bins() == chosen(proposals, "object").bins()
 
 
 class RandomDatabase:
@@ -129,8 +138,12 @@ class RandomDatabase:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32), st.sampled_from(["agg", "gt", "gt+agg", "object"]), st.booleans())
-def test_rows_are_those_of_the_source_once_and_in_order(seed, source, by_scale):
+@given(
+    st.integers(0, 2**32),
+    st.sampled_from(["agg", "gt", "gt+agg", "object"]),
+    st.sampled_from(["both", "scale", "root"]),
+)
+def test_rows_are_those_of_the_source_once_and_in_order(seed, source, definition):
     rng = np.random.default_rng(seed)
     databases = [RandomDatabase(name, rng) for name in ("cars", "cars", "birds")]
     images, objects, expected = [], set(), []
@@ -146,9 +159,10 @@ def test_rows_are_those_of_the_source_once_and_in_order(seed, source, by_scale):
                     objects.add((name, image, instance))
                 if (name, image) not in images:
                     images.append((name, image))
-                scaled = granularity_bin(area / areas[image, instance])
-                expected.append((images.index((name, image)), scaled if by_scale else bin_, number, shard, position))
-    rows = choose_rows(databases, source, by_scale)
+                scale = area / areas[image, instance]
+                bins = {"both": bin_, "scale": granularity_bin(scale), "root": granularity_bin(scale**0.5)}
+                expected.append((images.index((name, image)), bins[definition], number, shard, position))
+    rows = choose_rows(databases, source, definition)
     columns = (rows.image, rows.bin, rows.database, rows.shard, rows.row)
     assert list(zip(*(column.tolist() for column in columns), strict=True)) == expected
     assert [(image.dataset, image.path) for image in rows.images] == images
@@ -167,7 +181,7 @@ def test_source_without_masks_is_refused(proposals):
             chosen(proposals, source)
     empty = replace(built, sidecars={})
     with pytest.raises(UserError, match="needs masks of kind part or complement, and the database holds nothing"):
-        choose_rows([empty], "agg", False)
+        choose_rows([empty], "agg", "both")
 
 
 def test_granularities_without_masks_are_named(proposals):

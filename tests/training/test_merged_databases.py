@@ -27,7 +27,7 @@ def merged(whole, tmp_path_factory):
 
 def draws(database, source, mode):
     """The masks that 300 draws open."""
-    rows = choose_rows([database], source, False)
+    rows = choose_rows([database], source, "both")
     rng = np.random.default_rng(3)
     names = {shard: database.table("proposals", ["proposal_id"], [shard])[0].to_pylist() for shard in database.sidecars}
     drawn = []

@@ -22,7 +22,7 @@ from tests.training.conftest import IMAGES
 def opened(proposals):
     def open_(reader, **options):
         databases = [open_proposals(str(proposals))]
-        return ProposalMasks(databases, {"folder": reader}, choose_rows(databases, "agg", False), **options)
+        return ProposalMasks(databases, {"folder": reader}, choose_rows(databases, "agg", "both"), **options)
 
     return open_
 
@@ -75,7 +75,7 @@ def test_images_are_kept_within_the_budget(opened, data):
 def samples(proposals, data, config):
     databases = [open_proposals(str(proposals))]
     masks = ProposalMasks(
-        databases, {"folder": image_reader("folder", str(data))}, choose_rows(databases, "agg", False)
+        databases, {"folder": image_reader("folder", str(data))}, choose_rows(databases, "agg", "both")
     )
     return ProposalSamples(masks, config)
 

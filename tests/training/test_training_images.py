@@ -47,7 +47,7 @@ def test_both_trainings_keep_their_share(prepared, tmp_path):
 
 @pytest.fixture
 def images(proposals):
-    return choose_rows([open_proposals(str(proposals))], "agg", False).images
+    return choose_rows([open_proposals(str(proposals))], "agg", "both").images
 
 
 def test_changed_and_missing_images_are_named(images, data, tmp_path):

@@ -7,6 +7,7 @@ import cv2
 import pytest
 import torch
 
+from agg_pipeline.models.adapter import TABLE_KEY
 from agg_pipeline.models.checkpoints import default_checkpoint, load_adapter, load_click_model
 from agg_pipeline.storage.lock import LOCK, holder, owned
 from agg_pipeline.storage.store import Store
@@ -51,6 +52,16 @@ def test_everything_that_is_trained_has_a_gradient_by_the_second_step(prepared):
     base, _ = load_click_model(default_checkpoint(), 32)
     for name, value in base.state_dict().items():
         assert torch.equal(network.state_dict()[name], value), f"{name} of the base changed"
+
+
+def test_the_order_loss_adds_to_the_loss_and_has_gradients(prepared):
+    plain, ordered = Steps(), Steps()
+    # The same draws of samples and clicks in the first step: the vectors start apart, so that masks differ.
+    changes = {"table_std": 1.0, "training": {"epochs": 1}}
+    train_and_save(prepared("plain", changes=changes), plain)
+    _, path = train_and_save(prepared("ordered", changes=changes | {"order_weight": 5.0}), ordered)
+    assert plain.losses[0] < ordered.losses[0] < plain.losses[0] + 5.0
+    assert not torch.equal(weights(path)[TABLE_KEY], weights(path.parents[1] / "plain" / path.name)[TABLE_KEY])
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(prepared):

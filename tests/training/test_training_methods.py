@@ -15,6 +15,7 @@ def test_fine_tuning_takes_its_schedule_from_the_configuration():
     method = Finetuning(override(FinetuneConfig(), {"decay_epoch": 3, "decay": 0.25, "training": {"max_rounds": 2}}))
     assert [method.rate_factor(epoch) for epoch in (0.0, 2.99, 3.0, 9.0)] == [1.0, 1.0, 0.25, 0.25]
     assert (method.loss(0.0), method.max_rounds(9.0), method.max_norm) == (normalised_focal_loss, 2, 0.0)
+    assert method.order_weight == 0.0 and Finetuning(FinetuneConfig(order_weight=0.5)).order_weight == 0.5
 
 
 def test_pre_training_takes_its_schedule_from_the_configuration():
@@ -22,7 +23,7 @@ def test_pre_training_takes_its_schedule_from_the_configuration():
     method = Pretraining(config)
     factors = [method.rate_factor(epoch) for epoch in (0.0, 1.0, 2.0, 6.0, 10.0)]
     assert factors == pytest.approx([0.01, 0.505, 1.0, 0.505, 0.01])
-    assert method.max_norm == 0.5
+    assert method.max_norm == 0.5 and method.order_weight == 0.0
 
 
 def test_loss_and_clicks_change_at_their_epochs():
