@@ -24,7 +24,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "root of the scale": ("--source", "agg", "--granularity-definition", "root"),
     "order loss": ("--source", "agg", "--order-weight", "1"),
 }
-"""Trainings: rows of Table 1, ablations of Table 3, the definition of Fig. 6, proposals of the ``paper`` preset, and two
+"""Trainings: rows of Table 1, ablations of Table 3, definition of Fig. 6, proposals of the ``paper`` preset, and two
 that the paper does not have."""
 SOURCES = ("AGG", "GT", "GT+AGG")
 """The variants of Table 1."""
