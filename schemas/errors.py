@@ -52,6 +52,8 @@ class ImageError(Exception):
 NO_MEMORY = (
     *("allocate", "out of memory", "bad_alloc", "Insufficient memory"),
     *("can't start new thread", "failed to map segment"),
+    # What cuBLAS and cuDNN say on a full GPU.
+    "ALLOC_FAILED",
 )
 """What libraries say when memory is short; they raise errors of many kinds."""
 

@@ -16,7 +16,7 @@ from agg_pipeline.inference.network_inputs import InputClick, input_clicks, inpu
 from agg_pipeline.inference.region_of_interest import next_roi
 from agg_pipeline.inference.resizing import ResizedMap
 from agg_pipeline.models.adapter import table_row
-from agg_pipeline.models.backend import choose_device, set_backend_flags
+from agg_pipeline.models.backend import choose_device, gpu_is_full, set_backend_flags
 from agg_pipeline.models.model_files import ModelFiles, load_model_files
 from agg_pipeline.models.simpleclick import SimpleClick, draw_disks, merge_lora
 from agg_pipeline.storage.recent import Recent
@@ -98,21 +98,32 @@ class Predictor:
         predictions: list[Prediction] = []
         while len(predictions) < len(interactions):
             part = interactions[len(predictions) :][: self._most]
-            try:
-                predictions += self._predict(part)
-            except torch.OutOfMemoryError as error:
-                if len(part) == 1:
-                    raise UserError(
-                        f"the GPU has too little memory for {self.name}; use fewer --workers-per-gpu, a smaller "
-                        f"--input-size, or --device cpu ({str(error).splitlines()[0]})"
-                    ) from None
+            found = self._predict_if_it_fits(part)
+            if found is None:
                 self._most = len(part) // 2
                 self.splits += 1
+                # Not before: the error held the batch. Other workers of this GPU need its memory.
                 torch.cuda.empty_cache()
+            else:
+                predictions += found
         return predictions
 
+    def _predict_if_it_fits(self, interactions: Sequence[Interaction]) -> list[Prediction] | None:
+        """What ``_predict`` does; None if the GPU has too little memory for several interactions at a time."""
+        try:
+            return self._predict(interactions)
+        except RuntimeError as error:
+            if not gpu_is_full(error):
+                raise
+            if len(interactions) == 1:
+                raise UserError(
+                    f"the GPU has too little memory for {self.name}; use fewer --workers-per-gpu, a smaller "
+                    f"--input-size, or --device cpu ({str(error).splitlines()[0]})"
+                ) from None
+            return None
+
     def _predict(self, interactions: Sequence[Interaction]) -> list[Prediction]:
-        """What ``predict`` does, for at least one interaction; OutOfMemoryError if the GPU has too little memory."""
+        """What ``predict`` does, for at least one interaction."""
         rois = [next_roi(interaction) for interaction in interactions]
         pairs = list(zip(interactions, rois, strict=True))
         image = torch.stack([self._image(interaction, roi) for interaction, roi in pairs])

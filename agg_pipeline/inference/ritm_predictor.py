@@ -12,6 +12,7 @@ from torch import Tensor
 from agg_pipeline.inference.network_inputs import InputClick, input_clicks, input_image, input_mask
 from agg_pipeline.inference.region_of_interest import foreground_box, next_roi
 from agg_pipeline.inference.resizing import resized
+from agg_pipeline.models.backend import gpu_is_full
 from agg_pipeline.models.other_models import PATH, MapAndRegion, ModelFacts, check_arguments, number_argument
 from agg_pipeline.models.ritm import Ritm, load_ritm
 from agg_pipeline.models.simpleclick import draw_disks
@@ -107,7 +108,9 @@ class RitmPredictor:
             coords.append(_coords(last[:, ::-1], mirrored))
         try:
             logits = self._logits(images, coords)
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not gpu_is_full(error):
+                raise
             raise UserError(
                 f"the GPU has too little memory for {self._name} and an image of {rows} x {cols}; use fewer "
                 f"--workers-per-gpu, or --device cpu ({str(error).splitlines()[0]})"

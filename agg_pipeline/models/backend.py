@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from schemas.devices import AUTO, CPU, CUDA, gpu_number
-from schemas.errors import UserError
+from schemas.errors import UserError, out_of_memory
 from schemas.fields import DEVICE
 from schemas.words import excerpt
 
@@ -143,3 +143,11 @@ def set_backend_flags() -> None:
     # cuDNN would try several algorithms and take the fastest of the moment; they round differently.
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+
+
+def gpu_is_full(error: BaseException) -> bool:
+    """Whether an error of torch says that a GPU has too little memory; cuBLAS and cuDNN have words of their own."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    of_gpu = any(name in str(error) for name in ("CUDA", "CUBLAS", "CUDNN"))
+    return isinstance(error, RuntimeError) and of_gpu and out_of_memory(error)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from agg_pipeline.models.backend import gpu_is_full
 from agg_pipeline.training.training_folder import CHECKPOINT
 from schemas.errors import StorageError, UserError
 from schemas.training import TrainingConfig
@@ -31,7 +32,9 @@ def explaining_lack_of_memory(config: TrainingConfig) -> Iterator[None]:
     """Turn a GPU's lack of memory into a UserError that says what to change."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not gpu_is_full(error):
+            raise
         raise UserError(
             f"the GPU has too little memory for a batch of {config.batch} in {plural(config.accumulate, 'part')}; "
             f"use a smaller --batch, or more parts with --accumulate ({str(error).splitlines()[0]})"

@@ -144,6 +144,7 @@ def test_a_run_whose_only_gpu_fails_says_so(lost_gpu):
         (torch.AcceleratorError("CUDA error: the launch timed out and was terminated"), True),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), False),
         (RuntimeError("CUDA error: out of memory"), False),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), False),
         (RuntimeError("shapes do not fit"), False),
         (ValueError("CUDA error: not of torch"), False),
     ],

@@ -343,24 +343,30 @@ def test_forwards_are_counted():
     assert predictor.forward_seconds > 0
 
 
+FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore.")
+FULL_FOR_CUBLAS = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+
 class SmallGpu(Network):
     """Stands for a network on a GPU that has memory for so many interactions at a time."""
 
-    def __init__(self, room):
+    def __init__(self, room, error=FULL):
         super().__init__(lambda image, _: image[:, :1])
         self.room = room
+        self.error = error
         self.batches = []
 
     def forward(self, image, coords, bins=None):
         if len(image) > self.room:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore.")
+            raise self.error
         self.batches.append(len(image))
         return super().forward(image, coords, bins)
 
 
-def test_a_batch_without_memory_for_it_is_split():
+@pytest.mark.parametrize("error", [FULL, FULL_FOR_CUBLAS])
+def test_a_batch_without_memory_for_it_is_split(error):
     images = [interaction(picture(seed=seed)) for seed in range(7)]
-    network = SmallGpu(2)
+    network = SmallGpu(2, error)
     predictor = Predictor(network, PredictorConfig())
     found = predictor.predict(images)
     # 7, then 3, do not fit; 1 at a time does, and later calls know it.
@@ -370,6 +376,29 @@ def test_a_batch_without_memory_for_it_is_split():
         np.testing.assert_array_equal(ours.probability.full(), theirs.probability.full())
     predictor.predict(images[:2])
     assert (network.batches, predictor.splits) == ([1] * 9, 2)
+
+
+def test_memory_is_given_back_when_nothing_holds_the_batch(monkeypatch):
+    seen, free = [], []
+
+    class Full(Network):
+        def forward(self, image, coords, bins=None):
+            seen.append(weakref.ref(image))
+            if len(image) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return super().forward(image, coords, bins)
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: free.append(seen[-1]() is None))
+    pair = [interaction(picture(seed=seed)) for seed in range(2)]
+    Predictor(Full(lambda image, _: image[:, :1]), PredictorConfig()).predict(pair)
+    assert free == [True]
+
+
+def test_other_errors_are_not_taken_for_lack_of_memory():
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        Predictor(SmallGpu(0, RuntimeError("CUDA error: an illegal memory access")), PredictorConfig()).predict(
+            [interaction(picture())] * 2
+        )
 
 
 def test_too_little_memory_for_one_interaction_is_one_line():
