@@ -41,6 +41,7 @@ def diff_command(first: str, second: str, roots: tuple[str, ...], out: str | Non
     an object, equal ones are matched first; the others by their ids, or else by their IoU, if the IoU is above 0.5.
     With --out, a page shows the largest differences. The exit code is 1 if the databases differ.
     """
+    from agg_pipeline.cli.runs_index import closing_line
     from agg_pipeline.database.differences import compare
     from agg_pipeline.database.reader import open_proposals
     from agg_pipeline.report.difference_page import difference_tables, write_differences
@@ -63,7 +64,7 @@ def diff_command(first: str, second: str, roots: tuple[str, ...], out: str | Non
         print_rows(table.title, table.head, table.rows)
     if out is not None:
         page = write_differences(databases, found, named, Store(out).anchored())
-        say(f"open {page}")
+        say(closing_line(out, page))
     say("the databases differ" if found.any else "the databases have the same content")
     if found.any:
         sys.exit(1)

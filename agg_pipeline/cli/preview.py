@@ -102,6 +102,7 @@ def preview_command(
     from agg_pipeline.datasets.single_image import read_photograph
     from agg_pipeline.proposals.preview import make_preview
     from agg_pipeline.proposals.preview_page import Source, preview_page
+    from agg_pipeline.report.index_page import index_links
 
     resolved = replace(proposals_config(preset, config, settings), source="agg")
     store, name = _place(page, image, chosen.mask)
@@ -111,7 +112,8 @@ def preview_command(
     found = _predicted(photograph, given, model) if isinstance(given, Box) else given
     preview = make_preview(photograph.record(found.mask), resolved, model)
     command = shlex.join(_command(checkpoint, preset, config, settings))
-    store.write(name, preview_page(preview, Source(photograph, found, described, command)).encode())
+    page_text = preview_page(preview, Source(photograph, found, described, command), index_links(store))
+    store.write(name, page_text.encode())
     for note in (*photograph.notes, *found.notes):
         say(f"note: {note}", err=True)
     parts = sum(each.estimate.query.kind == "part" for each in preview.measured)

@@ -16,6 +16,7 @@ from agg_pipeline.evaluation.results_folder import REPORT, SUMMARY
 from agg_pipeline.evaluation.run_arms import TABLES
 from agg_pipeline.execution.plan import model_in_words, sources
 from agg_pipeline.execution.shard_files import PLAN
+from agg_pipeline.report.difference_page import PAGE as DIFFERENCE
 from agg_pipeline.report.index_page import RunEntry, runs_folder, write_index
 from agg_pipeline.storage.local_file import read_file
 from agg_pipeline.storage.store import Store
@@ -143,12 +144,23 @@ def _study(path: Path, name: str) -> RunEntry:
     return RunEntry(name, "study", "", "", date, (f"finished steps: {finished}",), pages)
 
 
+def _page_alone(kind: str, page: str) -> Callable[[Path, str], RunEntry]:
+    """How a folder is described that holds a page about other runs, and nothing else of a run."""
+
+    def described(path: Path, name: str) -> RunEntry:
+        return RunEntry(name, kind, "", "", _date(path / page), (), _pages(path, (kind, page)))
+
+    return described
+
+
 DESCRIBED: dict[str, Callable[[Path, str], RunEntry]] = {
     f"{DATABASE}/{PLAN}": _proposals,
     TABLES: _comparison,
     SUMMARY: _evaluation,
     TRAINING: _training,
     DONE: _study,
+    COMPARISON: _page_alone("comparison", COMPARISON),
+    DIFFERENCE: _page_alone("difference", DIFFERENCE),
 }
 """File that only one kind of run has, and the function that describes such a run."""
 

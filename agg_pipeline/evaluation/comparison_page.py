@@ -67,6 +67,7 @@ def _reached(level: str, shown: Sequence[tuple[Results, Sequence[MaskResult]]]) 
     axes.set_xlabel("clicks")
     axes.set_ylabel(f"share of the {level}s with IoU ≥ {' or '.join(f'{target:g}' for target in targets)}")
     axes.set_ylim(0, 1.02)
+    axes.locator_params(axis="x", integer=True)
     axes.legend(frameon=False, fontsize=8)
     bare_frame(axes)
     return inline_svg(figure, f"reached {level}s", f"Share of the {level}s that reach their target: {'; '.join(said)}")
@@ -98,6 +99,7 @@ def _means(level: str, shown: Sequence[tuple[Results, Sequence[MaskResult]]]) ->
     for axes in (left, right):
         axes.grid(axis="x", color=COLOURS["line"].light)
         axes.set_axisbelow(True)
+        axes.locator_params(axis="x", nbins=4)
         bare_frame(axes)
     return inline_svg(figure, f"means of {level}s", f"Means with 95 % intervals, {level}s: {'; '.join(said)}")
 

@@ -14,6 +14,7 @@ from agg_pipeline.proposals.boxed_object import BoxedObject
 from agg_pipeline.proposals.preview import DATASET, Complement, Measured, Preview, Step
 from agg_pipeline.proposals.verdicts import Kept, verdict
 from agg_pipeline.report.gallery import Mark
+from agg_pipeline.report.index_page import Link
 from agg_pipeline.report.templates import filled
 from schemas.canonical import Json
 from schemas.config import LoopConfig, ProposalsConfig
@@ -144,12 +145,13 @@ class MeasuredShown:
     flat: bool
 
 
-def preview_page(preview: Preview, source: Source) -> str:
+def preview_page(preview: Preview, source: Source, links: Sequence[Link] = ()) -> str:
     """The page, self-contained HTML.
 
     Args:
         preview: what AGG makes of the object.
         source: where the object comes from.
+        links: to other pages.
     """
     image, config = preview.target.image, preview.config
     object_mask = preview.target.object.mask
@@ -159,6 +161,7 @@ def preview_page(preview: Preview, source: Source) -> str:
     measured = [_measured_shown(view, each, config) for each in preview.measured]
     return filled(
         "preview.html.j2",
+        links=links,
         source=source,
         boxed=boxed,
         dataset=DATASET,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.survey import Counts
 from agg_pipeline.figures.svg import View, view_of
+from agg_pipeline.report.index_page import index_links
 from agg_pipeline.report.templates import filled
 from agg_pipeline.storage.store import Store
 from schemas.crop import Box, MaskCrop
@@ -88,7 +89,14 @@ def write_contact_sheet(
         ids = [entry.image_id for entry in dataset.entries]
         chosen = sorted(drawn_order(ids, dataset.name, "contact-sheet", seed)[:images])
         sheets[dataset.split] = [_sheet_image(dataset, dataset.entries[position]) for position in chosen]
-    page = filled("contact_sheet.html.j2", about=datasets[0].about, counts=counts, sheets=sheets, seed=seed)
+    page = filled(
+        "contact_sheet.html.j2",
+        about=datasets[0].about,
+        counts=counts,
+        sheets=sheets,
+        seed=seed,
+        links=index_links(store),
+    )
     store.write(path, page.encode())
     return sum(image.view is not None for sheet in sheets.values() for image in sheet)
 

@@ -11,6 +11,7 @@ from agg_pipeline.database.matching import MATCHED
 from agg_pipeline.database.reader import ProposalDatabase, crop_of
 from agg_pipeline.datasets.found_photographs import Root, found_pixels
 from agg_pipeline.figures.svg import View, view_of, widened
+from agg_pipeline.report.index_page import index_links
 from agg_pipeline.report.templates import filled
 from agg_pipeline.report.text_table import Table
 from agg_pipeline.storage.store import Store
@@ -107,6 +108,7 @@ def write_differences(
         tables=difference_tables(found),
         differs=found.any,
         groups={title: drawn for title, drawn in pictures.items() if drawn},
+        links=index_links(store),
     )
     store.write(PAGE, page.encode())
     return f"{store.url}/{PAGE}"

@@ -66,7 +66,7 @@ def inline_svg(figure: Figure, name: str, label: str) -> Markup:
     """Draw a figure as SVG inside a page, in the page's letters and colours.
 
     Args:
-        figure: the figure; its colours are light ones of ``look.COLOURS``, or black.
+        figure: the figure; its colours are light ones of ``figures.colours.COLOURS``, or black.
         name: tells the figure's definitions from those of the other figures of the page.
         label: what it shows, in words.
 

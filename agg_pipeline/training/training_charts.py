@@ -19,6 +19,10 @@ SMOOTHED = 25
 """Steps over which the loss is averaged."""
 
 
+NOTICED = 0.01
+"""Smallest change of the mean IoU that counts; among a few dozen masks, smaller ones are chance."""
+
+
 def verdict(validations: Rows) -> str:
     """Whether a training has made its model better, in a sentence.
 
@@ -32,7 +36,9 @@ def verdict(validations: Rows) -> str:
     if not changes:
         return "Fewer than two validation steps: it cannot be said yet whether the model has become better."
     said = [f"{level}s {change:+.3f}" for level, change in changes.items()]
-    better = [change > 0 for change in changes.values()]
+    if all(abs(change) < NOTICED for change in changes.values()):
+        return f"The model is as good as before. Change of the mean IoU after one click: {', '.join(said)}."
+    better = [change >= NOTICED for change in changes.values()]
     outcome = "has not become better"
     if any(better):
         outcome = "has become better" if all(better) else "has become better on one level, not on the other"
@@ -80,7 +86,9 @@ def _loss_chart(steps: Rows) -> Markup:
     smooth = np.convolve(losses, np.ones(width) / width, mode="valid")
     figure = new_figure(4.6, 3.4)
     axes = figure.subplots()
-    axes.plot([int(row["step"]) for row in steps[width - 1 :]], smooth, color=COLOURS["accent"].light)
+    marker = "o" if len(smooth) == 1 else ""
+    axes.plot([int(row["step"]) for row in steps[width - 1 :]], smooth, marker=marker, color=COLOURS["accent"].light)
+    axes.locator_params(axis="x", integer=True)
     axes.set_xlabel("step")
     axes.set_ylabel(f"loss, mean of {plural(width, 'step')}")
     bare_frame(axes)

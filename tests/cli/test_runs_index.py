@@ -61,6 +61,14 @@ def runs(tmp_path, toy_plan, toy_shards):
     return root
 
 
+@pytest.mark.parametrize("page", ["comparison.html", "difference.html"])
+def test_pages_about_other_runs_are_listed(tmp_path, page):
+    write_text(tmp_path / "runs" / "both" / page, "<p>")
+    (entry,) = find_runs(tmp_path / "runs")
+    kind = page.removesuffix(".html")
+    assert (entry.folder, entry.kind, entry.pages) == ("both", kind, ((kind, page),))
+
+
 def test_every_run_is_listed_with_its_facts(runs):
     found = {entry.folder: entry for entry in find_runs(runs)}
     assert list(found) == [

@@ -26,7 +26,8 @@ def step_rows(losses):
         ((0.5, 0.6), (0.2, 0.4), "The model has become better. Change of the mean IoU after one click: objects +0.100"),
         ((0.5, 0.4), (0.2, 0.4), "better on one level, not on the other"),
         ((0.5, 0.4), (0.2, 0.1), "The model has not become better"),
-        ((0.5, 0.5), (0.2, 0.2), "The model has not become better"),
+        ((0.5, 0.5), (0.2, 0.1), "The model has not become better"),
+        ((0.5, 0.501), (0.2, 0.199), "The model is as good as before. Change of the mean IoU after one click: "),
     ],
 )
 def test_the_verdict_compares_the_first_and_the_last_step(objects, parts, said):

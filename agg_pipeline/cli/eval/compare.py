@@ -59,6 +59,7 @@ def compare_command(
     Below the figures are the differences from the first results, with paired intervals. With --out, a page shows them
     with charts.
     """
+    from agg_pipeline.cli.runs_index import closing_line
     from agg_pipeline.evaluation.compare import comparison, row_names, same_masks, without_published
     from agg_pipeline.evaluation.results_folder import open_results
     from agg_pipeline.report.terminal import print_rows
@@ -79,7 +80,7 @@ def compare_command(
     for line in without_published(named) if with_published else ():
         say(line, err=True)
     if out is not None:
-        say(f"open {_written(out, named, tables)}", err=form != "text")
+        say(closing_line(out, _written(out, named, tables)), err=form != "text")
 
 
 def _written(out: str, named: Sequence[Results], tables: Sequence[Table]) -> str:
