@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,8 @@ from benchmarks.gpu.workers import Load, Turn, same_share, turn
 
 PACKAGES = ("pyarrow", "distributed", "tornado", "cloup", "pycocotools", "rlemasklib", "duckdb", "fsspec", "rich")
 """What ``agg proposals run`` needs beside what this benchmark needs."""
+FAILED = (RuntimeError, EOFError, OSError)
+"""Errors of one measurement, with those of a process that has ended; the others go on."""
 MAKING = 0.6
 """Share of the time after which proposals of generated scenes are made in no further way."""
 
@@ -133,14 +136,23 @@ def making(report: Report, miniature: bool) -> None:
     plan = [("float32", workers, 16) for workers in ((1, 2) if miniature else (1, 2, 4, 8))]
     if not miniature:
         plan += [("bfloat16", 4, 16), ("bfloat16", 8, 16), ("TF32", 4, 16), ("float32", 4, 32), ("float32", 4, 8)]
+    table = Table(f"Proposals of generated scenes, {architecture} at {size}", columns, [])
+    report.add(table)
     done: list[Turn] = []
     for how, workers, batch in plan:
         if report.late(MAKING):
             report.note(f"left out: {how} with {workers} workers and {batch} objects a batch, for lack of time")
             continue
-        done.append(turn(workers, Load(architecture, size, how, batch, images, DEVICE)))
-        print(*_row(done[-1]), flush=True)
-    report.add(Table(f"Proposals of generated scenes, {architecture} at {size}", columns, [*map(_row, done)]))
+        try:
+            done.append(turn(workers, Load(architecture, size, how, batch, images, DEVICE)))
+        except FAILED as error:
+            report.note(f"failed: {how} with {workers} workers and {batch} objects a batch ({error!r})")
+            continue
+        table.rows.append(_row(done[-1]))
+        print(*table.rows[-1], flush=True)
+        report.write()
+    if not done:
+        return
     first = done[0]
     rows: list[Row] = [
         [each.workers, len(each.masks), same_share(first, each)] for each in done if each.load == first.load
@@ -227,7 +239,11 @@ def main(out: Path, minutes: float, parts: tuple[str, ...]) -> None:
         if report.late():
             report.note(f"left out: {part.__name__}, because {minutes:g} minutes were over")
             continue
-        part(report, DEVICE == "cpu")
+        try:
+            part(report, DEVICE == "cpu")
+        except FAILED as error:
+            traceback.print_exc()
+            report.note(f"failed: {part.__name__} ({error!r})")
     print(f"{time.monotonic() - report.began:.0f} s; {out / 'results.md'} and results.json have the tables")
 
 

@@ -22,7 +22,7 @@ from agg_pipeline.datasets.registry import open_dataset
 from agg_pipeline.execution.chain import run_stages
 from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.inference.predictor import Predictor
-from agg_pipeline.models.backend import choose_device
+from agg_pipeline.models.backend import choose_device, set_backend_flags
 from agg_pipeline.models.checkpoints import default_checkpoint, load_click_model
 from agg_pipeline.proposals.pipeline import chain
 from benchmarks.reference import PlainNetwork
@@ -65,6 +65,7 @@ class Turn:
 
 def sides(size: int, device: str) -> list[Side]:
     """The re-enacted program first."""
+    set_backend_flags()
     model, _ = load_click_model(default_checkpoint(), size)
     model = model.to(device)
     released, paper = PRESETS["released"], PRESETS["paper"]

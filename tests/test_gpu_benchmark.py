@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from threading import BrokenBarrierError
 
 import pytest
 from click.testing import CliRunner
@@ -13,9 +14,11 @@ from agg_pipeline.execution.shard_task import ShardTask
 from agg_pipeline.inference.predictor import Predictor
 from agg_pipeline.models.checkpoints import default_checkpoint, load_click_model
 from agg_pipeline.proposals.pipeline import chain
+from benchmarks import bench_gpu
 from benchmarks.bench_gpu import PARTS, Report, Table, main
 from benchmarks.gpu.busy import busy_share
 from benchmarks.gpu.scenes import CostlyNetwork, proposals, scenes
+from benchmarks.gpu.workers import Turn
 from schemas.presets import PRESETS
 from schemas.resolve import override
 
@@ -50,6 +53,20 @@ def test_files_grow_with_each_table(tmp_path):
     )
     content = json.loads((tmp_path / "x/results.json").read_text())
     assert content["First"] == [{"name": "one", "speed": 1.23456}, {"name": "two", "speed": None}]
+
+
+def test_an_arrangement_that_fails_costs_no_other(monkeypatch, tmp_path):
+    def broken(workers, load):
+        if workers == 2:
+            raise BrokenBarrierError
+        return Turn(workers, load, 1.0, 2.0, None, 0.5, {})
+
+    monkeypatch.setattr(bench_gpu, "turn", broken)
+    report = Report(tmp_path / "x", "a card", 8.0)
+    bench_gpu.making(report, True)
+    content = json.loads((tmp_path / "x/results.json").read_text())
+    assert [row["workers"] for row in content["Proposals of generated scenes, xtiny at 224"]] == [1]
+    assert content["notes"] == ["failed: float32 with 2 workers and 16 objects a batch (BrokenBarrierError())"]
 
 
 @pytest.mark.parametrize(("said", "share"), [(["10", "30", "[N/A]", "80"], 0.4), ([], None)])

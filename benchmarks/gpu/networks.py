@@ -70,12 +70,9 @@ def forwards(miniature: bool, seconds: float) -> list[Row]:
     for name, size in FORWARDS[:1] if miniature else FORWARDS:
         for how in ARITHMETIC:
             model = new_click_model(ARCHITECTURES[name], size, 0).to(DEVICE)
-            # Weights are converted once, as a run of proposals does it, not in every forward, as autocast would.
-            kind = torch.bfloat16 if how == "bfloat16" else torch.float32
-            model.to(kind)
             for batch in (1,) if miniature else BATCHES:
-                image, coords = torch.rand(2, batch, 3, size, size, device=DEVICE, dtype=kind).unbind()
-                with torch.inference_mode(), arithmetic("float32" if how == "bfloat16" else how):
+                image, coords = torch.rand(2, batch, 3, size, size, device=DEVICE).unbind()
+                with torch.inference_mode(), arithmetic(how):
                     spent = milliseconds(lambda: model(image, coords), seconds)  # noqa: B023
                 rows.append([name, size, how, batch, spent, 1e3 * batch / spent])
     return rows
