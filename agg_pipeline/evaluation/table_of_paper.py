@@ -13,6 +13,7 @@ from agg_pipeline.evaluation.timings import read_timings
 from agg_pipeline.execution.plan import layout_of, model_in_words
 from agg_pipeline.report.text_table import Table
 from agg_pipeline.storage.store import Store
+from schemas.canonical import Json
 from schemas.errors import UserError
 from schemas.words import excerpt
 
@@ -63,8 +64,15 @@ def measured_row(path: str, name: str | None) -> MeasuredRow:
     values = {iou_name(float(iou)): f"{mean['mean']:.2f}" for iou, mean in figures["noc"].items()}
     values["IoU@1"] = f"{figures['iou']['1']['mean']:.2f}"
     latency = (read_timings(store) or {}).get("latency") or {}
-    method = name or f"{model_in_words(summary['plan']['model'])}, {how(summary)}"
-    return MeasuredRow(method, dataset, values, latency.get("median"), latency.get("parameters"), int(figures["masks"]))
+    return MeasuredRow(name or _method(summary), dataset, values, latency.get("median"), latency.get("parameters"), int(figures["masks"]))
+
+
+def _method(summary: Json) -> str:
+    """Model and mode; a model that has no granularities is named without saying so."""
+    model, mode = summary["plan"]["model"], how(summary)
+    if not model.get("adapter"):
+        mode = mode.removeprefix("no granularity").removeprefix(", ")
+    return ", ".join(text for text in (model_in_words(model), mode) if text)
 
 
 def paper_table(rows: Sequence[MeasuredRow], number: int) -> Table:
@@ -111,7 +119,7 @@ def _line(method: str, own: dict[str, MeasuredRow], columns: Sequence[tuple[str,
         method,
         *cells,
         f"{1000 * sum(seconds) / len(seconds):.0f} ms" if seconds else "-",
-        f"{max(weights) / 1e6:.1f}M" if weights else "-",
+        f"{max(weights) / 1e6:.1f}M" if any(weights) else "-",
     )
 
 
