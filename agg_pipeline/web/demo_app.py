@@ -89,7 +89,7 @@ class DemoApp:
             content = await body(request, UPLOAD_BYTES)
             picture = await run_in_threadpool(of_content, content, request.query_params.get("called", "the image"))
         visit = self._visits.open(picture)
-        height, width = picture.pixels.shape[:2]
+        height, width = picture.size
         size = {"height": height, "width": width, "full_height": picture.height, "full_width": picture.width}
         return JSONResponse({"key": visit.key, "name": picture.name, **size})
 
@@ -110,7 +110,7 @@ class DemoApp:
     async def _load_truth(self, request: Request) -> Response:
         visit = self._visit(request)
         content = await body(request, UPLOAD_BYTES)
-        visit.truth = await run_in_threadpool(mask_of_content, content, *visit.picture.pixels.shape[:2])
+        visit.truth = await run_in_threadpool(mask_of_content, content, visit.picture)
         return Response(status_code=204)
 
     async def _export(self, request: Request) -> Response:
@@ -141,7 +141,7 @@ def _predicted(visit: Visit, asked: Asked) -> Json:
 
 
 def _exported(visit: Visit, export: Export) -> bytes:
-    """The file that a page wants to keep: masks at the size of the image as it was given, pixels as they are shown."""
+    """The file that a page wants to keep: masks and clicks on the image as it was given, pixels as they are shown."""
     picture = visit.picture
     wanted = export.masks if export.kind == "coco" else export.masks[:1]
     maps = [visit.session.predict(kept.clicks, kept.granularity) for kept in wanted]
@@ -150,5 +150,8 @@ def _exported(visit: Visit, export: Export) -> bytes:
     masks = [full_size(each, picture.height, picture.width) for each in maps]
     if export.kind == "mask":
         return mask_png(masks[0])
-    made = [MadeMask(kept.label, kept.clicks, kept.granularity, mask) for kept, mask in zip(wanted, masks, strict=True)]
+    made = [
+        MadeMask(kept.label, picture.in_given_pixels(kept.clicks), kept.granularity, mask)
+        for kept, mask in zip(wanted, masks, strict=True)
+    ]
     return coco_json(picture.name, picture.height, picture.width, made)

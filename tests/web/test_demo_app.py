@@ -137,6 +137,31 @@ def test_large_photographs_are_exported_at_their_own_size(page):
     assert Image.open(io.BytesIO(mask.content)).size == (2000, 1500)
     cut_out = page.post(f"/api/images/{image['key']}/export", content=json.dumps({**wanted, "kind": "cut-out"}))
     assert max(Image.open(io.BytesIO(cut_out.content)).size) <= image["width"]
+    wanted = {"kind": "coco", "masks": [{"clicks": [[500, 700, True]], "granularity": 0.5}]}
+    coco = page.post(f"/api/images/{image['key']}/export", content=json.dumps(wanted)).json()
+    # Pixel (708, 990) of 1500 x 2000 is the middle of pixel (500, 700) of 1060 x 1414.
+    assert coco["annotations"][0]["clicks"] == [[708, 990, True]]
+
+
+def test_an_exported_mask_of_a_large_photograph_is_taken_as_ground_truth(page, dataset):
+    record, _, (row, col, _) = first_object(dataset)
+    height, width = record.pixels.shape[:2]
+    pixels = cv2.resize(record.pixels[..., ::-1], (4 * width, 4 * height))
+    image = page.post("/api/images?called=a.png", content=png(pixels)).json()
+    assert (image["full_height"], image["full_width"]) == (4 * height, 4 * width)
+    scale = image["height"] / height
+    click = [int((row + 0.5) * scale), int((col + 0.5) * scale), True]
+    wanted = {"kind": "mask", "masks": [{"clicks": [click], "granularity": 1.0}]}
+    mask = page.post(f"/api/images/{image['key']}/export", content=json.dumps(wanted)).content
+    smaller = png(np.ones((image["height"], image["width"]), np.uint8))
+    ious = []
+    for truth in (mask, smaller):
+        assert page.post(f"/api/images/{image['key']}/truth", content=truth).status_code == 204
+        ious.append(ask(page, image, clicks=[click], granularities=[1.0]).json()["masks"][0]["iou"])
+    assert ious[0] > 0.98
+    assert ious[1] < 0.9
+    wrong = page.post(f"/api/images/{image['key']}/truth", content=png(np.ones((9, 9), np.uint8)))
+    assert f"the mask is 9x9, the image {4 * height}x{4 * width}" in wrong.json()["error"]
 
 
 def test_a_mask_of_the_visitor_is_measured_against(page, dataset):
