@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import time
 from collections.abc import AsyncIterator
@@ -62,7 +63,9 @@ class DemoApp:
 
         @asynccontextmanager
         async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+            forgetting = asyncio.create_task(self._visits.keep_forgetting())
             yield
+            forgetting.cancel()
             self._queue.close()
 
         routes = [
@@ -116,7 +119,8 @@ class DemoApp:
     async def _export(self, request: Request) -> Response:
         visit = self._visit(request)
         export = decode(await body(request, REQUEST_BYTES), Export, "the request")
-        content = await self._queue.run(visit.key, Urgency.NOW, _exported, visit, export)
+        # A file that was asked for is made, whatever is clicked on or asked for meanwhile.
+        content = await self._queue.run(None, Urgency.NOW, _exported, visit, export)
         return Response(content, media_type=MEDIA[export.kind])
 
     def _visit(self, request: Request) -> Visit:

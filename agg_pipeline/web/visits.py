@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections import OrderedDict
@@ -20,6 +21,8 @@ MOST_VISITS = 32
 """Images that are open at a time; the one that was used longest ago is closed for a new one."""
 KEPT_SECONDS = 3600.0
 """An image that was not used for so long is forgotten."""
+FORGETTING_SECONDS = 60.0
+"""Time between two looks for images to forget."""
 SHOWN_PIXELS = 1_500_000
 """Larger images are made smaller before they are shown and clicked on."""
 
@@ -122,6 +125,12 @@ class Visits:
     def close(self, key: str) -> None:
         """Forget an image."""
         self._visits.pop(key, None)
+
+    async def keep_forgetting(self) -> None:
+        """Forget images when their time is over, also when nobody asks for any; runs until it is cancelled."""
+        while True:
+            await asyncio.sleep(FORGETTING_SECONDS)
+            self._forget_old()
 
     def __len__(self) -> int:
         return len(self._visits)
