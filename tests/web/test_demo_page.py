@@ -359,6 +359,23 @@ def test_an_export_that_fails_says_so(page, scene):
     assert page.text("message") == "a newer request"
 
 
+def test_arrow_keys_move_a_cross_only_where_it_is_wanted(page):
+    crosses = page.window.execute_async_script(
+        """
+        const done = arguments[0];
+        import("/static/stage.js").then(({ Stage }) => done([{}, { hasCross: true }].map((option) => {
+          const canvas = document.body.appendChild(document.createElement("canvas"));
+          const stage = new Stage(canvas, { click: () => {}, draw: () => {}, ...option });
+          stage.show(document.getElementById("canvas"), 40, 40);
+          canvas.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowDown" }));
+          canvas.remove();
+          return stage.cross;
+        })));
+        """
+    )
+    assert crosses == [None, [25, 20]]
+
+
 @pytest.mark.parametrize("width", [400, 1400])
 def test_the_page_fits_a_telephone_and_everything_has_a_name(window, address, width):
     window.set_window_size(width, 900)

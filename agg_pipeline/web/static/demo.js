@@ -14,7 +14,7 @@ let sign = true;
 let requests = 0;
 let opens = 0;
 
-const stage = new Stage(element("canvas"), { click: addClick, draw: drawMasks });
+const stage = new Stage(element("canvas"), { click: addClick, draw: drawMasks, hasCross: true });
 
 const newObject = () => ({ label: "", clicks: [], granularity: 1, masks: new Map() });
 const current = () => objects[active];
