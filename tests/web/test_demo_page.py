@@ -376,6 +376,21 @@ def test_arrow_keys_move_a_cross_only_where_it_is_wanted(page):
     assert crosses == [None, [25, 20]]
 
 
+def test_paper_has_the_masks_and_no_labels_of_controls(page, scene):
+    click(page, scene)
+    page.masks()
+    page.element("auto").click()
+    page.window.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        thumbnails = page.window.find_elements(page._css, "#thumbnails button")
+        assert [each.is_displayed() for each in thumbnails] == [True] * 10
+        labels = page.window.find_elements(page._css, "label")
+        assert [each.text for each in labels if each.is_displayed()] == ["Granularity"]
+        assert page.element("area").is_displayed()
+    finally:
+        page.window.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 @pytest.mark.parametrize("width", [400, 1400])
 def test_the_page_fits_a_telephone_and_everything_has_a_name(window, address, width):
     window.set_window_size(width, 900)
