@@ -64,10 +64,12 @@ def serve_page(make: Callable[[], ASGIApp], serving: Serving) -> None:
     from agg_pipeline.web.access import LOCAL_NAMES
     from agg_pipeline.web.web_server import serve
 
-    def started(address: str) -> None:
+    def started(address: str, everywhere: bool) -> None:
         say(f"open {address}")
+        if everywhere:
+            say("all addresses of this machine lead there; elsewhere, put its name into the one above")
         if serving.host not in LOCAL_NAMES:
             say("warning: other machines can reach this page; what they send is not encrypted", err=True)
         say("Ctrl-C ends it")
 
-    serve(make(), serving.host, serving.port, serving.token, started)
+    serve(make, serving.host, serving.port, serving.token, started)

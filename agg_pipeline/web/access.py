@@ -29,7 +29,8 @@ class Guard:
     """Lets only requests through that come from the page itself.
 
     Without a token, requests must name this machine as their host: another web page could otherwise reach the server
-    through a name of its own that it points here.
+    through a name of its own that it points here. With a token, any host will do: the names of this machine are not
+    known, and a browser sends the cookie of the token only to the name under which the page was opened.
 
     Args:
         app: what is guarded.

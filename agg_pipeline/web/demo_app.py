@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import time
 from collections.abc import AsyncIterator
@@ -62,7 +63,9 @@ class DemoApp:
 
         @asynccontextmanager
         async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+            forgetting = asyncio.create_task(self._visits.keep_forgetting())
             yield
+            forgetting.cancel()
             self._queue.close()
 
         routes = [
@@ -89,7 +92,7 @@ class DemoApp:
             content = await body(request, UPLOAD_BYTES)
             picture = await run_in_threadpool(of_content, content, request.query_params.get("called", "the image"))
         visit = self._visits.open(picture)
-        height, width = picture.pixels.shape[:2]
+        height, width = picture.size
         size = {"height": height, "width": width, "full_height": picture.height, "full_width": picture.width}
         return JSONResponse({"key": visit.key, "name": picture.name, **size})
 
@@ -110,13 +113,14 @@ class DemoApp:
     async def _load_truth(self, request: Request) -> Response:
         visit = self._visit(request)
         content = await body(request, UPLOAD_BYTES)
-        visit.truth = await run_in_threadpool(mask_of_content, content, *visit.picture.pixels.shape[:2])
+        visit.truth = await run_in_threadpool(mask_of_content, content, visit.picture)
         return Response(status_code=204)
 
     async def _export(self, request: Request) -> Response:
         visit = self._visit(request)
         export = decode(await body(request, REQUEST_BYTES), Export, "the request")
-        content = await self._queue.run(visit.key, Urgency.NOW, _exported, visit, export)
+        # A file that was asked for is made, whatever is clicked on or asked for meanwhile.
+        content = await self._queue.run(None, Urgency.NOW, _exported, visit, export)
         return Response(content, media_type=MEDIA[export.kind])
 
     def _visit(self, request: Request) -> Visit:
@@ -141,7 +145,7 @@ def _predicted(visit: Visit, asked: Asked) -> Json:
 
 
 def _exported(visit: Visit, export: Export) -> bytes:
-    """The file that a page wants to keep: masks at the size of the image as it was given, pixels as they are shown."""
+    """The file that a page wants to keep: masks and clicks on the image as it was given, pixels as they are shown."""
     picture = visit.picture
     wanted = export.masks if export.kind == "coco" else export.masks[:1]
     maps = [visit.session.predict(kept.clicks, kept.granularity) for kept in wanted]
@@ -150,5 +154,8 @@ def _exported(visit: Visit, export: Export) -> bytes:
     masks = [full_size(each, picture.height, picture.width) for each in maps]
     if export.kind == "mask":
         return mask_png(masks[0])
-    made = [MadeMask(kept.label, kept.clicks, kept.granularity, mask) for kept, mask in zip(wanted, masks, strict=True)]
+    made = [
+        MadeMask(kept.label, picture.in_given_pixels(kept.clicks), kept.granularity, mask)
+        for kept, mask in zip(wanted, masks, strict=True)
+    ]
     return coco_json(picture.name, picture.height, picture.width, made)

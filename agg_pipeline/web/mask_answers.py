@@ -29,7 +29,7 @@ class MadeMask:
 
     Attributes:
         label: what the visitor calls it; "" for nothing.
-        clicks: (row, col, positive) each.
+        clicks: (row, col, positive) each, in pixels of the mask.
         granularity: None for none.
         mask: (H, W) bool.
     """

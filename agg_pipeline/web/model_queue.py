@@ -26,21 +26,22 @@ class ReplacedError(Exception):
 class ModelQueue:
     """Runs functions in a thread of its own, one at a time.
 
-    A visitor has one waiting request of each urgency: a newer one takes its place at the end of the line.
+    A visitor has one waiting request of each urgency: a newer one takes its place at the end of the line. Requests of
+    nobody all stay.
     """
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "model")
         self._numbers = itertools.count()
-        self._waiting: dict[tuple[str, Urgency], asyncio.Future[None]] = {}
+        self._waiting: dict[tuple[str | None, Urgency], asyncio.Future[None]] = {}
         self._line: list[tuple[Urgency, int, asyncio.Future[None]]] = []
         self._busy = False
 
-    async def run(self, visitor: str, urgency: Urgency, work: Callable[..., T], *arguments: Any) -> T:
+    async def run(self, visitor: str | None, urgency: Urgency, work: Callable[..., T], *arguments: Any) -> T:
         """Run a function when its turn has come.
 
         Args:
-            visitor: who asks.
+            visitor: whose older request of this urgency is replaced; None: none is, and none replaces this one.
             urgency: urgent requests of all visitors come first.
             work: the function.
             arguments: its arguments.
@@ -58,16 +59,17 @@ class ModelQueue:
         """End the thread when its work is done."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _turn(self, visitor: str, urgency: Urgency) -> None:
+    async def _turn(self, visitor: str | None, urgency: Urgency) -> None:
         if not self._busy:
             self._busy = True
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         key = visitor, urgency
-        older = self._waiting.pop(key, None)
-        if older is not None and not older.done():
-            older.set_exception(ReplacedError())
-        self._waiting[key] = turn
+        if visitor is not None:
+            older = self._waiting.pop(key, None)
+            if older is not None and not older.done():
+                older.set_exception(ReplacedError())
+            self._waiting[key] = turn
         self._line.append((urgency, next(self._numbers), turn))
         try:
             await turn

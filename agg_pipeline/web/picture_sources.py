@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from agg_pipeline.datasets.dataset import Dataset
 from agg_pipeline.datasets.image_formats import ENDINGS, opened_content
 from agg_pipeline.datasets.images import upright_pixels
-from agg_pipeline.web.visits import Picture, shown
+from agg_pipeline.web.visits import Picture, resized, shown
 from schemas.errors import ImageError, UserError
 from schemas.words import excerpt, printable, quoted
 
@@ -48,7 +48,7 @@ def of_dataset(dataset: Dataset) -> PictureSource:
             record = dataset.read(entries[name])
         except ImageError as error:
             raise UserError(f"this image cannot be used: {error.detail}") from error
-        return shown(name, record.pixels, tuple(record.objects))
+        return shown(name, record.pixels, [each.mask for each in record.objects])
 
     return PictureSource(tuple(entries), opened)
 
@@ -91,15 +91,15 @@ def of_content(content: bytes, name: str) -> Picture:
         raise UserError(error.detail) from error
 
 
-def mask_of_content(content: bytes, height: int, width: int) -> NDArray[np.bool_]:
-    """A mask from the bytes of an image file: what is not black.
+def mask_of_content(content: bytes, picture: Picture) -> NDArray[np.bool_]:
+    """A mask of a picture from the bytes of an image file: what is not black.
 
     Args:
-        content: bytes of an image file.
-        height, width: size that it must have, in pixels.
+        content: bytes of an image file, of the size of the picture as it was given or as it is shown.
+        picture: the picture.
 
     Returns:
-        (H, W) bool.
+        (H, W) bool, of the size of the picture's pixels.
 
     Raises:
         UserError: it is no image, or of another size.
@@ -109,6 +109,8 @@ def mask_of_content(content: bytes, height: int, width: int) -> NDArray[np.bool_
             mask = np.asarray(upright_pixels(image, "the mask").any(axis=2))
     except ImageError as error:
         raise UserError(error.detail) from error
-    if mask.shape != (height, width):
-        raise UserError(f"the mask is {mask.shape[0]}x{mask.shape[1]}, the image {height}x{width}")
-    return mask
+    if mask.shape == picture.size:
+        return mask
+    if mask.shape != (picture.height, picture.width):
+        raise UserError(f"the mask is {mask.shape[0]}x{mask.shape[1]}, the image {picture.height}x{picture.width}")
+    return resized(mask, *picture.size)

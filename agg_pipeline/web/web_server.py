@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 from collections.abc import Callable
+from urllib.parse import urlencode
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -55,26 +57,44 @@ def check_access(host: str, token: str | None) -> None:
         )
 
 
-def serve(app: ASGIApp, host: str, port: int, token: str | None, started: Callable[[str], None]) -> None:
+def is_everywhere(listening: socket.socket) -> bool:
+    """Whether a socket listens on all addresses of this machine."""
+    return ipaddress.ip_address(listening.getsockname()[0]).is_unspecified
+
+
+def address_of(listening: socket.socket, host: str, token: str | None) -> str:
+    """The address to open in a browser.
+
+    Args:
+        listening: the server's socket.
+        host: the name or address that was asked for.
+        token: that every request needs; None for none.
+    """
+    if is_everywhere(listening):
+        host = "::1" if listening.family == socket.AF_INET6 else "127.0.0.1"
+    name = f"[{host}]" if ":" in host else host
+    query = "" if token is None else f"?{urlencode({'token': token})}"
+    return f"http://{name}:{listening.getsockname()[1]}/{query}"
+
+
+def serve(
+    make: Callable[[], ASGIApp], host: str, port: int, token: str | None, started: Callable[[str, bool], None]
+) -> None:
     """Serve an application until the process is told to stop.
 
     Args:
-        app: the application.
+        make: makes the application, which may take long: the port is taken before.
         host: name or address of the interface.
         port: port; 0 for one that is free.
         token: that every request needs; None for none.
-        started: called with the address to open.
+        started: called with the address to open, and whether all addresses of this machine lead there.
 
     Raises:
-        UserError: the address cannot be used, or a token is missing.
+        UserError: the address cannot be used, a token is missing, or the application cannot be made.
     """
     check_access(host, token)
     with bound(host, port) as listening:
-        used = listening.getsockname()[1]
-        shown = f"[{host}]" if ":" in host else host
-        query = "" if token is None else f"?token={token}"
-        config = uvicorn.Config(
-            Guard(app, used, token), log_level="warning", ws="none", server_header=False, timeout_graceful_shutdown=3
-        )
-        started(f"http://{shown}:{used}/{query}")
+        app = Guard(make(), listening.getsockname()[1], token)
+        config = uvicorn.Config(app, log_level="warning", ws="none", server_header=False, timeout_graceful_shutdown=3)
+        started(address_of(listening, host, token), is_everywhere(listening))
         uvicorn.Server(config).run(sockets=[listening])

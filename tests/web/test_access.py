@@ -1,5 +1,7 @@
 """Who may use a served page."""
 
+from urllib.parse import urlsplit
+
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
@@ -7,7 +9,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from agg_pipeline.web.access import HEADERS, Guard, host_name
-from agg_pipeline.web.web_server import bound, check_access
+from agg_pipeline.web.web_server import address_of, bound, check_access, is_everywhere, serve
 from schemas.errors import UserError
 
 TOKEN = "a-long-secret"
@@ -94,6 +96,36 @@ def test_the_token_of_the_address_becomes_a_cookie():
     assert page.get("/?name=me").text == "hello me"
 
 
+@pytest.mark.parametrize("token", ["a&b#c%d+e?f=g", "semi;colon, comma", 'with "quotes" \\073', " spaces at ends "])
+def test_the_printed_address_opens_the_page_with_any_token(token):
+    with bound("127.0.0.1", 0) as listening:
+        address = urlsplit(address_of(listening, "127.0.0.1", token))
+    page = client(token)
+    first = page.get(f"{address.path}?{address.query}")
+    assert (first.status_code, address.fragment) == (303, "")
+    # The cookie as a browser sends it back.
+    cookie = first.headers["set-cookie"].split("; HttpOnly")[0]
+    page.cookies.clear()
+    assert page.get("/", headers={"cookie": cookie}).text == "hello "
+
+
+def test_a_name_of_another_page_that_leads_here_has_no_cookie():
+    page = client(TOKEN)
+    page.get(f"/?token={TOKEN}")
+    assert page.get("/").status_code == 200
+    assert page.get("http://evil.example:8400/").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("host", "shown", "everywhere"),
+    [("0.0.0.0", "127.0.0.1", True), ("127.0.0.1", "127.0.0.1", False), ("localhost", "localhost", False)],
+)
+def test_the_printed_address_can_be_opened(host, shown, everywhere):
+    with bound(host, 0) as listening:
+        assert address_of(listening, host, None) == f"http://{shown}:{listening.getsockname()[1]}/"
+        assert is_everywhere(listening) == everywhere
+
+
 @pytest.mark.parametrize(
     ("host", "token"), [("0.0.0.0", None), ("gpu1", None), ("127.0.0.1", "short"), ("gpu1", "ünsicher-lang")]
 )
@@ -109,6 +141,13 @@ def test_a_port_in_use_and_a_foreign_address_are_named():
             bound("127.0.0.1", port)
     with pytest.raises(UserError, match=r"cannot listen on 192\.0\.2\.1"):
         bound("192.0.2.1", 0)
+
+
+def test_nothing_is_loaded_for_a_port_in_use():
+    made = []
+    with bound("127.0.0.1", 0) as first, pytest.raises(UserError, match="is in use"):
+        serve(lambda: made.append(1), "127.0.0.1", first.getsockname()[1], None, print)
+    assert made == []
 
 
 def test_host_names():

@@ -3,6 +3,10 @@
 import base64
 import io
 import json
+import threading
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -13,7 +17,7 @@ from starlette.testclient import TestClient
 
 from agg_pipeline import load_model
 from agg_pipeline.datasets.registry import open_dataset
-from agg_pipeline.web import picture_sources
+from agg_pipeline.web import picture_sources, visits
 from agg_pipeline.web.access import Guard
 from agg_pipeline.web.demo_app import REQUEST_BYTES, DemoApp
 from agg_pipeline.web.picture_sources import of_dataset, of_folder
@@ -137,6 +141,31 @@ def test_large_photographs_are_exported_at_their_own_size(page):
     assert Image.open(io.BytesIO(mask.content)).size == (2000, 1500)
     cut_out = page.post(f"/api/images/{image['key']}/export", content=json.dumps({**wanted, "kind": "cut-out"}))
     assert max(Image.open(io.BytesIO(cut_out.content)).size) <= image["width"]
+    wanted = {"kind": "coco", "masks": [{"clicks": [[500, 700, True]], "granularity": 0.5}]}
+    coco = page.post(f"/api/images/{image['key']}/export", content=json.dumps(wanted)).json()
+    # Pixel (708, 990) of 1500 x 2000 is the middle of pixel (500, 700) of 1060 x 1414.
+    assert coco["annotations"][0]["clicks"] == [[708, 990, True]]
+
+
+def test_an_exported_mask_of_a_large_photograph_is_taken_as_ground_truth(page, dataset):
+    record, _, (row, col, _) = first_object(dataset)
+    height, width = record.pixels.shape[:2]
+    pixels = cv2.resize(record.pixels[..., ::-1], (4 * width, 4 * height))
+    image = page.post("/api/images?called=a.png", content=png(pixels)).json()
+    assert (image["full_height"], image["full_width"]) == (4 * height, 4 * width)
+    scale = image["height"] / height
+    click = [int((row + 0.5) * scale), int((col + 0.5) * scale), True]
+    wanted = {"kind": "mask", "masks": [{"clicks": [click], "granularity": 1.0}]}
+    mask = page.post(f"/api/images/{image['key']}/export", content=json.dumps(wanted)).content
+    smaller = png(np.ones((image["height"], image["width"]), np.uint8))
+    ious = []
+    for truth in (mask, smaller):
+        assert page.post(f"/api/images/{image['key']}/truth", content=truth).status_code == 204
+        ious.append(ask(page, image, clicks=[click], granularities=[1.0]).json()["masks"][0]["iou"])
+    assert ious[0] > 0.98
+    assert ious[1] < 0.9
+    wrong = page.post(f"/api/images/{image['key']}/truth", content=png(np.ones((9, 9), np.uint8)))
+    assert f"the mask is 9x9, the image {4 * height}x{4 * width}" in wrong.json()["error"]
 
 
 def test_a_mask_of_the_visitor_is_measured_against(page, dataset):
@@ -239,6 +268,75 @@ def test_names_of_images_are_texts(page):
         assert "\x1b" not in answer.json()["error"]
     image = page.post("/api/images", params={"called": "<script>\x1b"}, content=png(np.zeros((9, 9, 3), np.uint8)))
     assert "\x1b" not in image.json()["name"]
+
+
+class Model:
+    """A model whose predictions wait until they may go on, and that knows which of its sessions are kept."""
+
+    has_granularity = False
+
+    def __init__(self):
+        self.go_on = threading.Event()
+        self.asked = 0
+        self.sessions = weakref.WeakSet()
+
+    def open(self, pixels):
+        session = Session(self, pixels.shape[:2])
+        self.sessions.add(session)
+        return session
+
+
+class Session:
+    def __init__(self, model, size):
+        self._model, self._size = model, size
+
+    def predict(self, _clicks, _granularity):
+        self._model.asked += 1
+        assert self._model.go_on.wait(20)
+        return np.ones(self._size, np.float32)
+
+    def predict_each(self, clicks, granularities):
+        return [self.predict(clicks, each) for each in granularities]
+
+
+def until(condition):
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_clicks_and_other_exports_replace_no_export(dataset):
+    model = Model()
+    app = DemoApp(model, of_dataset(dataset), "a model").app()
+    with TestClient(app, "http://localhost") as page, ThreadPoolExecutor(6) as threads:
+        image = opened(page)
+        clicks = [[1, 1, True]]
+
+        def export(kind):
+            wanted = json.dumps({"kind": kind, "masks": [{"clicks": clicks}]})
+            return page.post(f"/api/images/{image['key']}/export", content=wanted).status_code
+
+        def click(_number):
+            return ask(page, image, clicks=clicks, granularities=[None]).status_code
+
+        first = threads.submit(click, 0)
+        until(lambda: model.asked)
+        asked = []
+        for work, what in ((export, "mask"), (export, "coco"), (click, 1), (click, 2)):
+            asked.append(threads.submit(work, what))
+            time.sleep(0.3)  # The requests come in this order.
+        model.go_on.set()
+        assert [each.result(20) for each in (first, *asked)] == [200, 200, 200, 409, 200]
+
+
+def test_images_are_forgotten_though_nobody_asks(dataset, monkeypatch):
+    model = Model()
+    monkeypatch.setattr(visits, "KEPT_SECONDS", 0.05)
+    monkeypatch.setattr(visits, "FORGETTING_SECONDS", 0.05)
+    with TestClient(DemoApp(model, of_dataset(dataset), "a model").app(), "http://localhost") as page:
+        assert "key" in opened(page)
+        until(lambda: not model.sessions)
 
 
 def test_a_folder_offers_its_photographs(tmp_path, monkeypatch):

@@ -257,6 +257,140 @@ def test_wheel_and_shift_move_the_image_and_do_not_click(page, scene, downloads)
     page.element("fit").click()
 
 
+HOLD = """
+const [part, count] = arguments;
+const real = window.fetch;
+let left = count;
+const released = new Promise((resolve) => { window.release = resolve; });
+window.held = 0;
+window.fetch = async (path, options) => {
+  const answer = await real(path, options);
+  if (left > 0 && `${path} ${options?.body}`.includes(part)) {
+    left -= 1;
+    window.held += 1;
+    await released;
+  }
+  return answer;
+};
+"""
+
+
+def hold(page, part, count=1):
+    """Let the page wait for the answers to its first requests that have a text in their path or body."""
+    page.window.execute_script(HOLD, part, count)
+
+
+def release(page):
+    """Hand over the answers that are held, and give the page time to use them."""
+    page.window.execute_async_script("window.release(); setTimeout(arguments[0], 500)")
+
+
+def areas(page):
+    """Areas of the masks of all granularities."""
+    from selenium.webdriver.common.keys import Keys
+
+    slider = page.element("granularity")
+    found = []
+    for key in [""] + [Keys.ARROW_LEFT] * 9 + [Keys.ARROW_RIGHT] * 9:
+        slider.send_keys(key)
+        found.append(page.data("area"))
+    assert found[:9] == found[:9:-1]
+    return found[:10]
+
+
+@pytest.mark.parametrize("key", ["u", "r"])
+def test_masks_of_a_click_that_was_taken_back_are_not_shown(page, scene, key):
+    x, y = page.place(30, 30, *scene[0].pixels.shape[:2])
+    other = ("move_to_element_with_offset", page.element("canvas"), x, y), ("click",)
+    page.do(*other)
+    page.masks()
+    expected = areas(page)
+    page.element("reset").click()
+    hold(page, '"urgent":false')
+    click(page, scene)
+    until(lambda: page.window.execute_script("return window.held") == 1, "an answer that is held")
+    page.do(("send_keys", key))
+    page.do(*other)
+    page.masks()
+    release(page)
+    assert areas(page) == expected
+
+
+def test_objects_of_every_image_can_be_named(page, scene, downloads):
+    page.window.find_element(page._css, "#objects input").send_keys("of the image before")
+    page.choose("images", "demo_000002")
+    until(lambda: page.data("image") == "demo_000002", "the other image")
+    page.choose("images", IMAGE)
+    until(lambda: page.data("image") == IMAGE, "the image")
+    page.window.find_element(page._css, "#objects input").send_keys("lamp")
+    click(page, scene)
+    page.masks()
+    clicked(page, downloads)
+    content = json.loads((downloads / f"{IMAGE}-coco.json").read_text())
+    assert [each["name"] for each in content["categories"]] == ["lamp"]
+
+
+def test_the_image_that_was_chosen_last_is_shown_and_the_others_are_closed(page):
+    hold(page, "name=demo_000000")
+    page.window.execute_script(
+        "window.deleted = []; const held = window.fetch; window.fetch = (path, options) => {"
+        "if (options?.method === 'DELETE') window.deleted.push(path); return held(path, options); }"
+    )
+    page.choose("images", "demo_000000")
+    until(lambda: page.window.execute_script("return window.held") == 1, "an answer that is held")
+    page.choose("images", "demo_000002")
+    until(lambda: page.data("image") == "demo_000002", "the image that was chosen last")
+    release(page)
+    assert page.data("image") == "demo_000002"
+    assert page.element("images").get_attribute("value") == "demo_000002"
+    # The image before, and the one that came too late.
+    closed = page.window.execute_script("return window.deleted")
+    assert len(set(closed)) == 2
+
+
+def test_an_export_that_fails_says_so(page, scene):
+    click(page, scene)
+    page.masks()
+    page.window.execute_script(
+        "window.fetch = async () => new Response(JSON.stringify({ error: 'a newer request' }), { status: 409 })"
+    )
+    page.window.find_element(page._css, "[data-kind=mask]").click()
+    until(lambda: page.element("message").is_displayed(), "a message")
+    assert page.text("message") == "a newer request"
+
+
+def test_arrow_keys_move_a_cross_only_where_it_is_wanted(page):
+    crosses = page.window.execute_async_script(
+        """
+        const done = arguments[0];
+        import("/static/stage.js").then(({ Stage }) => done([{}, { hasCross: true }].map((option) => {
+          const canvas = document.body.appendChild(document.createElement("canvas"));
+          const stage = new Stage(canvas, { click: () => {}, draw: () => {}, ...option });
+          stage.show(document.getElementById("canvas"), 40, 40);
+          canvas.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowDown" }));
+          canvas.remove();
+          return stage.cross;
+        })));
+        """
+    )
+    assert crosses == [None, [25, 20]]
+
+
+def test_paper_has_the_masks_and_no_labels_of_controls(page, scene):
+    click(page, scene)
+    page.masks()
+    page.element("auto").click()
+    page.window.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        thumbnails = page.window.find_elements(page._css, "#thumbnails button")
+        assert [each.is_displayed() for each in thumbnails] == [True] * 10
+        labels = page.window.find_elements(page._css, "label")
+        assert [each.text for each in labels if each.is_displayed()] == ["Granularity"]
+        assert page.element("area").is_displayed()
+    finally:
+        page.window.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 @pytest.mark.parametrize("width", [400, 1400])
 def test_the_page_fits_a_telephone_and_everything_has_a_name(window, address, width):
     window.set_window_size(width, 900)

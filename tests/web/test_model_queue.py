@@ -80,6 +80,18 @@ def test_a_newer_request_of_a_visitor_replaces_one_that_waits():
     assert run(scenario) == ["a1", "b1", "a3"]
 
 
+def test_requests_of_nobody_are_not_replaced():
+    async def scenario(queue):
+        gate = Gate()
+        requests = [("a", Urgency.NOW, "a1"), *((None, Urgency.NOW, name) for name in "bc"), ("a", Urgency.NOW, "a2")]
+        tasks = await line(queue, gate, *requests)
+        gate.open.set()
+        await asyncio.gather(*tasks)
+        return gate.done
+
+    assert run(scenario) == ["a1", "b", "c", "a2"]
+
+
 def test_a_request_that_is_given_up_does_not_hold_the_line():
     async def scenario(queue):
         gate = Gate()

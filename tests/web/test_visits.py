@@ -7,17 +7,16 @@ from agg_pipeline.web import visits
 from agg_pipeline.web.visits import Visits, shown
 from schemas.crop import crop_mask
 from schemas.errors import UserError
-from schemas.records import ObjectMask
 
 PIXELS = np.arange(20 * 30 * 3, dtype=np.uint32).astype(np.uint8).reshape(20, 30, 3)
 
 
 def boxes(*sides):
     masks = []
-    for number, side in enumerate(sides, 1):
+    for side in sides:
         mask = np.zeros((20, 30), np.bool_)
         mask[:side, :side] = True
-        masks.append(ObjectMask(number, None, crop_mask(mask, 20, 30)))
+        masks.append(crop_mask(mask, 20, 30))
     return tuple(masks)
 
 
@@ -60,7 +59,10 @@ def test_large_images_are_made_smaller(monkeypatch):
     monkeypatch.setattr(visits, "SHOWN_PIXELS", 150)
     picture = shown("a", PIXELS, boxes(4))
     assert picture.pixels.shape == (10, 15, 3)
-    assert (picture.height, picture.width, picture.objects) == (20, 30, ())
+    assert (picture.height, picture.width) == (20, 30)
+    (truth,) = picture.truths
+    assert (truth.full() == boxes(4)[0].full()[::2, ::2]).all()
+    assert picture.in_given_pixels([(0, 14, True), (9.9, 0, False)]) == [(1, 29, True), (19, 1, False)]
     assert (shown("a", PIXELS[:10, :15]).pixels == PIXELS[:10, :15]).all()
 
 

@@ -12,8 +12,9 @@ let objects = [];
 let active = 0;
 let sign = true;
 let requests = 0;
+let opens = 0;
 
-const stage = new Stage(element("canvas"), { click: addClick, draw: drawMasks });
+const stage = new Stage(element("canvas"), { click: addClick, draw: drawMasks, hasCross: true });
 
 const newObject = () => ({ label: "", clicks: [], granularity: 1, masks: new Map() });
 const current = () => objects[active];
@@ -23,9 +24,7 @@ async function answer(response) {
   if (response.ok) return response;
   let problem = `the server answered ${response.status}`;
   try { problem = (await response.json()).error ?? problem; } catch { /* no JSON */ }
-  const error = new Error(problem);
-  error.status = response.status;
-  throw error;
+  throw Object.assign(new Error(problem), { status: response.status });
 }
 
 const post = async (path, body) => answer(await fetch(path, { method: "POST", body }));
@@ -35,36 +34,50 @@ function say(problem) {
   element("message").classList.toggle("hidden", !problem);
 }
 
-async function attempt(work) {
+// Do some work and show its error, unless it does not matter any more.
+async function attempt(work, matters = () => true) {
   try {
     say(null);
-    return await work();
+    await work();
   } catch (error) {
-    if (error.status !== 409) say(error.message);
-    return null;
+    if (matters(error)) say(error.message);
   }
 }
 
 // Images
 
+const close = ({ key }) => fetch(`/api/images/${key}`, { method: "DELETE" });
+
+// Open an image; of several that are opened at once, the last one is shown.
 async function open(query, body) {
+  const number = ++opens;
+  const isLast = () => number === opens;
   await attempt(async () => {
-    const before = image;
     const opened = await (await post(`/api/images?${new URLSearchParams(query)}`, body)).json();
-    const pixels = new Image();
-    pixels.src = `/api/images/${opened.key}/pixels`;
-    await pixels.decode();
-    image = opened;
-    if (before) fetch(`/api/images/${before.key}`, { method: "DELETE" });
-    objects = [newObject()];
-    active = 0;
-    stage.show(pixels, opened.width, opened.height);
-    element("canvas").dataset.image = opened.name;
-    element("images").value = opened.name; // None of the list for an upload, so that each can be chosen again.
-    const smaller = opened.full_width === opened.width ? "" : `, shown at ${opened.width} x ${opened.height}`;
-    element("size").textContent = `${opened.full_width} x ${opened.full_height} px${smaller}`;
-    refresh();
-  });
+    try {
+      const pixels = new Image();
+      pixels.src = `/api/images/${opened.key}/pixels`;
+      if (isLast()) await pixels.decode();
+      if (isLast()) show(opened, pixels);
+    } finally {
+      if (image !== opened) close(opened);
+    }
+  }, isLast);
+  // That of the shown image, also after a failure; none of the list for an upload, so that each can be chosen again.
+  if (image && isLast()) element("images").value = image.name;
+}
+
+function show(opened, pixels) {
+  if (image) close(image);
+  image = opened;
+  objects = [newObject()];
+  active = 0;
+  element("objects").replaceChildren(); // The inputs name objects of the image before.
+  stage.show(pixels, opened.width, opened.height);
+  element("canvas").dataset.image = opened.name;
+  const smaller = opened.full_width === opened.width ? "" : `, shown at ${opened.width} x ${opened.height}`;
+  element("size").textContent = `${opened.full_width} x ${opened.full_height} px${smaller}`;
+  refresh();
 }
 
 const upload = (file) => open({ called: file.name }, file);
@@ -87,30 +100,32 @@ function changed() {
 async function load(object) {
   const number = ++requests;
   const clicks = [...object.clicks];
+  const { masks } = object; // Other clicks have a map of their own, which these masks are not for.
   const chosen = shownGranularity(object);
-  const isCurrent = () => number === requests && object === current();
+  const isCurrent = () => number === requests && masks === current().masks;
   await attempt(async () => {
-    await fetchMasks(object, clicks, [chosen], true);
+    await fetchMasks(masks, clicks, [chosen], true);
     if (!isCurrent()) return;
     refresh();
-    const others = facts.granularities.filter((each) => each !== chosen && !object.masks.has(each));
+    const others = facts.granularities.filter((each) => each !== chosen && !masks.has(each));
     others.sort((one, other) => Math.abs(one - chosen) - Math.abs(other - chosen));
     for (const part of [others.slice(0, 2), others.slice(2)]) {
       if (!part.length || !isCurrent()) continue;
-      await fetchMasks(object, clicks, part, false);
+      await fetchMasks(masks, clicks, part, false);
       if (isCurrent()) refresh();
     }
-  });
+  }, isCurrent);
 }
 
-async function fetchMasks(object, clicks, granularities, urgent) {
+// Ask for masks and add them to a map.
+async function fetchMasks(masks, clicks, granularities, urgent) {
   const began = performance.now();
   const response = await post(`/api/images/${image.key}/masks`, JSON.stringify({ clicks, granularities, urgent }));
-  const { masks, milliseconds } = await response.json();
-  for (const mask of masks) {
+  const { masks: made, milliseconds } = await response.json();
+  for (const mask of made) {
     const bytes = Uint8Array.from(atob(mask.png), (letter) => letter.charCodeAt(0));
     const grey = await greyLevels(new Blob([bytes], { type: "image/png" }));
-    if (clicks.length === object.clicks.length) object.masks.set(mask.granularity, { ...mask, grey });
+    masks.set(mask.granularity, { ...mask, grey });
   }
   if (urgent) element("latency").textContent = `${Math.round(performance.now() - began)} ms (model ${Math.round(milliseconds)} ms)`;
 }
@@ -237,13 +252,14 @@ function stepGranularity(step) {
 // Files to keep
 
 async function keep(kind) {
+  const { key, name } = image;
   await attempt(async () => {
     const made = kind === "coco" ? objects.filter((object) => object.clicks.length) : [current()];
     const masks = made.map((object) => ({ clicks: object.clicks, granularity: shownGranularity(object), label: object.label }));
-    const response = await post(`/api/images/${image.key}/export`, JSON.stringify({ kind, masks }));
+    const response = await post(`/api/images/${key}/export`, JSON.stringify({ kind, masks }));
     const link = document.createElement("a");
     link.href = URL.createObjectURL(await response.blob());
-    link.download = `${image.name.replace(/[^\w.-]+/g, "_")}-${kind}.${kind === "coco" ? "json" : "png"}`;
+    link.download = `${name.replace(/[^\w.-]+/g, "_")}-${kind}.${kind === "coco" ? "json" : "png"}`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   });

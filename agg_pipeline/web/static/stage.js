@@ -4,7 +4,8 @@ const HOLD = 500; // Milliseconds of a long press, which is a negative click.
 const MOVED = 6; // A pointer that moves further, in CSS pixels, does not click.
 
 export class Stage {
-  constructor(canvas, { click, draw }) {
+  // With `hasCross`, arrow keys move a cross, and Enter clicks there.
+  constructor(canvas, { click, draw, hasCross = false }) {
     Object.assign(this, { canvas, click, draw, pixels: null, width: 0, height: 0, scale: 1, x: 0, y: 0, cross: null });
     this.pointers = new Map();
     this.context = canvas.getContext("2d");
@@ -15,6 +16,7 @@ export class Stage {
     canvas.addEventListener("pointerup", (event) => this.#up(event));
     canvas.addEventListener("pointercancel", (event) => this.pointers.delete(event.pointerId));
     canvas.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
+    if (!hasCross) return;
     canvas.addEventListener("keydown", (event) => this.#key(event));
     canvas.addEventListener("blur", () => { this.cross = null; this.redraw(); });
   }
