@@ -244,6 +244,23 @@ def test_the_bin_is_a_granularity_in_tenths(page, folder):
     assert "Bin" not in facts
 
 
+def test_what_is_printed_names_the_database_and_the_filter(page, window):
+    until(lambda: page.all(".tile"), "tiles")
+    window.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        for name in ("#database", "#search", "#sort", "#kinds input", ".tile"):
+            assert page.one(name).is_displayed(), name
+        for name in ("#copy", "#double", "#clear"):
+            assert not page.one(name).is_displayed(), name
+        tops = [tile.rect["y"] for tile in page.all(".tile")]
+        assert tops == sorted(tops)
+        page.window.execute_script("document.querySelector('.tile').click()")
+        page.shown()
+        assert page.one("#database").is_displayed()
+    finally:
+        window.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 @pytest.mark.parametrize("width", [400, 1400])
 def test_the_page_fits_a_telephone_and_everything_has_a_name(window, address, width):
     window.set_window_size(width, 900)
