@@ -10,7 +10,7 @@ import msgspec
 
 from agg_pipeline.database.reader import ProposalDatabase
 from agg_pipeline.web.loaded_rows import loaded_rows
-from schemas.canonical import Json
+from schemas.canonical import Json, Row
 from schemas.limits import TEXT_LENGTH
 
 LISTED = 200
@@ -61,6 +61,16 @@ class Wanted:
     offset: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 0
     limit: Annotated[int, msgspec.Meta(ge=0, le=PAGE)] = 60
 
+    def takes(self, row: Row) -> bool:
+        """Whether a mask is wanted, of the images that are."""
+        return (
+            row["kind"] in (self.kinds or [row["kind"]])
+            and self.low <= row["granularity"] <= self.high
+            and self.smallest <= row["area"] <= self.largest
+            and row["category"] in (self.categories or [row["category"]])
+            and self.source in (None, row["source"])
+        )
+
 
 class BrowsedRows:
     """The rows of a database.
@@ -109,27 +119,14 @@ class BrowsedRows:
             ``images``: those of the page, with the number of wanted masks; ``total`` and ``masks``: of all pages;
             ``spread``: masks by twentieths of the granularity, whatever granularity is wanted.
         """
-        where, values = _condition(wanted)
-        granular = where + " and granularity between ? and ?"
-        low_high = [*values, wanted.low, wanted.high]
-        groups = (
-            "select place, count(*) as masks, min(granularity) as lowest, max(granularity) as highest, "
-            f"max(area) as largest from masks where {granular} group by place"
-        )
-        if wanted.reason:
-            # Also those of which nothing is left.
-            rejected = "select distinct place from images join rejects using (image_id) where reason = ?"
-            groups = (
-                "select place, coalesce(masks, 0) as masks, lowest, highest, largest "
-                f"from ({rejected}) left join ({groups}) using (place)"
-            )
-            low_high = [wanted.reason, *low_high]
+        groups, values = _groups(wanted)
         listed = self._rows(
             f"select image_id, height, width, masks from ({groups}) join images using (place) "
             f"order by {SORTS[wanted.sort]} limit ? offset ?",
-            [*low_high, wanted.limit, wanted.offset],
+            [*values, wanted.limit, wanted.offset],
         )
-        ((total, masks),) = self._rows(f"select count(*), coalesce(sum(masks), 0)::bigint from ({groups})", low_high)
+        ((total, masks),) = self._rows(f"select count(*), coalesce(sum(masks), 0)::bigint from ({groups})", values)
+        where, values = _condition(wanted)
         spread = dict(self._rows(f"select step, count(*) from masks where {where} group by step", values))
         return {
             "images": [dict(zip(("id", "height", "width", "masks"), row, strict=True)) for row in listed],
@@ -138,9 +135,42 @@ class BrowsedRows:
             "spread": [spread.get(step, 0) for step in range(20)],
         }
 
+    def place(self, wanted: Wanted, image_id: str) -> int | None:
+        """Place of an image among those that have wanted masks, from 0; None if it is not among them."""
+        groups, values = _groups(wanted)
+        rows = self._rows(
+            f"select number from (select image_id, row_number() over (order by {SORTS[wanted.sort]}) - 1 as number "
+            f"from ({groups}) join images using (place)) where image_id = ?",
+            [*values, image_id],
+        )
+        return rows[0][0] if rows else None
+
+    def first_images(self) -> list[str]:
+        """The first image of each run that has made masks."""
+        rows = self._rows("select arg_min(image_id, place) from masks join images using (place) group by source")
+        return [image for (image,) in rows]
+
     def _rows(self, query: str, values: list[Any] | None = None) -> list[tuple[Any, ...]]:
         with self._lock:
             return self._connection.execute(query, values or []).fetchall()
+
+
+def _groups(wanted: Wanted) -> tuple[str, list[Any]]:
+    """A query for the places of the images that have wanted masks, with what they are sorted by, and its values."""
+    where, values = _condition(wanted)
+    groups = (
+        "select place, count(*) as masks, min(granularity) as lowest, max(granularity) as highest, "
+        f"max(area) as largest from masks where {where} and granularity between ? and ? group by place"
+    )
+    values += [wanted.low, wanted.high]
+    if not wanted.reason:
+        return groups, values
+    # Also those of which nothing is left.
+    rejected = "select distinct place from images join rejects using (image_id) where reason = ?"
+    return (
+        "select place, coalesce(masks, 0) as masks, lowest, highest, largest "
+        f"from ({rejected}) left join ({groups}) using (place)"
+    ), [wanted.reason, *values]
 
 
 def _condition(wanted: Wanted) -> tuple[str, list[Any]]:

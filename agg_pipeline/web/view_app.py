@@ -38,6 +38,8 @@ SHOWN = 1600
 """Longest side of a photograph and of its masks, in pixels; larger ones are made smaller."""
 TILE_MASKS = 40
 """Most masks whose outlines are drawn on a thumbnail."""
+TILE_COLUMNS = ["rle", "height", "width", "kind", "area", "granularity", "category", "source"]
+"""Columns of the masks of a thumbnail."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +71,14 @@ class Browsed:
         size = image["height"], image["width"]
         return found_pixels(layout_of(source), image["path"], image["sha256"], size, self.roots)
 
+    def has_photographs(self) -> bool:
+        """Whether the first photograph of every run is found; the others lie beside it."""
+        try:
+            return all(self.photograph(self.image(each)) is not None for each in self.rows.first_images())
+        except UserError:
+            # The page opens nevertheless, and says at the image what is wrong with its row.
+            return False
+
 
 class ViewApp:
     """The answers of the page.
@@ -86,6 +96,7 @@ class ViewApp:
             *page_files("view"),
             Route("/api/facts", answered(self._facts)),
             Route("/api/{number:int}/images", answered(self._images), methods=["POST"]),
+            Route("/api/{number:int}/place", answered(self._place), methods=["POST"]),
             Route("/api/{number:int}/image", answered(self._image)),
             Route("/api/{number:int}/photograph", answered(self._photograph)),
             Route("/api/{number:int}/tile", answered(self._tile)),
@@ -97,11 +108,23 @@ class ViewApp:
         return JSONResponse({"databases": await run_in_threadpool(self._described)})
 
     def _described(self) -> list[Json]:
-        return [{"name": each.name, **_sources(each.database), **each.rows.facts()} for each in self._shown]
+        return [
+            {
+                "name": each.name,
+                "has_photographs": each.has_photographs(),
+                **_sources(each.database),
+                **each.rows.facts(),
+            }
+            for each in self._shown
+        ]
 
     async def _images(self, request: Request) -> Response:
-        wanted = decode(await body(request, REQUEST_BYTES), Wanted, "the request")
+        wanted = _wanted(await body(request, REQUEST_BYTES))
         return JSONResponse(await run_in_threadpool(self._chosen(request).rows.found, wanted))
+
+    async def _place(self, request: Request) -> Response:
+        wanted, image = _wanted(await body(request, REQUEST_BYTES)), _named(request, "id")
+        return JSONResponse({"place": await run_in_threadpool(self._chosen(request).rows.place, wanted, image)})
 
     async def _image(self, request: Request) -> Response:
         return JSONResponse(await run_in_threadpool(_whole_image, self._chosen(request), _named(request, "id")))
@@ -116,7 +139,8 @@ class ViewApp:
 
     async def _tile(self, request: Request) -> Response:
         def made() -> bytes:
-            return jpeg(_tile(self._chosen(request), _named(request, "id")))
+            wanted = _wanted((_named(request, "wanted") or "{}").encode())
+            return jpeg(_tile(self._chosen(request), _named(request, "id"), wanted))
 
         return Response(await run_in_threadpool(made), media_type="image/jpeg")
 
@@ -136,6 +160,10 @@ class ViewApp:
         if not 0 <= number < len(self._shown):
             raise UserError("there is no such database")
         return self._shown[number]
+
+
+def _wanted(content: bytes) -> Wanted:
+    return decode(content, Wanted, "the request")
 
 
 def _named(request: Request, name: str) -> str:
@@ -190,13 +218,13 @@ def _fitted_size(height: int, width: int, longest: int) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _tile(shown: Browsed, image_id: str) -> NDArray[np.uint8]:
-    """A thumbnail of an image with the outlines of its masks, the largest first."""
+def _tile(shown: Browsed, image_id: str, wanted: Wanted) -> NDArray[np.uint8]:
+    """A thumbnail of an image with the outlines of its wanted masks, the largest first."""
     image = shown.image(image_id)
     tile = np.ascontiguousarray(_fitted_or_grey(shown, image, THUMBNAIL))
     scale = tile.shape[1] / image["width"]
-    rows = shown.database.of_image(image_id).select(["rle", "height", "width", "kind", "area"]).to_pylist()
-    for row in sorted(rows, key=lambda row: -row["area"])[:TILE_MASKS]:
+    rows = shown.database.of_image(image_id).select(TILE_COLUMNS).to_pylist()
+    for row in sorted(filter(wanted.takes, rows), key=lambda row: -row["area"])[:TILE_MASKS]:
         mask = decode_crop(row["rle"], row["height"], row["width"])
         contours, _ = cv2.findContours(mask.values.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
         offset = np.array([mask.box.left, mask.box.top])

@@ -35,7 +35,7 @@ HTML = "<img src=x onerror=\"document.body.dataset.bad='yes'\">"
 VIEW = ("/", "/look.css", "/static/view.js", "/api/facts", "/api/0/image?id=im_0", "/api/0/photograph?id=im_0")
 DEMO = ("/", "/look.css", "/static/demo.js", "/api/facts", "/api/images/x/pixels")
 POSTS = {
-    "view": ("/api/0/images",),
+    "view": ("/api/0/images", "/api/0/place?id=im_0"),
     "demo": ("/api/images", "/api/images/x/masks", "/api/images/x/truth", "/api/images/x/export"),
 }
 

@@ -107,6 +107,47 @@ def test_pages_and_orders(page):
         assert sorted(each["id"] for each in wanted_images(page, sort=order)["images"]) == sorted(whole)
 
 
+def place_of(page, image, **wanted):
+    answer = page.post("/api/0/place", params={"id": image}, content=json.dumps(wanted))
+    assert answer.status_code == 200, answer.text
+    return answer.json()["place"]
+
+
+@pytest.mark.parametrize("sort", ["plan", "id", "most", "fewest", "finest", "coarsest", "largest"])
+@pytest.mark.parametrize("wanted", [{}, {"kinds": ["part"]}, {"search": "im_1"}, {"reason": "no_objects"}])
+def test_the_place_of_an_image_is_where_its_page_has_it(page, sort, wanted):
+    everywhere = [each["id"] for each in wanted_images(page)["images"]]
+    found = [each["id"] for each in wanted_images(page, sort=sort, **wanted)["images"]]
+    for image in [*everywhere, "nothing", "' or 1=1 --"]:
+        place = found.index(image) if image in found else None
+        assert place_of(page, image, sort=sort, **wanted) == place
+
+
+def test_a_thumbnail_has_the_outlines_of_wanted_masks_alone(page, database):
+    image = database.images()["image_id"][0].as_py()
+
+    def tile(**wanted):
+        answer = page.get("/api/0/tile", params={"id": image, "wanted": json.dumps(wanted)})
+        return np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB"), int)
+
+    def tinted(pixels):
+        return int((np.ptp(pixels, axis=2) > 20).sum())
+
+    everything, whole = tile(), tile(kinds=["object"])
+    assert tinted(everything) > tinted(whole) > 0
+    for none in ({"kinds": ["x"]}, {"smallest": 10**6}, {"source": 3}, {"categories": ["x"]}):
+        assert tinted(tile(**none)) == 0
+    assert tinted(tile(low=1.0)) == tinted(whole)
+    assert page.get("/api/0/tile", params={"id": image, "wanted": "{"}).status_code == 400
+
+
+def test_facts_say_whether_photographs_are_here(page, database, rows, monkeypatch):
+    assert [each["has_photographs"] for each in page.get("/api/facts").json()["databases"]] == [False, False]
+    assert rows.first_images() == database.images()["image_id"].to_pylist()[:1]
+    monkeypatch.setattr(Browsed, "photograph", lambda _shown, image: np.zeros((image["height"], image["width"], 3)))
+    assert page.get("/api/facts").json()["databases"][0]["has_photographs"] is True
+
+
 def test_images_with_a_reject_are_found_even_if_nothing_is_left_of_them(page, database):
     rejects = database.rejects().to_pylist()
     assert rejects

@@ -1,5 +1,7 @@
 // Masks as coloured layers over an image.
 
+export const MIDDLE = 127; // Grey level of probability 0.5 in the server's pictures; a pixel above it is in the mask.
+
 // Grey levels of a picture, row by row, and its size.
 export async function greyLevels(blob) {
   const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none" });
@@ -12,7 +14,7 @@ export async function greyLevels(blob) {
 }
 
 // A canvas with the pixels above `middle` in a colour, their edge opaque; `view` is overlay, contour or probability.
-export function layerOf({ levels: grey, width, height }, { middle, colour, opacity, view }) {
+export function layerOf({ levels: grey, width, height }, { middle = MIDDLE, colour, opacity, view }) {
   const pixels = new ImageData(width, height);
   const [red, green, blue] = colour;
   const inside = (place) => grey[place] > middle;

@@ -1,5 +1,6 @@
 // The masks of one image in one database: photograph, slider, clicks and numbers.
-import { drawClick, greyLevels, layerOf } from "/static/overlay.js";
+import { answer } from "/static/answers.js";
+import { MIDDLE, drawClick, greyLevels, layerOf } from "/static/overlay.js";
 import { Stage } from "/static/stage.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -39,9 +40,7 @@ export class Pane {
     this.id = id;
     let found = null;
     try {
-      const response = await fetch(`/api/${this.database}/image?id=${encodeURIComponent(id)}`);
-      found = await response.json();
-      if (!response.ok) throw new Error(found.error);
+      found = await (await answer(await fetch(`/api/${this.database}/image?id=${encodeURIComponent(id)}`))).json();
     } catch (error) {
       this.box.replaceChildren(this.find(".title"), Object.assign(document.createElement("p"), { className: "message", textContent: error.message }));
       return;
@@ -90,18 +89,17 @@ export class Pane {
     const object = row.kind === "object" ? null : this.rows.find((each) => each.kind === "object" && each.instance_id === row.instance_id);
     const outline = object && (await this.#levels(object.proposal_id));
     if (row !== this.row) return;
-    const options = { middle: 127, opacity: 0.5 };
-    this.layer = layerOf(mask, { ...options, colour: rgb(row.kind), view: "overlay" });
-    this.outline = outline && layerOf(outline, { ...options, colour: [255, 255, 255], view: "contour" });
+    this.layer = layerOf(mask, { opacity: 0.5, colour: rgb(row.kind), view: "overlay" });
+    this.outline = outline && layerOf(outline, { colour: [255, 255, 255], view: "contour" });
     this.canvas.dataset.mask = row.proposal_id;
-    this.canvas.dataset.pixels = mask.levels.reduce((sum, level) => sum + (level > 127), 0);
+    this.canvas.dataset.pixels = mask.levels.reduce((sum, level) => sum + (level > MIDDLE), 0);
     this.stage.redraw();
   }
 
   async #levels(name) {
     if (!this.masks.has(name)) {
       const query = new URLSearchParams({ id: this.id, mask: name });
-      const response = await fetch(`/api/${this.database}/mask?${query}`);
+      const response = await answer(await fetch(`/api/${this.database}/mask?${query}`));
       this.masks.set(name, await greyLevels(await response.blob()));
     }
     return this.masks.get(name);
@@ -135,7 +133,7 @@ export class Pane {
     const { row } = this;
     const clicks = row.clicks?.length ?? 0;
     const facts = {
-      Granularity: number(row.granularity), Scale: number(row.scale), Semantic: number(row.semantic), Bin: row.bin, Kind: row.kind,
+      Granularity: number(row.granularity), "In tenths": number(row.bin / 10, 1), Scale: number(row.scale), Semantic: number(row.semantic), Kind: row.kind,
       Class: row.category ?? "–", Label: row.label ?? "–", Object: row.instance_id, Area: `${row.area.toLocaleString("en")} px`, Step: row.step ?? "–", Mask: row.proposal_id,
     };
     this.find("dl").replaceChildren(...Object.entries(facts).flatMap(([name, value]) => [
@@ -145,6 +143,7 @@ export class Pane {
     this.canvas.setAttribute("aria-label", `Image ${this.id} with a mask: ${row.kind} of granularity ${number(row.granularity)}`);
     this.find(".step").disabled = !clicks;
     this.find(".clicks").textContent = clicks ? `clicks ${this.seen ?? clicks} of ${clicks}${row.click ? "; e: the estimator's" : ""}` : "";
+    this.find(".with-object").classList.toggle("hidden", row.kind !== "object");
     this.find(".flag").setAttribute("aria-pressed", String(this.isFlagged(row.proposal_id)));
     this.#scatter();
   }
