@@ -64,7 +64,8 @@ def measured_row(path: str, name: str | None) -> MeasuredRow:
     values = {iou_name(float(iou)): f"{mean['mean']:.2f}" for iou, mean in figures["noc"].items()}
     values["IoU@1"] = f"{figures['iou']['1']['mean']:.2f}"
     latency = (read_timings(store) or {}).get("latency") or {}
-    return MeasuredRow(name or _method(summary), dataset, values, latency.get("median"), latency.get("parameters"), int(figures["masks"]))
+    method, masks = name or _method(summary), int(figures["masks"])
+    return MeasuredRow(method, dataset, values, latency.get("median"), latency.get("parameters"), masks)
 
 
 def _method(summary: Json) -> str:

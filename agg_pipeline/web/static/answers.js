@@ -14,14 +14,14 @@ export function say(problem) {
   line.classList.toggle("hidden", !problem);
 }
 
-// What a piece of work gives; null if it failed, which the page then says.
-export async function attempt(work) {
+// What a piece of work gives; null if it failed, which the page then says if it matters. The server answers 409 to a
+// request that a newer one has replaced.
+export async function attempt(work, matters = (error) => error.status !== 409) {
   try {
     say(null);
     return await work();
   } catch (error) {
-    // The server answers 409 to a request that a newer one has replaced.
-    if (error.status !== 409) say(error.message);
+    if (matters(error)) say(error.message);
     return null;
   }
 }

@@ -1,8 +1,8 @@
 // The page of `agg demo`: clicks on a canvas, and masks from the server.
+import { answer, attempt } from "/static/answers.js";
 import { drawClick, greyLevels, layerOf } from "/static/overlay.js";
 import { Stage } from "/static/stage.js";
 
-const MIDDLE = 127; // Grey level of probability 0.5 in the server's pictures.
 const COLOURS = [[47, 140, 255], [224, 130, 20], [120, 94, 240], [0, 158, 115], [204, 121, 167], [213, 94, 0], [86, 180, 233]];
 const element = (id) => document.getElementById(id);
 
@@ -20,29 +20,7 @@ const newObject = () => ({ label: "", clicks: [], granularity: 1, masks: new Map
 const current = () => objects[active];
 const shownGranularity = (object) => (facts.granularities.length ? object.granularity : null);
 
-async function answer(response) {
-  if (response.ok) return response;
-  let problem = `the server answered ${response.status}`;
-  try { problem = (await response.json()).error ?? problem; } catch { /* no JSON */ }
-  throw Object.assign(new Error(problem), { status: response.status });
-}
-
 const post = async (path, body) => answer(await fetch(path, { method: "POST", body }));
-
-function say(problem) {
-  element("message").textContent = problem ?? "";
-  element("message").classList.toggle("hidden", !problem);
-}
-
-// Do some work and show its error, unless it does not matter any more.
-async function attempt(work, matters = () => true) {
-  try {
-    say(null);
-    await work();
-  } catch (error) {
-    if (matters(error)) say(error.message);
-  }
-}
 
 // Images
 
@@ -139,7 +117,7 @@ function layer(object, number, view, opacity, isActive) {
   if (!mask) return null;
   const colour = COLOURS[number % COLOURS.length];
   const shown = view === "probability" && !isActive ? "contour" : view;
-  return layerOf(mask.grey, { middle: MIDDLE, colour, opacity, view: shown });
+  return layerOf(mask.grey, { colour, opacity, view: shown });
 }
 
 function drawMasks(context, scale) {
@@ -262,7 +240,7 @@ async function keep(kind) {
     link.download = `${name.replace(/[^\w.-]+/g, "_")}-${kind}.${kind === "coco" ? "json" : "png"}`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
-  });
+  }, () => true);
 }
 
 // Controls
