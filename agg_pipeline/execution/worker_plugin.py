@@ -15,10 +15,12 @@ import torch
 from distributed import Worker, WorkerPlugin, get_worker
 
 from agg_pipeline.execution.chain import TimedModel
-from agg_pipeline.execution.lost_gpu import LostGpuError
+from agg_pipeline.execution.lost_gpu import LostGpuError, gpu_failed
 from agg_pipeline.execution.worker_facts import Facts, difference, machine_facts, program_facts
 from agg_pipeline.execution.worker_logs import SentLog
+from agg_pipeline.models.backend import NoGpuError
 from schemas.errors import StoppedError, StorageError, UserError, out_of_memory
+from schemas.words import excerpt
 
 LOG = logging.getLogger(__name__)
 SAME_PACKAGE = "every worker needs the same version of agg-pipeline; its log says more"
@@ -79,20 +81,31 @@ class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
         LOG.info("process %d on %s opened the model in %.1f s", os.getpid(), socket.gethostname(), seconds)
         return model
 
-    def model(self) -> TimedModel:
+    def model(self, worked: bool = False) -> TimedModel:
         """The worker's model, when it has been opened.
 
+        Args:
+            worked: whether a worker of the run has opened it before.
+
         Raises:
+            LostGpuError: the worker's GPU has failed, as when its process was replaced because of that.
             UserError: the worker runs another program, or cannot open the model.
         """
         try:
             return self.opening.result()
+        except NoGpuError as error:
+            if worked:
+                raise LostGpuError(f"worker {self.address} finds no GPU that it can use", self.address) from None
+            raise _of_worker(error, self.address) from None
         except UserError as error:
             raise _of_worker(error, self.address) from None
         except Exception as error:
             if out_of_memory(error):
                 few = "use fewer --workers or --workers-per-gpu"
                 raise UserError(f"worker {self.address} has too little memory for the model; {few}") from None
+            if gpu_failed(error):
+                said = excerpt(str(error).splitlines()[0])
+                raise LostGpuError(f"worker {self.address} cannot open the model ({said})", self.address) from None
             raise UserError(f"worker {self.address} cannot open the model ({error!r}); {SAME_PACKAGE}") from error
 
     def check(self, machine: Facts) -> None:
@@ -132,7 +145,7 @@ def run_in_worker(run: str, machine: Facts, function: Callable[..., Any], *args:
         StorageError: a file cannot be read or written by this worker.
     """
     plugin = _plugin(run)
-    plugin.model()
+    plugin.model(worked=bool(machine))
     plugin.check(machine)
     try:
         return function(*args)

@@ -102,7 +102,9 @@ class Workers:
             args: its arguments; futures among them become their results.
             place: address of the worker that takes it if it is still there; None for any worker.
         """
-        places = [place] if place is not None else self.usable() if self.lost else []
+        places = [place] if place is not None else []
+        if self.lost and place in (None, *self.lost):
+            places = self.usable()
         # When all of these have died, even a lost worker may take the task. It fails there, and is submitted again.
         # Otherwise it would wait without an end, because a worker that replaces a dead one has another address.
         where = {"workers": places, "allow_other_workers": True} if places else {}

@@ -21,6 +21,10 @@ REASON = 200
 """Characters of what torch says of a GPU that it cannot use."""
 
 
+class NoGpuError(UserError):
+    """A GPU is asked for, and torch can use none or fewer here."""
+
+
 @dataclass(frozen=True)
 class ChosenDevice:
     """What a model runs on.
@@ -48,7 +52,8 @@ def choose_device(asked: str, devices: int = 1) -> ChosenDevice:
         devices: number of devices of this kind that are needed, counted from N.
 
     Raises:
-        UserError: the name is unknown, or a GPU is asked for, and torch can use none or fewer here.
+        NoGpuError: a GPU is asked for, and torch can use none or fewer here.
+        UserError: the name is unknown.
     """
     if not re.fullmatch(DEVICE, asked):
         raise UserError(f"unknown device {excerpt(repr(asked))}; possible: auto, cpu, cuda, cuda:N")
@@ -59,11 +64,11 @@ def choose_device(asked: str, devices: int = 1) -> ChosenDevice:
         if not count:
             return ChosenDevice(CPU, "the CPU", problem)
         if devices > count:
-            raise UserError(f"{devices} devices were asked for, but {_found(count)}; use --device cpu, or fewer")
+            raise NoGpuError(f"{devices} devices were asked for, but {_found(count)}; use --device cpu, or fewer")
         return ChosenDevice(CUDA, torch.cuda.get_device_name(0), "a GPU that torch can use")
     number = gpu_number(asked) or 0
     if number + devices > count:
-        raise UserError(
+        raise NoGpuError(
             f"device {asked!r} was asked for, but {_found(count) if count else problem}; use --device cpu or auto"
         )
     return ChosenDevice(asked, torch.cuda.get_device_name(number))
