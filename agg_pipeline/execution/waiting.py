@@ -16,7 +16,7 @@ from distributed.scheduler import KilledWorker
 
 from agg_pipeline.execution.interrupts import check_interrupt
 from agg_pipeline.execution.lost_gpu import LostGpuError
-from agg_pipeline.execution.worker_plugin import SAME_PACKAGE, machine_of
+from agg_pipeline.execution.worker_plugin import SEE_LOG, machine_of
 from agg_pipeline.execution.workers import ANSWER_SECONDS, Workers, WorkerState, lost
 from schemas.errors import StoppedError
 
@@ -89,7 +89,7 @@ def _silent(workers: Collection[str], worked: Collection[str]) -> str:
     address = next(iter(workers))
     if address in worked:
         return f"{address} gives no sign of life; does it hang?"
-    return f"{address} joined it and could not start: {SAME_PACKAGE}"
+    return f"{address} joined it and could not start: {SEE_LOG}"
 
 
 def _check_paused(workers: Mapping[str, WorkerState]) -> None:

@@ -23,7 +23,9 @@ from schemas.errors import StoppedError, StorageError, UserError, out_of_memory
 from schemas.words import excerpt
 
 LOG = logging.getLogger(__name__)
-SAME_PACKAGE = "every worker needs the same version of agg-pipeline; its log says more"
+SAME_PACKAGE = "every worker needs the same versions of agg-pipeline and of the packages that it uses"
+SEE_LOG = f"{SAME_PACKAGE}; its log says more"
+"""The same, where the cause is not known."""
 
 OpenModel = Callable[[], Any]
 """Makes the model in a worker process, a ``TimedModel`` for the tasks of a chain. Must be picklable."""
@@ -74,7 +76,7 @@ class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
     def _open(self) -> TimedModel:
         other = difference(self.program, program_facts())
         if other:
-            raise UserError(f"another program than in the process that started the run: {other}")
+            raise UserError(f"another program than in the process that started the run: {other}; {SAME_PACKAGE}")
         started = time.perf_counter()
         model: TimedModel = self.open_model()
         seconds = time.perf_counter() - started
@@ -106,7 +108,7 @@ class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
             if gpu_failed(error):
                 said = excerpt(str(error).splitlines()[0])
                 raise LostGpuError(f"worker {self.address} cannot open the model ({said})", self.address) from None
-            raise UserError(f"worker {self.address} cannot open the model ({error!r}); {SAME_PACKAGE}") from error
+            raise UserError(f"worker {self.address} cannot open the model ({error!r}); {SEE_LOG}") from error
 
     def check(self, machine: Facts) -> None:
         """UserError if the worker's machine differs from that of the run's first worker."""

@@ -84,7 +84,7 @@ def test_a_worker_with_another_program_is_refused(monkeypatch):
     with (
         pytest.raises(
             UserError,
-            match=r"^worker tcp://\S+: another program than in the process that started the run: torch ",
+            match=r"^worker tcp://\S+: another program than in the process that started the run: torch .*; every worker",
         ),
         cluster(None, 1, 1, Model) as workers,
     ):
