@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -15,12 +16,14 @@ from agg_pipeline.execution.scheduling import ask
 from agg_pipeline.execution.waiting import ready
 from agg_pipeline.execution.workers import Workers
 from agg_pipeline.inference.whole_images import open_click_model
-from agg_pipeline.models.backend import ChosenDevice, choose_device, visible_gpus
+from agg_pipeline.models.backend import VISIBLE, ChosenDevice, choose_device, gpus_of_other_kinds, visible_gpus
 from agg_pipeline.models.model_files import ModelFiles
 from agg_pipeline.models.other_models import NamedModel
 from schemas.canonical import Json
 from schemas.config import PredictorConfig
-from schemas.devices import CPU, device_kind
+from schemas.devices import CPU, CUDA, device_kind
+
+LOG = logging.getLogger(__name__)
 
 
 def environment(device: ChosenDevice) -> Json:
@@ -51,6 +54,16 @@ def _itself(device: Any) -> Any:
     return device
 
 
+def _name_left_out(device: str) -> None:
+    """Warn of the GPUs that ``cuda`` leaves out."""
+    if device == CUDA:
+        for number, name in gpus_of_other_kinds().items():
+            LOG.warning(
+                "cuda:%d (%s) is not used, because cuda:0 is a %s; choose GPUs by --device cuda:%d or %s",
+                *(number, name, torch.cuda.get_device_name(0), number, VISIBLE),
+            )
+
+
 def model_workers(
     model: ModelFiles | NamedModel, predictor: PredictorConfig, options: RunOptions, workers: int
 ) -> AbstractContextManager[Workers]:
@@ -65,6 +78,7 @@ def model_workers(
     gpus: list[str] = []
     if options.scheduler is None:
         gpus = visible_gpus(predictor.device)
+        _name_left_out(predictor.device)
         # A worker sees one of them.
         predictor = replace(predictor, device=device_kind(predictor.device))
     open_model = partial(open_click_model, model, predictor)
