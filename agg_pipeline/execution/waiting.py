@@ -172,6 +172,12 @@ def finished(workers: Workers, future: Future) -> Any:
             raise lost(error) from error
 
 
+def say_if_none(workers: Workers, say: Callable[[str], None]) -> None:
+    """Say that the first worker is waited for, if there is none yet."""
+    if not workers.count():
+        say("the Dask cluster has no worker yet; waiting for one")
+
+
 def ready(workers: Workers) -> Workers:
     """Wait for the first worker that has opened its model; all others must be of its kind.
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import socket
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -22,7 +18,6 @@ from agg_pipeline.models.backend import NoGpuError
 from schemas.errors import StoppedError, StorageError, UserError, out_of_memory
 from schemas.words import excerpt
 
-LOG = logging.getLogger(__name__)
 SAME_PACKAGE = "every worker needs the same versions of agg-pipeline and of the packages that it uses"
 SEE_LOG = f"{SAME_PACKAGE}; its log says more"
 """The same, where the cause is not known."""
@@ -77,10 +72,7 @@ class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
         other = difference(self.program, program_facts())
         if other:
             raise UserError(f"another program than in the process that started the run: {other}; {SAME_PACKAGE}")
-        started = time.perf_counter()
         model: TimedModel = self.open_model()
-        seconds = time.perf_counter() - started
-        LOG.info("process %d on %s opened the model in %.1f s", os.getpid(), socket.gethostname(), seconds)
         return model
 
     def model(self, worked: bool = False) -> TimedModel:

@@ -10,7 +10,7 @@ from distributed import Status
 
 from agg_pipeline.execution import local_gpus
 from agg_pipeline.execution.cluster import cluster
-from agg_pipeline.execution.local_gpus import least_used, worker_count
+from agg_pipeline.execution.local_gpus import check_numbers, least_used, worker_count
 from agg_pipeline.execution.local_workers import ENVIRONMENT, _start
 from agg_pipeline.models.backend import VISIBLE
 from schemas.config import PredictorConfig
@@ -41,10 +41,10 @@ def test_number_of_workers(monkeypatch, gpus, cores, threads, workers, per_gpu, 
 
 def test_numbers_that_contradict_each_other(monkeypatch):
     with pytest.raises(UserError, match="--workers-per-gpu has no effect, because no GPU is used"):
-        worker_count(PredictorConfig(device="cpu"), 1, None, 2)
+        check_numbers("cpu", None, 2)
     monkeypatch.setattr(local_gpus, "visible_gpus", lambda _device: ["0"])
     with pytest.raises(UserError, match="leave --workers-per-gpu out, or --workers"):
-        worker_count(PredictorConfig(device="cuda"), 1, 4, 2)
+        check_numbers("cuda", 4, 2)
 
 
 def test_a_gpu_that_only_the_workers_of_a_cluster_have():
