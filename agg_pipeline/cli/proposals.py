@@ -138,7 +138,7 @@ def _run(
             _check_parts(dataset)
         if run.dry_run:
             print_config(config)
-            print_run(*prepare(dataset, model, config, run.options), run.options, seconds_so_far())
+            print_run(*prepare(dataset, model, config, run.options, comment), run.options, seconds_so_far())
             for note in unknown_licence(dataset, data.data):
                 comment(f"note: {note}")
             comment(NOTHING_WRITTEN)

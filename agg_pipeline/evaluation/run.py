@@ -50,7 +50,12 @@ def check_lost_images(evaluation: Evaluation, most: float) -> None:
 
 
 def prepare(
-    dataset: Dataset, model: ChosenModel, adapter: str, config: EvaluationConfig, options: RunOptions
+    dataset: Dataset,
+    model: ChosenModel,
+    adapter: str,
+    config: EvaluationConfig,
+    options: RunOptions,
+    say: Callable[[str], None] = lambda _line: None,
 ) -> tuple[Store, Job]:
     """Describe an evaluation over all masks; nothing is written.
 
@@ -60,6 +65,7 @@ def prepare(
         adapter: path of a click model's adapter, "" for none.
         config: configuration of the evaluation.
         options: output folder, limits and workers.
+        say: called with a line to be shown while workers are waited for.
 
     Returns:
         The folder of the shards, and the job that makes them.
@@ -67,7 +73,7 @@ def prepare(
     Raises:
         UserError: device, level, model or output folder cannot be used.
     """
-    device = chosen_device(config.predictor, options)
+    device = chosen_device(config.predictor, options, say)
     config = on_device(config, device.name)
     _check_level(dataset, config)
     if config.sample and options.limit_images is not None:
@@ -119,7 +125,7 @@ def run(
     Raises:
         UserError: for everything that a user can mend. Finished shards stay, and the same call resumes.
     """
-    store, job = prepare(dataset, model, adapter, config, options)
+    store, job = prepare(dataset, model, adapter, config, options, progress.say)
     plan, place = job.plan, Store(options.out).anchored()
     with owned(store, unseen=options.scheduler is not None) as ownership:
         found = resume(ownership, EVALUATION_LAYOUT, plan, options, progress)

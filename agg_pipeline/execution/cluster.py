@@ -24,7 +24,7 @@ from agg_pipeline.execution.interrupts import check_interrupt
 from agg_pipeline.execution.local_workers import SILENT, close_local, local_cluster, reason, start_workers
 from agg_pipeline.execution.worker_facts import program_facts
 from agg_pipeline.execution.worker_logs import collect_logs
-from agg_pipeline.execution.worker_plugin import SAME_PACKAGE, ModelPlugin, OpenModel
+from agg_pipeline.execution.worker_plugin import SEE_LOG, ModelPlugin, OpenModel
 from agg_pipeline.execution.workers import Workers, addresses, connected, lost
 from agg_pipeline.storage.attempts import cause
 from schemas.devices import CPU
@@ -165,7 +165,7 @@ def _register(client: Client, plugin: ModelPlugin) -> None:
                 raise lost(error) from error
         except Exception as error:
             # Dask passes on an error inside a worker as text.
-            raise UserError(f"a worker of the cluster cannot use this package ({error}); {SAME_PACKAGE}") from error
+            raise UserError(f"a worker of the cluster cannot use this package ({error}); {SEE_LOG}") from error
         else:
             return
 

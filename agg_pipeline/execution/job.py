@@ -27,7 +27,7 @@ from agg_pipeline.execution.run_workers import model_workers
 from agg_pipeline.execution.scheduling import ask, run_shards
 from agg_pipeline.execution.shard_files import Layout, Stamp, listing, publish, read_sidecars, sidecar_path
 from agg_pipeline.execution.shard_task import ShardTask, images_of
-from agg_pipeline.execution.waiting import ready
+from agg_pipeline.execution.waiting import ready, say_if_none
 from agg_pipeline.models.model_files import ModelFiles
 from agg_pipeline.models.other_models import NamedModel
 from agg_pipeline.storage.lock import Ownership
@@ -236,8 +236,7 @@ def _made(
     """Make shards on a cluster."""
     made: list[Done] = []
     with model_workers(job.model, job.predictor, options, begin.workers) as running:
-        if not running.count():
-            progress.say("the Dask cluster has no worker yet; waiting for one")
+        say_if_none(running, progress.say)
         running = ready(running)
         progress.started(replace(begin, workers=max(1, running.count()), dashboard=running.dashboard()))
         started = time.perf_counter()

@@ -27,18 +27,19 @@ def worker_count(config: PredictorConfig, images: int, workers: int | None, work
         images: number of images that the run has to do; there are no more workers than images.
         workers: number of all workers that is asked for; None for the default, one per core or ``workers_per_gpu``.
         workers_per_gpu: number of workers of each GPU that is asked for; None for the default.
-
-    Raises:
-        UserError: both numbers are given, or workers of a GPU, and no GPU is used.
     """
     gpus = len(visible_gpus(config.device))
-    if workers_per_gpu and workers:
-        raise UserError("--workers is the number of all workers; leave --workers-per-gpu out, or --workers")
-    if workers_per_gpu and not gpus:
-        raise UserError("--workers-per-gpu has no effect, because no GPU is used; leave it out, or use --device cuda")
     cores = max(1, CPU_COUNT // config.threads)
     wanted = workers or (gpus * (workers_per_gpu or max(1, min(WORKERS_PER_GPU, cores // gpus))) if gpus else cores)
     return min(wanted, max(1, images))
+
+
+def check_numbers(device: str, workers: int | None, workers_per_gpu: int | None) -> None:
+    """UserError if both numbers of ``worker_count`` are asked for, or workers of a GPU, and no GPU is used."""
+    if workers_per_gpu and workers:
+        raise UserError("--workers is the number of all workers; leave --workers-per-gpu out, or --workers")
+    if workers_per_gpu and not visible_gpus(device):
+        raise UserError("--workers-per-gpu has no effect, because no GPU is used; leave it out, or use --device cuda")
 
 
 def least_used(gpus: Sequence[str], used: Iterable[str]) -> str:

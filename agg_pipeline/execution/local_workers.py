@@ -8,8 +8,9 @@ import logging
 import multiprocessing
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import CancelledError, Future
+from typing import Any
 
 from distributed import Client, LocalCluster, Status
 from distributed.utils import get_mp_context
@@ -125,7 +126,7 @@ async def _start(local: LocalCluster, wanted: int, gpus: Sequence[str]) -> None:
     for _ in range(wanted - len(there)):
         ((name, spec),) = local.new_worker_spec().items()
         if gpus:
-            environment = {VISIBLE: least_used(gpus, _used(local))}
+            environment = {VISIBLE: least_used(gpus, _used(local, failed))}
             spec = {**spec, "options": {**spec["options"], ENVIRONMENT: environment}}
         local.worker_spec[name] = spec
     for name in failed:
@@ -133,9 +134,9 @@ async def _start(local: LocalCluster, wanted: int, gpus: Sequence[str]) -> None:
     await local
 
 
-def _used(local: LocalCluster) -> list[str]:
-    """The GPU of each worker."""
-    return [spec["options"][ENVIRONMENT][VISIBLE] for spec in local.worker_spec.values()]
+def _used(local: LocalCluster, failed: Collection[Any]) -> list[str]:
+    """The GPU of each worker that has not failed."""
+    return [spec["options"][ENVIRONMENT][VISIBLE] for name, spec in local.worker_spec.items() if name not in failed]
 
 
 def reason(error: BaseException | None) -> str:

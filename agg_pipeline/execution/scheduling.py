@@ -13,10 +13,10 @@ the state of the shard is copied between them.
 from __future__ import annotations
 
 import itertools
-import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from distributed import Future
@@ -27,12 +27,10 @@ from agg_pipeline.execution.chain import Chain, CpuStage, Done, ModelStage, Time
 from agg_pipeline.execution.lost_gpu import LostGpuError
 from agg_pipeline.execution.shard_files import Stamp
 from agg_pipeline.execution.shard_task import ShardTask
-from agg_pipeline.execution.waiting import finished, first_done, result_of
+from agg_pipeline.execution.waiting import finished, first_done, lose, result_of_any
 from agg_pipeline.execution.workers import SHARDS_IN_FLIGHT, Workers
 from agg_pipeline.storage.store import Store
 from schemas.errors import StoppedError, UserError
-
-LOG = logging.getLogger(__name__)
 
 
 def run_shards(
@@ -61,7 +59,7 @@ def run_shards(
         UserError: the cluster is gone, or a shard kills its worker although none of its images does.
     """
     shards = _Shards(workers, chain, store, stamp)
-    places = assigned([len(task.entries) for task in tasks], workers.addresses())
+    places = assigned([len(task.entries) for task in tasks], workers.usable())
     waiting = deque(zip(tasks, places, strict=True))
     in_flight: dict[Future, ShardTask[Any]] = {}
     suspects: list[ShardTask[Any]] = []
@@ -89,10 +87,7 @@ def run_shards(
                 suspects.append(task)
                 continue
             except LostGpuError as error:
-                workers.lost.add(error.address)
-                if not workers.usable():
-                    raise
-                LOG.warning("%s; the other workers make its shards", error)
+                lose(workers, error)
                 waiting.append((task, ()))
                 continue
             made += len(task.entries)
@@ -162,7 +157,8 @@ def ask(workers: Workers, question: Callable[[TimedModel], Any]) -> Any:
         UserError: the worker died several times.
     """
     try:
-        return result_of(workers, workers.submit("ask", "model", worker_tasks.ask, workers.run, question))
+        submit = partial(workers.submit, "ask", "model", worker_tasks.ask, workers.run, question)
+        return result_of_any(workers, submit)
     except KilledWorker:
         raise StoppedError("a worker died several times when it was asked about its model") from None
 
@@ -231,12 +227,12 @@ def _without_culprits(shards: _Shards, task: ShardTask[Any], news: Callable[[], 
     culprits = set()
     for entry in task.entries:
         try:
-            result_of(workers, shards.submit_trial(replace(task, entries=(entry,))), news)
+            result_of_any(workers, partial(shards.submit_trial, replace(task, entries=(entry,))), news)
         except KilledWorker:
             culprits.add(entry.image_id)
     task = replace(task, excluded=frozenset(culprits))
     try:
-        return Done(task, *result_of(workers, shards.submit(task), news))
+        return Done(task, *result_of_any(workers, partial(shards.submit, task), news))
     except KilledWorker:
         raise UserError(
             f"the worker of shard {task.index} died several times, though each of its images passes alone; "

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from distributed import Future, wait
@@ -14,7 +15,8 @@ from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from agg_pipeline.execution.interrupts import check_interrupt
-from agg_pipeline.execution.worker_plugin import SAME_PACKAGE, machine_of
+from agg_pipeline.execution.lost_gpu import LostGpuError
+from agg_pipeline.execution.worker_plugin import SEE_LOG, machine_of
 from agg_pipeline.execution.workers import ANSWER_SECONDS, Workers, WorkerState, lost
 from schemas.errors import StoppedError
 
@@ -25,6 +27,8 @@ HEARTBEAT_SECONDS = 5.0
 """Time between two looks at the workers."""
 NO_WORKER_SECONDS = 120.0
 """A run ends if no worker gives a sign of life for this time."""
+NONE_LEFT = "no other worker is left; see what nvidia-smi says of the GPUs, or choose others by CUDA_VISIBLE_DEVICES"
+"""What a run says, and advises, when its last GPU has failed."""
 PAUSED_SECONDS = 60.0
 """A run ends if a worker is paused, and no other one runs a task or reports an advance for this time."""
 
@@ -85,7 +89,7 @@ def _silent(workers: Collection[str], worked: Collection[str]) -> str:
     address = next(iter(workers))
     if address in worked:
         return f"{address} gives no sign of life; does it hang?"
-    return f"{address} joined it and could not start: {SAME_PACKAGE}"
+    return f"{address} joined it and could not start: {SEE_LOG}"
 
 
 def _check_paused(workers: Mapping[str, WorkerState]) -> None:
@@ -104,6 +108,46 @@ def result_of(workers: Workers, future: Future, news: Callable[[], bool] = lambd
     """Wait for a future, and return its result; raises what its task raised. ``news`` is as in ``first_done``."""
     first_done(workers, [future], news)
     return finished(workers, future)
+
+
+def result_of_any(workers: Workers, submit: Callable[[], Future], news: Callable[[], bool] = lambda: False) -> Any:
+    """The result of a task that another worker does if the GPU of its worker fails.
+
+    Args:
+        workers: the cluster.
+        submit: submits the task; called again for each worker that is lost.
+        news: as in ``first_done``.
+
+    Raises:
+        LostGpuError: no worker is left.
+    """
+    while True:
+        try:
+            return result_of(workers, submit(), news)
+        except LostGpuError as error:
+            lose(workers, error)
+
+
+def lose(workers: Workers, error: LostGpuError) -> None:
+    """Give a worker whose GPU has failed no task any more, and wait until another worker can take its tasks.
+
+    Raises:
+        LostGpuError: no other worker is left. One that has died may be replaced; it is waited for.
+    """
+    known = error.address in workers.lost
+    workers.lost.add(error.address)
+    end = time.monotonic() + NO_WORKER_SECONDS
+    while True:
+        check_interrupt()
+        found = workers.states()
+        others = [state for address, state in found.items() if address not in workers.lost]
+        if any(not state.paused for state in others):
+            break
+        if time.monotonic() > end or (not others and len(found) >= workers.began_with):
+            raise LostGpuError(f"{error}; {NONE_LEFT}", error.address)
+        time.sleep(POLL_SECONDS)
+    if not known:
+        LOG.warning("%s; the other workers make its shards", error)
 
 
 def finished(workers: Workers, future: Future) -> Any:
@@ -128,6 +172,12 @@ def finished(workers: Workers, future: Future) -> Any:
             raise lost(error) from error
 
 
+def say_if_none(workers: Workers, say: Callable[[str], None]) -> None:
+    """Say that the first worker is waited for, if there is none yet."""
+    if not workers.count():
+        say("the Dask cluster has no worker yet; waiting for one")
+
+
 def ready(workers: Workers) -> Workers:
     """Wait for the first worker that has opened its model; all others must be of its kind.
 
@@ -135,8 +185,8 @@ def ready(workers: Workers) -> Workers:
         UserError: it runs another program, cannot open the model, or dies several times while it opens it.
     """
     try:
-        machine = result_of(workers, workers.submit("ready", "model", machine_of, workers.run))
+        machine = result_of_any(workers, partial(workers.submit, "ready", "model", machine_of, workers.run))
     except KilledWorker:
         raise StoppedError("a worker died several times while it opened the model; is there enough memory?") from None
     LOG.info("the workers have: %s", ", ".join(f"{name} {value}" for name, value in machine.items()))
-    return replace(workers, machine=machine)
+    return replace(workers, machine=machine, began_with=len(workers.addresses()))

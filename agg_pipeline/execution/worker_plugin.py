@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import socket
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,13 +11,16 @@ import torch
 from distributed import Worker, WorkerPlugin, get_worker
 
 from agg_pipeline.execution.chain import TimedModel
-from agg_pipeline.execution.lost_gpu import LostGpuError
+from agg_pipeline.execution.lost_gpu import LostGpuError, gpu_failed
 from agg_pipeline.execution.worker_facts import Facts, difference, machine_facts, program_facts
 from agg_pipeline.execution.worker_logs import SentLog
+from agg_pipeline.models.backend import NoGpuError
 from schemas.errors import StoppedError, StorageError, UserError, out_of_memory
+from schemas.words import excerpt
 
-LOG = logging.getLogger(__name__)
-SAME_PACKAGE = "every worker needs the same version of agg-pipeline; its log says more"
+SAME_PACKAGE = "every worker needs the same versions of agg-pipeline and of the packages that it uses"
+SEE_LOG = f"{SAME_PACKAGE}; its log says more"
+"""The same, where the cause is not known."""
 
 OpenModel = Callable[[], Any]
 """Makes the model in a worker process, a ``TimedModel`` for the tasks of a chain. Must be picklable."""
@@ -72,28 +71,36 @@ class ModelPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
     def _open(self) -> TimedModel:
         other = difference(self.program, program_facts())
         if other:
-            raise UserError(f"another program than in the process that started the run: {other}")
-        started = time.perf_counter()
+            raise UserError(f"another program than in the process that started the run: {other}; {SAME_PACKAGE}")
         model: TimedModel = self.open_model()
-        seconds = time.perf_counter() - started
-        LOG.info("process %d on %s opened the model in %.1f s", os.getpid(), socket.gethostname(), seconds)
         return model
 
-    def model(self) -> TimedModel:
+    def model(self, worked: bool = False) -> TimedModel:
         """The worker's model, when it has been opened.
 
+        Args:
+            worked: whether a worker of the run has opened it before.
+
         Raises:
+            LostGpuError: the worker's GPU has failed, as when its process was replaced because of that.
             UserError: the worker runs another program, or cannot open the model.
         """
         try:
             return self.opening.result()
+        except NoGpuError as error:
+            if worked:
+                raise LostGpuError(f"worker {self.address} finds no GPU that it can use", self.address) from None
+            raise _of_worker(error, self.address) from None
         except UserError as error:
             raise _of_worker(error, self.address) from None
         except Exception as error:
             if out_of_memory(error):
                 few = "use fewer --workers or --workers-per-gpu"
                 raise UserError(f"worker {self.address} has too little memory for the model; {few}") from None
-            raise UserError(f"worker {self.address} cannot open the model ({error!r}); {SAME_PACKAGE}") from error
+            if gpu_failed(error):
+                said = excerpt(str(error).splitlines()[0])
+                raise LostGpuError(f"worker {self.address} cannot open the model ({said})", self.address) from None
+            raise UserError(f"worker {self.address} cannot open the model ({error!r}); {SEE_LOG}") from error
 
     def check(self, machine: Facts) -> None:
         """UserError if the worker's machine differs from that of the run's first worker."""
@@ -132,7 +139,7 @@ def run_in_worker(run: str, machine: Facts, function: Callable[..., Any], *args:
         StorageError: a file cannot be read or written by this worker.
     """
     plugin = _plugin(run)
-    plugin.model()
+    plugin.model(worked=bool(machine))
     plugin.check(machine)
     try:
         return function(*args)

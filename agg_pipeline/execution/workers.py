@@ -56,12 +56,14 @@ class Workers:
         run: unique name of the run.
         machine: what the run's first worker said of its machine; empty before it has.
         lost: addresses of workers that get no task any more, because their GPU has failed; they are added here.
+        began_with: number of workers when the first one was ready. While fewer are there, one that died may come back.
     """
 
     client: Client
     run: str
     machine: Facts = field(default_factory=dict)
     lost: set[str] = field(default_factory=set)
+    began_with: int = 0
 
     def addresses(self) -> list[str]:
         """Addresses of the workers that are there now."""
@@ -100,11 +102,12 @@ class Workers:
             args: its arguments; futures among them become their results.
             place: address of the worker that takes it if it is still there; None for any worker.
         """
-        where: dict[str, Any] = {}
-        if place is not None:
-            where = {"workers": [place], "allow_other_workers": True}
-        elif self.lost:
-            where = {"workers": self.usable()}
+        places = [place] if place is not None else []
+        if self.lost and place in (None, *self.lost):
+            places = self.usable()
+        # When all of these have died, even a lost worker may take the task. It fails there, and is submitted again.
+        # Otherwise it would wait without an end, because a worker that replaces a dead one has another address.
+        where = {"workers": places, "allow_other_workers": True} if places else {}
         with connected(), dask.annotate(executor=f"{executor}-{self.run}"):
             key = f"{name}-{self.run}-{next(_attempts)}"
             task = (run_in_worker, self.run, self.machine, function, *args)

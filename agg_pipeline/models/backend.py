@@ -21,6 +21,10 @@ REASON = 200
 """Characters of what torch says of a GPU that it cannot use."""
 
 
+class NoGpuError(UserError):
+    """A GPU is asked for, and torch can use none or fewer here."""
+
+
 @dataclass(frozen=True)
 class ChosenDevice:
     """What a model runs on.
@@ -48,7 +52,8 @@ def choose_device(asked: str, devices: int = 1) -> ChosenDevice:
         devices: number of devices of this kind that are needed, counted from N.
 
     Raises:
-        UserError: the name is unknown, or a GPU is asked for, and torch can use none or fewer here.
+        NoGpuError: a GPU is asked for, and torch can use none or fewer here.
+        UserError: the name is unknown.
     """
     if not re.fullmatch(DEVICE, asked):
         raise UserError(f"unknown device {excerpt(repr(asked))}; possible: auto, cpu, cuda, cuda:N")
@@ -59,11 +64,11 @@ def choose_device(asked: str, devices: int = 1) -> ChosenDevice:
         if not count:
             return ChosenDevice(CPU, "the CPU", problem)
         if devices > count:
-            raise UserError(f"{devices} devices were asked for, but {_found(count)}; use --device cpu, or fewer")
+            raise NoGpuError(f"{devices} devices were asked for, but {_found(count)}; use --device cpu, or fewer")
         return ChosenDevice(CUDA, torch.cuda.get_device_name(0), "a GPU that torch can use")
     number = gpu_number(asked) or 0
     if number + devices > count:
-        raise UserError(
+        raise NoGpuError(
             f"device {asked!r} was asked for, but {_found(count) if count else problem}; use --device cpu or auto"
         )
     return ChosenDevice(asked, torch.cuda.get_device_name(number))
@@ -100,16 +105,27 @@ def visible_gpus(device: str) -> list[str]:
     """How ``CUDA_VISIBLE_DEVICES`` names the GPUs that workers of this machine may use.
 
     Args:
-        device: ``cpu``, ``cuda`` (all that are visible) or ``cuda:N`` (this one; none if only the workers of a cluster
-            have it), as it was chosen.
+        device: ``cpu``, ``cuda`` (all that torch can use and that are of the first one's kind) or ``cuda:N`` (this one;
+            none if only the workers of a cluster have it), as it was chosen.
     """
     if device == CPU:
         return []
-    count = torch.cuda.device_count()
+    count, _ = usable_gpus()
+    wanted = gpu_number(device)
+    left_out = gpus_of_other_kinds()
+    numbers = [number for number in range(count) if (number not in left_out if wanted is None else number == wanted)]
     named = os.environ.get(VISIBLE)
-    names = [str(number) for number in range(count)] if named is None else [name.strip() for name in named.split(",")]
-    number = gpu_number(device)
-    return names[:count] if number is None else names[:count][number : number + 1]
+    return [str(number) if named is None else named.split(",")[number].strip() for number in numbers]
+
+
+def gpus_of_other_kinds() -> dict[int, str]:
+    """Numbers and names of the GPUs that torch can use and that are of another kind than the first one.
+
+    They compute other low bits, so that all workers of a run must be of one kind.
+    """
+    count, _ = usable_gpus()
+    names = [torch.cuda.get_device_name(number) for number in range(count)]
+    return {number: name for number, name in enumerate(names) if name != names[0]}
 
 
 def _found(count: int) -> str:

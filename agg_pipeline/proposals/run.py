@@ -72,7 +72,13 @@ def _lost_images(sidecar: Json) -> int:
     return sum(sidecar["rejects"].get(reason, 0) for reason in IMAGE_REASONS)
 
 
-def prepare(dataset: Dataset, model: ChosenModel, config: ProposalsConfig, options: RunOptions) -> tuple[Store, Job]:
+def prepare(
+    dataset: Dataset,
+    model: ChosenModel,
+    config: ProposalsConfig,
+    options: RunOptions,
+    say: Callable[[str], None] = lambda _line: None,
+) -> tuple[Store, Job]:
     """Describe a run; nothing is written.
 
     Args:
@@ -80,6 +86,7 @@ def prepare(dataset: Dataset, model: ChosenModel, config: ProposalsConfig, optio
         model: path of the click model, or another model.
         config: configuration of the proposals.
         options: output folder, limits and workers.
+        say: called with a line to be shown while workers are waited for.
 
     Returns:
         The folder of the database, and the job that makes its shards.
@@ -87,7 +94,7 @@ def prepare(dataset: Dataset, model: ChosenModel, config: ProposalsConfig, optio
     Raises:
         UserError: device, model or output folder cannot be used.
     """
-    device = chosen_device(config.predictor, options)
+    device = chosen_device(config.predictor, options, say)
     config = on_device(config, device.name)
     place = Store(options.out).anchored()
     if place.exists(PLAN):
@@ -134,7 +141,7 @@ def run(
     Raises:
         UserError: for everything that a user can mend. Finished shards stay, and the same call resumes.
     """
-    store, job = prepare(dataset, model, config, options)
+    store, job = prepare(dataset, model, config, options, progress.say)
     plan = job.plan
     started = time.perf_counter()
     with owned(store, unseen=options.scheduler is not None) as ownership:

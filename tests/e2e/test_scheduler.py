@@ -175,6 +175,6 @@ def test_a_worker_without_this_package(finished, tmp_path):
         error = error_of(invoke(*command))
     assert error == (
         "a worker of the cluster cannot use this package (ModuleNotFoundError('there is no agg_pipeline here')); "
-        "every worker needs the same version of agg-pipeline; its log says more"
+        "every worker needs the same versions of agg-pipeline and of the packages that it uses; its log says more"
     )
     assert not list(out.rglob("*.parquet"))

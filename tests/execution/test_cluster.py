@@ -4,7 +4,6 @@ import asyncio
 import errno
 import logging
 import os
-import re
 import signal
 import socket
 import struct
@@ -84,7 +83,7 @@ def test_a_worker_with_another_program_is_refused(monkeypatch):
     with (
         pytest.raises(
             UserError,
-            match=r"^worker tcp://\S+: another program than in the process that started the run: torch ",
+            match=r"^worker tcp://\S+: another program than in the process that started the run: torch .*; every",
         ),
         cluster(None, 1, 1, Model) as workers,
     ):
@@ -126,11 +125,9 @@ def test_what_workers_log_is_logged_here(caplog):
         (address,) = workers.addresses()
         ask(workers, log_in_worker)
         deadline = time.monotonic() + 20
-        while len(lines()) < 3 and time.monotonic() < deadline:
+        while len(lines()) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
-    opened, *logged = lines()
-    assert re.fullmatch(rf"worker {address}: process \d+ on \S+ opened the model in \d\.\d s", opened[1])
-    assert logged == [
+    assert lines() == [
         ("WARNING", f"worker {address}: a \\x1b word \\x80"),
         ("INFO", f"worker {address}: memory is short"),
     ]

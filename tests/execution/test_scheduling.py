@@ -132,7 +132,7 @@ def test_a_worker_whose_gpu_fails_gets_nothing_more_and_another_one_makes_its_sh
 def test_a_run_whose_only_gpu_fails_says_so(lost_gpu):
     _, chain = lost_gpu
     # Of shard 1, or of another one that comes after it.
-    said = r"^worker tcp://\S+: the GPU failed at stage predict of shard \d \(CUDA error: unspecified launch failure\)$"
+    said = r"^worker tcp://\S+: the GPU failed at stage predict of shard \d \(CUDA error: unspecified launch failure\)"
     with cluster(None, 1, 1, Model) as running, pytest.raises(StoppedError, match=said):
         made(running, 2, 2, 2, chain=chain)
 

@@ -20,7 +20,7 @@ class UnsendableError(Exception):
 
 @pytest.mark.parametrize("kind", [UserError, StorageError, StoppedError])
 def test_an_error_is_sent_without_its_cause(monkeypatch, kind):
-    plugin = SimpleNamespace(address="tcp://w:1", model=lambda: None, check=lambda machine: None)  # noqa: ARG005
+    plugin = SimpleNamespace(address="tcp://w:1", model=lambda worked: None, check=lambda machine: None)  # noqa: ARG005
     monkeypatch.setattr(worker_plugin, "_plugin", lambda _run: plugin)
 
     def task():

@@ -19,6 +19,7 @@ class Machine:
     gpus: tuple[tuple[int, int], ...]
     built: tuple[str, ...] = ("sm_80", "sm_90", "compute_90")
     warning: str = ""
+    names: tuple[str, ...] = ()
 
     def is_available(self) -> bool:
         if self.warning:
@@ -34,7 +35,9 @@ def machine(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(torch.cuda, "is_available", found.is_available)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: len(found.gpus))
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda number: found.gpus[number])
-        monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"GPU{number}")
+        monkeypatch.setattr(
+            torch.cuda, "get_device_name", lambda number: found.names[number] if found.names else f"GPU{number}"
+        )
         monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: list(found.built))
 
     return install
@@ -130,7 +133,21 @@ def test_torch_for_the_cpu_finds_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None
     ],
 )
 def test_names_of_visible_gpus(machine, monkeypatch, device, visible, names) -> None:
-    machine(gpus(2))
+    machine(Machine(((9, 0),) * 2, names=("H100", "H100")))
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert visible_gpus(device) == names
+
+
+@pytest.mark.parametrize(
+    ("found", "device", "names"),
+    [
+        (Machine(((9, 0), (7, 5))), "cuda", ["0"]),
+        (Machine(((9, 0), (7, 5))), "cuda:1", []),
+        (Machine(((9, 0), (8, 0), (9, 0)), names=("H100", "A100", "H100")), "cuda", ["0", "2"]),
+        (Machine(((9, 0), (8, 0)), names=("H100", "A100")), "cuda:1", ["1"]),
+    ],
+)
+def test_workers_get_gpus_of_one_kind_that_torch_can_use(machine, found, device, names) -> None:
+    machine(found)
     assert visible_gpus(device) == names

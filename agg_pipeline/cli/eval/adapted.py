@@ -180,7 +180,7 @@ def _print_arms(
         comment(_heading(planned, chosen))
         options = run.into(planned.folder, limit=planned.dataset is limited)
         adapter = files[1] if planned.fine_tuned else ""
-        store, job = prepare(planned.dataset, files[0], adapter, planned.config, options)
+        store, job = prepare(planned.dataset, files[0], adapter, planned.config, options, comment)
         job, _ = choose_masks(job, planned.dataset, planned.config, None, comment)
         estimate = print_run(store, job, options)
         seconds += 0.0 if estimate is None else estimate.seconds

@@ -186,7 +186,7 @@ def run_command(
         used = model.chosen(settings)
         if run.dry_run:
             print_config(config)
-            store, job = prepare(dataset, *used, config, run.options)
+            store, job = prepare(dataset, *used, config, run.options, comment)
             job, _ = choose_masks(job, dataset, config, limit_objects, comment)
             print_run(store, job, run.options, seconds_so_far())
             comment(NOTHING_WRITTEN)
