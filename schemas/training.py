@@ -166,6 +166,7 @@ class FinetuneConfig:
         0,
         100,
         option=True,
+        unit="factor",
         help="Weight of the order loss: the share of the mask at a lower granularity, after the same clicks, that lies "
         "outside of the mask. 0: none.",
     )

@@ -202,9 +202,9 @@ HASHES = {
     },
     "evaluation": {"paper": "72f52fad8d920984bd236b1f185a5bee", "released": "54cc059bae0d17a2361b37ee0f5b3016"},
     "finetune": {
-        "demo": "c9cce9c889e8468a97b29ad84aedfd6c",
-        "paper": "d8345342aec63229669a41eff1f2b250",
-        "study": "998ab5a12012ae135444d4ca493af758",
+        "demo": "a6a753391d9f5488a4c0044885c705c0",
+        "paper": "d637410a6e3a50126ae9c4e1e78ea8fd",
+        "study": "7b2c71d41585ea8864b19e2f7d461e98",
     },
     "pretrain": {"small-sets": "4a30eada80f5f1b0d28cdc8524427201"},
     "study": {"full": "5a16048eadaff0b7ca979b4c805dc31d", "small": "aeb8534f6e23b36eecfc262c051a620c"},
