@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from agg_pipeline.inference.network_inputs import InputClick, input_clicks, input_image, input_mask
 from agg_pipeline.inference.region_of_interest import next_roi
 from agg_pipeline.inference.resizing import resized
-from agg_pipeline.models.exported import INPUTS, OUTPUT, PADDING
+from agg_pipeline.models.exported import INPUTS, INSTALL, OUTPUT, PADDING
 from agg_pipeline.models.other_models import PATH, MapAndRegion, ModelFacts, check_arguments, number_argument
 from agg_pipeline.storage.local_file import read_file
 from schemas.errors import UserError, out_of_memory
@@ -25,7 +25,6 @@ from schemas.words import excerpt, few_of, printable
 
 NAME = "onnx"
 GRANULARITY = "granularity"
-INSTALL = "pip install 'agg-pipeline[onnx]'"
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 """What computes on a kind of device, by onnxruntime's names."""
 
